@@ -1,0 +1,49 @@
+"""Wheatear: streaming speech recognition with NVIDIA's Nemotron models, on any CPU.
+
+import wheatear
+
+recognizer = wheatear.load()
+print(recognizer.transcribe("meeting.wav").text)
+
+stream = recognizer.stream(language="en-US", latency_ms=320)
+for block in microphone:
+    for event in stream.push(block):
+        print(event.text)
+print(stream.finish().text)
+"""
+
+from wheatear.errors import (
+    AudioError,
+    BundleError,
+    CheckpointError,
+    LanguageError,
+    LatencyError,
+    MissingExtraError,
+    ModelError,
+    ModelNotFoundError,
+    StreamClosedError,
+    WheatearError,
+)
+from wheatear.recognizer import Recognizer, Stream, load
+from wheatear.results import Partial, Token, Transcript
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AudioError",
+    "BundleError",
+    "CheckpointError",
+    "LanguageError",
+    "LatencyError",
+    "MissingExtraError",
+    "ModelError",
+    "ModelNotFoundError",
+    "Partial",
+    "Recognizer",
+    "Stream",
+    "StreamClosedError",
+    "Token",
+    "Transcript",
+    "WheatearError",
+    "load",
+]

@@ -1,0 +1,56 @@
+"""Every error Wheatear raises on purpose.
+
+    WheatearError
+    ├── AudioError (ValueError)               audio that cannot be read or is not audio
+    ├── LanguageError (ValueError)            a language the model does not know
+    ├── LatencyError (ValueError)             a latency the model cannot run at
+    ├── StreamClosedError (RuntimeError)      samples pushed after finish()
+    ├── MissingExtraError (ImportError)       an optional dependency is not installed
+    └── ModelError
+        ├── ModelNotFoundError (FileNotFoundError)
+        ├── BundleError (ValueError)          a bundle that is damaged or incomplete
+        └── CheckpointError (ValueError)      a checkpoint that cannot be converted
+
+Each message says what was wrong, with what, and what to do about it; the command line
+prints the message and nothing else.
+"""
+
+
+class WheatearError(Exception):
+    """Base of all errors that are meant for the user rather than for the developer."""
+
+
+class AudioError(WheatearError, ValueError):
+    """Audio that cannot be decoded, or samples of a kind that cannot be transcribed."""
+
+
+class LanguageError(WheatearError, ValueError):
+    """A language that the model's own prompt dictionary does not hold."""
+
+
+class LatencyError(WheatearError, ValueError):
+    """A latency that the model's attention context does not allow."""
+
+
+class StreamClosedError(WheatearError, RuntimeError):
+    """Samples were pushed into a stream that has been finished."""
+
+
+class MissingExtraError(WheatearError, ImportError):
+    """A command needs an optional dependency; the message names the extra to install."""
+
+
+class ModelError(WheatearError):
+    """Base of everything that can be wrong with a model."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """No bundle of that name or at that path."""
+
+
+class BundleError(ModelError, ValueError):
+    """A bundle that is damaged, incomplete or made by a newer Wheatear."""
+
+
+class CheckpointError(ModelError, ValueError):
+    """A checkpoint that is unsafe, incomplete or of an architecture we do not run."""
