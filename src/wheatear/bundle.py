@@ -1,0 +1,232 @@
+"""A model on disk: a folder with a manifest, ONNX graphs, vocabulary, licence, and their hashes.
+
+    manifest.json        architecture, latency modes, prompt dictionary, SHA-256 of every other file
+    encoder.onnx         mel and caches -> projected frames           (+ encoder.weights)
+    predictor.onnx       token and LSTM state -> projected prediction  (+ predictor.weights)
+    joint.onnx           frame + prediction -> best token              (+ joint.weights)
+    pieces.json          the vocabulary: pieces and scores in id order, ids that are not plain text
+    languages.npy        one bias vector per prompt id (models with a language prompt)
+    LICENSE*, NOTICE*    texts that came with the checkpoint
+
+`wheatear.convert` writes bundles; this room reads them and checks that nothing is missing,
+damaged or from the future.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.errors import BundleError, ModelNotFoundError
+from wheatear.features import MelSettings
+from wheatear.latency import LatencyMode
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ENCODER, PREDICTOR, JOINT = "encoder.onnx", "predictor.onnx", "joint.onnx"
+PIECES, LANGUAGES = "pieces.json", "languages.npy"
+SHIPPED = "wheatear-first"
+MODELS_VARIABLE = "WHEATEAR_MODELS"
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    layers: int
+    width: int
+    heads: int
+    kernel: int
+    """Taps of the causal convolution; `kernel - 1` frames of it are cached."""
+    left: int
+    """Frames of keys and values that are cached."""
+    longest_chunk: int
+    """Frames of the longest chunk that the table of positions reaches."""
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+
+@dataclass(frozen=True)
+class DecoderShape:
+    layers: int
+    hidden: int
+    joint: int
+    blank: int
+    """Id of the blank, which is also the start token; the vocabulary is 0 .. blank - 1."""
+    max_symbols: int
+    """Most tokens in one frame, as in NeMo's greedy search."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What `manifest.json` says, minus the file hashes."""
+
+    name: str
+    precision: str
+    source: str
+    features: MelSettings
+    encoder: EncoderShape
+    decoder: DecoderShape
+    modes: tuple[LatencyMode, ...]
+    default_mode: LatencyMode
+    prompts: dict[str, int] = field(default_factory=dict)
+    """Locale -> prompt id, as the checkpoint has it; empty for a model without prompt."""
+    tags: dict[int, str] = field(default_factory=dict)
+    """Token id -> locale, of the pieces that are language tags."""
+    parameters: int = 0
+    licence: str = ""
+    """One line: which licence the weights are under, as far as the checkpoint says."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> "Manifest":
+        fields = dict(data)
+        fields["features"] = MelSettings(**data["features"])
+        fields["encoder"] = EncoderShape(**data["encoder"])
+        fields["decoder"] = DecoderShape(**data["decoder"])
+        fields["modes"] = tuple(LatencyMode(**mode) for mode in data["modes"])
+        fields["default_mode"] = LatencyMode(**data["default_mode"])
+        fields["tags"] = {int(key): value for key, value in data["tags"].items()}
+        return cls(**fields)
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A verified model folder."""
+
+    path: Path
+    manifest: Manifest
+    sizes: Mapping[str, int]
+    """Bytes of every file."""
+
+    @cached_property
+    def vocabulary(self) -> dict[str, Any]:
+        """`pieces` and `scores` in id order; ids of the `unknown`, `control` and `bytes` pieces."""
+        return json.loads(self._read(PIECES))
+
+    @cached_property
+    def language_bias(self) -> NDArray[np.float32]:
+        """What each prompt id adds before the prompt kernel's ReLU, [prompts, width]."""
+        return np.load(self.path / LANGUAGES, allow_pickle=False)
+
+    def notices(self) -> dict[str, str]:
+        """Licence and notice texts by file name."""
+        names = sorted(n for n in self.sizes if n.startswith(("LICENSE", "NOTICE")))
+        return {name: self._read(name) for name in names}
+
+    def _read(self, name: str) -> str:
+        return (self.path / name).read_text(encoding="utf-8")
+
+
+def models_folder() -> Path:
+    """Where named bundles of this user live: $WHEATEAR_MODELS or ~/.cache/wheatear/models."""
+    if folder := os.environ.get(MODELS_VARIABLE):
+        return Path(folder)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "wheatear" / "models"
+
+
+def find_bundle(model: str | os.PathLike[str] | None) -> Path:
+    """The folder of a bundle given by path, by name, or (None) the one shipped with Wheatear.
+
+    Raises ModelNotFoundError with the names there are.
+    """
+    shipped = Path(str(files("wheatear") / "models"))
+    if model is None:
+        return shipped / SHIPPED
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    if path.exists():
+        raise ModelNotFoundError(
+            f"{path} is a file, not a bundle folder; to make one run: "
+            f"wheatear convert {path} {path.with_suffix('')}"
+        )
+    name = str(model)
+    if os.sep not in name:
+        for folder in (models_folder(), shipped):
+            if (folder / name / MANIFEST).is_file():
+                return folder / name
+    known = sorted(
+        {
+            entry.parent.name
+            for folder in (models_folder(), shipped)
+            for entry in folder.glob(f"*/{MANIFEST}")
+        }
+    )
+    raise ModelNotFoundError(
+        f"no model {name!r}: neither a bundle folder nor one of {', '.join(known) or 'none here'} "
+        f"(looked in {models_folder()}); 'wheatear convert CHECKPOINT OUT' makes a bundle"
+    )
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Reads and verifies a bundle folder.
+
+    Raises BundleError naming the file that is missing, of the wrong size or of the wrong hash.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
+    try:
+        data = json.loads(manifest_path.read_text(encoding="utf-8"))
+        version, listed = data.pop("format"), data.pop("files")
+        if version != FORMAT:
+            raise BundleError(
+                f"{path} is a bundle of format {version}, this Wheatear reads format {FORMAT}; "
+                f"upgrade Wheatear or convert the checkpoint again"
+            )
+        manifest = Manifest.from_json(data)
+        expected = {name: (int(e["bytes"]), str(e["sha256"])) for name, e in listed.items()}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(f"{manifest_path} is damaged: {type(error).__name__}: {error}") from error
+    required = {ENCODER, PREDICTOR, JOINT, PIECES} | ({LANGUAGES} if manifest.prompts else set())
+    if missing := required - expected.keys():
+        raise BundleError(f"{manifest_path} is damaged: it does not list {', '.join(missing)}")
+    for name, (size, digest) in expected.items():
+        _verify(path, name, size, digest)
+    return Bundle(path, manifest, {name: size for name, (size, _) in expected.items()})
+
+
+def write_manifest(path: Path, manifest: Manifest) -> None:
+    """Seals a bundle folder: hashes every file in it and writes the manifest, last."""
+    entries = {
+        file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        for file in sorted(path.iterdir())
+        if file.is_file() and file.name != MANIFEST
+    }
+    data = {"format": FORMAT, **manifest.to_json(), "files": entries}
+    text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
+    (path / MANIFEST).write_text(text, encoding="utf-8")
+
+
+def _verify(folder: Path, name: str, size: int, digest: str) -> None:
+    again = "copy or convert the bundle again"
+    if Path(name).name != name or name == MANIFEST:
+        raise BundleError(f"{folder / MANIFEST} is damaged: it lists the file name {name!r}")
+    file = folder / name
+    if not file.is_file():
+        raise BundleError(f"the bundle {folder} is incomplete: {name} is missing; {again}")
+    if (found := file.stat().st_size) != size:
+        raise BundleError(
+            f"the bundle {folder} is damaged: {name} has {found} bytes instead of {size}; {again}"
+        )
+    if _sha256(file) != digest:
+        raise BundleError(f"the bundle {folder} is damaged: {name} has been altered; {again}")
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,139 @@
+"""Converts a checkpoint into a bundle: no torch, no NeMo, no more memory than its largest layer."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+
+from wheatear import bundle
+from wheatear.convert.architecture import Architecture, read_architecture
+from wheatear.convert.checkpoint import Checkpoint, open_checkpoint
+from wheatear.convert.decoder_graph import write_joint, write_predictor
+from wheatear.convert.encoder_graph import language_table, write_encoder
+from wheatear.convert.quantize import RECIPES, Recipe
+from wheatear.convert.verify import Deviation, measure_deviation
+from wheatear.errors import CheckpointError
+
+__all__ = ["Deviation", "convert"]
+
+# Parts of a checkpoint that transcribing does not need.
+_UNNEEDED = ("preprocessor.", "spec_augment", "loss.", "ctc_decoder.", "aux_ctc")
+
+
+def convert(
+    checkpoint: Path,
+    out: Path,
+    precision: str = "int8",
+    *,
+    name: str | None = None,
+    progress: Callable[[float], None] = lambda share: None,
+) -> Deviation:
+    """Writes the bundle folder `out`, which must not exist or be empty.
+
+    `precision` is "fp32", "int8" or "int4"; `progress` is called with the share done, 0 .. 1.
+    Returns how far the bundle is from the checkpoint in float32 on a short sample of speech.
+    Nothing is left behind if it fails.
+
+    Raises CheckpointError, or OSError if the disk does.
+    """
+    if precision not in RECIPES:
+        raise CheckpointError(f"no precision {precision!r}; choose one of {', '.join(RECIPES)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out} already exists; choose another place or remove it first")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with open_checkpoint(checkpoint) as source:
+        arch = read_architecture(source)
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            _write(work, source, arch, RECIPES[precision], precision, name, progress)
+            deviation = measure_deviation(work, arch, source.weights)
+            progress(1.0)
+            if out.exists():
+                out.rmdir()
+            work.chmod(0o755)
+            work.rename(out)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+    return deviation
+
+
+def _write(
+    folder: Path,
+    source: Checkpoint,
+    arch: Architecture,
+    recipe: Recipe,
+    precision: str,
+    name: str | None,
+    progress: Callable[[float], None],
+) -> None:
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress(done / (arch.layers + 5))
+
+    weights = source.weights
+    write_encoder(folder / bundle.ENCODER, arch, weights, recipe, advance)
+    write_predictor(folder / bundle.PREDICTOR, arch, weights)
+    advance()
+    write_joint(folder / bundle.JOINT, arch, weights, recipe)
+    advance()
+    if arch.prompt_width:
+        np.save(folder / bundle.LANGUAGES, language_table(arch, weights))
+    strange = [n for n in weights.unused() if not n.startswith(_UNNEEDED)]
+    strange = [n for n in strange if not n.endswith("num_batches_tracked")]
+    if strange:
+        raise CheckpointError(
+            f"the checkpoint has tensors that this architecture does not: "
+            f"{', '.join(strange[:4])}{' ...' if len(strange) > 4 else ''}"
+        )
+    vocabulary = json.dumps(asdict(source.vocabulary), ensure_ascii=False)
+    (folder / bundle.PIECES).write_text(vocabulary, encoding="utf-8")
+    for file, text in source.texts.items():
+        (folder / _text_name(file)).write_text(text, encoding="utf-8")
+    bundle.write_manifest(folder, _manifest(source, arch, precision, name))
+
+
+def _text_name(file: str) -> str:
+    """Licence files keep their name but for the spelling that the bundle looks for."""
+    upper = file.upper()
+    return f"LICENSE{file[7:]}" if upper.startswith("LICEN") else f"NOTICE{file[6:]}"
+
+
+def _manifest(
+    source: Checkpoint, arch: Architecture, precision: str, name: str | None
+) -> bundle.Manifest:
+    licence = source.texts.get("LICENSE", "").strip().split("\n")[0]
+    return bundle.Manifest(
+        name=name or source.name,
+        precision=precision,
+        source=str(source.config.get("target") or "wheatear safetensors"),
+        features=arch.features,
+        encoder=bundle.EncoderShape(
+            layers=arch.layers,
+            width=arch.width,
+            heads=arch.heads,
+            kernel=arch.kernel,
+            left=arch.left,
+            longest_chunk=arch.longest_chunk,
+        ),
+        decoder=bundle.DecoderShape(
+            layers=arch.predictor_layers,
+            hidden=arch.hidden,
+            joint=arch.joint,
+            blank=arch.blank,
+            max_symbols=arch.max_symbols,
+        ),
+        modes=arch.modes,
+        default_mode=arch.default_mode,
+        prompts=arch.prompts,
+        tags=arch.tags,
+        parameters=source.weights.count(),
+        licence=licence,
+    )

@@ -1,0 +1,254 @@
+"""From a checkpoint's configuration to the architecture we write graphs for, or a clear refusal.
+
+The family: cache-aware FastConformer encoder (causal dw_striding x8, relative positions,
+chunked_limited attention, causal convolutions), optional language prompt kernel, LSTM predictor,
+joint (NeMo's EncDecRNNTBPEModel and EncDecRNNTBPEModelWithPrompt). Every number comes from
+the configuration and is held against the tensors' shapes when they are read.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from wheatear.convert.checkpoint import Checkpoint
+from wheatear.convert.tensors import Weights
+from wheatear.errors import CheckpointError
+from wheatear.features import SAMPLE_RATE, MelSettings
+from wheatear.latency import LatencyMode, available_modes
+
+_TAG = re.compile(r"<([a-z]{2,3}(-[A-Za-z]{2,4})?)>")
+
+
+@dataclass(frozen=True)
+class Architecture:
+    features: MelSettings
+    layers: int
+    width: int
+    heads: int
+    feed_forward: int
+    kernel: int
+    channels: int
+    input_scale: float
+    """Factor on the subsampling's output (NeMo's xscaling), else 1."""
+    batch_norm: bool
+    """The convolution module's norm is a BatchNorm (folded away) instead of a LayerNorm."""
+    modes: tuple[LatencyMode, ...]
+    default_mode: LatencyMode
+    predictor_layers: int
+    hidden: int
+    joint: int
+    activation: str
+    """ONNX name of the joint's activation."""
+    output: str
+    """Name of the joint's last layer: its index depends on whether dropout was configured."""
+    blank: int
+    max_symbols: int
+    prompts: dict[str, int]
+    prompt_width: int
+    """Length of the one-hot language prompt, 0 without one."""
+    tags: dict[int, str]
+
+    @property
+    def left(self) -> int:
+        return max(mode.left for mode in self.modes)
+
+    @property
+    def longest_chunk(self) -> int:
+        return max(mode.chunk for mode in self.modes)
+
+    @property
+    def head_width(self) -> int:
+        return self.width // self.heads
+
+    @property
+    def flat_bands(self) -> int:
+        """Frequency rows left after three stride-2 convolutions padded by 2 + 1."""
+        bands = self.features.bands
+        for _ in range(3):
+            bands = bands // 2 + 1
+        return bands
+
+
+def read_architecture(checkpoint: Checkpoint) -> Architecture:
+    """Raises CheckpointError naming the setting of the configuration that we do not run."""
+    config, weights = _Section("", checkpoint.config), checkpoint.weights
+    features = _features(config.section("preprocessor"))
+    encoder = config.section("encoder")
+    for key, only in {
+        "subsampling": "dw_striding",
+        "subsampling_factor": 8,
+        "causal_downsampling": True,
+        "self_attention_model": "rel_pos",
+        "att_context_style": "chunked_limited",
+    }.items():
+        encoder.insist(key, only)
+    encoder.insist("feat_in", features.bands)
+    if encoder.get("reduction", None):
+        raise CheckpointError("the checkpoint's encoder.reduction is not supported")
+    width, heads = encoder.integer("d_model"), encoder.integer("n_heads")
+    if width % heads:
+        raise CheckpointError(f"encoder.n_heads {heads} does not divide encoder.d_model {width}")
+    kernel = encoder.integer("conv_kernel_size")
+    if encoder.get("conv_context_size", None) not in ("causal", [kernel - 1, 0]):
+        raise CheckpointError(
+            "the checkpoint's encoder.conv_context_size is not causal: it cannot be streamed"
+        )
+    norm = encoder.get("conv_norm_type", "batch_norm")
+    if norm not in ("layer_norm", "batch_norm"):
+        raise CheckpointError(f"the checkpoint's encoder.conv_norm_type {norm!r} is not supported")
+    modes, default_mode = _modes(encoder.get("att_context_size", None))
+    decoder = config.section("decoder").section("prednet")
+    joint = config.section("joint").section("jointnet")
+    activation = str(joint.get("activation", "relu"))
+    if activation.lower() not in ("relu", "tanh", "sigmoid"):
+        raise CheckpointError(f"the joint's activation {activation!r} is not supported")
+    output = _joint_output(weights)
+    outputs, blank = weights.shape(f"{output}.weight")[0], len(checkpoint.vocabulary.pieces)
+    if outputs != blank + 1:
+        raise CheckpointError(
+            f"the joint has {outputs} outputs for {blank} pieces and a blank: not an RNN-T joint"
+        )
+    prompts, prompt_width = _prompts(config, weights, width)
+    scale = width**0.5 if encoder.get("xscaling", True) else 1.0
+    return Architecture(
+        features=features,
+        layers=encoder.integer("n_layers"),
+        width=width,
+        heads=heads,
+        feed_forward=width * encoder.integer("ff_expansion_factor", 4),
+        kernel=kernel,
+        channels=weights.shape("encoder.pre_encode.conv.0.weight")[0],
+        input_scale=scale,
+        batch_norm=norm == "batch_norm",
+        modes=modes,
+        default_mode=default_mode,
+        predictor_layers=decoder.integer("pred_rnn_layers", 1),
+        hidden=decoder.integer("pred_hidden"),
+        joint=joint.integer("joint_hidden"),
+        activation={"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[activation.lower()],
+        output=output,
+        blank=blank,
+        max_symbols=_max_symbols(config),
+        prompts=prompts,
+        prompt_width=prompt_width,
+        tags=_tags(checkpoint.vocabulary.pieces, prompts),
+    )
+
+
+class _Section:
+    """A part of the configuration that knows its own name."""
+
+    def __init__(self, name: str, values: Mapping[str, Any]) -> None:
+        self._name, self._values = name, values
+
+    def section(self, key: str) -> "_Section":
+        values = self._values.get(key)
+        if not isinstance(values, Mapping):
+            raise CheckpointError(f"the checkpoint's configuration has no {self._name}{key}")
+        return _Section(f"{self._name}{key}.", values)
+
+    def get(self, key: str, default: Any) -> Any:
+        return self._values.get(key, default)
+
+    def integer(self, key: str, default: int | None = None) -> int:
+        value = self._values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise CheckpointError(
+                f"the checkpoint's {self._name}{key} is {value!r}, not a positive whole number"
+            )
+        return value
+
+    def insist(self, key: str, only: Any) -> None:
+        if (value := self._values.get(key, only)) != only:
+            raise CheckpointError(
+                f"the checkpoint's {self._name}{key} is {value!r}; we run {only!r} only"
+            )
+
+
+def _features(section: _Section) -> MelSettings:
+    section.insist("sample_rate", SAMPLE_RATE)
+    section.insist("window", "hann")
+    section.insist("log", True)
+    section.insist("frame_splicing", 1)
+    section.insist("mag_power", 2.0)
+    section.insist("pad_to", 0)
+    if section.get("normalize", "per_feature") not in ("NA", "", None, "None"):
+        raise CheckpointError(
+            "the checkpoint normalises its features over the whole utterance "
+            "(preprocessor.normalize): it cannot be streamed"
+        )
+    hop = round(float(section.get("window_stride", 0.01)) * SAMPLE_RATE)
+    if hop != SAMPLE_RATE // 100:
+        raise CheckpointError(f"the checkpoint's frames are {hop} samples apart; we run 160 only")
+    preemphasis = section.get("preemph", 0.97)
+    return MelSettings(
+        bands=section.integer("features", 80),
+        fft=section.integer("n_fft", 512),
+        window=round(float(section.get("window_size", 0.025)) * SAMPLE_RATE),
+        hop=hop,
+        preemphasis=0.0 if preemphasis is None else float(preemphasis),
+    )
+
+
+def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
+    pairs = contexts if isinstance(contexts, list) else []
+    pairs = [pairs] if pairs and not isinstance(pairs[0], list) else pairs
+    if not pairs or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair)
+        for pair in pairs
+    ):
+        raise CheckpointError(f"the checkpoint's encoder.att_context_size is {contexts!r}")
+    if any(left < 1 or right < 0 for left, right in pairs):
+        raise CheckpointError(
+            f"the checkpoint's attention context {contexts} is unlimited: it cannot be streamed"
+        )
+    modes = available_modes([(left, right) for left, right in pairs])
+    default = [mode for mode in modes if [mode.left, mode.lookahead] == pairs[0]]
+    if not default:
+        left, right = pairs[0]
+        raise CheckpointError(
+            f"the checkpoint's default attention context {pairs[0]} is invalid: {left} frames are "
+            f"not a whole number of {right + 1}-frame chunks"
+        )
+    return modes, default[0]
+
+
+def _joint_output(weights: Weights) -> str:
+    for index in (2, 1):  # activation, dropout (left out when 0), linear
+        if f"joint.joint_net.{index}.weight" in weights:
+            return f"joint.joint_net.{index}"
+    raise CheckpointError("the checkpoint has no output layer (joint.joint_net.*)")
+
+
+def _max_symbols(config: _Section) -> int:
+    greedy = (config.get("decoding", None) or {}).get("greedy") or {}
+    value = greedy.get("max_symbols", greedy.get("max_symbols_per_step", 10))
+    return value if isinstance(value, int) and value > 0 else 10
+
+
+def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, int], int]:
+    if "prompt_kernel.0.weight" not in weights:
+        return {}, 0
+    prompt_width = weights.shape("prompt_kernel.0.weight")[1] - width
+    defaults = config.get("model_defaults", None) or {}
+    dictionary = defaults.get("prompt_dictionary") or config.get("prompt_dictionary", None) or {}
+    prompts = {str(key): value for key, value in dictionary.items()}
+    if not prompts:
+        raise CheckpointError(
+            "the checkpoint has a prompt kernel but no prompt dictionary "
+            "(model_defaults.prompt_dictionary)"
+        )
+    for key, value in prompts.items():
+        if type(value) is not int or not 0 <= value < prompt_width:
+            raise CheckpointError(
+                f"the checkpoint's prompt dictionary gives {key} the id {value!r}, "
+                f"outside 0 .. {prompt_width - 1}"
+            )
+    return prompts, prompt_width
+
+
+def _tags(pieces: list[str], prompts: Mapping[str, int]) -> dict[int, str]:
+    """Language tags are ordinary pieces: <xx-XX>, or <xx> where xx is a prompt (and not <unk>)."""
+    matches = {i: match for i, piece in enumerate(pieces) if (match := _TAG.fullmatch(piece))}
+    return {i: match[1] for i, match in matches.items() if match[2] or match[1] in prompts}

@@ -1,0 +1,207 @@
+"""Opens a checkpoint, whatever its container: configuration, vocabulary, weights, licence texts.
+
+Two containers are read: NVIDIA's `.nemo` (a tar, plain or gzipped) and our own safetensors,
+one file with NeMo's tensor names and a header entry `wheatear` holding as JSON
+
+    format       1
+    name         what the model is called
+    config       the parts of NeMo's model_config.yaml that describe the architecture
+    pieces       [[piece, score], ...] in id order
+    licence      the licence text of the weights;  notice: attributions that go with them
+"""
+
+import gzip
+import json
+import re
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+import numpy as np
+import sentencepiece
+import yaml
+from safetensors import SafetensorError, safe_open
+
+from wheatear.convert.pickled import read_state_dict
+from wheatear.convert.tensors import StoredTensor, Weights
+from wheatear.errors import CheckpointError
+
+_TEXTS = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
+_CONTROL = ("<s>", "</s>", "<pad>")
+_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """SentencePiece pieces in id order, and the ids of those that are not plain text."""
+
+    pieces: list[str]
+    scores: list[float]
+    unknown: list[int] = field(default_factory=list)
+    control: list[int] = field(default_factory=list)
+    bytes: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    name: str
+    config: dict[str, Any]
+    vocabulary: Vocabulary
+    weights: Weights
+    texts: dict[str, str]
+    """Licence and notice texts by file name."""
+
+
+@contextmanager
+def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
+    """Opens a checkpoint file for as long as the block lasts; tensors are read on demand.
+
+    Raises CheckpointError naming what is missing, damaged or unsafe.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint file {path}")
+    with ExitStack() as stack:
+        file = stack.enter_context(path.open("rb"))
+        head = file.read(512)
+        file.seek(0)
+        if head[:2] == b"\x1f\x8b":
+            file = stack.enter_context(_decompressed(file, path))
+            head = file.read(512)
+            file.seek(0)
+        if head[257:262] == b"ustar" or path.suffix == ".nemo":
+            yield _open_nemo(file, path, stack)
+        elif head[8:9] == b"{":
+            yield _open_safetensors(path, stack)
+        else:
+            raise CheckpointError(
+                f"{path} is neither a .nemo checkpoint (a tar file) nor a safetensors file"
+            )
+
+
+# -- .nemo ---------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _decompressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
+    """A gzipped tar cannot be read in arbitrary order: unpack it to disk, not to memory."""
+    with tempfile.TemporaryFile() as plain:
+        try:
+            with gzip.open(file) as stream:
+                shutil.copyfileobj(stream, plain, 1 << 20)
+        except (OSError, EOFError) as error:
+            raise CheckpointError(f"{path} is damaged: {error}") from error
+        plain.seek(0)
+        yield plain
+
+
+def _open_nemo(file: IO[bytes], path: Path, stack: ExitStack) -> Checkpoint:
+    try:
+        archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
+        members = {PurePosixPath(m.name).name: m for m in archive.getmembers() if m.isfile()}
+    except tarfile.TarError as error:
+        raise CheckpointError(f"{path} is not a readable .nemo file: {error}") from error
+
+    def member(name: str) -> Any:
+        if name not in members:
+            raise CheckpointError(f"{path} is incomplete: it has no {name}")
+        return archive.extractfile(members[name])
+
+    config = _parse_yaml(member("model_config.yaml").read(), path)
+    tokenizer = str((config.get("tokenizer") or {}).get("model_path") or "").removeprefix("nemo:")
+    if not tokenizer:
+        named = [name for name in members if name.endswith("tokenizer.model")]
+        tokenizer = named[0] if named else "tokenizer.model"
+    vocabulary = _sentencepiece(member(tokenizer).read(), f"{path}: {tokenizer}")
+    weights = stack.enter_context(member("model_weights.ckpt"))
+    tensors = read_state_dict(weights, f"{path}: model_weights.ckpt")
+    texts = {
+        name: member(name).read().decode("utf-8", "replace")
+        for name in members
+        if _TEXTS.fullmatch(name)
+    }
+    return Checkpoint(path.stem, config, vocabulary, Weights(tensors), texts)
+
+
+class _Yaml(yaml.CSafeLoader):
+    """YAML as NeMo means it: `no` is Norwegian, not false, and so are `on`, `off` and `yes`."""
+
+
+_Yaml.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def _parse_yaml(raw: bytes, path: Path) -> dict[str, Any]:
+    try:
+        config = yaml.load(raw, _Yaml)  # noqa: S506  (a safe loader)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path}: model_config.yaml cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise CheckpointError(f"{path}: model_config.yaml is not a configuration")
+    return config
+
+
+def _sentencepiece(raw: bytes, name: str) -> Vocabulary:
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(raw)
+    except RuntimeError as error:
+        raise CheckpointError(f"{name} is not a SentencePiece model") from error
+    ids = range(processor.GetPieceSize())
+    return Vocabulary(
+        pieces=[processor.IdToPiece(i) for i in ids],
+        scores=[processor.GetScore(i) for i in ids],
+        unknown=[i for i in ids if processor.IsUnknown(i)],
+        control=[i for i in ids if processor.IsControl(i)],
+        bytes=[i for i in ids if processor.IsByte(i)],
+    )
+
+
+# -- safetensors ---------------------------------------------------------------------------------
+
+
+def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
+    try:
+        archive = stack.enter_context(safe_open(path, framework="numpy"))
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+    header = (archive.metadata() or {}).get("wheatear")
+    if header is None:
+        raise CheckpointError(
+            f"{path} is a safetensors file, but not one of Wheatear's: its header has no "
+            f"'wheatear' entry with the configuration and the vocabulary"
+        )
+    try:
+        data = json.loads(header)
+        version = data["format"]
+        pieces = [str(piece) for piece, _score in data["pieces"]]
+        vocabulary = Vocabulary(
+            pieces=pieces,
+            scores=[float(score) for _piece, score in data["pieces"]],
+            unknown=[i for i, piece in enumerate(pieces) if piece == "<unk>"],
+            control=[i for i, piece in enumerate(pieces) if piece in _CONTROL],
+            bytes=[i for i, piece in enumerate(pieces) if _BYTE.fullmatch(piece)],
+        )
+        texts = {"LICENSE": data.get("licence", ""), "NOTICE": data.get("notice", "")}
+        texts = {name: str(text) for name, text in texts.items() if text}
+        name, config = str(data.get("name") or path.stem), dict(data["config"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{path}: its 'wheatear' header is damaged: {error!r}") from error
+    if version != 1:
+        raise CheckpointError(f"{path} is of format {version!r}, this Wheatear reads format 1")
+
+    def stored(key: str) -> StoredTensor:
+        shape = tuple(archive.get_slice(key).get_shape())
+        return StoredTensor(shape, lambda: np.asarray(archive.get_tensor(key), np.float32))
+
+    weights = Weights({key: stored(key) for key in archive.keys()})  # noqa: SIM118
+    return Checkpoint(name, config, vocabulary, weights, texts)

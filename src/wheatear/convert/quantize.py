@@ -1,0 +1,119 @@
+"""Weights to 8 or 4 bits, in the layout of onnxruntime's MatMulNBits, and the recipes we ship.
+
+Blocks of 32 weights of one output share a scale; values are symmetric around zero. Activations
+are quantised by the operator, per row and block (accuracy level 4), so that what a stream
+computes does not depend on its neighbours in a batch: `reference` figures and reasons in
+docs/design.md.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+BLOCK = 32
+_ROWS_AT_ONCE = 64  # of 1024 .. 4096 weights: the working set stays in a core's cache
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Bits of each kind of product; 32 is left in float.
+
+    The prompt kernel stays in float in every recipe: a language changes its activations by less
+    than a percent, and coarser weights make the model deaf to it.
+    """
+
+    layers: int = 32
+    """Feed-forward, attention and pointwise convolutions of the encoder layers."""
+    ends: int = 32
+    """Output of the subsampling, encoder projection and output of the joint."""
+
+
+RECIPES = {
+    "fp32": Recipe(),
+    "int8": Recipe(layers=8, ends=8),
+    "int4": Recipe(layers=4, ends=8),
+}
+
+
+def quantize(
+    weight: NDArray[np.float32], bits: int, block: int = BLOCK
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """A weight [outputs, inputs] as packed codes and scales.
+
+    Returns codes uint8 [outputs, blocks, block * bits / 8] and scales float32 [outputs, blocks];
+    a weight is (code - 2^(bits-1)) * scale. Inputs are padded with zeros to whole blocks.
+    """
+    outputs, inputs = weight.shape
+    blocks = -(-inputs // block)
+    padded = weight
+    if blocks * block != inputs:
+        padded = np.zeros((outputs, blocks * block), np.float32)
+        padded[:, :inputs] = weight
+    grouped = padded.reshape(outputs, blocks, block)
+    codes = np.empty((outputs, blocks, block * bits // 8), np.uint8)
+    scales = np.empty((outputs, blocks), np.float32)
+    quantize_rows = _quantize_4 if bits == 4 else _quantize_8
+
+    def work(start: int) -> None:
+        rows = slice(start, start + _ROWS_AT_ONCE)
+        codes[rows], scales[rows] = quantize_rows(grouped[rows])
+
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(work, range(0, outputs, _ROWS_AT_ONCE)))
+    return codes, scales
+
+
+def dequantize(
+    codes: NDArray[np.uint8], scales: NDArray[np.float32], bits: int, inputs: int
+) -> NDArray[np.float32]:
+    """The weight [outputs, inputs] that codes and scales stand for."""
+    unpacked = codes
+    if bits == 4:
+        unpacked = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:2], -1)
+    values = (unpacked.astype(np.float32) - (1 << bits - 1)) * scales[..., None]
+    return values.reshape(len(codes), -1)[:, :inputs]
+
+
+def _quantize_8(
+    weight: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    scale = np.abs(weight).max(-1) / 127
+    codes = np.rint(weight * _inverse(scale)[..., None]) + 128
+    return codes.astype(np.uint8), scale
+
+
+def _quantize_4(
+    weight: NDArray[np.float32],
+) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """Searches each block's scale for the least squared error.
+
+    The weight of largest magnitude takes the code -8, so that all sixteen codes are in use; a few
+    scales around that one are tried, each replaced by the best one for the codes it leads to
+    (least squares), and the block keeps the winner.
+    """
+    extreme = np.take_along_axis(weight, np.abs(weight).argmax(-1)[..., None], -1)[..., 0]
+    best_error = np.full(extreme.shape, np.inf, np.float32)
+    best_scale = np.zeros_like(extreme)
+    best_codes = np.zeros_like(weight)
+    for reach in (8.6, 8.0, 7.5, 7.0, 6.5):
+        codes = np.rint(weight * _inverse(extreme / -reach)[..., None])
+        np.clip(codes, -8, 7, out=codes)
+        scale = np.einsum("rbi,rbi->rb", weight, codes) * _inverse(
+            np.einsum("rbi,rbi->rb", codes, codes)
+        )
+        residual = weight - codes * scale[..., None]
+        error = np.einsum("rbi,rbi->rb", residual, residual)
+        better = error < best_error
+        best_error = np.where(better, error, best_error)
+        best_scale = np.where(better, scale, best_scale)
+        best_codes = np.where(better[..., None], codes, best_codes)
+    unsigned = (best_codes + 8).astype(np.uint8)
+    packed = unsigned[..., 0::2] | (unsigned[..., 1::2] << 4)
+    return packed.astype(np.uint8, copy=False), best_scale
+
+
+def _inverse(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """1 / x, and 0 for 0."""
+    return np.divide(1, x, out=np.zeros_like(x), where=x != 0)

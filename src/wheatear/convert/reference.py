@@ -1,0 +1,214 @@
+"""The same network in plain numpy, straight from the checkpoint: what a bundle is held against.
+
+Offline, in float32, one layer's weights in memory at a time, so that a checkpoint of any size is
+computed in little memory. Written from the architecture and not from our graphs: no cache, no
+folding, absolute frame positions, NeMo's mask.
+"""
+
+import math
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from wheatear.convert.architecture import Architecture
+from wheatear.convert.tensors import Weights
+from wheatear.latency import LatencyMode
+
+Floats = NDArray[np.float32]
+
+
+def encode(
+    arch: Architecture, weights: Weights, mel: Floats, mode: LatencyMode, prompt: int | None
+) -> Floats:
+    """Encoder output [frames, width] of a whole signal's mel [n, bands], after any prompt."""
+    x = _subsampling(arch, weights, mel)
+    mask = _visible(len(x), mode)
+    positions = _sinusoids(len(x), arch.width)
+    for i in range(arch.layers):
+        x = _layer(arch, weights, f"encoder.layers.{i}", x, positions, mask)
+    if arch.prompt_width and prompt is not None:
+        hot = np.zeros((len(x), arch.prompt_width), np.float32)
+        hot[:, prompt] = 1
+        x = np.concatenate([x, hot], axis=1)
+        x = np.maximum(_linear(weights, "prompt_kernel.0", x), 0)
+        x = _linear(weights, "prompt_kernel.2", x)
+    return x
+
+
+def search(arch: Architecture, weights: Weights, encoded: Floats) -> list[int]:
+    """Greedy RNN-T tokens of encoder output [frames, width]."""
+    predictor = _Predictor(arch, weights)
+    prediction = predictor.step(arch.blank)
+    output = weights.read(f"{arch.output}.weight"), weights.optional(f"{arch.output}.bias")
+    activation = {
+        "Relu": lambda x: np.maximum(x, 0),
+        "Tanh": np.tanh,
+        "Sigmoid": _sigmoid,
+    }[arch.activation]
+    tokens: list[int] = []
+    for frame in _linear(weights, "joint.enc", encoded):
+        for _ in range(arch.max_symbols):
+            logits = output[0] @ activation(frame + prediction)
+            best = int(np.argmax(logits if output[1] is None else logits + output[1]))
+            if best == arch.blank:
+                break
+            tokens.append(best)
+            prediction = predictor.step(best)
+    return tokens
+
+
+def _subsampling(arch: Architecture, weights: Weights, mel: Floats) -> Floats:
+    x = mel[None]  # [channels, time, bands]
+    for strided, pointwise in ((0, None), (2, 3), (5, 6)):
+        name = f"encoder.pre_encode.conv.{strided}"
+        kernel, bias = weights.read(f"{name}.weight"), weights.read(f"{name}.bias")
+        padded = np.pad(x, ((0, 0), (2, 1), (2, 1)))
+        windows = sliding_window_view(padded, (3, 3), axis=(1, 2))[:, ::2, ::2]
+        windows = windows[:, : x.shape[1] // 2 + 1]
+        # One input channel for the first convolution, one each for the depthwise ones.
+        pattern = "cthij,ocij->oth" if strided == 0 else "cthij,coij->cth"
+        x = np.einsum(pattern, windows, kernel, optimize=True) + bias[:, None, None]
+        if pointwise is not None:
+            name = f"encoder.pre_encode.conv.{pointwise}"
+            mix = weights.read(f"{name}.weight")[:, :, 0, 0]
+            x = np.tensordot(mix, x, 1) + weights.read(f"{name}.bias")[:, None, None]
+        x = np.maximum(x, 0)
+    flat = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
+    return _linear(weights, "encoder.pre_encode.out", flat) * np.float32(arch.input_scale)
+
+
+def _visible(frames: int, mode: LatencyMode) -> NDArray[np.bool_]:
+    """[query, key]: NeMo's chunked_limited mask."""
+    chunk = np.arange(frames) // mode.chunk
+    behind = chunk[:, None] - chunk[None, :]
+    return (behind >= 0) & (behind <= mode.left // mode.chunk)
+
+
+def _sinusoids(frames: int, width: int) -> Floats:
+    """[2 frames - 1, width], for a key 1 - frames .. frames - 1 frames behind its query."""
+    behind = np.arange(1 - frames, frames)
+    angles = behind[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10000.0) / width))
+    table = np.empty((len(behind), width), np.float32)
+    table[:, 0::2], table[:, 1::2] = np.sin(angles), np.cos(angles)
+    return table
+
+
+def _layer(
+    arch: Architecture,
+    weights: Weights,
+    name: str,
+    x: Floats,
+    positions: Floats,
+    mask: NDArray[np.bool_],
+) -> Floats:
+    def feed_forward(k: int, x: Floats) -> Floats:
+        y = _norm(weights, f"{name}.norm_feed_forward{k}", x)
+        y = _silu(_linear(weights, f"{name}.feed_forward{k}.linear1", y))
+        y = _linear(weights, f"{name}.feed_forward{k}.linear2", y)
+        y *= 0.5
+        return x + y
+
+    x = feed_forward(1, x)
+    y = _norm(weights, f"{name}.norm_self_att", x)
+    x = x + _attention(arch, weights, f"{name}.self_attn", y, positions, mask)
+    y = _norm(weights, f"{name}.norm_conv", x)
+    x = x + _convolution(arch, weights, f"{name}.conv", y)
+    x = feed_forward(2, x)
+    return _norm(weights, f"{name}.norm_out", x)
+
+
+def _attention(
+    arch: Architecture,
+    weights: Weights,
+    name: str,
+    x: Floats,
+    positions: Floats,
+    mask: NDArray[np.bool_],
+) -> Floats:
+    frames = len(x)
+
+    def heads(y: Floats) -> Floats:
+        return y.reshape(len(y), arch.heads, -1).transpose(1, 0, 2)  # [heads, n, head_width]
+
+    q, k, v = (heads(_linear(weights, f"{name}.linear_{part}", x)) for part in "qkv")
+    p = heads(_linear(weights, f"{name}.linear_pos", positions))
+    source = "encoder" if "encoder.pos_bias_u" in weights else name
+    by_content = q + weights.read(f"{source}.pos_bias_u")[:, None]
+    by_position = q + weights.read(f"{source}.pos_bias_v")[:, None]
+    behind = np.arange(frames)[:, None] - np.arange(frames)[None, :]
+    position = np.take_along_axis(
+        by_position @ p.transpose(0, 2, 1), (behind + frames - 1)[None], axis=2
+    )
+    scores = (by_content @ k.transpose(0, 2, 1) + position) / np.float32(math.sqrt(q.shape[2]))
+    scores = np.where(mask, scores, -np.inf)
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    y = (scores / scores.sum(-1, keepdims=True)) @ v
+    return _linear(weights, f"{name}.linear_out", y.transpose(1, 0, 2).reshape(frames, -1))
+
+
+def _convolution(arch: Architecture, weights: Weights, name: str, x: Floats) -> Floats:
+    value, gate = np.split(_linear(weights, f"{name}.pointwise_conv1", x), 2, axis=1)
+    x = np.pad(value * _sigmoid(gate), ((arch.kernel - 1, 0), (0, 0)))
+    kernel = weights.read(f"{name}.depthwise_conv.weight")[:, 0]
+    x = np.einsum("tck,ck->tc", sliding_window_view(x, arch.kernel, axis=0), kernel)
+    if (bias := weights.optional(f"{name}.depthwise_conv.bias")) is not None:
+        x = x + bias
+    norm = f"{name}.batch_norm"
+    if arch.batch_norm:
+        x = x - weights.read(f"{norm}.running_mean")
+        x = x / np.sqrt(weights.read(f"{norm}.running_var") + 1e-5)
+        x = x * weights.read(f"{norm}.weight") + weights.read(f"{norm}.bias")
+    else:
+        x = _norm(weights, norm, x)
+    return _linear(weights, f"{name}.pointwise_conv2", _silu(x))
+
+
+class _Predictor:
+    """The LSTM, one token at a time."""
+
+    def __init__(self, arch: Architecture, weights: Weights) -> None:
+        name = "decoder.prediction.dec_rnn.lstm"
+        self._embedding = weights.read("decoder.prediction.embed.weight")
+        self._layers = [
+            tuple(
+                weights.read(f"{name}.{kind}_l{i}")
+                for kind in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+            )
+            for i in range(arch.predictor_layers)
+        ]
+        self._state = [(np.zeros(arch.hidden, np.float32),) * 2 for _ in self._layers]
+        self._weights = weights
+
+    def step(self, token: int) -> Floats:
+        """The predictor's half of the joint, [joint], after one more token."""
+        rows = self._embedding
+        x = rows[token] if token < len(rows) else np.zeros_like(rows[0])
+        for i, (w_in, w_back, b_in, b_back) in enumerate(self._layers):
+            h, c = self._state[i]
+            enter, forget, candidate, leave = np.split(w_in @ x + b_in + w_back @ h + b_back, 4)
+            c = _sigmoid(forget) * c + _sigmoid(enter) * np.tanh(candidate)
+            x = _sigmoid(leave) * np.tanh(c)
+            self._state[i] = (x, c)
+        return _linear(self._weights, "joint.pred", x[None])[0]
+
+
+def _linear(weights: Weights, name: str, x: Floats) -> Floats:
+    weight = weights.read(f"{name}.weight")
+    y = x @ weight.reshape(weight.shape[0], weight.shape[1]).T
+    bias = weights.optional(f"{name}.bias")
+    return y if bias is None else y + bias
+
+
+def _norm(weights: Weights, name: str, x: Floats) -> Floats:
+    x = x - x.mean(-1, keepdims=True)
+    x = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
+    return x * weights.read(f"{name}.weight") + weights.read(f"{name}.bias")
+
+
+def _sigmoid(x: Floats) -> Floats:
+    return np.float32(0.5) * np.tanh(x / 2) + np.float32(0.5)
+
+
+def _silu(x: Floats) -> Floats:
+    return x * _sigmoid(x)

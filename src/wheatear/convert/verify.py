@@ -1,0 +1,78 @@
+"""How far a bundle is from its checkpoint: the same sample through both, compared.
+
+The checkpoint's side is computed by `reference.py`, layer by layer, so that the comparison with
+float32 needs no float32 bundle.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wheatear.audio import sample_speech
+from wheatear.bundle import open_bundle
+from wheatear.convert import reference
+from wheatear.convert.architecture import Architecture
+from wheatear.convert.tensors import Weights
+from wheatear.decoder import Decoder
+from wheatear.encoder import Encoder
+from wheatear.features import MelSpectrogram
+from wheatear.languages import AUTO
+from wheatear.sessions import default_threads
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """A bundle against its checkpoint in float32, at the checkpoint's default latency."""
+
+    encoder: float
+    """Root mean square of the encoder outputs' difference, relative to the outputs'."""
+    tokens: int
+    """Tokens that differ (insertions, deletions and substitutions)."""
+    of_tokens: int
+    """Tokens of the float32 checkpoint."""
+    seconds: float
+    """Length of the sample."""
+
+
+def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Deviation:
+    samples = sample_speech()
+    spectrogram = MelSpectrogram(arch.features)
+    state = spectrogram.start()
+    mel = np.concatenate([spectrogram.push(state, samples), spectrogram.finish(state)])
+    prompt = arch.prompts.get(AUTO, min(arch.prompts.values())) if arch.prompts else None
+    encoded = reference.encode(arch, weights, mel, arch.default_mode, prompt)
+    tokens = reference.search(arch, weights, encoded)
+
+    bundle = open_bundle(folder)
+    encoder, decoder = Encoder(bundle, default_threads()), Decoder(bundle)
+    encoder_state, decoder_state = encoder.start(arch.default_mode), decoder.start()
+    encoder.feed(encoder_state, mel)
+    encoder.end(encoder_state)
+    bias = None if prompt is None else bundle.language_bias[prompt]
+    ours, our_tokens = [], []
+    while frames := encoder.ready(encoder_state, most_chunks=1):
+        (output,) = encoder.step([encoder_state], frames, [bias])
+        ours.append(output.encoded)
+        (found,) = decoder.step([decoder_state], [output.projected])
+        our_tokens += [token for token, _frame in found]
+    difference = np.concatenate(ours) - encoded
+    return Deviation(
+        encoder=float(np.sqrt(np.mean(difference**2) / np.mean(encoded**2))),
+        tokens=edit_distance(tokens, our_tokens),
+        of_tokens=len(tokens),
+        seconds=len(samples) / 16_000,
+    )
+
+
+def edit_distance(reference: list[int], hypothesis: list[int]) -> int:
+    """Levenshtein's."""
+    row = list(range(len(hypothesis) + 1))
+    for i, expected in enumerate(reference, 1):
+        diagonal, row[0] = row[0], i
+        for j, found in enumerate(hypothesis, 1):
+            diagonal, row[j] = (
+                row[j],
+                min(row[j] + 1, row[j - 1] + 1, diagonal + (expected != found)),
+            )
+    return row[-1]

@@ -1,0 +1,127 @@
+"""Greedy RNN-T search over many streams at once.
+
+The predictor runs only after a token; between tokens its output is kept and the joint is asked
+about several frames ahead in one product, because most frames are blank. The tokens are those of
+the plain loop: frame by frame, at most `max_symbols` tokens in a frame.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.bundle import JOINT, PREDICTOR, Bundle, DecoderShape
+from wheatear.sessions import Session
+
+Floats = NDArray[np.float32]
+
+_AHEAD = 8  # frames asked about at once; a token wastes the answers after it
+
+
+@dataclass
+class DecoderState:
+    """What one stream's search remembers."""
+
+    prediction: Floats
+    """[joint] the predictor's output after the last token"""
+    h: Floats
+    """[layers, hidden]"""
+    c: Floats
+    """[layers, hidden]"""
+    frames: int = 0
+    """Encoder frames searched so far."""
+
+
+@dataclass
+class _Search:
+    """One stream's way through the frames of one call."""
+
+    projected: Floats
+    state: DecoderState
+    frame: int = 0
+    symbols: int = 0
+    """Tokens emitted in `frame` so far."""
+    found: list[tuple[int, int]] = field(default_factory=list)
+
+    @property
+    def rows(self) -> Floats:
+        return self.projected[self.frame : self.frame + _AHEAD]
+
+
+class Decoder:
+    """Runs a bundle's predictor and joint; shared by all streams and safe to use from threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.shape: DecoderShape = bundle.manifest.decoder
+        # One thread: the products are small, and handing them over costs more than it saves.
+        self._predictor = Session(bundle.path / PREDICTOR, 1)
+        self._joint = Session(bundle.path / JOINT, 1)
+        zeros = np.zeros((self.shape.layers, 1, self.shape.hidden), np.float32)
+        blank = np.array([self.shape.blank], np.int64)
+        self._first = self._predict(blank, zeros, zeros)
+
+    def start(self) -> DecoderState:
+        """The state before the first frame: the predictor has seen the start token, a blank."""
+        prediction, h, c = self._first
+        return DecoderState(prediction[0], h[:, 0], c[:, 0])
+
+    def step(
+        self, states: Sequence[DecoderState], projected: Sequence[Floats]
+    ) -> list[list[tuple[int, int]]]:
+        """Searches the next frames [frames, joint] of each stream.
+
+        Returns for each stream its new tokens as (token id, frame counted from the start).
+        """
+        searches = [_Search(p, s) for p, s in zip(projected, states, strict=True)]
+        live = [search for search in searches if len(search.projected)]
+        while live:
+            best = self._best(live)
+            emitted = [s for s, tokens in zip(live, best, strict=True) if self._follow(s, tokens)]
+            if emitted:
+                self._advance_predictor(emitted)
+            live = [search for search in live if search.frame < len(search.projected)]
+        for search in searches:
+            search.state.frames += len(search.projected)
+        return [search.found for search in searches]
+
+    def _best(self, live: Sequence[_Search]) -> list[NDArray[np.int64]]:
+        """The joint's best outputs for the next frames of each search."""
+        counts = [len(search.rows) for search in live]
+        projected = np.concatenate([search.rows for search in live])
+        prediction = np.repeat([search.state.prediction for search in live], counts, axis=0)
+        (tokens,) = self._joint.run(["token"], {"projected": projected, "prediction": prediction})
+        return np.split(tokens, np.cumsum(counts)[:-1])
+
+    def _follow(self, search: _Search, tokens: NDArray[np.int64]) -> bool:
+        """Walks over blanks to the next token; True if there is one in `tokens`."""
+        at = np.flatnonzero(tokens != self.shape.blank)
+        blanks = int(at[0]) if len(at) else len(tokens)
+        if blanks:
+            search.frame += blanks
+            search.symbols = 0
+        if not len(at):
+            return False
+        search.found.append((int(tokens[blanks]), search.state.frames + search.frame))
+        search.symbols += 1
+        if search.symbols == self.shape.max_symbols:
+            search.frame += 1
+            search.symbols = 0
+        return True
+
+    def _advance_predictor(self, emitted: Sequence[_Search]) -> None:
+        states = [search.state for search in emitted]
+        prediction, h, c = self._predict(
+            np.array([search.found[-1][0] for search in emitted], np.int64),
+            np.stack([state.h for state in states], axis=1),
+            np.stack([state.c for state in states], axis=1),
+        )
+        for n, state in enumerate(states):
+            state.prediction, state.h, state.c = prediction[n], h[:, n], c[:, n]
+
+    def _predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        names = ["prediction", "h_next", "c_next"]
+        prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
+        return prediction, h, c

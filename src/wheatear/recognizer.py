@@ -1,0 +1,260 @@
+"""The public face: a model that transcribes files and opens streams.
+
+    Recognizer.stream() -> Stream.push(samples) ... Stream.finish() -> Transcript
+
+A `Recognizer` is immutable and shared by any number of streams and threads; all that a stream
+remembers is its own. One pass is the same for all of them: samples become mel frames, mel frames
+become chunks, every stream that has a chunk ready takes part in the next encoder step, and the
+frames that come out are searched together.
+"""
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.audio import AudioReader, Samples, as_samples, open_audio
+from wheatear.bundle import Bundle, find_bundle, open_bundle
+from wheatear.decoder import Decoder
+from wheatear.encoder import Encoder
+from wheatear.errors import StreamClosedError
+from wheatear.features import SAMPLE_RATE, MelSpectrogram
+from wheatear.languages import AUTO, resolve_language
+from wheatear.latency import FRAME_MS, LatencyMode, choose_mode
+from wheatear.results import Partial, Token, Transcript
+from wheatear.sessions import default_threads
+from wheatear.text import Detokenizer, Vocabulary
+
+_FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read once for all
+
+
+def load(
+    model: str | os.PathLike[str] | None = None, *, threads: int | None = None
+) -> "Recognizer":
+    """Loads a model: a bundle's path, the name of one, or (None) the one shipped with Wheatear.
+
+    `threads` is how many processors an encoder step may use; None takes those there are, at most
+    eight. Raises ModelNotFoundError, or BundleError for a damaged bundle.
+    """
+    if threads is not None and threads < 1:
+        raise ValueError(f"threads must be 1 or more, not {threads}")
+    return Recognizer(open_bundle(find_bundle(model)), threads or default_threads())
+
+
+class Recognizer:
+    """A loaded model. Make one with `wheatear.load`; share it freely."""
+
+    def __init__(self, bundle: Bundle, threads: int) -> None:
+        self.bundle = bundle
+        self._spectrogram = MelSpectrogram(bundle.manifest.features)
+        self._encoder = Encoder(bundle, threads)
+        self._decoder = Decoder(bundle)
+        self._vocabulary = Vocabulary(bundle)
+
+    @property
+    def latencies_ms(self) -> tuple[int, ...]:
+        """The latencies this model runs at."""
+        return tuple(mode.latency_ms for mode in self.bundle.manifest.modes)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages it can be asked for, as its checkpoint names them; empty if it has one."""
+        return tuple(self.bundle.manifest.prompts)
+
+    def transcribe(
+        self,
+        audio: Any,
+        *,
+        language: str = AUTO,
+        latency_ms: int | None = None,
+        on_partial: Callable[[Partial], None] | None = None,
+    ) -> Transcript:
+        """Transcribes audio from beginning to end, in memory that does not grow with its length.
+
+        `audio` is a path, "-" for standard input, a binary file object, an array of 16 kHz mono
+        samples (float32 or int16), or audio already opened. The tokens are those of a stream at
+        the same latency, several chunks computed at a time; audio of unknown length may be live
+        and is computed chunk by chunk. `on_partial` is called with the text as it comes.
+
+        Raises AudioError, LanguageError, LatencyError.
+        """
+        reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
+        stream = self._open(language, latency_ms, files=reader.duration is not None)
+        for block in reader:
+            for event in stream.push(block):
+                if on_partial is not None:
+                    on_partial(event)
+        transcript = stream.finish()
+        if on_partial is not None:
+            for event in stream.last_events:
+                on_partial(event)
+        return transcript
+
+    def stream(self, *, language: str = AUTO, latency_ms: int | None = None) -> "Stream":
+        """Opens a live stream; `latency_ms` None is the checkpoint's own default.
+
+        Raises LanguageError or LatencyError, naming what the model knows.
+        """
+        return self._open(language, latency_ms, files=False)
+
+    def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Partial]]:
+        """Pushes samples into many streams of this recognizer, their chunks computed in batches.
+
+        Each stream, of whatever language and latency, gets the text it would have had alone.
+        Returns the new events of each pair. All samples are checked before any are taken, so
+        that one stream's bad samples leave the others untouched.
+        """
+        checked = [(stream, stream._check(samples)) for stream, samples in blocks]
+        for stream, samples in checked:
+            stream._accept(samples)
+        streams = list(dict.fromkeys(stream for stream, _ in checked))
+        self._advance(streams)
+        events = {stream: stream._take_events() for stream in streams}
+        return [events.pop(stream, []) for stream, _ in checked]
+
+    def _advance(self, streams: Sequence["Stream"]) -> None:
+        """Encodes and searches all that is ready in these streams, in as few steps as it takes."""
+        while True:
+            groups: dict[int, list[Stream]] = {}
+            for stream in streams:
+                if frames := self._encoder.ready(stream._encoder_state, stream._chunks_per_step):
+                    groups.setdefault(frames, []).append(stream)
+            if not groups:
+                return
+            for frames, group in groups.items():
+                # Many chunks at a time are computed for one stream at a time.
+                alone = [s for s in group if frames > s._mode.chunk]
+                together = [s for s in group if frames <= s._mode.chunk]
+                for batch in [*([s] for s in alone), *([together] if together else [])]:
+                    self._step(batch, frames)
+
+    def _step(self, streams: Sequence["Stream"], frames: int) -> None:
+        encoded = self._encoder.step(
+            [s._encoder_state for s in streams], frames, [s._language_bias for s in streams]
+        )
+        found = self._decoder.step(
+            [s._decoder_state for s in streams], [output.projected for output in encoded]
+        )
+        for stream, tokens in zip(streams, found, strict=True):
+            stream._emit(tokens)
+
+    def _open(self, language: str, latency_ms: int | None, *, files: bool) -> "Stream":
+        manifest = self.bundle.manifest
+        mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
+        key = resolve_language(manifest.prompts, language)
+        chunks = max(1, _FILE_FRAMES // mode.chunk) if files else 1
+        return Stream(
+            self,
+            mode,
+            key,
+            chunks,
+            self._spectrogram,
+            self._encoder,
+            self._decoder,
+            Detokenizer(self._vocabulary),
+        )
+
+
+class Stream:
+    """One live transcription. Open it with `Recognizer.stream`; use it from one thread at a time.
+
+    Samples may come in blocks of any length: the text depends on the samples alone, never on how
+    they were cut.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        mode: LatencyMode,
+        language: str,
+        chunks_per_step: int,
+        spectrogram: MelSpectrogram,
+        encoder: Encoder,
+        decoder: Decoder,
+        detokenizer: Detokenizer,
+    ) -> None:
+        manifest = recognizer.bundle.manifest
+        self._recognizer = recognizer
+        self._mode = mode
+        self._chunks_per_step = chunks_per_step
+        self._language_bias: NDArray[np.float32] | None = None
+        if manifest.prompts:
+            self._language_bias = recognizer.bundle.language_bias[manifest.prompts[language]]
+        self._asked = None if language == AUTO else language
+        self._spectrogram, self._encoder = spectrogram, encoder
+        self._mel_state = spectrogram.start()
+        self._encoder_state = encoder.start(mode)
+        self._decoder_state = decoder.start()
+        self._detokenizer = detokenizer
+        self._tags = manifest.tags
+        self._language = self._asked
+        self._tokens: list[Token] = []
+        self._events: list[Partial] = []
+        self._finished: Transcript | None = None
+        self.last_events: tuple[Partial, ...] = ()
+        """The events that `finish` brought, for those who follow events only."""
+
+    def push(self, samples: Any) -> list[Partial]:
+        """Takes 16 kHz mono samples (float32 in -1 .. 1, or int16; any length) and returns the
+        new events, none as long as no chunk is full or nothing was said.
+
+        Raises AudioError for anything else, StreamClosedError after `finish`.
+        """
+        return self._recognizer.push_many([(self, samples)])[0]
+
+    def finish(self) -> Transcript:
+        """Transcribes what is left, down to the last frame, and returns the whole transcript.
+
+        May be called again; the answer is the same.
+        """
+        if self._finished is None:
+            if self._mel_state.samples:
+                self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
+                self._encoder.end(self._encoder_state)
+                self._recognizer._advance([self])
+            if self._detokenizer.finish() or self._events:
+                self.last_events = tuple(self._take_events())
+            self._finished = self.transcript
+        return self._finished
+
+    @property
+    def transcript(self) -> Transcript:
+        """What has been said so far."""
+        return Transcript(
+            text=self._detokenizer.text,
+            language=self._language,
+            duration=self._mel_state.samples / SAMPLE_RATE,
+            tokens=tuple(self._tokens),
+        )
+
+    # -- the recognizer's side -------------------------------------------------------------------
+
+    def _check(self, samples: Any) -> Samples:
+        if self._finished is not None:
+            raise StreamClosedError("this stream is finished; open a new one for more audio")
+        return as_samples(samples)
+
+    def _accept(self, samples: Samples) -> None:
+        self._encoder.feed(self._encoder_state, self._spectrogram.push(self._mel_state, samples))
+
+    def _emit(self, found: Sequence[tuple[int, int]]) -> None:
+        """Records tokens (id, frame) as the next event."""
+        new = []
+        for token, frame in found:
+            text = self._detokenizer.add(token)
+            if (tag := self._tags.get(token)) is not None and self._asked is None:
+                self._language = tag
+            start, end = (t * FRAME_MS / 1000 for t in (frame, frame + 1))
+            new.append(Token(token, text, start, end))
+        if new:
+            self._tokens += new
+            partial = Partial(
+                self._detokenizer.text, tuple(new), new[0].start, new[-1].end, self._language
+            )
+            self._events.append(partial)
+
+    def _take_events(self) -> list[Partial]:
+        events, self._events = self._events, []
+        return events

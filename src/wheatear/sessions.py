@@ -1,0 +1,44 @@
+"""onnxruntime sessions, opened one way: threads explicit, no spinning, errors in our own words."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from wheatear.errors import BundleError
+
+_MOST_THREADS = 8
+
+
+def default_threads() -> int:
+    """The processors this process may use, at most eight: chunks are too small for more."""
+    if hasattr(os, "sched_getaffinity"):
+        return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
+    return min(_MOST_THREADS, os.cpu_count() or 1)
+
+
+class Session:
+    """One graph, ready to run; safe to use from many threads."""
+
+    def __init__(self, path: Path, threads: int) -> None:
+        """Raises BundleError if onnxruntime cannot run the graph."""
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        # A spinning pool burns a core between chunks of a live stream and starves its neighbours.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.log_severity_level = 3
+        try:
+            self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its exceptions have no base of their own
+            raise BundleError(
+                f"onnxruntime {ort.__version__} cannot load {path}: {error}; "
+                f"upgrade onnxruntime or convert the checkpoint again"
+            ) from error
+
+    def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """The named outputs for these inputs."""
+        return self._session.run(outputs, dict(inputs))  # type: ignore[return-value]

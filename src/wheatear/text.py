@@ -1,0 +1,54 @@
+"""From token ids to text: pieces joined, word marks turned into spaces, tags left out by id."""
+
+import codecs
+
+from wheatear.bundle import Bundle
+
+_WORD_MARK = "\u2581"  # SentencePiece's mark of a word's beginning
+_UNKNOWN = " \u2047 "  # what SentencePiece writes for the unknown piece
+
+
+class Vocabulary:
+    """The text of every token id of a model."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        data = bundle.vocabulary
+        self.tags = bundle.manifest.tags
+        self._texts = [piece.replace(_WORD_MARK, " ") for piece in data["pieces"]]
+        for i in data["unknown"]:
+            self._texts[i] = _UNKNOWN
+        for i in (*data["control"], *self.tags):
+            self._texts[i] = ""
+        self._bytes = {i: int(data["pieces"][i][1:-1], 16) for i in data["bytes"]}
+
+    def text(self, token: int) -> str | int:
+        """The text of a token, or the value of a byte piece."""
+        return self._bytes.get(token, self._texts[token])
+
+
+class Detokenizer:
+    """Turns one stream's tokens into text as they come; text once given never changes."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
+        self.text = ""
+
+    def add(self, token: int) -> str:
+        """The text that this token adds; byte pieces add theirs once a character is whole."""
+        piece = self._vocabulary.text(token)
+        if isinstance(piece, int):
+            new = self._utf8.decode(bytes([piece]))
+        else:
+            new = self._utf8.decode(b"", final=True) + piece
+            self._utf8.reset()
+        if not self.text:
+            new = new.lstrip(" ")
+        self.text += new
+        return new
+
+    def finish(self) -> str:
+        """What an unfinished character at the very end adds."""
+        new = self._utf8.decode(b"", final=True)
+        self.text += new
+        return new
