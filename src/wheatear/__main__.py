@@ -1,0 +1,5 @@
+"""`python -m wheatear`."""
+
+from wheatear.cli import main
+
+main()

@@ -1,0 +1,57 @@
+"""The `wheatear` command: one file a subcommand, imported when it is called.
+
+Exit codes: 0 done, 2 bad input (one line on standard error says what and what to do),
+130 interrupted; anything else is a bug and shows its traceback.
+"""
+
+import sys
+import warnings
+from collections.abc import Sequence
+
+from cyclopts import App, CycloptsError
+
+from wheatear import __version__
+from wheatear.errors import WheatearError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+app = App(
+    name="wheatear",
+    help="Streaming speech recognition on any CPU.",
+    version=__version__,
+    version_flags=["--version"],
+)
+for _name, _help in {
+    "transcribe": "Transcribe audio files, or standard input.",
+    "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
+    "info": "Show what a model can do: latencies, locales, sizes, licence.",
+}.items():
+    app.command(f"wheatear.cli.{_name}:{_name}", help=_help)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs the command line and exits."""
+    warnings.showwarning = _show_warning
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+    except CycloptsError as error:
+        complain(f"{error}; see 'wheatear --help'")
+        code = BAD_INPUT
+    except WheatearError as error:
+        complain(error)
+        code = BAD_INPUT
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away: nothing to say, and nobody to
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
+    complain(message)
+
+
+def complain(message: object) -> None:
+    """One line on standard error."""
+    print("wheatear:", " ".join(str(message).split()), file=sys.stderr)

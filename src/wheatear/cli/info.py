@@ -1,0 +1,37 @@
+"""`wheatear info`: what a bundle holds."""
+
+from wheatear.bundle import find_bundle, open_bundle
+
+
+def info(model: str | None = None, /) -> None:
+    """Show what a model can do: architecture, latencies, locales, precision, sizes, licence.
+
+    Parameters
+    ----------
+    model
+        Bundle folder or model name; the model that comes with Wheatear if left out.
+    """
+    bundle = open_bundle(find_bundle(model))
+    m = bundle.manifest
+    latencies = [
+        f"{mode.latency_ms}{' (default)' if mode == m.default_mode else ''}" for mode in m.modes
+    ]
+    rows = {
+        "model": m.name,
+        "folder": str(bundle.path),
+        "precision": m.precision,
+        "parameters": f"{m.parameters:,}",
+        "encoder": f"{m.encoder.layers} layers, width {m.encoder.width}, {m.encoder.heads} heads, "
+        f"left context {m.encoder.left} frames of 80 ms",
+        "decoder": f"{m.decoder.layers} LSTM layers of {m.decoder.hidden}, "
+        f"{m.decoder.blank:,} pieces",
+        "latencies": f"{', '.join(latencies)} ms",
+        "locales": ", ".join(m.prompts) or "one language, no prompt",
+        "source": m.source,
+        "licence": m.licence or "not stated in the checkpoint",
+        "size": f"{sum(bundle.sizes.values()) / 1e6:.1f} MB",
+    }
+    for key, value in rows.items():
+        print(f"{key:11} {value}")
+    for name, size in bundle.sizes.items():
+        print(f"{'':11} {size:>13,}  {name}")
