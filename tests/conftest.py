@@ -1,0 +1,63 @@
+"""What the tests share: the oracle's checkpoints converted once, and models loaded from them."""
+
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import wheatear
+from wheatear.audio import sample_speech
+from wheatear.convert import convert
+
+ORACLE = Path(__file__).parent / "oracle"
+TINY = ("tiny-en", "tiny-multi")
+GEOMETRIES = ("bias", "prompt16", "mel80", "batchnorm", "nested", "bytes")
+LOOKAHEADS = (0, 1, 3, 6, 13)
+
+
+@cache
+def answers(model: str) -> dict[str, np.ndarray]:
+    """What NeMo computed for a checkpoint, or the `speech` it was computed from."""
+    with np.load(ORACLE / f"{model}.npz") as archive:
+        return dict(archive)
+
+
+@cache
+def speech(model: str) -> np.ndarray:
+    """The samples that a checkpoint's answers belong to, float32."""
+    if model in TINY:
+        return answers("speech")["wav"].astype(np.float32) / 32768
+    return sample_speech()
+
+
+def language_of(recognizer: wheatear.Recognizer, prompt: int) -> str:
+    """A language with this prompt id."""
+    prompts = recognizer.bundle.manifest.prompts
+    return next((key for key, value in prompts.items() if value == prompt), "auto")
+
+
+@pytest.fixture(scope="session")
+def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Converts a checkpoint of the oracle, once for each precision."""
+    folder = tmp_path_factory.mktemp("bundles")
+
+    @cache
+    def make(model: str, precision: str = "fp32") -> Path:
+        out = folder / f"{model}-{precision}"
+        convert(ORACLE / f"{model}.nemo", out, precision)
+        return out
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def recognizer_of(bundle_of: Callable[..., Path]) -> Callable[..., wheatear.Recognizer]:
+    """Loads a checkpoint of the oracle."""
+
+    @cache
+    def make(model: str, precision: str = "fp32") -> wheatear.Recognizer:
+        return wheatear.load(bundle_of(model, precision), threads=1)
+
+    return make
