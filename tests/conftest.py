@@ -43,10 +43,10 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Converts a checkpoint of the oracle, once for each precision."""
     folder = tmp_path_factory.mktemp("bundles")
 
-    @cache
     def make(model: str, precision: str = "fp32") -> Path:
         out = folder / f"{model}-{precision}"
-        convert(ORACLE / f"{model}.nemo", out, precision)
+        if not out.exists():
+            convert(ORACLE / f"{model}.nemo", out, precision)
         return out
 
     return make
@@ -57,7 +57,7 @@ def recognizer_of(bundle_of: Callable[..., Path]) -> Callable[..., wheatear.Reco
     """Loads a checkpoint of the oracle."""
 
     @cache
-    def make(model: str, precision: str = "fp32") -> wheatear.Recognizer:
-        return wheatear.load(bundle_of(model, precision), threads=1)
+    def loaded(bundle: Path) -> wheatear.Recognizer:
+        return wheatear.load(bundle, threads=1)
 
-    return make
+    return lambda *model: loaded(bundle_of(*model))

@@ -1,4 +1,4 @@
-"""In fp32 we compute what NeMo computes: mel, encoder, tokens, at every latency, on every checkpoint."""
+"""In fp32 we compute what NeMo computes: mel, encoder and tokens, at every latency."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from wheatear.convert.checkpoint import open_checkpoint
 from wheatear.encoder import Encoder
 from wheatear.features import MelSettings, MelSpectrogram
 from wheatear.latency import LatencyMode
-
 
 MODES = [
     (model, lookahead)

@@ -69,6 +69,10 @@ class AudioReader:
         with self._closing:
             yield from self._blocks
 
+    def close(self) -> None:
+        """Closes what `open_audio` opened; reading to the end does so too."""
+        self._closing.close()
+
 
 def open_audio(source: Any, raw: RawFormat | None = None) -> AudioReader:
     """Opens a path, "-" (standard input), a binary file object or an array of 16 kHz samples.

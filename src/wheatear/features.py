@@ -38,7 +38,7 @@ class MelState:
 
     tail: NDArray[np.float32]
     """Pre-emphasised samples from the first sample of the next frame's window on."""
-    last_sample: np.float32 = np.float32(0)
+    last_sample: float = 0.0
     samples: int = 0
     frames: int = 0
 
@@ -89,8 +89,9 @@ class MelSpectrogram:
         before = np.empty_like(samples)
         before[1:] = samples[:-1]
         before[0] = state.last_sample
-        state.last_sample = samples[-1]
-        return samples - np.float32(self.settings.preemphasis) * before
+        state.last_sample = float(samples[-1])
+        before *= np.float32(self.settings.preemphasis)
+        return samples - before
 
     def _whole_groups(self, samples: int) -> int:
         hop, window = self.settings.hop, self.settings.window

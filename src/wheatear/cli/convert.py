@@ -41,7 +41,10 @@ def convert(
             f"converting needs {error.name}: pip install 'wheatear[convert]'"
         ) from error
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    console = Console(stderr=True)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as progress:
         task = progress.add_task("converting", total=1.0)
         try:
             deviation = run(

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TextIO
@@ -79,8 +79,10 @@ def transcribe(
     failed = False
     for file in files:
         try:
-            audio = open_audio(file, raw_format)
-            with _destination(output, file, format) as out:
+            with (
+                closing(open_audio(file, raw_format)) as audio,
+                _destination(output, file, format) as out,
+            ):
                 writer = _Writer(out, file, format, heading=len(files) > 1)
                 code = _transcribe(recognizer, audio, writer, language, latency)
             if code == INTERRUPTED:

@@ -109,7 +109,7 @@ def _text_name(file: str) -> str:
 def _manifest(
     source: Checkpoint, arch: Architecture, precision: str, name: str | None
 ) -> bundle.Manifest:
-    licence = source.texts.get("LICENSE", "").strip().split("\n")[0]
+    licences = [text for file, text in source.texts.items() if file.upper().startswith("LICEN")]
     return bundle.Manifest(
         name=name or source.name,
         precision=precision,
@@ -135,5 +135,5 @@ def _manifest(
         prompts=arch.prompts,
         tags=arch.tags,
         parameters=source.weights.count(),
-        licence=licence,
+        licence=licences[0].strip().split("\n")[0] if licences else "",
     )

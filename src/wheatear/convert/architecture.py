@@ -87,6 +87,10 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     if encoder.get("reduction", None):
         raise CheckpointError("the checkpoint's encoder.reduction is not supported")
     width, heads = encoder.integer("d_model"), encoder.integer("n_heads")
+    if (found := weights.shape("encoder.pre_encode.out.weight")[0]) != width:
+        raise CheckpointError(
+            f"encoder.d_model is {width}, but the checkpoint's frames are {found} wide"
+        )
     if width % heads:
         raise CheckpointError(f"encoder.n_heads {heads} does not divide encoder.d_model {width}")
     kernel = encoder.integer("conv_kernel_size")

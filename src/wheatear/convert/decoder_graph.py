@@ -23,7 +23,11 @@ INT64 = TensorProto.INT64
 
 
 def write_predictor(path: Path, arch: Architecture, weights: Weights) -> None:
-    g = GraphWriter(path)
+    with GraphWriter(path) as graph:
+        _predictor(graph, arch, weights)
+
+
+def _predictor(g: GraphWriter, arch: Architecture, weights: Weights) -> None:
     token = g.input("token", ["N"], INT64)
     h = g.input("h", [arch.predictor_layers, "N", arch.hidden])
     c = g.input("c", [arch.predictor_layers, "N", arch.hidden])
@@ -49,7 +53,6 @@ def write_predictor(path: Path, arch: Architecture, weights: Weights) -> None:
     for name, parts in (("h_next", new_h), ("c_next", new_c)):
         state = g.op("Concat", *parts, axis=0)
         g.output(name, state, [arch.predictor_layers, "N", arch.hidden])
-    g.save()
 
 
 def _lstm_cell(
@@ -69,7 +72,11 @@ def _lstm_cell(
 
 
 def write_joint(path: Path, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
-    g = GraphWriter(path)
+    with GraphWriter(path) as graph:
+        _joint(graph, arch, weights, recipe)
+
+
+def _joint(g: GraphWriter, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
     projected = g.input("projected", ["N", arch.joint])
     prediction = g.input("prediction", ["N", arch.joint])
     outputs = arch.blank + 1
@@ -82,4 +89,3 @@ def write_joint(path: Path, arch: Architecture, weights: Weights, recipe: Recipe
     )
     g.output("token", g.op("ArgMax", logits, axis=1, keepdims=0), ["N"], INT64)
     g.output("logits", logits, ["N", outputs])
-    g.save()

@@ -52,8 +52,8 @@ def write_encoder(
     advance: Callable[[], None],
 ) -> None:
     """Writes `path` and its weights; calls `advance` after each layer."""
-    writer = _EncoderWriter(path, arch, weights, recipe)
-    writer.write(advance)
+    with GraphWriter(path) as graph:
+        _EncoderWriter(graph, arch, weights, recipe).write(advance)
 
 
 def position_table(arch: Architecture, projection: Floats) -> Floats:
@@ -72,9 +72,10 @@ def position_table(arch: Architecture, projection: Floats) -> Floats:
 
 
 class _EncoderWriter:
-    def __init__(self, path: Path, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
-        self.arch, self.weights, self.recipe = arch, weights, recipe
-        self.graph = GraphWriter(path)
+    def __init__(
+        self, graph: GraphWriter, arch: Architecture, weights: Weights, recipe: Recipe
+    ) -> None:
+        self.graph, self.arch, self.weights, self.recipe = graph, arch, weights, recipe
 
     def write(self, advance: Callable[[], None]) -> None:
         g, a = self.graph, self.arch
@@ -106,7 +107,6 @@ class _EncoderWriter:
         g.output("kv", g.op("Concat", *new_kv, axis=0), kv_shape)
         conv_shape: Shape = [a.layers, "B", a.kernel - 1, a.width]
         g.output("conv", g.op("Concat", *new_conv, axis=0), conv_shape)
-        g.save()
         advance()
 
     # -- values used by every layer --------------------------------------------------------------

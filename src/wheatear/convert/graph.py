@@ -5,7 +5,7 @@ size is built in the memory of its largest tensor.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +20,9 @@ Shape = list[int | str]
 
 
 class GraphWriter:
-    """Collects nodes and streams weights; `save` writes `<name>.onnx` beside `<name>.weights`."""
+    """Collects nodes and streams weights to `<name>.weights`; `<name>.onnx` is written at the end
+    of the `with` block.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -144,10 +146,15 @@ class GraphWriter:
             )
         return y if bias is None else self.op("Add", y, self.constant(f"{name}.bias", bias))
 
-    # -- end -------------------------------------------------------------------------------------
+    # -- begin and end ---------------------------------------------------------------------------
 
-    def save(self) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, failure: type[BaseException] | None, *_rest: object) -> None:
         self._weights.close()
+        if failure is not None:
+            return
         graph = helper.make_graph(
             self._nodes,
             self._path.stem,

@@ -115,5 +115,5 @@ def _quantize_4(
 
 
 def _inverse(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / x, and 0 for 0."""
-    return np.divide(1, x, out=np.zeros_like(x), where=x != 0)
+    """1 / x, and 0 where that is more than a float32 holds."""
+    return np.divide(1, x, out=np.zeros_like(x), where=np.abs(x) >= np.finfo(np.float32).tiny)

@@ -1,0 +1,210 @@
+"""Whatever comes in, float32 mono at 16 kHz comes out, the same in blocks as in one go."""
+
+import io
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wheatear.audio import AudioTruncatedWarning, RawFormat, as_samples, open_audio, sample_speech
+from wheatear.errors import AudioError
+
+
+def read(source, raw=None):
+    blocks = list(open_audio(source, raw))
+    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def tone(rate, seconds=1.0, channels=1):
+    wave = 0.3 * np.sin(2 * np.pi * 440 * np.arange(int(rate * seconds)) / rate)
+    return np.stack([wave] * channels, axis=1) if channels > 1 else wave
+
+
+@pytest.mark.parametrize(
+    ("suffix", "subtype", "tolerance"),
+    [
+        ("wav", "PCM_16", 1e-4),
+        ("wav", "PCM_24", 1e-4),
+        ("wav", "FLOAT", 1e-6),
+        ("wav", "ULAW", 0.02),
+        ("flac", "PCM_16", 1e-4),
+        ("ogg", "VORBIS", 0.06),
+        ("mp3", "MPEG_LAYER_III", 0.06),
+        ("aiff", "PCM_16", 1e-4),
+    ],
+)
+def test_formats(tmp_path, suffix, subtype, tolerance):
+    path = tmp_path / f"tone.{suffix}"
+    soundfile.write(path, tone(16000), 16000, subtype=subtype)
+    samples = read(path)
+    assert samples.dtype == np.float32
+    assert abs(len(samples) - 16000) <= 2400  # mp3 pads
+    middle = slice(6000, 10000)
+    correlation = np.abs(np.fft.rfft(samples[middle])).argmax() * 16000 / 4000
+    assert correlation == pytest.approx(440, abs=8)
+    assert np.abs(samples[middle]).max() == pytest.approx(0.3, abs=tolerance + 0.01)
+
+
+def test_opus(tmp_path):
+    path = tmp_path / "tone.opus"
+    soundfile.write(path, tone(48000), 48000, format="OGG", subtype="OPUS")
+    assert abs(len(read(path)) - 16000) < 200
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 22050, 24000, 44100, 48000, 96000])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_any_rate_and_channels(tmp_path, rate, channels):
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, tone(rate, channels=channels), rate, subtype="FLOAT")
+    samples = read(path)
+    assert len(samples) == pytest.approx(16000, abs=2)
+    expected = tone(16000).astype(np.float32)
+    np.testing.assert_allclose(samples[2000:14000], expected[2000:14000], atol=2e-3)
+
+
+def test_channels_are_averaged(tmp_path):
+    path = tmp_path / "stereo.wav"
+    soundfile.write(path, np.stack([tone(16000), -tone(16000)], axis=1), 16000)
+    assert np.abs(read(path)).max() < 1e-4
+
+
+class Dribble(io.RawIOBase):
+    """A pipe that gives a few bytes at a time, in odd pieces."""
+
+    def __init__(self, data, sizes):
+        self.data, self.sizes, self.turn = data, sizes, 0
+
+    def read1(self, size):
+        take = min(size, self.sizes[self.turn % len(self.sizes)])
+        self.turn += 1
+        out, self.data = self.data[:take], self.data[take:]
+        return out
+
+    read = read1
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=5),
+    rate=st.sampled_from([8000, 16000, 22050, 48000]),
+    channels=st.sampled_from([1, 2, 3]),
+    encoding=st.sampled_from(["s16", "f32"]),
+    frames=st.integers(0, 6000),
+)
+def test_raw_pcm_in_any_pieces(sizes, rate, channels, encoding, frames):
+    """Resampling block by block gives, to the bit, what it gives in one go."""
+    values = np.random.default_rng(0).uniform(-0.5, 0.5, (frames, channels))
+    data = ((values * 32767).astype("<i2") if encoding == "s16" else values.astype("<f4")).tobytes()
+    raw = RawFormat(rate, channels, encoding)
+    np.testing.assert_array_equal(read(Dribble(data, sizes), raw), read(io.BytesIO(data), raw))
+
+
+def test_raw_file_is_known_by_its_name(tmp_path):
+    path = tmp_path / "speech.pcm"
+    path.write_bytes((sample_speech() * 32768).astype("<i2").tobytes() + b"\x01")  # half a sample
+    np.testing.assert_array_equal(read(path), sample_speech())
+    reader = open_audio(path)
+    assert reader.duration == pytest.approx(len(sample_speech()) / 16000)
+    reader.close()
+
+
+def test_standard_input_takes_files_and_raw_pcm(tmp_path):
+    program = (
+        "import sys, numpy as np; from wheatear.audio import open_audio; "
+        "print(sum(len(b) for b in open_audio('-')))"
+    )
+    raw = (sample_speech() * 32768).astype("<i2").tobytes()
+    soundfile.write(tmp_path / "a.mp3", sample_speech(), 16000)
+    soundfile.write(tmp_path / "a.wav", sample_speech(), 16000)
+    for data in (raw, (tmp_path / "a.wav").read_bytes(), (tmp_path / "a.mp3").read_bytes(), b""):
+        run = subprocess.run(
+            [sys.executable, "-c", program], input=data, capture_output=True, check=True
+        )
+        expected = len(sample_speech()) if data else 0
+        assert int(run.stdout) == pytest.approx(expected, abs=3000 if data[:3] != raw[:3] else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("empty.wav", b"", "it is empty"),
+        ("text.wav", b"Hello, this is not audio at all." * 9, "cannot decode.*Files that work"),
+        ("header.flac", b"fLaC" + bytes(9), "cannot decode"),
+    ],
+)
+def test_what_is_not_audio_is_refused_by_name(tmp_path, name, content, message):
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=message) as raised:
+        read(path)
+    assert name in str(raised.value)
+
+
+def test_paths_that_cannot_be_read(tmp_path):
+    with pytest.raises(AudioError, match=r"missing\.wav.*No such file"):
+        open_audio(tmp_path / "missing.wav")
+    with pytest.raises(AudioError, match="is a folder"):
+        open_audio(tmp_path)
+    with pytest.raises(AudioError, match="not int"):
+        open_audio(5)
+
+
+def test_a_cut_off_file_is_read_to_its_end_and_said_to_be_cut_off(tmp_path):
+    for name in ("whole.wav", "whole.flac"):
+        path = tmp_path / name
+        soundfile.write(path, np.random.default_rng(0).uniform(-0.5, 0.5, 32000), 16000)
+        path.write_bytes(path.read_bytes()[:-20_000])
+    with pytest.warns(AudioTruncatedWarning, match=r"promises 2\.0 s, 1\.4 s are there"):
+        samples = read(tmp_path / "whole.wav")
+    assert len(samples) == 22_000
+    heard = []
+    with (
+        pytest.raises(AudioError, match="decoding stops at")
+        if _flac_raises(tmp_path)
+        else pytest.warns(AudioTruncatedWarning, match="cut off")
+    ):
+        heard.extend(open_audio(tmp_path / "whole.flac"))
+
+
+def _flac_raises(folder):
+    """Whether this libsndfile reports a cut-off flac as an error rather than as its end."""
+    with soundfile.SoundFile(folder / "whole.flac") as file:
+        try:
+            file.read(32000)
+        except soundfile.LibsndfileError:
+            return True
+    return False
+
+
+def test_values_that_are_not_numbers(tmp_path):
+    path = tmp_path / "nan.wav"
+    values = np.zeros(16000, np.float32)
+    values[12_000] = np.nan
+    soundfile.write(path, values, 16000, subtype="FLOAT")
+    with pytest.raises(AudioError, match=r"nan\.wav.*not numbers, from 0\.5 s"):
+        read(path)
+
+
+def test_raw_formats_that_do_not_exist():
+    for bad in ({"rate": 0}, {"channels": 0}, {"encoding": "u8"}, {"rate": 10**9}):
+        with pytest.raises(AudioError):
+            RawFormat(**bad)
+
+
+def test_as_samples():
+    assert as_samples(np.array([-32768, 0, 32767], np.int16)).tolist() == [-1, 0, 32767 / 32768]
+    assert as_samples([]).shape == (0,)
+    assert as_samples(np.array([0.5])).dtype == np.float32
+
+
+def test_memory_does_not_grow_with_the_file(tmp_path):
+    """A reader holds one block at a time."""
+    path = tmp_path / "long.wav"
+    soundfile.write(path, np.zeros((60 * 44100, 2)), 44100)
+    blocks = [len(block) for block in open_audio(path)]
+    assert max(blocks) < 16000
+    assert sum(blocks) == pytest.approx(60 * 16000, abs=2)

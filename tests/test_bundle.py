@@ -1,0 +1,93 @@
+"""A bundle that is damaged or incomplete is named as such when it is loaded."""
+
+import json
+import shutil
+
+import pytest
+
+import wheatear
+from wheatear.bundle import MODELS_VARIABLE
+from wheatear.errors import BundleError, ModelNotFoundError
+
+
+@pytest.fixture
+def bundle(bundle_of, tmp_path):
+    """A copy of a good bundle, to be spoilt."""
+    return shutil.copytree(bundle_of("tiny-multi", "int8"), tmp_path / "bundle")
+
+
+def rewrite(bundle, **changes):
+    path = bundle / "manifest.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+FILES = ["encoder.onnx", "encoder.weights", "joint.weights", "pieces.json", "languages.npy"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_missing_file(bundle, name):
+    (bundle / name).unlink()
+    with pytest.raises(BundleError, match=f"incomplete: {name} is missing"):
+        wheatear.load(bundle)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_flipped_bit(bundle, name):
+    data = bytearray((bundle / name).read_bytes())
+    data[len(data) // 2] ^= 4
+    (bundle / name).write_bytes(data)
+    with pytest.raises(BundleError, match=f"{name} has been altered"):
+        wheatear.load(bundle)
+
+
+def test_a_file_cut_short(bundle):
+    data = (bundle / "encoder.weights").read_bytes()
+    (bundle / "encoder.weights").write_bytes(data[:-7])
+    with pytest.raises(BundleError, match=r"encoder\.weights has \d+ bytes instead of \d+"):
+        wheatear.load(bundle)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "{}", '{"format": 1}', '{"format": 1, "files": 3}']
+)
+def test_a_damaged_manifest(bundle, text):
+    (bundle / "manifest.json").write_text(text)
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged"):
+        wheatear.load(bundle)
+
+
+def test_a_manifest_that_points_elsewhere(bundle):
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    rewrite(bundle, files=files | {"../secret": {"bytes": 1, "sha256": "0"}})
+    with pytest.raises(BundleError, match=r"\.\./secret"):
+        wheatear.load(bundle)
+    rewrite(bundle, files={k: v for k, v in files.items() if k != "joint.onnx"})
+    with pytest.raises(BundleError, match=r"does not list joint\.onnx"):
+        wheatear.load(bundle)
+
+
+def test_a_bundle_from_the_future(bundle):
+    rewrite(bundle, format=2)
+    with pytest.raises(BundleError, match=r"format 2.*upgrade"):
+        wheatear.load(bundle)
+
+
+def test_what_is_no_bundle(tmp_path, bundle):
+    with pytest.raises(BundleError, match=r"no manifest\.json"):
+        wheatear.load(tmp_path)
+    with pytest.raises(ModelNotFoundError, match=r"file, not a bundle folder.*wheatear convert"):
+        wheatear.load(bundle / "encoder.onnx")
+    with pytest.raises(ModelNotFoundError, match="no model 'nemotron'"):
+        wheatear.load("nemotron")
+
+
+def test_models_by_name(bundle, monkeypatch):
+    monkeypatch.setenv(MODELS_VARIABLE, str(bundle.parent))
+    assert wheatear.load("bundle").bundle.path == bundle
+    with pytest.raises(ModelNotFoundError, match="one of bundle"):
+        wheatear.load("bindle")
+
+
+def test_threads_must_be_positive(bundle):
+    with pytest.raises(ValueError, match="threads must be 1 or more"):
+        wheatear.load(bundle, threads=0)

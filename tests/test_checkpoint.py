@@ -1,0 +1,379 @@
+"""Reading checkpoints: every container, nothing executed, whatever is wrong said by name."""
+
+import gzip
+import io
+import json
+import os
+import pickle
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ORACLE, answers, speech
+from safetensors.numpy import save_file
+
+import wheatear
+from wheatear.convert import convert
+from wheatear.convert.architecture import read_architecture
+from wheatear.convert.checkpoint import open_checkpoint
+from wheatear.convert.pickled import read_state_dict
+from wheatear.errors import CheckpointError
+
+
+def unpacked(model="tiny-multi"):
+    """The members of a .nemo file by their last name."""
+    with tarfile.open(ORACLE / f"{model}.nemo") as archive:
+        return {
+            Path(m.name).name: archive.extractfile(m).read()
+            for m in archive.getmembers()
+            if m.isfile()
+        }
+
+
+def packed(path, members):
+    with tarfile.open(path, "w") as archive:
+        for name, data in members.items():
+            info = tarfile.TarInfo(f"./{name}")
+            info.size = len(data)
+            archive.addfile(info, io.BytesIO(data))
+    return path
+
+
+def changed(path, old, new, model="tiny-multi"):
+    """A copy of a checkpoint with its configuration edited."""
+    members = unpacked(model)
+    config = members["model_config.yaml"].decode()
+    assert old in config
+    members["model_config.yaml"] = config.replace(old, new, 1).encode()
+    return packed(path, members)
+
+
+def torch_zip(pickled, records=None):
+    """A file in the layout of torch.save."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("archive/data.pkl", pickled)
+        archive.writestr("archive/byteorder", b"little")
+        for name, data in (records or {}).items():
+            archive.writestr(f"archive/data/{name}", data)
+    file.seek(0)
+    return file
+
+
+class Global:
+    """Pickles as a reference to any module's name."""
+
+    def __init__(self, module, name):
+        self.module, self.name = module, name
+
+
+class TorchPickler(pickle._Pickler):
+    """Writes what torch.save writes, given (storage, dtype, offset, shape, stride) tuples."""
+
+    def persistent_id(self, value):
+        if isinstance(value, tuple) and value and value[0] == "storage":
+            return ("storage", Global("torch", value[1]), value[2], "cpu", value[3])
+        return None
+
+    def save_global_reference(self, value):
+        self.write(pickle.GLOBAL + f"{value.module}\n{value.name}\n".encode())
+
+
+TorchPickler.dispatch = {
+    **pickle._Pickler.dispatch,
+    Global: TorchPickler.save_global_reference,
+}
+
+
+class Call:
+    """Pickles as a call of a global."""
+
+    def __init__(self, module, name, *arguments):
+        self.target, self.arguments = Global(module, name), arguments
+
+
+def save_call(pickler, call):
+    pickler.save(call.target)
+    pickler.save(call.arguments)
+    pickler.write(pickle.REDUCE)
+
+
+TorchPickler.dispatch[Call] = save_call
+
+
+def torch_pickle(value):
+    out = io.BytesIO()
+    TorchPickler(out, protocol=2).dump(value)
+    return out.getvalue()
+
+
+def tensor(kind, record, numel, shape, stride, offset=0):
+    storage = ("storage", kind, record, numel)
+    return Call("torch._utils", "_rebuild_tensor_v2", storage, offset, shape, stride, False, {})
+
+
+@pytest.mark.parametrize(
+    ("kind", "dtype"),
+    [
+        ("FloatStorage", "<f4"),
+        ("DoubleStorage", "<f8"),
+        ("HalfStorage", "<f2"),
+        ("LongStorage", "<i8"),
+    ],
+)
+def test_tensors_of_every_kind(kind, dtype):
+    values = np.arange(12).astype(dtype)
+    state = {
+        "plain": tensor(kind, "0", 12, (3, 4), (4, 1)),
+        "transposed": tensor(kind, "0", 12, (4, 3), (1, 4)),
+        "part": tensor(kind, "0", 12, (2,), (5,), 3),
+        "scalar": tensor(kind, "0", 12, (), (), 7),
+    }
+    tensors = read_state_dict(torch_zip(torch_pickle(state), {"0": values.tobytes()}), "x")
+    expected = values.reshape(3, 4).astype(np.float32)
+    np.testing.assert_array_equal(tensors["plain"].read(), expected)
+    np.testing.assert_array_equal(tensors["transposed"].read(), expected.T)
+    np.testing.assert_array_equal(tensors["part"].read(), [3, 8])
+    assert tensors["scalar"].read() == 7
+    assert tensors["transposed"].shape == (4, 3)
+
+
+def test_bfloat16():
+    record = np.array([0x3F80, 0xC000], "<u2").tobytes()  # 1.0, -2.0
+    state = {"state_dict": {"x": tensor("BFloat16Storage", "0", 2, (2,), (1,))}, "epoch": 3}
+    tensors = read_state_dict(torch_zip(torch_pickle(state), {"0": record}), "x")
+    np.testing.assert_array_equal(tensors["x"].read(), [1, -2])
+
+
+class Harm:
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (os.system, (f"touch {self.path}",))
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (Call("os", "system", "true"), "os.system"),
+        (Call("builtins", "eval", "1"), "builtins.eval"),
+        (Call("torch", "load", "x"), "torch.load"),
+        (Call("torch._utils", "_rebuild_device_tensor_from_numpy", 1), "_rebuild_device_tensor"),
+        (Global("torch.storage", "_load_from_bytes"), "torch.storage._load_from_bytes"),
+        (Call("collections", "Counter"), "collections.Counter"),
+    ],
+)
+def test_a_checkpoint_that_asks_to_run_code_is_refused(value, named):
+    for content in (value, {"weight": value}, {"state_dict": {"weight": value}}):
+        with pytest.raises(CheckpointError, match=named.replace(".", r"\.")):
+            read_state_dict(torch_zip(torch_pickle(content)), "bad.ckpt")
+
+
+def test_no_code_runs_on_the_way(tmp_path):
+    proof = tmp_path / "proof"
+    members = unpacked()
+    members["model_weights.ckpt"] = torch_zip(pickle.dumps({"x": Harm(proof)})).read()
+    with pytest.raises(CheckpointError, match=r"refused.*system.*nothing but tensors"):
+        convert(packed(tmp_path / "harm.nemo", members), tmp_path / "out")
+    assert not proof.exists()
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        tensor("FloatStorage", "0", 4, (5,), (1,)),  # longer than its record
+        tensor("FloatStorage", "0", 4, (2,), (1,), 3),
+        tensor("FloatStorage", "0", 4, (10**9, 10**9), (0, 0)),  # one value, spread over 4 EB
+        tensor("FloatStorage", "1", 4, (2,), (1,)),  # no such record
+        tensor("FloatStorage", "0", 4, (-2,), (1,)),
+        tensor("FloatStorage", "0", 4, (2,), ()),
+        Call("torch._utils", "_rebuild_tensor_v2", 1, 0, (1,), (1,)),
+        Call("torch._utils", "_rebuild_parameter", 1, False, {}),
+    ],
+)
+def test_malformed_tensors_are_refused(bad):
+    record = {"0": np.zeros(4, "<f4").tobytes()}
+    with pytest.raises(CheckpointError):
+        read_state_dict(torch_zip(torch_pickle({"x": bad}), record), "bad.ckpt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\x80", b"not a pickle", pickle.dumps([1]), pickle.dumps({}), b"\x80\x02c" * 9],
+)
+def test_pickles_that_are_no_state_dict(content):
+    with pytest.raises(CheckpointError):
+        read_state_dict(torch_zip(content), "bad.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("subsampling: dw_striding", "subsampling: striding", "subsampling is 'striding'"),
+        ("subsampling_factor: 8", "subsampling_factor: 4", "subsampling_factor is 4"),
+        ("causal_downsampling: true", "causal_downsampling: false", "causal_downsampling"),
+        ("self_attention_model: rel_pos", "self_attention_model: abs_pos", "abs_pos"),
+        ("chunked_limited", "regular", "att_context_style is 'regular'"),
+        ("conv_context_size: causal", "conv_context_size: null", "not causal"),
+        ("n_heads: 4", "n_heads: 3", "does not divide"),
+        ("n_heads: 4", "n_heads: many", "not a positive whole number"),
+        ("d_model: 64", "d_model: 128", "d_model is 128, but .* 64 wide"),
+        ("n_layers: 2", "n_layers: 3", r"no tensor encoder\.layers\.2"),
+        ("n_layers: 2", "n_layers: 1", r"tensors that this architecture does not.*layers\.1"),
+        ("normalize: NA", "normalize: per_feature", "cannot be streamed"),
+        (
+            "sample_rate: 16000\n  normalize",
+            "sample_rate: 8000\n  normalize",
+            "sample_rate is 8000",
+        ),
+        ("activation: relu", "activation: gelu", "gelu"),
+        ("pred_hidden: 32\n    pred_rnn", "pred_hidden: 48\n    pred_rnn", "has the shape"),
+        ("prompt_dictionary:\n", "prompt_dictionary:\n    xx-XX: 500\n", "outside 0 .. 127"),
+        ("encoder:\n", "encoder: 5\nsomething:\n", "has no encoder"),
+        ("encoder:\n", "encoder: [\n", "cannot be read"),
+    ],
+)
+def test_configurations_we_do_not_run_are_named(tmp_path, old, new, message):
+    with pytest.raises(CheckpointError, match=message):
+        convert(changed(tmp_path / "x.nemo", old, new), tmp_path / "out")
+    assert [p.name for p in tmp_path.iterdir()] == ["x.nemo"]
+
+
+@pytest.mark.parametrize(
+    ("context", "message"),
+    [
+        ("[[-1, -1]]", "unlimited"),
+        ("[[56, 2]]", "not a whole number of 3-frame chunks"),
+        ("[]", "att_context_size"),
+        ("x", "att_context_size"),
+        ("[[56]]", "att_context_size"),
+    ],
+)
+def test_contexts_that_cannot_be_streamed(tmp_path, context, message):
+    members = unpacked()
+    lines = members["model_config.yaml"].decode().split("\n")
+    start = lines.index("  att_context_size:")
+    end = next(
+        i
+        for i in range(start + 1, len(lines))
+        if not lines[i].startswith("  -") and not lines[i].startswith("    -")
+    )
+    lines[start:end] = [f"  att_context_size: {context}"]
+    members["model_config.yaml"] = "\n".join(lines).encode()
+    with pytest.raises(CheckpointError, match=message):
+        convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
+
+
+@pytest.mark.parametrize("member", ["model_config.yaml", "model_weights.ckpt"])
+def test_incomplete_files_are_named(tmp_path, member):
+    members = unpacked()
+    del members[member]
+    with pytest.raises(CheckpointError, match=f"has no {member}"):
+        convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
+
+
+def test_files_that_are_no_checkpoint(tmp_path):
+    def refused(name, content, message):
+        path = tmp_path / name
+        path.write_bytes(content)
+        with pytest.raises(CheckpointError, match=message):
+            convert(path, tmp_path / "out")
+
+    whole = (ORACLE / "tiny-multi.nemo").read_bytes()
+    refused("empty.nemo", b"", "not a readable .nemo")
+    refused("text.bin", b"hello" * 300, "neither a .nemo checkpoint")
+    refused("short.nemo", whole[: len(whole) // 2], r"short\.nemo")
+    refused("short.gz.nemo", gzip.compress(whole)[:9000], "damaged")
+    refused("old.safetensors", b"\x02\0\0\0\0\0\0\0{}", "not one of Wheatear's")
+    refused("bad.safetensors", b"\xff\xff\xff\xff\0\0\0\0{}", "not a readable safetensors")
+    with pytest.raises(CheckpointError, match="no checkpoint file"):
+        convert(tmp_path / "missing.nemo", tmp_path / "out")
+
+
+def test_one_flipped_bit_in_the_weights_is_noticed(tmp_path):
+    members = unpacked()
+    weights = bytearray(members["model_weights.ckpt"])
+    weights[len(weights) // 2] ^= 1
+    members["model_weights.ckpt"] = bytes(weights)
+    with pytest.raises(CheckpointError, match="damaged"):
+        convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
+
+
+def test_norwegian_is_a_language_and_not_false(tmp_path):
+    """YAML 1.1 reads an unquoted `no` as false, as older checkpoints were written."""
+    path = changed(tmp_path / "x.nemo", "'no': 7", "no: 7", model="prompt16")
+    with open_checkpoint(path) as checkpoint:
+        assert read_architecture(checkpoint).prompts["no"] == 7
+
+
+def test_licence_and_notice_travel_with_the_model(tmp_path):
+    members = unpacked() | {"LICENSE.txt": b"Do as you like.\n", "NOTICE": b"By us."}
+    convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
+    bundle = wheatear.load(tmp_path / "out").bundle
+    assert bundle.notices() == {"LICENSE.txt": "Do as you like.\n", "NOTICE": "By us."}
+    assert bundle.manifest.licence == "Do as you like."
+
+
+def own_checkpoint(path, model="tiny-multi", **changes):
+    """A checkpoint of the oracle in our own safetensors form."""
+    with open_checkpoint(ORACLE / f"{model}.nemo") as source:
+        vocabulary = source.vocabulary
+        header = {
+            "format": 1,
+            "name": "mine",
+            "config": source.config,
+            "pieces": list(zip(vocabulary.pieces, vocabulary.scores, strict=True)),
+            "licence": "CC0",
+            "notice": "None.",
+        } | changes
+        tensors = {name: source.weights.read(name) for name in source.weights.unused()}
+    save_file(tensors, path, metadata={"wheatear": json.dumps(header)})
+    return path
+
+
+def test_safetensors_of_our_own(tmp_path, recognizer_of):
+    convert(own_checkpoint(tmp_path / "x.safetensors"), tmp_path / "out", "fp32")
+    recognizer = wheatear.load(tmp_path / "out", threads=1)
+    assert recognizer.bundle.manifest.name == "mine"
+    assert recognizer.bundle.manifest.licence == "CC0"
+    transcript = recognizer.transcribe(speech("tiny-multi"))
+    assert transcript == recognizer_of("tiny-multi").transcribe(speech("tiny-multi"))
+    assert [t.id for t in transcript.tokens] == answers("tiny-multi")["tokens_R3"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 9}, "format 9"),
+        ({"pieces": 3}, "header is damaged"),
+        ({"pieces": []}, "outputs"),
+    ],
+)
+def test_safetensors_headers_that_are_wrong(tmp_path, changes, message):
+    path = own_checkpoint(tmp_path / "x.safetensors", **changes)
+    with pytest.raises(CheckpointError, match=message):
+        convert(path, tmp_path / "out")
+
+
+def test_out_must_be_free(tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CheckpointError, match="already exists"):
+        convert(ORACLE / "tiny-en.nemo", tmp_path / "full")
+    with pytest.raises(CheckpointError, match="fp32, int8, int4"):
+        convert(ORACLE / "tiny-en.nemo", tmp_path / "new", "int3")
+    convert(ORACLE / "tiny-en.nemo", tmp_path / "empty")
+    assert (tmp_path / "empty" / "manifest.json").is_file()
+
+
+def test_progress_runs_from_nothing_to_one(tmp_path):
+    shares = []
+    convert(ORACLE / "tiny-en.nemo", tmp_path / "out", progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < 0.5
+    assert shares[-1] == 1

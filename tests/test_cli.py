@@ -1,0 +1,258 @@
+"""The command as a person uses it: text as it comes, one clear line when something is wrong."""
+
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import soundfile
+from conftest import ORACLE, speech
+
+import wheatear
+from wheatear.cli import main
+
+RUN = [sys.executable, "-m", "wheatear"]
+PCM = (speech("tiny-multi") * 32768).astype("<i2").tobytes()
+
+
+@pytest.fixture
+def wav(tmp_path):
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, speech("tiny-multi"), 16000)
+    return path
+
+
+@pytest.fixture
+def model(bundle_of):
+    return str(bundle_of("tiny-multi"))
+
+
+@pytest.fixture
+def expected(recognizer_of):
+    return recognizer_of("tiny-multi").transcribe(speech("tiny-multi"))
+
+
+@pytest.fixture
+def run(capsys, monkeypatch):
+    """Runs the command in this process; returns exit code, standard output and error."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit_:
+            main([str(a) for a in arguments])
+        out, err = capsys.readouterr()
+        return exit_.value.code, out, err
+
+    return call
+
+
+def test_version_and_help(run):
+    assert run("--version")[:2] == (0, f"{wheatear.__version__}\n")
+    for command in ("transcribe", "convert", "info"):
+        assert command in run("--help")[1]
+        assert "Usage" in run(command, "--help")[1]
+
+
+def test_text(run, wav, model, expected):
+    assert run("transcribe", wav, "--model", model) == (0, expected.text + "\n", "")
+
+
+def test_options_reach_the_model(run, wav, model, recognizer_of):
+    code, out, _ = run(
+        "transcribe", wav, "--model", model, "--language", "ja-JP", "--latency", "80"
+    )
+    recognizer = recognizer_of("tiny-multi")
+    there = recognizer.transcribe(speech("tiny-multi"), language="ja-JP", latency_ms=80)
+    assert (code, out) == (0, there.text + "\n")
+
+
+def test_json(run, wav, model, expected):
+    code, out, _ = run("transcribe", wav, "--model", model, "--format", "json")
+    data = json.loads(out)
+    assert code == 0
+    assert data["file"] == str(wav)
+    assert data["complete"] is True
+    assert (data["text"], data["duration"]) == (expected.text, expected.duration)
+    assert [token["id"] for token in data["tokens"]] == [token.id for token in expected.tokens]
+    assert set(data["tokens"][0]) == {"id", "text", "start", "end"}
+
+
+def test_several_files_and_one_that_is_missing(run, wav, model, expected, tmp_path):
+    code, out, err = run("transcribe", wav, tmp_path / "no.wav", wav, "--model", model)
+    assert code == 2
+    assert out == f"== {wav} ==\n{expected.text}\n" * 2
+    assert err.count("\n") == 1
+    assert "no.wav" in err
+
+
+def test_output_to_a_file_and_to_a_folder(run, wav, model, expected, tmp_path):
+    out = tmp_path / "all.txt"
+    assert run("transcribe", wav, wav, "--model", model, "--output", out) == (0, "", "")
+    assert out.read_text() == f"{expected.text}\n" * 2
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    run("transcribe", wav, "--model", model, "--output", folder, "--format", "json")
+    assert json.loads((folder / "speech.wav.json").read_text())["text"] == expected.text
+    code, _, err = run("transcribe", wav, "--model", model, "--output", tmp_path / "no" / "x")
+    assert code == 2
+    assert "cannot write" in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["transcribe"], "FILES"),
+        (["transcribe", "--frobnicate"], "--frobnicate"),
+        (["transcribe", "{wav}", "--model", "nowhere"], "no model 'nowhere'"),
+        (["transcribe", "{wav}", "--model", "{model}", "--language", "tlh"], "'tlh'"),
+        (["transcribe", "{wav}", "--model", "{model}", "--latency", "100"], "80, 160, 320"),
+        (["transcribe", "{wav}", "--model", "{model}", "--latency", "soon"], "soon"),
+        (["transcribe", "{wav}", "--model", "{model}", "--format", "doc"], "doc"),
+        (["transcribe", "{wav}", "--model", "{model}", "--threads", "0"], "threads"),
+        (["transcribe", "{wav}", "--model", "{model}", "--raw", "--rate", "5"], "5 Hz"),
+        (["transcribe", "{text}", "--model", "{model}"], "cannot decode"),
+        (["convert", "{text}", "{out}"], "neither a .nemo"),
+        (["convert", "{nemo}", "{folder}"], "already exists"),
+        (["convert", "{nemo}", "{out}", "--precision", "int2"], "int2"),
+        (["info", "{folder}"], "no manifest.json"),
+        (["dance"], "dance"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(run, wav, model, tmp_path, arguments, message):
+    text = tmp_path / "text.txt"
+    text.write_text("This is not audio.\n" * 60)
+    places = {
+        "wav": wav,
+        "model": model,
+        "text": text,
+        "out": tmp_path / "new",
+        "folder": tmp_path,
+        "nemo": ORACLE / "tiny-en.nemo",
+    }
+    code, out, err = run(*(a.format(**places) for a in arguments))
+    assert code == 2
+    assert out == ""
+    assert err.startswith("wheatear: ")
+    assert err.count("\n") == 1
+    assert message in err
+
+
+def test_a_cut_off_file_is_transcribed_and_mentioned(wav, model):
+    wav.write_bytes(wav.read_bytes()[:100_044])
+    command = [*RUN, "transcribe", str(wav), "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len(done.stdout) > 1
+    assert "cut off: its header promises 12.3 s" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_was_heard_before_a_fault_is_kept(run, model, tmp_path, expected):
+    """A file that turns to garbage half-way still gives its first half."""
+    samples = speech("tiny-multi").copy()
+    samples[-8000] = np.nan
+    path = tmp_path / "broken.wav"
+    soundfile.write(path, samples, 16000, subtype="FLOAT")
+    code, out, err = run("transcribe", path, "--model", model)
+    assert code == 2
+    assert "not numbers" in err
+    assert len(out.strip()) > len(expected.text) / 2
+    assert expected.text.startswith(out.rstrip("\n"))
+
+
+def test_convert_and_info(run, tmp_path):
+    out = tmp_path / "bundle"
+    code, text, _ = run("convert", ORACLE / "tiny-multi.nemo", out, "--precision", "int4")
+    assert code == 0
+    assert "int4" in text
+    assert "encoder output differs by" in text
+    code, text, _ = run("info", out)
+    assert code == 0
+    for part in ("int4", "80, 160, 320 (default), 560, 1120 ms", "ja-JP", "encoder.weights"):
+        assert part in text
+
+
+# -- live, in a process of its own ----------------------------------------------------------------
+
+
+def start(*arguments, **options):
+    return subprocess.Popen(
+        [*RUN, "transcribe", *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options
+    )
+
+
+def read_until(process, text, seconds=20):
+    """Standard output until it holds `text`."""
+    os.set_blocking(process.stdout.fileno(), False)
+    seen, end = b"", time.monotonic() + seconds
+    while text not in seen:
+        assert time.monotonic() < end, seen
+        assert process.poll() is None, seen
+        seen += process.stdout.read() or b""
+        time.sleep(0.02)
+    os.set_blocking(process.stdout.fileno(), True)
+    return seen
+
+
+def test_live_text_comes_before_the_audio_ends(model, expected):
+    with start("-", "--model", model, "--latency", "320") as process:
+        process.stdin.write(PCM[: len(PCM) // 2])
+        process.stdin.flush()
+        first = read_until(process, expected.text[:20].encode())
+        rest, _ = process.communicate(PCM[len(PCM) // 2 :])
+    assert (first + rest).decode() == expected.text + "\n"
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("form", ["txt", "json"])
+def test_ctrl_c_prints_what_was_transcribed(model, expected, form):
+    with start("-", "--model", model, "--format", form, stderr=subprocess.PIPE) as process:
+        process.stdin.write(PCM[: len(PCM) // 2])
+        process.stdin.flush()
+        first = b""
+        if form == "txt":
+            first = read_until(process, expected.text[:20].encode())
+        else:
+            time.sleep(3)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate()
+    assert process.returncode == 130
+    assert b"Traceback" not in err
+    text = (first + out).decode()
+    if form == "json":
+        data = json.loads(text)
+        assert data["complete"] is False
+        text = data["text"] + "\n"
+    assert text.endswith("\n")
+    assert len(text) > 10
+    assert expected.text.startswith(text[:-1])
+
+
+def test_a_reader_that_goes_away_is_no_error(model, wav):
+    process = start(*[str(wav)] * 20, "--model", model, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, err = process.communicate()
+    assert b"Traceback" not in err
+
+
+def test_on_a_terminal_there_is_a_bar_and_the_whole_text(model, wav, expected):
+    """Both streams on one terminal: every word is there, wrapped, and the bar is gone."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.environ.update(COLUMNS="60", TERM="xterm")
+        os.execv(RUN[0], [*RUN, "transcribe", str(wav), "--model", model])
+    seen = b""
+    try:
+        while part := os.read(terminal, 4096):
+            seen += part
+    except OSError:
+        pass  # what reading a terminal gives when its program has ended
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert b"%" in seen
+    assert b"\x1b[?25h" in seen  # the cursor is back
+    last_words = expected.text.split()[-1].encode()
+    assert last_words in seen

@@ -1,0 +1,67 @@
+"""Codes and scales are what onnxruntime's MatMulNBits computes with, and as good as they can be."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from wheatear.convert.graph import GraphWriter
+from wheatear.convert.quantize import BLOCK, dequantize, quantize
+from wheatear.sessions import Session
+
+WEIGHTS = hnp.arrays(
+    np.float32,
+    st.tuples(st.integers(1, 5), st.integers(1, 70)),
+    elements=st.floats(-4, 4, width=32),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(weight=WEIGHTS, bits=st.sampled_from([4, 8]))
+def test_every_weight_is_within_a_step(weight, bits):
+    codes, scales = quantize(weight, bits)
+    blocks = -(-weight.shape[1] // BLOCK)
+    assert codes.shape == (len(weight), blocks, BLOCK * bits // 8)
+    assert scales.shape == (len(weight), blocks)
+    back = dequantize(codes, scales, bits, weight.shape[1])
+    assert back.shape == weight.shape
+    padded = np.pad(weight, ((0, 0), (0, blocks * BLOCK - weight.shape[1])))
+    largest = np.abs(padded).reshape(len(weight), blocks, BLOCK).max(-1)
+    step = np.repeat(largest / (6 if bits == 4 else 127), BLOCK, axis=1)[:, : weight.shape[1]]
+    assert np.all(np.abs(back - weight) <= 1.01 * step + 1e-30)
+
+
+def test_zeros_stay_zeros():
+    for bits in (4, 8):
+        codes, scales = quantize(np.zeros((2, 64), np.float32), bits)
+        assert not dequantize(codes, scales, bits, 64).any()
+
+
+def test_four_bits_beat_plain_rounding():
+    weight = np.random.default_rng(0).standard_normal((256, 256)).astype(np.float32)
+    codes, scales = quantize(weight, 4)
+    ours = np.mean((dequantize(codes, scales, 4, 256) - weight) ** 2)
+    blocks = weight.reshape(256, -1, BLOCK)
+    scale = np.abs(blocks).max(-1, keepdims=True) / 7
+    plain = np.mean((np.rint(blocks / scale) * scale - blocks) ** 2)
+    assert ours < 0.75 * plain
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("inputs", [32, 64, 72, 144, 250])
+def test_onnxruntime_reads_our_layout(tmp_path, bits, inputs):
+    """Also where the inputs are not whole blocks; only activations are rounded on top."""
+    rng = np.random.default_rng(inputs)
+    weight = rng.standard_normal((48, inputs)).astype(np.float32)
+    bias = rng.standard_normal(48).astype(np.float32)
+    with GraphWriter(tmp_path / "product.onnx") as graph:
+        y = graph.linear("w", graph.input("x", ["N", inputs]), weight, bias, bits)
+        graph.output("y", y, ["N", 48])
+    x = rng.standard_normal((5, inputs)).astype(np.float32)
+    (result,) = Session(tmp_path / "product.onnx", 1).run(["y"], {"x": x})
+    codes, scales = quantize(weight, bits)
+    expected = x @ dequantize(codes, scales, bits, inputs).T + bias
+    assert np.abs(result - expected).max() < 0.03 * np.abs(expected).max()
+    difference = np.sqrt(np.mean((result - expected) ** 2) / np.mean(expected**2))
+    assert difference < 0.01

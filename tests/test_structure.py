@@ -1,0 +1,89 @@
+"""The house stays as drawn: a light import, arrows one way, the README's commands the real ones."""
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "wheatear"
+
+# Left to right: a room may import from rooms before it.
+FLOW = [
+    "errors",
+    "results",
+    "latency",
+    "languages",
+    "features",
+    "audio",
+    "bundle",
+    "sessions",
+    "encoder",
+    "decoder",
+    "text",
+    "recognizer",
+]
+
+
+def test_import_is_light():
+    """No torch, no web framework, nothing that only converting needs."""
+    program = "import sys, wheatear; print(*sys.modules)"
+    out = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    ).stdout.split()
+    heavy = {
+        "torch",
+        "onnx",
+        "starlette",
+        "pydantic",
+        "huggingface_hub",
+        "yaml",
+        "cyclopts",
+        "rich",
+    }
+    assert not heavy & set(out)
+
+
+@pytest.mark.parametrize("room", FLOW)
+def test_data_flows_one_way(room):
+    tree = ast.parse((SOURCE / f"{room}.py").read_text())
+    modules = [n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module]
+    rooms = [m.split(".")[1] for m in modules if m.startswith("wheatear.")]
+    assert set(rooms) <= set(FLOW[: FLOW.index(room)])
+
+
+def test_every_room_is_in_the_flow():
+    files = {path.stem for path in SOURCE.glob("*.py")} - {"__init__", "__main__"}
+    assert files == set(FLOW)
+
+
+def test_torch_is_imported_by_the_training_room_alone():
+    for path in SOURCE.rglob("*.py"):
+        names = {
+            name
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        }
+        if any(name.split(".")[0] == "torch" for name in names):
+            assert path.relative_to(SOURCE).parts[0] == "train"
+
+
+def test_ci_runs_the_readmes_test_command():
+    readme = (ROOT / "README.md").read_text()
+    blocks = re.findall(r"```(?:sh|console|bash)\n(.*?)```", readme, re.DOTALL)
+    assert len(blocks) >= 2
+    ci = (ROOT / ".ci" / "run").read_text()
+    test_command = next(block for block in blocks if "pytest" in block)
+    for line in filter(None, test_command.strip().splitlines()):
+        assert line in ci
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)

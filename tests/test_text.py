@@ -1,0 +1,99 @@
+"""Pieces to text: words, bytes, tags, and text that never takes anything back."""
+
+from types import SimpleNamespace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wheatear.errors import LanguageError, LatencyError
+from wheatear.languages import resolve_language
+from wheatear.latency import LatencyMode, available_modes, choose_mode
+from wheatear.text import Detokenizer, Vocabulary
+
+PIECES = ["<unk>", "<en-US>", "\u2581Hel", "lo", ",", "\u2581w", "\u00f6", "<s>"]
+PIECES += [f"<0x{byte:02X}>" for byte in "\u20ac\U0001f600".encode()]
+BUNDLE = SimpleNamespace(
+    vocabulary={
+        "pieces": PIECES,
+        "scores": [0.0] * len(PIECES),
+        "unknown": [0],
+        "control": [7],
+        "bytes": list(range(8, len(PIECES))),
+    },
+    manifest=SimpleNamespace(tags={1: "en-US"}),
+)
+
+
+def text_of(tokens):
+    detokenizer = Detokenizer(Vocabulary(BUNDLE))
+    parts = [detokenizer.add(token) for token in tokens]
+    parts.append(detokenizer.finish())
+    assert "".join(parts) == detokenizer.text
+    return detokenizer.text
+
+
+def test_words_spaces_and_tags():
+    assert text_of([2, 3, 4, 1, 5, 6]) == "Hello, w\u00f6"
+    assert text_of([1, 7]) == ""
+    assert text_of([3, 0, 3]) == "lo \u2047 lo"
+
+
+def test_bytes_make_characters():
+    assert text_of([3, 8, 9, 10, 3]) == "lo\u20aclo"
+    assert text_of(range(8, len(PIECES))) == "\u20ac\U0001f600"
+    assert text_of([8, 9, 3]) == "\ufffdlo"  # a character broken off
+    assert text_of([3, 8]) == "lo\ufffd"
+
+
+@given(st.lists(st.integers(0, len(PIECES) - 1)))
+def test_text_only_grows(tokens):
+    detokenizer = Detokenizer(Vocabulary(BUNDLE))
+    before = ""
+    for token in tokens:
+        detokenizer.add(token)
+        assert detokenizer.text.startswith(before)
+        before = detokenizer.text
+    assert not before.startswith(" ")
+
+
+PROMPTS = {"en-US": 0, "en": 0, "es-ES": 2, "es": 3, "no": 27, "auto": 101}
+
+
+@pytest.mark.parametrize(
+    ("asked", "key"), [("en-US", "en-US"), ("EN_us", "en-US"), (" No ", "no"), ("auto", "auto")]
+)
+def test_languages_are_found_however_they_are_written(asked, key):
+    assert resolve_language(PROMPTS, asked) == key
+
+
+def test_unknown_languages_are_refused_with_the_nearest():
+    with pytest.raises(LanguageError, match=r"'en-UK'; did you mean en-US"):
+        resolve_language(PROMPTS, "en-UK")
+    with pytest.raises(LanguageError, match="it knows auto, en"):
+        resolve_language(PROMPTS, "klingon")
+    with pytest.raises(LanguageError, match="must be a string"):
+        resolve_language(PROMPTS, None)
+    assert resolve_language({}, "auto") == "auto"
+    with pytest.raises(LanguageError, match="one language"):
+        resolve_language({}, "en-US")
+
+
+def test_modes_follow_from_the_left_context():
+    nemotron = available_modes([(56, 3), (56, 0), (56, 6), (56, 13)])
+    assert [mode.latency_ms for mode in nemotron] == [80, 160, 320, 560, 1120]
+    english = available_modes([(70, 13), (70, 6), (70, 1), (70, 0)])
+    assert [mode.latency_ms for mode in english] == [80, 160, 560, 1120]
+    assert available_modes([(12, 2)]) == tuple(LatencyMode(12, r) for r in (0, 1, 2, 3))
+
+
+def test_latencies_that_do_not_exist():
+    modes = available_modes([(70, 13)])
+    with pytest.raises(
+        LatencyError, match=r"no 320 ms mode \(its left context of 70 frames.*choose"
+    ):
+        choose_mode(modes, modes[0], 320)
+    for bad in (0, -80, 100, 81, 2240):
+        with pytest.raises(LatencyError, match="80, 160, 560, 1120 ms"):
+            choose_mode(modes, modes[0], bad)
+    assert choose_mode(modes, modes[-1], None) == modes[-1]
