@@ -66,6 +66,56 @@ def test_a_manifest_that_points_elsewhere(bundle):
         wheatear.load(bundle)
 
 
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("encoder", "layers", 0),
+        ("encoder", "layers", 3),
+        ("encoder", "layers", "2"),
+        ("encoder", "heads", 3),
+        ("encoder", "heads", 8),
+        ("encoder", "left", 60),
+        ("encoder", "kernel", 5),
+        ("features", "bands", 80),
+        ("features", "hop", -5),
+        ("features", "fft", 1),
+        ("features", "window", 0),
+        ("decoder", "hidden", 7),
+        ("decoder", "blank", 95),
+        ("decoder", "max_symbols", 0),
+        ("default_mode", "lookahead", 2),
+        ("modes", 0, {"left": 56, "lookahead": -1}),
+        ("modes", 0, {"left": "56", "lookahead": 0}),
+        ("modes", 0, {"left": 112, "lookahead": 0}),
+        ("modes", 0, {"left": 56, "lookahead": 27}),
+        ("prompts", "en-US", 500),
+        ("prompts", "en-US", "3"),
+        ("tags", "9999", "en-US"),
+    ],
+)
+def test_a_manifest_that_does_not_fit(bundle, section, key, value):
+    content = json.loads((bundle / "manifest.json").read_text())[section]
+    content[key] = value
+    rewrite(bundle, **{section: content})
+    with pytest.raises(BundleError):
+        wheatear.load(bundle)
+
+
+@pytest.mark.parametrize("changes", [{"modes": []}, {"prompts": {}}, {"prompts": [1]}])
+def test_a_manifest_with_parts_missing(bundle, changes):
+    rewrite(bundle, **changes)
+    with pytest.raises(BundleError):
+        wheatear.load(bundle)
+
+
+def test_weights_that_the_manifest_does_not_list(bundle):
+    files = json.loads((bundle / "manifest.json").read_text())["files"]
+    del files["encoder.weights"]
+    rewrite(bundle, files=files)
+    with pytest.raises(BundleError, match=r"does not list encoder\.weights"):
+        wheatear.load(bundle)
+
+
 def test_a_bundle_from_the_future(bundle):
     rewrite(bundle, format=2)
     with pytest.raises(BundleError, match=r"format 2.*upgrade"):

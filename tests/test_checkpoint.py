@@ -201,6 +201,79 @@ def test_malformed_tensors_are_refused(bad):
         read_state_dict(torch_zip(torch_pickle({"x": bad}), record), "bad.ckpt")
 
 
+class Raw:
+    """Pickles as opcodes written by hand."""
+
+    def __init__(self, *parts):
+        self.parts = parts
+
+
+def save_raw(pickler, raw):
+    for part in raw.parts:
+        if isinstance(part, bytes):
+            pickler.write(part)
+        else:
+            pickler.save(part)
+
+
+TorchPickler.dispatch[Raw] = save_raw
+GOOD = tensor("FloatStorage", "0", 4, (4,), (1,))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        GOOD,
+        Global("torch._utils", "_rebuild_tensor_v2"),
+        Global("torch._utils", "_rebuild_parameter"),
+        Global("torch", "FloatStorage"),
+    ],
+)
+@pytest.mark.parametrize(
+    "state",
+    [
+        [("storage", "FloatStorage", "0", 4), 10**9, (4,), (1,)],
+        {"offset": 10**9, "__doc__": "altered", "shape": (9,)},
+        (None, {"offset": 10**9, "__doc__": "altered"}),
+    ],
+)
+def test_what_was_built_cannot_be_altered(target, state):
+    """Pickle's BUILD sets attributes behind the back of every check."""
+    altered = Raw(target, state, pickle.BUILD)
+    record = {"0": np.zeros(4, "<f4").tobytes()}
+    with pytest.raises(CheckpointError):
+        read_state_dict(torch_zip(torch_pickle({"x": altered, "y": GOOD}), record), "bad.ckpt")
+    good = read_state_dict(torch_zip(torch_pickle({"y": GOOD}), record), "good.ckpt")
+    assert good["y"].read().tolist() == [0, 0, 0, 0]
+
+
+def test_attributes_of_a_state_dict_are_dropped():
+    """torch hangs `_metadata` on its state dicts; another program might hang `items` on one."""
+    attributes = {"_metadata": {}, "items": 5, "get": 5}
+    made = Call("collections", "OrderedDict")
+    state = Raw(made, pickle.MARK, "y", GOOD, pickle.SETITEMS, attributes, pickle.BUILD)
+    record = {"0": np.ones(4, "<f4").tobytes()}
+    tensors = read_state_dict(torch_zip(torch_pickle(state), record), "x")
+    assert tensors["y"].read().tolist() == [1, 1, 1, 1]
+
+
+def test_compressed_records_are_refused():
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("archive/data.pkl", torch_pickle({"y": GOOD}))
+        archive.writestr("archive/data/0", bytes(10**7))
+    file.seek(0)
+    with pytest.raises(CheckpointError, match="compressed"):
+        read_state_dict(file, "bomb.ckpt")
+
+
+def test_configurations_that_grow_are_refused(tmp_path):
+    members = unpacked()
+    members["model_config.yaml"] += b"a: &a [x, x]\nb: [*a, *a]\n"
+    with pytest.raises(CheckpointError, match="aliases"):
+        convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
+
+
 @pytest.mark.parametrize(
     "content",
     [b"", b"\x80", b"not a pickle", pickle.dumps([1]), pickle.dumps({}), b"\x80\x02c" * 9],
@@ -231,6 +304,15 @@ def test_pickles_that_are_no_state_dict(content):
             "sample_rate is 8000",
         ),
         ("activation: relu", "activation: gelu", "gelu"),
+        ("  att_context_style: chunked_limited\n", "", "att_context_style is 'regular'"),
+        ("  causal_downsampling: true\n", "", "causal_downsampling is False"),
+        ("window_size: 0.025", "window_size: 0.05", "does not fit"),
+        ("window_size: 0.025", "window_size: 0.02", r"featurizer\.window is not"),
+        ("window_size: 0.025", "window_size: wide", "not a number"),
+        ("n_fft: 512", "n_fft: 1024", r"featurizer\.fb is not"),
+        ("n_fft: 512", "n_fft: 1099511627776", "does not fit"),
+        ("  log: true", "  log: true\n  log_zero_guard_value: 0.001", "guard_value is 0.001"),
+        ("model_defaults:\n", "model_defaults: 7\nrest:\n", "no model_defaults"),
         ("pred_hidden: 32\n    pred_rnn", "pred_hidden: 48\n    pred_rnn", "has the shape"),
         ("prompt_dictionary:\n", "prompt_dictionary:\n    xx-XX: 500\n", "outside 0 .. 127"),
         ("encoder:\n", "encoder: 5\nsomething:\n", "has no encoder"),

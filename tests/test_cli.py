@@ -103,6 +103,49 @@ def test_output_to_a_file_and_to_a_folder(run, wav, model, expected, tmp_path):
     assert "cannot write" in err
 
 
+def test_files_of_the_same_name_do_not_overwrite_each_other(run, wav, model, expected, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir()
+    twin = other / wav.name
+    twin.write_bytes(wav.read_bytes())
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for _ in range(2):  # and a second command begins anew
+        run("transcribe", wav, twin, "--model", model, "--output", folder)
+        texts = sorted(folder.iterdir())
+        assert [path.read_text() for path in texts] == [expected.text + "\n"] * 2
+
+
+def test_the_input_is_never_the_output(run, wav, model):
+    before = wav.read_bytes()
+    code, _, err = run("transcribe", wav, "--model", model, "--output", wav)
+    assert code == 2
+    assert "one of the files to transcribe" in err
+    assert wav.read_bytes() == before
+
+
+def test_describing_raw_input_declares_it(run, model, expected, tmp_path):
+    path = tmp_path / "stereo"
+    path.write_bytes(np.repeat(np.frombuffer(PCM, "<i2"), 2).tobytes())
+    code, out, _ = run("transcribe", path, "--model", model, "--channels", "2")
+    assert (code, out) == (0, expected.text + "\n")
+
+
+def test_a_full_disk_is_one_line(model, wav):
+    for arguments in (["--output", "/dev/full"], []):
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [*RUN, "transcribe", str(wav), "--model", model, *arguments],
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert done.returncode == 2
+        assert done.stderr.startswith("wheatear: No space left")
+        assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

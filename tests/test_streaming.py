@@ -1,15 +1,18 @@
 """The text depends on the samples alone: not on their cuts, not on neighbours, not on threads."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import soundfile
 from conftest import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wheatear
+from wheatear.encoder import Encoder
 
 PRECISIONS = ("fp32", "int8", "int4")
 CLIP = 40_000  # samples: 2.5 s
@@ -187,6 +190,46 @@ def test_bad_samples_leave_every_stream_as_it_was(recognizer_of):
     for stream in (good, bad):
         stream.push(speech("tiny-multi")[half:])
         assert stream.finish() == recognizer.transcribe(speech("tiny-multi"))
+
+
+def test_a_stream_is_pushed_by_its_own_recognizer_alone(recognizer_of):
+    ours, theirs = recognizer_of("tiny-multi"), recognizer_of("tiny-multi", "int8")
+    with pytest.raises(ValueError, match="recognizer that opened it"):
+        ours.push_many([(theirs.stream(), np.zeros(2000, np.float32))])
+
+
+def test_files_are_computed_many_chunks_at_a_time(recognizer_of, monkeypatch, tmp_path):
+    recognizer = recognizer_of("tiny-multi")
+    path = tmp_path / "a.wav"
+    soundfile.write(path, speech("tiny-multi"), 16000)
+    steps = []
+    step = Encoder.step
+
+    def counted(self, states, frames, languages):
+        steps.append(frames)
+        return step(self, states, frames, languages)
+
+    monkeypatch.setattr(Encoder, "step", counted)
+    recognizer.transcribe(path, latency_ms=560)
+    assert steps == [112, 35]  # 147 frames: 16 chunks, then the 5 that are left
+    steps.clear()
+    recognizer.transcribe(path, latency_ms=80)
+    assert steps == [112, 35]
+
+
+def test_memory_does_not_grow_with_an_array(recognizer_of):
+    """Ten minutes in one push cost little more than ten seconds."""
+    recognizer = recognizer_of("tiny-multi")
+    tracemalloc.start()
+    for seconds in (10, 600):
+        samples = np.zeros(seconds * 16000, np.int16)
+        tracemalloc.reset_peak()
+        before = tracemalloc.get_traced_memory()[0]
+        recognizer.transcribe(samples)
+        recognizer.stream().push(samples)
+        peak = tracemalloc.get_traced_memory()[1] - before
+        assert peak < 40e6 + 4 * len(samples)
+    tracemalloc.stop()
 
 
 def test_a_stream_may_appear_twice_in_one_push(recognizer_of):

@@ -21,7 +21,7 @@ BUNDLE = SimpleNamespace(
         "control": [7],
         "bytes": list(range(8, len(PIECES))),
     },
-    manifest=SimpleNamespace(tags={1: "en-US"}),
+    manifest=SimpleNamespace(tags={1: "en-US"}, decoder=SimpleNamespace(blank=len(PIECES))),
 )
 
 
@@ -84,6 +84,8 @@ def test_modes_follow_from_the_left_context():
     assert [mode.latency_ms for mode in nemotron] == [80, 160, 320, 560, 1120]
     english = available_modes([(70, 13), (70, 6), (70, 1), (70, 0)])
     assert [mode.latency_ms for mode in english] == [80, 160, 560, 1120]
+    first = available_modes([(56, 3), (28, 3), (28, 6)])
+    assert [(mode.left, mode.lookahead) for mode in first][2:4] == [(56, 3), (28, 6)]
     assert available_modes([(12, 2)]) == tuple(LatencyMode(12, r) for r in (0, 1, 2, 3))
 
 

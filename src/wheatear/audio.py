@@ -7,7 +7,6 @@ other sample rates are resampled block by block, with the same result as in one 
 
 import io
 import os
-import shutil
 import sys
 import tempfile
 import warnings
@@ -16,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -30,6 +29,11 @@ Samples = NDArray[np.float32]
 
 _BLOCK_SECONDS = 0.5
 _HIGHEST_RATE = 768_000
+_LOUDEST = 100  # no float audio is louder; integers that someone forgot to scale are
+_UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a length that the file does not tell
+_WAV_HEADER = 44
+_LONGEST_WAV_HEADER = 1 << 20
+_TEXT = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 _CONTAINERS = {b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"riff"}
 
@@ -53,21 +57,29 @@ class RawFormat:
             raise AudioError(f"raw audio is 's16' or 'f32', not {self.encoding!r}")
         _check_rate(self.rate)
 
+    @property
+    def frame(self) -> int:
+        """Bytes of one sample of every channel."""
+        return self.channels * (2 if self.encoding == "s16" else 4)
+
 
 class AudioReader:
-    """Audio being read: iterate for blocks of float32 samples [n] at 16 kHz. Read it once."""
+    """Audio being read: iterate for blocks of float32 samples [n] at 16 kHz. Can be read once."""
 
     def __init__(
         self, blocks: Iterator[Samples], duration: float | None, closing: ExitStack
     ) -> None:
-        self._blocks = blocks
+        self._blocks: Iterator[Samples] | None = blocks
         self._closing = closing
         self.duration = duration
-        """Seconds, where it is known beforehand."""
+        """Seconds, where it is known beforehand; live audio and pipes have None."""
 
     def __iter__(self) -> Iterator[Samples]:
+        if self._blocks is None:
+            raise AudioError("this audio has been read already; open it again")
+        blocks, self._blocks = self._blocks, None
         with self._closing:
-            yield from self._blocks
+            yield from blocks
 
     def close(self) -> None:
         """Closes what `open_audio` opened; reading to the end does so too."""
@@ -78,20 +90,21 @@ def open_audio(source: Any, raw: RawFormat | None = None) -> AudioReader:
     """Opens a path, "-" (standard input), a binary file object or an array of 16 kHz samples.
 
     `raw` says that the source is PCM without a header; paths ending in .raw, .pcm or .s16, and
-    standard input that no decoder knows, are taken for 16 kHz mono 16-bit PCM without being told.
-    Raises AudioError if it cannot be read or decoded.
+    what comes through a pipe and is no file format, are taken for 16 kHz mono 16-bit PCM without
+    being told. Raises AudioError if it cannot be read or decoded.
     """
     if isinstance(source, np.ndarray):
         samples = as_samples(source)
-        return AudioReader(iter([samples]), len(samples) / SAMPLE_RATE, ExitStack())
+        blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
+        return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack())
     closing = ExitStack()
     try:
         if isinstance(source, str) and source == "-":
-            return _open_stdin(sys.stdin.buffer, raw, closing)
+            return _open_pipe(_stdin(), "standard input", raw, closing)
         if isinstance(source, str | os.PathLike):
             return _open_path(Path(source), raw, closing)
         if hasattr(source, "read"):
-            return _open_file(source, "the audio", raw, closing)
+            return _open_stream(source, "the audio", raw, closing)
     except BaseException:
         closing.close()
         raise
@@ -106,7 +119,12 @@ def as_samples(samples: Any) -> Samples:
 
     Returns them as float32. Raises AudioError for anything else, NaN and infinity included.
     """
-    array = np.asarray(samples)
+    if isinstance(samples, bytes | bytearray | memoryview):
+        raise AudioError("samples are bytes; for 16-bit PCM use np.frombuffer(data, np.int16)")
+    try:
+        array = np.asarray(samples)
+    except ValueError as error:
+        raise AudioError(f"samples do not make an array: {error}") from error
     if array.ndim != 1:
         raise AudioError(
             f"samples must be a one-dimensional array of 16 kHz mono audio, not of the shape "
@@ -114,12 +132,17 @@ def as_samples(samples: Any) -> Samples:
         )
     if array.dtype == np.int16:
         return array.astype(np.float32) / np.float32(32768)
+    if array.size == 0:
+        return np.zeros(0, np.float32)
     if not np.issubdtype(array.dtype, np.floating):
-        if array.size == 0:
-            return np.zeros(0, np.float32)
         raise AudioError(f"samples must be float32 or int16, not {array.dtype}")
     array = array.astype(np.float32, copy=False)
-    if not np.isfinite(array).all():
+    if not (largest := np.abs(array).max()) < _LOUDEST:
+        if np.isfinite(largest):
+            raise AudioError(
+                f"samples reach {largest:g}: floats lie in -1 .. 1; hand over 16-bit integers as "
+                f"int16, or divided by 32768"
+            )
         at = int(np.flatnonzero(~np.isfinite(array))[0])
         raise AudioError(f"sample {at} is {array[at]}: samples must be finite numbers in -1 .. 1")
     return array
@@ -134,64 +157,140 @@ def sample_speech(name: str = "en-US") -> Samples:
 # -- sources -------------------------------------------------------------------------------------
 
 
+def _stdin() -> Any:
+    if sys.stdin is None:
+        raise AudioError("there is no standard input to read from")
+    return sys.stdin.buffer
+
+
 def _open_path(path: Path, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
-    if path.is_dir():
-        raise AudioError(f"{path} is a folder, not an audio file")
     try:
-        file = closing.enter_context(path.open("rb"))
-    except OSError as error:
-        raise AudioError(f"cannot read {path}: {error.strerror}") from error
+        folder = path.is_dir()
+        file = None if folder else closing.enter_context(path.open("rb"))
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        raise AudioError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
+    if folder:
+        raise AudioError(f"{path} is a folder, not an audio file")
     if raw is None and path.suffix.lower() in _RAW_SUFFIXES:
         raw = RawFormat()
-    return _open_file(file, str(path), raw, closing)
+    return _open_stream(file, str(path), raw, closing)
 
 
-def _open_file(file: Any, name: str, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
+def _open_stream(file: Any, name: str, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
+    if not getattr(file, "seekable", lambda: True)():
+        return _open_pipe(file, name, raw, closing)
     if raw is not None:
         size = _size(file)
-        frame = raw.channels * (2 if raw.encoding == "s16" else 4)
-        duration = None if size is None else size // frame / raw.rate
+        duration = None if size is None else size // raw.frame / raw.rate
         return AudioReader(_resampled(_raw_blocks(file, raw), raw.rate, name), duration, closing)
+    return _open_file(file, name, closing)
+
+
+def _open_file(file: Any, name: str, closing: ExitStack) -> AudioReader:
+    """Audio of a file format, from a file that can seek."""
+    size = _size(file)
     try:
         decoded = closing.enter_context(soundfile.SoundFile(file))
     except (soundfile.LibsndfileError, TypeError, OSError) as error:
-        empty = "it is empty" if _size(file) == 0 else str(getattr(error, "error_string", error))
+        reason = "it is empty" if size == 0 else str(getattr(error, "error_string", error))
         raise AudioError(
-            f"cannot decode {name}: {empty.rstrip('.')}. Files that work: wav, flac, ogg, opus, "
+            f"cannot decode {name}: {reason.rstrip('.')}. Files that work: wav, flac, ogg, opus, "
             f"mp3; raw PCM with its format given"
         ) from error
     _check_rate(decoded.samplerate)
+    if decoded.frames == 0 and decoded.format == "WAV" and (size or 0) > _WAV_HEADER:
+        # A recording that was never closed says that it is empty: take what is there.
+        file.seek(0)
+        return _open_pipe(file, name, None, closing)
+    # soundfile seeks after every block that it reads from a file that can; a decoder that has to
+    # find its place again loses samples (mp3) or fails (flac of unknown length).
+    decoded.seekable = lambda: False  # type: ignore[method-assign]
+    duration = None
+    if decoded.frames < _UNKNOWN_FRAMES:
+        duration = decoded.frames / decoded.samplerate
     blocks = _resampled(_decoded_blocks(decoded, name), decoded.samplerate, name)
-    return AudioReader(blocks, decoded.frames / decoded.samplerate, closing)
+    return AudioReader(blocks, duration, closing)
 
 
-def _open_stdin(stream: IO[bytes], raw: RawFormat | None, closing: ExitStack) -> AudioReader:
-    name = "standard input"
+def _open_pipe(file: Any, name: str, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
+    """Audio from something that cannot seek: PCM as it comes, with or without a WAV header.
+
+    Other formats have decoders that seek; what is piped in then goes to disk, not to memory.
+    """
+    pipe = _Pipe(file)
+    length = None
     if raw is None:
-        head = stream.read(4)
-        if head in _CONTAINERS or head[:3] == b"ID3" or _is_mp3_frame(head):
-            # Decoders seek; a pipe cannot. What is piped in goes to disk, not to memory.
+        head = pipe.look(12)
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            raw, length = _wav_header(pipe)
+        elif head[:4] in _CONTAINERS or head[:3] == b"ID3" or _is_mp3_frame(head[:4]):
+            raw = None
+        elif head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3":
+            raise AudioError(f"{name} is an mp4 or webm file; convert it to wav or flac first")
+        elif len(head) == 12 and all(byte in _TEXT for byte in head):
+            raise AudioError(f"{name} is text, not audio; raw PCM can be declared with --raw")
+        else:
+            raw = RawFormat()
+        if raw is None:
             spool = closing.enter_context(tempfile.TemporaryFile())
-            spool.write(head)
-            shutil.copyfileobj(stream, spool)
+            while data := pipe.read(1 << 20):
+                spool.write(data)
             spool.seek(0)
-            return _open_file(spool, name, None, closing)
-        raw, rejoined = RawFormat(), _Rejoined(head, stream)
-        return AudioReader(_resampled(_raw_blocks(rejoined, raw), raw.rate, name), None, closing)
-    return AudioReader(_resampled(_raw_blocks(stream, raw), raw.rate, name), None, closing)
+            return _open_file(spool, name, closing)
+    blocks = _raw_blocks(pipe, raw, length)
+    return AudioReader(_resampled(blocks, raw.rate, name), None, closing)
 
 
-class _Rejoined(io.RawIOBase):
-    """A stream with the bytes that were looked at put back in front."""
+class _Pipe:
+    """A stream that can be looked into: bytes looked at are read again."""
 
-    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
-        self._head, self._rest = head, rest
+    def __init__(self, file: Any) -> None:
+        self._read = getattr(file, "read1", file.read)
+        self._seen = b""
 
-    def read1(self, size: int) -> bytes:
-        if self._head:
-            head, self._head = self._head, b""
-            return head
-        return self._rest.read1(size)  # type: ignore[attr-defined]
+    def look(self, size: int) -> bytes:
+        """The next `size` bytes, fewer at the end."""
+        while len(self._seen) < size and (data := self._read(size - len(self._seen))):
+            self._seen += data
+        return self._seen[:size]
+
+    def read(self, size: int) -> bytes:
+        """Some bytes, as soon as there are any; none at the end."""
+        if self._seen:
+            data, self._seen = self._seen[:size], self._seen[size:]
+            return data
+        return self._read(size)
+
+
+def _wav_header(pipe: _Pipe) -> tuple[RawFormat | None, int | None]:
+    """Reads past the header of a WAV file of 16-bit or float PCM: its format and data bytes.
+
+    (None, None), with nothing read, for other encodings. The length is None where the writer did
+    not know it: recorders and converters leave 0 or a very large number when they write to a pipe.
+    """
+    raw, at = None, 12
+    while len(head := pipe.look(at + 8)) == at + 8 and at < _LONGEST_WAV_HEADER:
+        kind, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
+        at += 8
+        if kind == b"data" and raw is not None:
+            pipe.read(at)
+            return raw, size if 0 < size < 0x7FFF_0000 else None
+        body = pipe.look(at + min(size, 40))[at:]
+        if kind == b"fmt ":
+            encoding = int.from_bytes(body[:2], "little")
+            if encoding == 0xFFFE:  # "extensible": the encoding follows further down
+                encoding = int.from_bytes(body[24:26], "little")
+            bits = int.from_bytes(body[14:16], "little")
+            name = {(1, 16): "s16", (3, 32): "f32"}.get((encoding, bits))
+            if name is None:
+                break
+            rate, channels = (
+                int.from_bytes(body[4:8], "little"),
+                int.from_bytes(body[2:4], "little"),
+            )
+            raw = RawFormat(rate, channels, name)
+        at += size + size % 2
+    return None, None
 
 
 def _is_mp3_frame(head: bytes) -> bool:
@@ -206,7 +305,8 @@ def _is_mp3_frame(head: bytes) -> bool:
     )
 
 
-def _size(file: IO[bytes]) -> int | None:
+def _size(file: Any) -> int | None:
+    """Bytes from here to the end of a file."""
     try:
         here = file.tell()
         end = file.seek(0, io.SEEK_END)
@@ -219,16 +319,20 @@ def _size(file: IO[bytes]) -> int | None:
 # -- blocks --------------------------------------------------------------------------------------
 
 
-def _raw_blocks(file: Any, raw: RawFormat) -> Iterator[Samples]:
-    """Mono blocks of headerless PCM, as soon as they arrive; an odd last byte is not a sample."""
+def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterator[Samples]:
+    """Mono blocks of headerless PCM, as soon as they arrive, up to `length` bytes.
+
+    Bytes at the end that make no whole frame are not audio.
+    """
     dtype = np.dtype("<i2" if raw.encoding == "s16" else "<f4")
-    frame = dtype.itemsize * raw.channels
-    block = int(raw.rate * _BLOCK_SECONDS) * frame
+    block = int(raw.rate * _BLOCK_SECONDS) * raw.frame
     read = getattr(file, "read1", file.read)
     rest = b""
-    while data := read(block):
+    while data := read(block if length is None else min(block, length)):
+        if length is not None:
+            length -= len(data)
         data = rest + data
-        whole = len(data) // frame * frame
+        whole = len(data) // raw.frame * raw.frame
         rest = data[whole:]
         samples = np.frombuffer(data[:whole], dtype).astype(np.float32)
         if raw.encoding == "s16":
@@ -263,16 +367,16 @@ def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples
 
 def _promised_frames(decoded: soundfile.SoundFile) -> int:
     """Frames according to the header; libsndfile corrects it silently where a file is cut off."""
-    if decoded.format == "MP3":
-        return 0  # an estimate there
+    if decoded.format == "MP3" or decoded.frames >= _UNKNOWN_FRAMES:
+        return 0  # an estimate, or not told
     promised = decoded.frames
     for line in decoded.extra_info.splitlines():
         head, _, correction = line.partition("(should be")
         if head.strip().startswith("data") and correction:
             said = int("".join(filter(str.isdigit, head.split(":")[-1])) or 0)
             found = int("".join(filter(str.isdigit, correction)) or 0)
-            # 0 and 2^32 - 1 are what a writer leaves that did not know the length beforehand.
-            if found and found < said < 0xFFFF_FF00:
+            # A very large number is what a writer leaves that did not know the length beforehand.
+            if found and found < said < 0x7FFF_0000:
                 promised = promised * said // found
     return promised
 
@@ -283,10 +387,10 @@ def _resampled(blocks: Iterable[Samples], rate: int, name: str) -> Iterator[Samp
         resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
     seconds = 0.0
     for block in blocks:
-        if not np.isfinite(block).all():
+        if len(block) and not np.abs(block).max() < _LOUDEST:
             raise AudioError(
-                f"{name} holds values that are not numbers, from {seconds:.1f} s on: "
-                f"write it again as 16-bit PCM"
+                f"{name} holds values that are no audio (not numbers, or beyond +-{_LOUDEST}), "
+                f"from {seconds:.1f} s on: write it again as 16-bit PCM"
             )
         seconds += len(block) / rate
         out = block if resampler is None else resampler.resample_chunk(block)

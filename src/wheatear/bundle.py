@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
@@ -88,6 +88,34 @@ class Manifest:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
+    def check(self) -> None:
+        """Raises ValueError for numbers that cannot be those of a model."""
+        f, e, d = self.features, self.encoder, self.decoder
+        counts = (f.bands, f.fft, f.window, f.hop, *astuple(e), *astuple(d))
+        counts += tuple(n for mode in self.modes for n in (mode.left, mode.chunk))
+        if not all(type(n) is int and n > 0 for n in counts):
+            raise ValueError("a size is not a positive whole number")
+        fits = {
+            "the window is longer than the transform": f.window <= f.fft <= 1 << 16,
+            "the pre-emphasis is out of range": 0 <= f.preemphasis < 1,
+            "the heads do not divide the width": e.width % e.heads == 0,
+            "the symbols in a frame are out of range": d.max_symbols <= 1000,
+            "the default mode is none of the modes": self.default_mode in self.modes,
+            "a mode does not fit the encoder": all(
+                mode.left % mode.chunk == 0
+                and mode.left <= e.left
+                and mode.chunk <= e.longest_chunk
+                for mode in self.modes
+            ),
+            "a prompt id is not a number": all(
+                type(i) is int and i >= 0 for i in self.prompts.values()
+            ),
+            "a language tag is not a token": all(0 <= i < d.blank for i in self.tags),
+        }
+        for fault, fine in fits.items():
+            if not fine:
+                raise ValueError(fault)
+
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Manifest":
         fields = dict(data)
@@ -117,7 +145,11 @@ class Bundle:
     @cached_property
     def language_bias(self) -> NDArray[np.float32]:
         """What each prompt id adds before the prompt kernel's ReLU, [prompts, width]."""
-        return np.load(self.path / LANGUAGES, allow_pickle=False)
+        table = np.load(self.path / LANGUAGES, allow_pickle=False)
+        rows = max(self.manifest.prompts.values()) + 1
+        if table.ndim != 2 or table.dtype != np.float32 or len(table) < rows:
+            raise BundleError(f"{self.path / LANGUAGES} does not fit the prompt dictionary")
+        return table
 
     def notices(self) -> dict[str, str]:
         """Licence and notice texts by file name."""
@@ -143,8 +175,13 @@ def find_bundle(model: str | os.PathLike[str] | None) -> Path:
     """
     shipped = Path(str(files("wheatear") / "models"))
     if model is None:
+        if not (shipped / SHIPPED / MANIFEST).is_file():
+            raise ModelNotFoundError(
+                f"the model that comes with Wheatear is not installed ({shipped / SHIPPED} is "
+                f"missing); reinstall Wheatear or name a bundle"
+            )
         return shipped / SHIPPED
-    path = Path(model).expanduser()
+    path = Path(model)
     if path.is_dir():
         return path
     if path.exists():
@@ -183,18 +220,21 @@ def open_bundle(path: Path) -> Bundle:
         version, listed = data.pop("format"), data.pop("files")
         if version != FORMAT:
             raise BundleError(
-                f"{path} is a bundle of format {version}, this Wheatear reads format {FORMAT}; "
+                f"{path} is a bundle of format {version!r}, this Wheatear reads format {FORMAT}; "
                 f"upgrade Wheatear or convert the checkpoint again"
             )
         manifest = Manifest.from_json(data)
+        manifest.check()
         expected = {name: (int(e["bytes"]), str(e["sha256"])) for name, e in listed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{manifest_path} is damaged: {type(error).__name__}: {error}") from error
     required = {ENCODER, PREDICTOR, JOINT, PIECES} | ({LANGUAGES} if manifest.prompts else set())
     if missing := required - expected.keys():
         raise BundleError(f"{manifest_path} is damaged: it does not list {', '.join(missing)}")
+    if unlisted := {file.name for file in path.glob("*.weights")} - expected.keys():
+        raise BundleError(f"{manifest_path} is damaged: it does not list {', '.join(unlisted)}")
     for name, (size, digest) in expected.items():
         _verify(path, name, size, digest)
     return Bundle(path, manifest, {name: size for name, (size, _) in expected.items()})

@@ -57,6 +57,9 @@ class Decoder:
         # One thread: the products are small, and handing them over costs more than it saves.
         self._predictor = Session(bundle.path / PREDICTOR, 1)
         self._joint = Session(bundle.path / JOINT, 1)
+        s = self.shape
+        self._predictor.expect({"h": [s.layers, None, s.hidden], "prediction": [None, s.joint]})
+        self._joint.expect({"projected": [None, s.joint], "logits": [None, s.blank + 1]})
         zeros = np.zeros((self.shape.layers, 1, self.shape.hidden), np.float32)
         blank = np.array([self.shape.blank], np.int64)
         self._first = self._predict(blank, zeros, zeros)
@@ -117,7 +120,9 @@ class Decoder:
             np.stack([state.c for state in states], axis=1),
         )
         for n, state in enumerate(states):
-            state.prediction, state.h, state.c = prediction[n], h[:, n], c[:, n]
+            # Copies: views would keep the whole batch alive.
+            state.prediction = prediction[n].copy()
+            state.h, state.c = h[:, n].copy(), c[:, n].copy()
 
     def _predict(
         self, token: NDArray[np.int64], h: Floats, c: Floats

@@ -60,6 +60,19 @@ class Encoder:
         self.bundle = bundle
         self.shape: EncoderShape = bundle.manifest.encoder
         self._session = Session(bundle.path / ENCODER, threads)
+        s, m = self.shape, bundle.manifest
+        last = s.layers - 1
+        self._session.expect(
+            {
+                "mel": [None, None, m.features.bands],
+                "past": [None, s.left],
+                f"v{last}": [None, s.heads, s.left, s.head_width],
+                f"c{last}": [None, s.kernel - 1, s.width],
+                "kv": [2 * s.layers, None, s.heads, None, s.head_width],
+                "projected": [None, None, m.decoder.joint],
+            }
+            | ({"language": [None, bundle.language_bias.shape[1]]} if m.prompts else {})
+        )
         self._lone_frame_differs = False
         self._lone_frame_differs = not self._lone_frame_agrees()
 
@@ -84,13 +97,13 @@ class Encoder:
         state.mel_total = state.frames * MEL_PER_FRAME + len(state.mel) - _PAST_MEL - _BEFORE_START
 
     def ready(self, state: EncoderState, most_chunks: int) -> int:
-        """Frames that the next step can encode: up to `most_chunks` whole chunks, or, once the
-        end is known and less than a chunk is left, the rest. 0 if there is nothing to do yet.
+        """Frames that the next step should encode: `most_chunks` whole chunks; once the end is
+        known also fewer, and at last the rest. 0 as long as there is nothing to do.
         """
         chunk = state.mode.chunk
         if state.mel_total is None:
             waiting = (len(state.mel) - _PAST_MEL) // MEL_PER_FRAME
-            return min(waiting // chunk, most_chunks) * chunk
+            return most_chunks * chunk if waiting >= most_chunks * chunk else 0
         left = _frames_of(state.mel_total) - state.frames
         return min(left // chunk, most_chunks) * chunk or left
 
@@ -176,7 +189,7 @@ class Encoder:
         kept = min(frames, s.left)
         slots = np.arange(state.frames + frames - kept, state.frames + frames) % s.left
         state.keys_values[:, :, :, slots] = kv[:, :, :, frames - kept :]
-        state.conv = conv
+        state.conv = conv.copy()  # a view would keep the whole batch alive
         state.mel = state.mel[frames * MEL_PER_FRAME :]
         state.frames += frames
 

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from wheatear.latency import MEL_PER_FRAME
+
 SAMPLE_RATE = 16_000
-GROUP = 8  # mel frames per encoder frame
 LOG_GUARD = 2.0**-24
 
 
@@ -58,7 +59,7 @@ class MelSpectrogram:
     def start(self) -> MelState:
         """The state before the first sample."""
         # The group that ends with frame 0 begins at frame -7, whose window begins here.
-        first = (1 - GROUP) * self.settings.hop - self.settings.window // 2
+        first = (1 - MEL_PER_FRAME) * self.settings.hop - self.settings.window // 2
         return MelState(tail=np.zeros(-first, np.float32))
 
     def push(self, state: MelState, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -71,10 +72,10 @@ class MelSpectrogram:
     def finish(self, state: MelState) -> NDArray[np.float32]:
         """Returns the frames [m, bands] still owed; the signal is silent from its end on."""
         total = state.samples // self.settings.hop
-        missing = -(-(total - state.frames) // GROUP)
+        missing = -(-(total - state.frames) // MEL_PER_FRAME)
         if missing <= 0:
             return np.zeros((0, self.settings.bands), np.float32)
-        needed = (missing * GROUP - 1) * self.settings.hop + self.settings.window
+        needed = (missing * MEL_PER_FRAME - 1) * self.settings.hop + self.settings.window
         silence = np.zeros(max(0, needed - len(state.tail)), np.float32)
         state.tail = np.concatenate([state.tail, silence])
         mel = self._groups(state, missing)
@@ -95,22 +96,22 @@ class MelSpectrogram:
 
     def _whole_groups(self, samples: int) -> int:
         hop, window = self.settings.hop, self.settings.window
-        return max(0, (samples - window) // hop + 1) // GROUP if samples >= window else 0
+        return max(0, (samples - window) // hop + 1) // MEL_PER_FRAME if samples >= window else 0
 
     def _groups(self, state: MelState, groups: int) -> NDArray[np.float32]:
         """Consumes `groups` groups of frames from the tail."""
         bands, hop = self.settings.bands, self.settings.hop
         if not groups:
             return np.zeros((0, bands), np.float32)
-        count = groups * GROUP
+        count = groups * MEL_PER_FRAME
         frames = sliding_window_view(state.tail, self.settings.window)[: count * hop : hop]
         spectrum = np.fft.rfft(frames * self._window, self.settings.fft)
-        power = (spectrum.real**2 + spectrum.imag**2).reshape(groups, GROUP, -1)
+        power = (spectrum.real**2 + spectrum.imag**2).reshape(groups, MEL_PER_FRAME, -1)
         mel = np.log(power @ self._bank + LOG_GUARD).reshape(count, bands).astype(np.float32)
         state.tail = state.tail[count * hop :].copy()
         first = state.frames == 0
         if first:
-            mel = mel[GROUP - 1 :]  # frames -7..-1 do not exist
+            mel = mel[MEL_PER_FRAME - 1 :]  # frames -7..-1 do not exist
         state.frames += len(mel)
         return mel
 

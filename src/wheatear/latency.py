@@ -40,12 +40,14 @@ class LatencyMode:
 def available_modes(contexts: Sequence[tuple[int, int]]) -> tuple[LatencyMode, ...]:
     """Modes of a checkpoint that lists `contexts` ((left, lookahead) pairs), shortest first.
 
+    Of two contexts with the same lookahead the one listed first counts.
+
     The published lookaheads run from every checkpoint whose left context allows them, listed
     or not: the model card of Nemotron 3.5 gives figures for 160 ms, which its list lacks.
     """
     left = max(left for left, _ in contexts)
     by_lookahead = {r: left for r in PUBLISHED_LOOKAHEADS if left % (r + 1) == 0}
-    by_lookahead.update({r: own for own, r in contexts if own % (r + 1) == 0})
+    by_lookahead |= {r: own for own, r in reversed(contexts) if own % (r + 1) == 0}
     return tuple(LatencyMode(own, r) for r, own in sorted(by_lookahead.items()))
 
 

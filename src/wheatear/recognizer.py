@@ -19,7 +19,7 @@ from wheatear.audio import AudioReader, Samples, as_samples, open_audio
 from wheatear.bundle import Bundle, find_bundle, open_bundle
 from wheatear.decoder import Decoder
 from wheatear.encoder import Encoder
-from wheatear.errors import StreamClosedError
+from wheatear.errors import BundleError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.languages import AUTO, resolve_language
 from wheatear.latency import FRAME_MS, LatencyMode, choose_mode
@@ -27,6 +27,7 @@ from wheatear.results import Partial, Token, Transcript
 from wheatear.sessions import default_threads
 from wheatear.text import Detokenizer, Vocabulary
 
+_MOST_SAMPLES = 10 * SAMPLE_RATE
 _FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read once for all
 
 
@@ -40,7 +41,16 @@ def load(
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be 1 or more, not {threads}")
-    return Recognizer(open_bundle(find_bundle(model)), threads or default_threads())
+    bundle = open_bundle(find_bundle(model))
+    try:
+        return Recognizer(bundle, threads or default_threads())
+    except WheatearError:
+        raise
+    except Exception as error:
+        raise BundleError(
+            f"the bundle {bundle.path} does not fit together ({type(error).__name__}: {error}); "
+            f"convert the checkpoint again"
+        ) from error
 
 
 class Recognizer:
@@ -80,8 +90,10 @@ class Recognizer:
 
         Raises AudioError, LanguageError, LatencyError.
         """
+        mode, key = self._choose(language, latency_ms)
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
-        stream = self._open(language, latency_ms, files=reader.duration is not None)
+        live = reader.duration is None
+        stream = Stream(self, mode, key, 1 if live else max(1, _FILE_FRAMES // mode.chunk))
         for block in reader:
             for event in stream.push(block):
                 if on_partial is not None:
@@ -97,7 +109,7 @@ class Recognizer:
 
         Raises LanguageError or LatencyError, naming what the model knows.
         """
-        return self._open(language, latency_ms, files=False)
+        return Stream(self, *self._choose(language, latency_ms), chunks_per_step=1)
 
     def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Partial]]:
         """Pushes samples into many streams of this recognizer, their chunks computed in batches.
@@ -107,10 +119,14 @@ class Recognizer:
         that one stream's bad samples leave the others untouched.
         """
         checked = [(stream, stream._check(samples)) for stream, samples in blocks]
-        for stream, samples in checked:
-            stream._accept(samples)
+        if any(stream._recognizer is not self for stream, _ in checked):
+            raise ValueError("a stream can only be pushed through the recognizer that opened it")
         streams = list(dict.fromkeys(stream for stream, _ in checked))
-        self._advance(streams)
+        longest = max((len(samples) for _, samples in checked), default=0)
+        for start in range(0, longest, _MOST_SAMPLES):  # a long block is worked off in parts
+            for stream, samples in checked:
+                stream._accept(samples[start : start + _MOST_SAMPLES])
+            self._advance(streams)
         events = {stream: stream._take_events() for stream in streams}
         return [events.pop(stream, []) for stream, _ in checked]
 
@@ -140,21 +156,10 @@ class Recognizer:
         for stream, tokens in zip(streams, found, strict=True):
             stream._emit(tokens)
 
-    def _open(self, language: str, latency_ms: int | None, *, files: bool) -> "Stream":
+    def _choose(self, language: str, latency_ms: int | None) -> tuple[LatencyMode, str]:
         manifest = self.bundle.manifest
         mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
-        key = resolve_language(manifest.prompts, language)
-        chunks = max(1, _FILE_FRAMES // mode.chunk) if files else 1
-        return Stream(
-            self,
-            mode,
-            key,
-            chunks,
-            self._spectrogram,
-            self._encoder,
-            self._decoder,
-            Detokenizer(self._vocabulary),
-        )
+        return mode, resolve_language(manifest.prompts, language)
 
 
 class Stream:
@@ -170,10 +175,6 @@ class Stream:
         mode: LatencyMode,
         language: str,
         chunks_per_step: int,
-        spectrogram: MelSpectrogram,
-        encoder: Encoder,
-        decoder: Decoder,
-        detokenizer: Detokenizer,
     ) -> None:
         manifest = recognizer.bundle.manifest
         self._recognizer = recognizer
@@ -183,11 +184,11 @@ class Stream:
         if manifest.prompts:
             self._language_bias = recognizer.bundle.language_bias[manifest.prompts[language]]
         self._asked = None if language == AUTO else language
-        self._spectrogram, self._encoder = spectrogram, encoder
-        self._mel_state = spectrogram.start()
-        self._encoder_state = encoder.start(mode)
-        self._decoder_state = decoder.start()
-        self._detokenizer = detokenizer
+        self._spectrogram, self._encoder = recognizer._spectrogram, recognizer._encoder
+        self._mel_state = self._spectrogram.start()
+        self._encoder_state = self._encoder.start(mode)
+        self._decoder_state = recognizer._decoder.start()
+        self._detokenizer = Detokenizer(recognizer._vocabulary)
         self._tags = manifest.tags
         self._language = self._asked
         self._tokens: list[Token] = []
@@ -214,8 +215,11 @@ class Stream:
                 self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
                 self._encoder.end(self._encoder_state)
                 self._recognizer._advance([self])
-            if self._detokenizer.finish() or self._events:
-                self.last_events = tuple(self._take_events())
+            if self._detokenizer.finish():  # a character that was never completed
+                end = self._decoder_state.frames * FRAME_MS / 1000
+                text = self._detokenizer.text
+                self._events.append(Partial(text, (), end, end, self._language))
+            self.last_events = tuple(self._take_events())
             self._finished = self.transcript
         return self._finished
 

@@ -25,6 +25,7 @@ class Session:
 
     def __init__(self, path: Path, threads: int) -> None:
         """Raises BundleError if onnxruntime cannot run the graph."""
+        self._path = path
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -38,6 +39,23 @@ class Session:
                 f"onnxruntime {ort.__version__} cannot load {path}: {error}; "
                 f"upgrade onnxruntime or convert the checkpoint again"
             ) from error
+
+    def expect(self, shapes: Mapping[str, Sequence[int | None]]) -> None:
+        """Raises BundleError unless the graph has these inputs and outputs, of these shapes
+        (None: any number).
+        """
+        values = [*self._session.get_inputs(), *self._session.get_outputs()]
+        found = {value.name: value.shape for value in values}
+        for name, shape in shapes.items():
+            has = found.get(name)
+            if (
+                has is None
+                or len(has) != len(shape)
+                or any(want not in (None, size) for want, size in zip(shape, has, strict=True))
+            ):
+                raise BundleError(
+                    f"{self._path} does not fit its manifest: {name} is {has}, not {list(shape)}"
+                )
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The named outputs for these inputs."""

@@ -2,7 +2,8 @@
 
 import codecs
 
-from wheatear.bundle import Bundle
+from wheatear.bundle import PIECES, Bundle
+from wheatear.errors import BundleError
 
 _WORD_MARK = "\u2581"  # SentencePiece's mark of a word's beginning
 _UNKNOWN = " \u2047 "  # what SentencePiece writes for the unknown piece
@@ -13,6 +14,10 @@ class Vocabulary:
 
     def __init__(self, bundle: Bundle) -> None:
         data = bundle.vocabulary
+        blank = bundle.manifest.decoder.blank
+        special = [*data["unknown"], *data["control"], *data["bytes"]]
+        if len(data["pieces"]) != blank or any(not 0 <= i < blank for i in special):
+            raise BundleError(f"{bundle.path / PIECES} does not fit its manifest")
         self.tags = bundle.manifest.tags
         self._texts = [piece.replace(_WORD_MARK, " ") for piece in data["pieces"]]
         for i in data["unknown"]:

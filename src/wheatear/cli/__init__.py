@@ -4,6 +4,7 @@ Exit codes: 0 done, 2 bad input (one line on standard error says what and what t
 130 interrupted; anything else is a bug and shows its traceback.
 """
 
+import io
 import sys
 import warnings
 from collections.abc import Sequence
@@ -32,6 +33,11 @@ for _name, _help in {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits."""
     warnings.showwarning = _show_warning
+    if sys.stdout is None:
+        complain("there is no standard output to write to")
+        sys.exit(BAD_INPUT)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that know few letters
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
     except CycloptsError as error:
@@ -45,6 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away: nothing to say, and nobody to
         code = 0
+    except OSError as error:  # a full disk, a device that is gone
+        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
+        code = BAD_INPUT
     sys.exit(code if isinstance(code, int) else 0)
 
 
@@ -53,5 +62,7 @@ def _show_warning(message: Warning | str, *_where: object, **_more: object) -> N
 
 
 def complain(message: object) -> None:
-    """One line on standard error."""
-    print("wheatear:", " ".join(str(message).split()), file=sys.stderr)
+    """One line on standard error, without anything that a terminal would obey."""
+    line = " ".join(str(message).split())
+    line = "".join(c if c.isprintable() else "\ufffd" for c in line)
+    print("wheatear:", line.encode("utf-8", "replace").decode(), file=sys.stderr)

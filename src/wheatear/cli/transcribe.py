@@ -32,9 +32,9 @@ def transcribe(
     output: Path | None = None,
     threads: int | None = None,
     raw: Annotated[bool, Parameter(negative="")] = False,
-    rate: int = 16_000,
-    channels: int = 1,
-    encoding: Literal["s16", "f32"] = "s16",
+    rate: int | None = None,
+    channels: int | None = None,
+    encoding: Literal["s16", "f32"] | None = None,
 ) -> int:
     """Transcribe audio files; "-" is standard input.
 
@@ -60,28 +60,33 @@ def transcribe(
     threads
         Processors to use.
     raw
-        The input is PCM without a header, as the next three options say.
+        The input is PCM without a header; so does any of the next three options say.
     rate
-        Sample rate of raw input.
+        Sample rate of raw input; 16000 if left out.
     channels
-        Channels of raw input.
+        Channels of raw input; 1 if left out.
     encoding
-        Samples of raw input: 16-bit integers or 32-bit floats, little-endian.
+        Samples of raw input, little-endian: 16-bit integers (if left out) or 32-bit floats.
     """
     for file in files:  # "-" being a file, whatever begins with one arrives here
         if file.startswith("-") and file != "-" and not Path(file).exists():
             raise AudioError(f"unknown option {file}; see 'wheatear transcribe --help'")
     if threads is not None and threads < 1:
         raise AudioError(f"--threads must be 1 or more, not {threads}")
-    raw_format = RawFormat(rate, channels, encoding) if raw else None
+    raw_format = None
+    if raw or rate is not None or channels is not None or encoding is not None:
+        rate = RawFormat.rate if rate is None else rate
+        channels = RawFormat.channels if channels is None else channels
+        raw_format = RawFormat(rate, channels, encoding or RawFormat.encoding)
     recognizer = wheatear.load(model, threads=threads)
     recognizer.stream(language=language, latency_ms=latency)  # complain before reading anything
     failed = False
+    outputs = _Outputs(output, format, files)
     for file in files:
         try:
             with (
                 closing(open_audio(file, raw_format)) as audio,
-                _destination(output, file, format) as out,
+                outputs.open(file) as out,
             ):
                 writer = _Writer(out, file, format, heading=len(files) > 1)
                 code = _transcribe(recognizer, audio, writer, language, latency)
@@ -201,22 +206,39 @@ class _Progress:
         return Transcript(last.text, last.language, last.end, tuple(self._tokens))
 
 
-@contextmanager
-def _destination(output: Path | None, file: str, format: str) -> Iterator[TextIO]:  # noqa: A002
-    """Standard output, the output file (all transcripts after each other), or one in a folder."""
-    if output is None:
-        yield sys.stdout
-        return
-    name = "stdin" if file == "-" else Path(file).name
-    path = output / f"{name}.{format}" if output.is_dir() else output
-    try:
-        out = path.open("a" if path in _STARTED else "w", encoding="utf-8")
-    except OSError as error:
-        raise AudioError(f"cannot write {path}: {error.strerror}") from error
-    _STARTED.add(path)
-    with out:
-        yield out
+class _Outputs:
+    """Where transcripts go: standard output, one file after each other, or a file each in a
+    folder.
+    """
 
+    def __init__(self, output: Path | None, format: str, inputs: tuple[str, ...]) -> None:  # noqa: A002
+        self._output, self._format = output, format
+        self._begun: set[Path] = set()
+        if output is not None and output.is_file():
+            for file in inputs:
+                if Path(file).exists() and output.samefile(file):
+                    raise AudioError(f"{output} is one of the files to transcribe")
 
-_STARTED: set[Path] = set()
-"""Output files that this command has begun."""
+    @contextmanager
+    def open(self, file: str) -> Iterator[TextIO]:
+        if self._output is None:
+            yield sys.stdout
+            return
+        path = self._output
+        if path.is_dir():
+            path = self._in_folder(path, "stdin" if file == "-" else Path(file).name)
+        try:
+            out = path.open("a" if path in self._begun else "w", encoding="utf-8")
+        except OSError as error:
+            raise AudioError(f"cannot write {path}: {error.strerror}") from error
+        self._begun.add(path)
+        with out:
+            yield out
+
+    def _in_folder(self, folder: Path, name: str) -> Path:
+        """A file of its own for each input, also where two inputs have the same name."""
+        path, number = folder / f"{name}.{self._format}", 1
+        while path in self._begun:
+            number += 1
+            path = folder / f"{name}.{number}.{self._format}"
+        return path

@@ -11,13 +11,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from wheatear.convert.checkpoint import Checkpoint
 from wheatear.convert.tensors import Weights
 from wheatear.errors import CheckpointError
-from wheatear.features import SAMPLE_RATE, MelSettings
+from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
 from wheatear.latency import LatencyMode, available_modes
 
-_TAG = re.compile(r"<([a-z]{2,3}(-[A-Za-z]{2,4})?)>")
+_TAG = re.compile(r"<([\w-]+)>")
+_LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|\d{3})")
+_LONGEST_FFT = 1 << 16
+_MAX_SYMBOLS = 10  # NeMo's
 
 
 @dataclass(frozen=True)
@@ -73,17 +78,14 @@ class Architecture:
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
     """Raises CheckpointError naming the setting of the configuration that we do not run."""
     config, weights = _Section("", checkpoint.config), checkpoint.weights
-    features = _features(config.section("preprocessor"))
+    features = _features(config.section("preprocessor"), weights)
     encoder = config.section("encoder")
-    for key, only in {
-        "subsampling": "dw_striding",
-        "subsampling_factor": 8,
-        "causal_downsampling": True,
-        "self_attention_model": "rel_pos",
-        "att_context_style": "chunked_limited",
-    }.items():
-        encoder.insist(key, only)
-    encoder.insist("feat_in", features.bands)
+    encoder.insist("subsampling", "dw_striding", default="striding")
+    encoder.insist("subsampling_factor", 8, default=4)
+    encoder.insist("causal_downsampling", True, default=False)
+    encoder.insist("self_attention_model", "rel_pos", default="rel_pos")
+    encoder.insist("att_context_style", "chunked_limited", default="regular")
+    encoder.insist("feat_in", features.bands, default=None)
     if encoder.get("reduction", None):
         raise CheckpointError("the checkpoint's encoder.reduction is not supported")
     width, heads = encoder.integer("d_model"), encoder.integer("n_heads")
@@ -146,8 +148,10 @@ class _Section:
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
         self._name, self._values = name, values
 
-    def section(self, key: str) -> "_Section":
+    def section(self, key: str, *, optional: bool = False) -> "_Section":
         values = self._values.get(key)
+        if values is None and optional:
+            values = {}
         if not isinstance(values, Mapping):
             raise CheckpointError(f"the checkpoint's configuration has no {self._name}{key}")
         return _Section(f"{self._name}{key}.", values)
@@ -163,36 +167,70 @@ class _Section:
             )
         return value
 
-    def insist(self, key: str, only: Any) -> None:
-        if (value := self._values.get(key, only)) != only:
+    def number(self, key: str, default: float) -> float:
+        value = self._values.get(key, default)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CheckpointError(f"the checkpoint's {self._name}{key} is {value!r}, not a number")
+        return float(value)
+
+    def insist(self, key: str, only: Any, *, default: Any) -> None:
+        """Refuses any other value; `default` is what NeMo takes where the key is absent."""
+        if (value := self._values.get(key, default)) != only:
             raise CheckpointError(
                 f"the checkpoint's {self._name}{key} is {value!r}; we run {only!r} only"
             )
 
 
-def _features(section: _Section) -> MelSettings:
-    section.insist("sample_rate", SAMPLE_RATE)
-    section.insist("window", "hann")
-    section.insist("log", True)
-    section.insist("frame_splicing", 1)
-    section.insist("mag_power", 2.0)
-    section.insist("pad_to", 0)
+def _features(section: _Section, weights: Weights) -> MelSettings:
+    section.insist("sample_rate", SAMPLE_RATE, default=SAMPLE_RATE)
+    section.insist("window", "hann", default="hann")
+    section.insist("log", True, default=True)
+    section.insist("log_zero_guard_type", "add", default="add")
+    section.insist("log_zero_guard_value", LOG_GUARD, default=LOG_GUARD)
+    section.insist("frame_splicing", 1, default=1)
+    section.insist("mag_power", 2.0, default=2.0)
+    section.insist("exact_pad", False, default=False)
     if section.get("normalize", "per_feature") not in ("NA", "", None, "None"):
         raise CheckpointError(
             "the checkpoint normalises its features over the whole utterance "
             "(preprocessor.normalize): it cannot be streamed"
         )
-    hop = round(float(section.get("window_stride", 0.01)) * SAMPLE_RATE)
+    hop = round(section.number("window_stride", 0.01) * SAMPLE_RATE)
     if hop != SAMPLE_RATE // 100:
         raise CheckpointError(f"the checkpoint's frames are {hop} samples apart; we run 160 only")
-    preemphasis = section.get("preemph", 0.97)
-    return MelSettings(
-        bands=section.integer("features", 80),
+    settings = MelSettings(
+        bands=section.integer("features", 64),
         fft=section.integer("n_fft", 512),
-        window=round(float(section.get("window_size", 0.025)) * SAMPLE_RATE),
+        window=round(section.number("window_size", 0.02) * SAMPLE_RATE),
         hop=hop,
-        preemphasis=0.0 if preemphasis is None else float(preemphasis),
+        preemphasis=0.0
+        if section.get("preemph", 0.97) is None
+        else section.number("preemph", 0.97),
     )
+    if not 0 < settings.window <= settings.fft <= _LONGEST_FFT:
+        raise CheckpointError(
+            f"the checkpoint's window of {settings.window} samples does not fit its "
+            f"Fourier transform of {settings.fft} points"
+        )
+    _check_front_end(settings, weights)
+    return settings
+
+
+def _check_front_end(settings: MelSettings, weights: Weights) -> None:
+    """A checkpoint carries the filters and the window it was trained with: ours must be those."""
+    ours = {
+        "fb": slaney_bank(settings).T[None],
+        "window": np.hanning(settings.window).astype(np.float32),
+    }
+    for name, expected in ours.items():
+        theirs = weights.optional(f"preprocessor.featurizer.{name}")
+        if theirs is None:
+            continue
+        if theirs.shape != expected.shape or np.abs(theirs - expected).max() > 1e-5:
+            raise CheckpointError(
+                f"the checkpoint's preprocessor.featurizer.{name} is not the one of NeMo's "
+                f"defaults (Slaney filters from 0 to 8000 Hz, symmetric Hann window): not supported"
+            )
 
 
 def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
@@ -205,7 +243,8 @@ def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
         raise CheckpointError(f"the checkpoint's encoder.att_context_size is {contexts!r}")
     if any(left < 1 or right < 0 for left, right in pairs):
         raise CheckpointError(
-            f"the checkpoint's attention context {contexts} is unlimited: it cannot be streamed"
+            f"the checkpoint's attention context {contexts} is unlimited or empty on one side: "
+            f"it cannot be streamed"
         )
     modes = available_modes([(left, right) for left, right in pairs])
     default = [mode for mode in modes if [mode.left, mode.lookahead] == pairs[0]]
@@ -226,18 +265,18 @@ def _joint_output(weights: Weights) -> str:
 
 
 def _max_symbols(config: _Section) -> int:
-    greedy = (config.get("decoding", None) or {}).get("greedy") or {}
-    value = greedy.get("max_symbols", greedy.get("max_symbols_per_step", 10))
-    return value if isinstance(value, int) and value > 0 else 10
+    greedy = config.section("decoding", optional=True).section("greedy", optional=True)
+    value = greedy.get("max_symbols", None) or greedy.get("max_symbols_per_step", None)
+    return value if type(value) is int and value > 0 else _MAX_SYMBOLS
 
 
 def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, int], int]:
     if "prompt_kernel.0.weight" not in weights:
         return {}, 0
     prompt_width = weights.shape("prompt_kernel.0.weight")[1] - width
-    defaults = config.get("model_defaults", None) or {}
-    dictionary = defaults.get("prompt_dictionary") or config.get("prompt_dictionary", None) or {}
-    prompts = {str(key): value for key, value in dictionary.items()}
+    defaults = config.section("model_defaults", optional=True)
+    dictionary = defaults.get("prompt_dictionary", None) or config.get("prompt_dictionary", None)
+    prompts = {str(k): v for k, v in dictionary.items()} if isinstance(dictionary, Mapping) else {}
     if not prompts:
         raise CheckpointError(
             "the checkpoint has a prompt kernel but no prompt dictionary "
@@ -253,6 +292,6 @@ def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, 
 
 
 def _tags(pieces: list[str], prompts: Mapping[str, int]) -> dict[int, str]:
-    """Language tags are ordinary pieces: <xx-XX>, or <xx> where xx is a prompt (and not <unk>)."""
-    matches = {i: match for i, piece in enumerate(pieces) if (match := _TAG.fullmatch(piece))}
-    return {i: match[1] for i, match in matches.items() if match[2] or match[1] in prompts}
+    """Language tags are ordinary pieces: <xx-XX>, or any <key> of the prompt dictionary."""
+    inner = {i: match[1] for i, piece in enumerate(pieces) if (match := _TAG.fullmatch(piece))}
+    return {i: tag for i, tag in inner.items() if tag in prompts or _LOCALE.fullmatch(tag)}

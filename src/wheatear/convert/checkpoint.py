@@ -16,6 +16,7 @@ import re
 import shutil
 import tarfile
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,13 +32,14 @@ from wheatear.convert.pickled import read_state_dict
 from wheatear.convert.tensors import StoredTensor, Weights
 from wheatear.errors import CheckpointError
 
+_LARGEST_CONFIG = 16 << 20
 _TEXTS = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 _CONTROL = ("<s>", "</s>", "<pad>")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 
 
 @dataclass(frozen=True)
-class Vocabulary:
+class Pieces:
     """SentencePiece pieces in id order, and the ids of those that are not plain text."""
 
     pieces: list[str]
@@ -51,7 +53,7 @@ class Vocabulary:
 class Checkpoint:
     name: str
     config: dict[str, Any]
-    vocabulary: Vocabulary
+    vocabulary: Pieces
     weights: Weights
     texts: dict[str, str]
     """Licence and notice texts by file name."""
@@ -93,7 +95,7 @@ def _decompressed(file: IO[bytes], path: Path) -> Iterator[IO[bytes]]:
         try:
             with gzip.open(file) as stream:
                 shutil.copyfileobj(stream, plain, 1 << 20)
-        except (OSError, EOFError) as error:
+        except (gzip.BadGzipFile, zlib.error, EOFError) as error:
             raise CheckpointError(f"{path} is damaged: {error}") from error
         plain.seek(0)
         yield plain
@@ -103,7 +105,7 @@ def _open_nemo(file: IO[bytes], path: Path, stack: ExitStack) -> Checkpoint:
     try:
         archive = stack.enter_context(tarfile.open(fileobj=file, mode="r:"))
         members = {PurePosixPath(m.name).name: m for m in archive.getmembers() if m.isfile()}
-    except tarfile.TarError as error:
+    except (tarfile.TarError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable .nemo file: {error}") from error
 
     def member(name: str) -> Any:
@@ -112,10 +114,12 @@ def _open_nemo(file: IO[bytes], path: Path, stack: ExitStack) -> Checkpoint:
         return archive.extractfile(members[name])
 
     config = _parse_yaml(member("model_config.yaml").read(), path)
-    tokenizer = str((config.get("tokenizer") or {}).get("model_path") or "").removeprefix("nemo:")
-    if not tokenizer:
-        named = [name for name in members if name.endswith("tokenizer.model")]
-        tokenizer = named[0] if named else "tokenizer.model"
+    section = config.get("tokenizer")
+    named = section.get("model_path") if isinstance(section, dict) else None
+    if isinstance(named, str) and named:
+        tokenizer = named.removeprefix("nemo:")
+    else:
+        tokenizer = next((n for n in members if n.endswith("tokenizer.model")), "tokenizer.model")
     vocabulary = _sentencepiece(member(tokenizer).read(), f"{path}: {tokenizer}")
     weights = stack.enter_context(member("model_weights.ckpt"))
     tensors = read_state_dict(weights, f"{path}: model_weights.ckpt")
@@ -141,23 +145,28 @@ _Yaml.add_implicit_resolver(
 
 
 def _parse_yaml(raw: bytes, path: Path) -> dict[str, Any]:
+    if len(raw) > _LARGEST_CONFIG:
+        raise CheckpointError(f"{path}: model_config.yaml has {len(raw):,} bytes; it is refused")
     try:
-        config = yaml.load(raw, _Yaml)  # noqa: S506  (a safe loader)
+        # A few lines of aliases to aliases make a configuration of any size.
+        aliases = any(isinstance(t, yaml.AliasToken) for t in yaml.scan(raw, yaml.CSafeLoader))
+        config = None if aliases else yaml.load(raw, _Yaml)  # noqa: S506  (a safe loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{path}: model_config.yaml cannot be read: {error}") from error
     if not isinstance(config, dict):
-        raise CheckpointError(f"{path}: model_config.yaml is not a configuration")
+        what = "holds aliases, which are refused" if aliases else "is not a configuration"
+        raise CheckpointError(f"{path}: model_config.yaml {what}")
     return config
 
 
-def _sentencepiece(raw: bytes, name: str) -> Vocabulary:
+def _sentencepiece(raw: bytes, name: str) -> Pieces:
     processor = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(raw)
     except RuntimeError as error:
         raise CheckpointError(f"{name} is not a SentencePiece model") from error
     ids = range(processor.GetPieceSize())
-    return Vocabulary(
+    return Pieces(
         pieces=[processor.IdToPiece(i) for i in ids],
         scores=[processor.GetScore(i) for i in ids],
         unknown=[i for i in ids if processor.IsUnknown(i)],
@@ -172,7 +181,7 @@ def _sentencepiece(raw: bytes, name: str) -> Vocabulary:
 def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
     try:
         archive = stack.enter_context(safe_open(path, framework="numpy"))
-    except (SafetensorError, OSError) as error:
+    except (SafetensorError, OSError, RecursionError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
     header = (archive.metadata() or {}).get("wheatear")
     if header is None:
@@ -184,7 +193,7 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         data = json.loads(header)
         version = data["format"]
         pieces = [str(piece) for piece, _score in data["pieces"]]
-        vocabulary = Vocabulary(
+        vocabulary = Pieces(
             pieces=pieces,
             scores=[float(score) for _piece, score in data["pieces"]],
             unknown=[i for i, piece in enumerate(pieces) if piece == "<unk>"],
@@ -194,7 +203,7 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         texts = {"LICENSE": data.get("licence", ""), "NOTICE": data.get("notice", "")}
         texts = {name: str(text) for name, text in texts.items() if text}
         name, config = str(data.get("name") or path.stem), dict(data["config"])
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its 'wheatear' header is damaged: {error!r}") from error
     if version != 1:
         raise CheckpointError(f"{path} is of format {version!r}, this Wheatear reads format 1")

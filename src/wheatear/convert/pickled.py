@@ -2,16 +2,16 @@
 
 Such a file is a zip: a pickle of the state dict, and one raw record per storage. A pickle is a
 program; ours runs on a machine that knows a handful of names, each of which can only describe a
-tensor. Whatever else the program asks for is refused by name.
+tensor. Whatever else the program asks for is refused by name. A program may also alter what it
+has made (pickle's BUILD), so everything it can get hold of is immutable.
 """
 
 import pickle
+import reprlib
 import zipfile
-from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+import zlib
 from math import prod
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,19 +33,20 @@ _DTYPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _StorageType:
+# What zipfile raises for a damaged or encrypted archive.
+_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+
+
+class _StorageType(NamedTuple):
     dtype: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Storage:
+class _Storage(NamedTuple):
     dtype: str
     record: str
 
 
-@dataclass(frozen=True, slots=True)
-class _View:
+class _View(NamedTuple):
     """A strided window on a storage, as torch's _rebuild_tensor_v2 describes it."""
 
     storage: _Storage
@@ -61,18 +62,26 @@ def read_state_dict(file: IO[bytes], name: str) -> dict[str, StoredTensor]:
     """
     try:
         archive = zipfile.ZipFile(file)
-    except zipfile.BadZipFile as error:
+    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
         raise CheckpointError(
             f"{name} is not a checkpoint of torch 1.6 or newer (no zip archive): {error}"
         ) from error
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+        raise CheckpointError(f"{name} is compressed, which torch never does")
     pickles = [entry for entry in archive.namelist() if entry.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CheckpointError(f"{name} is not a torch checkpoint: it holds {len(pickles)} pickles")
     root = pickles[0].removesuffix("data.pkl")
-    if f"{root}byteorder" in archive.namelist() and archive.read(f"{root}byteorder") != b"little":
-        raise CheckpointError(f"{name} was written on a big-endian machine, which we cannot read")
-    with archive.open(pickles[0]) as stream:
-        content = _unpickle(stream, name)
+    try:
+        order = (
+            archive.read(f"{root}byteorder") if f"{root}byteorder" in archive.namelist() else b""
+        )
+        if order not in (b"", b"little"):
+            raise CheckpointError(f"{name} was written on a big-endian machine: not supported")
+        with archive.open(pickles[0]) as stream:
+            content = _unpickle(stream, name)
+    except _ZIP_ERRORS as error:
+        raise CheckpointError(f"{name} is damaged: {error}") from error
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict):
         raise CheckpointError(f"{name} holds a {type(state).__name__}, not a state dict")
@@ -93,43 +102,63 @@ def _unpickle(stream: IO[bytes], name: str) -> Any:
         ) from error
 
 
+class _StateDict(dict[Any, Any]):
+    """Stands in for OrderedDict; the attributes that torch hangs on a state dict are dropped."""
+
+    __slots__ = ()
+
+    def __setstate__(self, _attributes: Any) -> None:
+        pass
+
+
+class _RebuildTensor:
+    """Stands in for torch._utils._rebuild_tensor_v2."""
+
+    __slots__ = ()
+
+    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _View:
+        # The rest: whether it wants gradients, hooks, metadata.
+        if not isinstance(storage, _Storage) or len(size) != len(stride):
+            raise CheckpointError("it holds a malformed tensor")
+        if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+            raise CheckpointError("it holds a malformed tensor")
+        return _View(storage, offset, tuple(size), tuple(stride))
+
+
+class _RebuildParameter:
+    """Stands in for torch._utils._rebuild_parameter."""
+
+    __slots__ = ()
+
+    def __call__(self, view: Any, *_rest: Any) -> _View:
+        if not isinstance(view, _View):
+            raise CheckpointError("it holds a malformed parameter")
+        return view
+
+
+_KNOWN = {
+    ("collections", "OrderedDict"): _StateDict,
+    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
+    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+}
+
+
 class _TensorUnpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _DTYPES:
             return _StorageType(_DTYPES[name])
-        known: dict[tuple[str, str], Callable[..., Any]] = {
-            ("collections", "OrderedDict"): OrderedDict,
-            ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
-            ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
-        }
-        if (module, name) not in known:
+        if (module, name) not in _KNOWN:
             raise CheckpointError(
-                f"it asks for {module}.{name}, and a checkpoint may hold nothing but tensors"
+                f"it asks for {f'{module}.{name}'[:120]}, "
+                f"and a checkpoint may hold nothing but tensors"
             )
-        return known[module, name]
+        return _KNOWN[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         match pid:
             case ("storage", _StorageType(dtype), str(key), _, int()):
                 return _Storage(dtype, key)
-        raise CheckpointError(f"it refers to {pid!r}, which is not a tensor storage")
-
-
-def _rebuild_tensor(
-    storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any
-) -> _View:  # the rest: requires_grad, hooks, metadata
-    numbers = [offset, *size, *stride]
-    if not isinstance(storage, _Storage) or not all(type(n) is int and n >= 0 for n in numbers):
-        raise CheckpointError("it holds a malformed tensor")
-    if len(size) != len(stride):
-        raise CheckpointError("it holds a tensor with more strides than dimensions")
-    return _View(storage, offset, tuple(size), tuple(stride))
-
-
-def _rebuild_parameter(view: Any, *_rest: Any) -> _View:
-    if not isinstance(view, _View):
-        raise CheckpointError("it holds a malformed parameter")
-    return view
+        raise CheckpointError(f"it refers to {reprlib.repr(pid)}, which is not a tensor storage")
 
 
 def _stored(archive: zipfile.ZipFile, root: str, key: str, view: _View) -> StoredTensor:
@@ -150,7 +179,7 @@ def _stored(archive: zipfile.ZipFile, root: str, key: str, view: _View) -> Store
 def _read(archive: zipfile.ZipFile, record: str, key: str, view: _View) -> NDArray[np.float32]:
     try:
         raw = archive.read(record)
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
+    except _ZIP_ERRORS as error:
         raise CheckpointError(f"the checkpoint is damaged at {key}: {error}") from error
     if view.storage.dtype == "bfloat16":
         flat = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
