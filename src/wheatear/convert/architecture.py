@@ -9,6 +9,7 @@ the configuration and is held against the tensors' shapes when they are read.
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -169,7 +170,7 @@ class _Section:
 
     def number(self, key: str, default: float) -> float:
         value = self._values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
             raise CheckpointError(f"the checkpoint's {self._name}{key} is {value!r}, not a number")
         return float(value)
 
@@ -190,6 +191,10 @@ def _features(section: _Section, weights: Weights) -> MelSettings:
     section.insist("frame_splicing", 1, default=1)
     section.insist("mag_power", 2.0, default=2.0)
     section.insist("exact_pad", False, default=False)
+    section.insist("mel_norm", "slaney", default="slaney")
+    section.insist("lowfreq", 0, default=0)
+    if section.get("highfreq", None) not in (None, SAMPLE_RATE // 2):
+        raise CheckpointError("the checkpoint's preprocessor.highfreq is not supported")
     if section.get("normalize", "per_feature") not in ("NA", "", None, "None"):
         raise CheckpointError(
             "the checkpoint normalises its features over the whole utterance "
@@ -207,6 +212,10 @@ def _features(section: _Section, weights: Weights) -> MelSettings:
         if section.get("preemph", 0.97) is None
         else section.number("preemph", 0.97),
     )
+    if not 0 <= settings.preemphasis < 1:
+        raise CheckpointError(
+            f"the checkpoint's pre-emphasis of {settings.preemphasis} is no filter"
+        )
     if not 0 < settings.window <= settings.fft <= _LONGEST_FFT:
         raise CheckpointError(
             f"the checkpoint's window of {settings.window} samples does not fit its "

@@ -34,7 +34,14 @@ _DTYPES = {
 
 
 # What zipfile raises for a damaged or encrypted archive.
-_ZIP_ERRORS = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+_ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+    UnicodeDecodeError,
+)
 
 
 class _StorageType(NamedTuple):
