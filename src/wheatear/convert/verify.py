@@ -4,6 +4,7 @@ The checkpoint's side is computed by `reference.py`, layer by layer, so that the
 float32 needs no float32 bundle.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Dev
     )
 
 
-def edit_distance(reference: list[int], hypothesis: list[int]) -> int:
+def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> int:
     """Levenshtein's."""
     row = list(range(len(hypothesis) + 1))
     for i, expected in enumerate(reference, 1):
