@@ -102,6 +102,13 @@ def test_a_recording_that_was_never_closed(tmp_path):
     data[40:44] = bytes(4)
     path.write_bytes(data)
     np.testing.assert_allclose(read(path), sample_speech(), atol=1e-4)
+    soundfile.write(path, sample_speech(), 16000, subtype="PCM_24")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"data") + 4
+    data[at : at + 4] = bytes(4)
+    path.write_bytes(data)
+    with pytest.raises(AudioError, match="never closed"):
+        open_audio(path)
 
 
 @pytest.mark.parametrize(

@@ -198,10 +198,18 @@ def _open_file(file: Any, name: str, closing: ExitStack) -> AudioReader:
             f"mp3; raw PCM with its format given"
         ) from error
     _check_rate(decoded.samplerate)
-    if decoded.frames == 0 and decoded.format == "WAV" and (size or 0) > _WAV_HEADER:
+    if decoded.frames == 0 and decoded.format == "WAV" and (size or 0) > 2 * _WAV_HEADER:
         # A recording that was never closed says that it is empty: take what is there.
         file.seek(0)
-        return _open_pipe(file, name, None, closing)
+        pipe = _Pipe(file)
+        raw, length = _wav_header(pipe)
+        if raw is None:
+            raise AudioError(
+                f"{name} says that it holds no audio, as recordings do that were never closed; "
+                f"repair its header, or give its format as raw PCM"
+            )
+        blocks = _resampled(_raw_blocks(pipe, raw, length), raw.rate, name)
+        return AudioReader(blocks, None, closing)
     # soundfile seeks after every block that it reads from a file that can; a decoder that has to
     # find its place again loses samples (mp3) or fails (flac of unknown length).
     decoded.seekable = lambda: False  # type: ignore[method-assign]

@@ -115,20 +115,25 @@ class Recognizer:
         """Pushes samples into many streams of this recognizer, their chunks computed in batches.
 
         Each stream, of whatever language and latency, gets the text it would have had alone.
-        Returns the new events of each pair. All samples are checked before any are taken, so
-        that one stream's bad samples leave the others untouched.
+        Returns the new events of each pair (for a stream named twice, with the first). All
+        samples are checked before any are taken, so that one stream's bad samples leave the
+        others untouched.
+
+        Raises AudioError, StreamClosedError, or ValueError for another recognizer's stream.
         """
-        checked = [(stream, stream._check(samples)) for stream, samples in blocks]
-        if any(stream._recognizer is not self for stream, _ in checked):
-            raise ValueError("a stream can only be pushed through the recognizer that opened it")
-        streams = list(dict.fromkeys(stream for stream, _ in checked))
-        longest = max((len(samples) for _, samples in checked), default=0)
+        checked: dict[Stream, Samples] = {}
+        for stream, samples in blocks:
+            if stream._recognizer is not self:
+                raise ValueError("a stream is pushed through the recognizer that opened it")
+            before, new = checked.get(stream), stream._check(samples)
+            checked[stream] = new if before is None else np.concatenate([before, new])
+        longest = max(map(len, checked.values()), default=0)
         for start in range(0, longest, _MOST_SAMPLES):  # a long block is worked off in parts
-            for stream, samples in checked:
+            for stream, samples in checked.items():
                 stream._accept(samples[start : start + _MOST_SAMPLES])
-            self._advance(streams)
-        events = {stream: stream._take_events() for stream in streams}
-        return [events.pop(stream, []) for stream, _ in checked]
+            self._advance(list(checked))
+        events = {stream: stream._take_events() for stream in checked}
+        return [events.pop(stream, []) for stream, _ in blocks]
 
     def _advance(self, streams: Sequence["Stream"]) -> None:
         """Encodes and searches all that is ready in these streams, in as few steps as it takes."""

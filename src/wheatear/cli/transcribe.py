@@ -112,7 +112,7 @@ def _transcribe(
                 audio, language=language, latency_ms=latency, on_partial=progress.show
             )
         except BaseException as error:
-            progress.__exit__()
+            progress.stop()
             writer.close(progress.so_far(), complete=False)
             if isinstance(error, KeyboardInterrupt):
                 return INTERRUPTED
@@ -178,6 +178,10 @@ class _Progress:
         return self
 
     def __exit__(self, *_error: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Takes the bar away."""
         self._bar.stop()
 
     def show(self, partial: Partial) -> None:
