@@ -1,0 +1,321 @@
+"""From manifests to batches: reading, tokens, clips of several sentences, augmentation.
+
+The plan of an epoch and every batch in it are functions of (seed, epoch, index), so that
+training resumes at any step by counting.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import sentencepiece as spm
+import soundfile as sf
+import torch
+from torch import Tensor
+
+from wheatear.train import augment
+from wheatear.train.augment import Generator, Samples
+from wheatear.train.checkpoint import PROMPTS
+from wheatear.train.mel import FRAME, SAMPLE_RATE, LogMel
+
+IGNORE = -100  # label of frames without frame supervision, torch's default
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One sentence of the corpus."""
+
+    path: Path
+    start: int
+    """First sample in the file."""
+    size: int
+    """Samples."""
+    text: str
+    locale: str
+
+    def read(self) -> Samples:
+        if self.path.suffix == ".pcm":
+            stored = _mapped(self.path)[self.start : self.start + self.size]
+            return np.asarray(stored / np.float32(32768), np.float32)
+        samples, rate = sf.read(
+            self.path, frames=self.size, start=self.start, dtype="float32", always_2d=True
+        )
+        if rate != SAMPLE_RATE:
+            raise ValueError(f"{self.path} has {rate} Hz; make it {SAMPLE_RATE} Hz first")
+        return np.ascontiguousarray(samples[:, 0], np.float32)
+
+
+@cache
+def _mapped(path: Path) -> np.ndarray:
+    return np.memmap(path, "<i2", "r")
+
+
+def read_manifest(path: Path) -> list[Utterance]:
+    """A NeMo-style manifest: JSON lines with audio_filepath, duration, text, lang, offset."""
+    utterances = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        entry = json.loads(line)
+        start = round(entry.get("offset", 0) * SAMPLE_RATE)
+        size = round(entry["duration"] * SAMPLE_RATE)
+        audio = path.parent / entry["audio_filepath"]
+        utterances.append(Utterance(audio, start, size, entry["text"], entry["lang"]))
+    return utterances
+
+
+class Tokenizer:
+    """SentencePiece pieces; a sentence ends with the piece of its locale, as in NVIDIA's."""
+
+    def __init__(self, model: bytes) -> None:
+        self.model = model
+        self._processor = spm.SentencePieceProcessor(model_proto=model)
+        self.size: int = self._processor.get_piece_size()
+
+    @staticmethod
+    def tag(locale: str) -> str:
+        return f"<{locale}>"
+
+    @classmethod
+    def train(cls, texts: list[str], locales: list[str], size: int) -> Tokenizer:
+        model = io.BytesIO()
+        spm.SentencePieceTrainer.train(
+            sentence_iterator=iter(texts), model_writer=model, vocab_size=size,
+            model_type="unigram", character_coverage=1.0, unk_id=0, bos_id=-1, eos_id=-1,
+            user_defined_symbols=[cls.tag(locale) for locale in locales], minloglevel=2,
+        )  # fmt: skip
+        return cls(model.getvalue())
+
+    def encode(self, text: str, locale: str) -> list[int]:
+        tag = self._processor.piece_to_id(self.tag(locale))
+        return [*self._processor.encode(text), tag]
+
+    def decode(self, ids: list[int]) -> tuple[str, list[str]]:
+        """The text without tags, and the tags."""
+        pieces = [self._processor.id_to_piece(i) for i in ids]
+        tags = [p for p in pieces if p.startswith("<") and p != "<unk>"]
+        text = "".join(p for p in pieces if p not in tags).replace("▁", " ")
+        return " ".join(text.split()), tags
+
+    def pieces(self) -> list[tuple[str, float]]:
+        get = self._processor
+        return [(get.id_to_piece(i), get.get_score(i)) for i in range(self.size)]
+
+    def weights(self, ids: list[int]) -> np.ndarray:
+        """Rough duration of each token: its letters; pauses at commas and full stops."""
+        letters = []
+        for position, i in enumerate(ids[:-1]):
+            last = position >= len(ids) - 2
+            pause = {",": 4.0, ".": 0.3 if last else 7.0, "?": 0.3 if last else 7.0, "▁": 0.5}
+            length = sum(pause.get(c, 1.0) for c in self._processor.id_to_piece(i))
+            letters.append(max(length, 0.05))
+        return np.array([*letters, 0.3])
+
+
+class Batch(NamedTuple):
+    """B clips, padded."""
+
+    mel: Tensor
+    """[B, M, bins] log-mel."""
+    mel_lengths: Tensor
+    """[B] valid mel frames."""
+    targets: Tensor
+    """[B, U] tokens."""
+    target_lengths: Tensor
+    """[B]."""
+    labels: Tensor
+    """[B, T] frame supervision: a token, the blank, or IGNORE."""
+    prompts: Tensor
+    """[B] slots of the language prompt."""
+    seconds: float
+    """Audio in the batch."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How clips are made in one stage of training."""
+
+    parts: dict[str, float]
+    """How often an epoch goes through each part of the corpus."""
+    max_seconds: float = 15.0
+    """Longest clip; joined sentences stay below as well."""
+    batch_seconds: float = 40.0
+    """Audio in a batch, padding included."""
+    augment: float = 0.0
+    """Probability of each of the milder augmentations; the rarer ones scale with it."""
+    joined: float = 0.0
+    """Share of clips that hold two or three sentences."""
+    silence: float = 0.0
+    """Share of clips that hold none, only silence or noise."""
+
+
+class Data:
+    """The corpus in memory (texts and offsets; audio stays on disk)."""
+
+    def __init__(self, folder: Path, names: list[str], tokenizer: Tokenizer) -> None:
+        self.parts = {name: read_manifest(folder / f"{name}.jsonl") for name in names}
+        self.tokenizer = tokenizer
+        self.mel = LogMel()
+
+    def plan(self, recipe: Recipe, seed: int, epoch: int) -> list[list[tuple[Utterance, ...]]]:
+        """The batches of an epoch as clips, each a tuple of sentences (empty: silence)."""
+        rng = np.random.default_rng((seed, epoch))
+        limit = int(recipe.max_seconds * SAMPLE_RATE)
+        pool: list[Utterance] = []
+        for name, times in recipe.parts.items():
+            part = [u for u in self.parts[name] if u.size <= limit]
+            pool += part * int(times)
+            extra = round(len(part) * (times % 1))
+            pool += [part[i] for i in rng.permutation(len(part))[:extra]]
+        pool = [pool[i] for i in rng.permutation(len(pool))]
+        clips: list[tuple[Utterance, ...]] = [()] * round(recipe.silence * len(pool))
+        by_locale: dict[str, list[Utterance]] = {}
+        for utterance in pool:
+            by_locale.setdefault(utterance.locale, []).append(utterance)
+        for utterance in pool:
+            clip = [utterance]
+            if rng.random() < recipe.joined:
+                others = by_locale[utterance.locale]
+                for _ in range(int(rng.integers(1, 3))):
+                    other = others[int(rng.integers(len(others)))]
+                    if sum(u.size for u in clip) + other.size < 0.9 * limit:
+                        clip.append(other)
+            clips.append(tuple(clip))
+        return _bucket(clips, int(recipe.batch_seconds * SAMPLE_RATE), rng)
+
+    def batch(self, clips: list[tuple[Utterance, ...]], recipe: Recipe, seed: object) -> Batch:
+        """One batch; equal arguments give equal tensors."""
+        rng = np.random.default_rng(seed)  # type: ignore[arg-type]
+        made = [self._clip(clip, recipe, rng) for clip in clips]
+        lengths = torch.tensor([len(samples) for samples, _, _ in made])
+        samples = torch.zeros(len(made), int(lengths.max()))
+        for row, (clip, _, _) in zip(samples, made, strict=True):
+            row[: len(clip)] = torch.from_numpy(clip)
+        mel, mel_lengths = self.mel(samples, lengths)
+        for i, valid in enumerate(mel_lengths.tolist()):
+            if rng.random() < 2 * recipe.augment:
+                mel[i, :valid] = augment.mask(mel[i, :valid], rng)
+        size = max(1, *(len(ids) for _, ids, _ in made))
+        targets = torch.zeros(len(made), size, dtype=torch.long)
+        labels = torch.full((len(made), mel.shape[1] // 8 + 2), IGNORE)
+        for i, (_, ids, frames) in enumerate(made):
+            targets[i, : len(ids)] = torch.tensor(ids, dtype=torch.long)
+            labels[i, : len(frames)] = torch.from_numpy(frames)
+        prompts = [
+            PROMPTS["auto" if not clip or rng.random() < 0.5 else clip[0].locale] for clip in clips
+        ]
+        return Batch(
+            mel, mel_lengths, targets, torch.tensor([len(ids) for _, ids, _ in made]), labels,
+            torch.tensor(prompts), float(lengths.sum()) / SAMPLE_RATE,
+        )  # fmt: skip
+
+    def _clip(
+        self, clip: tuple[Utterance, ...], recipe: Recipe, rng: Generator
+    ) -> tuple[Samples, list[int], np.ndarray]:
+        """Samples, tokens, and a label for each frame, of sentences with pauses around them."""
+        strength = recipe.augment
+        pieces = [_pause(rng, 0.05, 0.5)]
+        ids: list[int] = []
+        spans: list[tuple[int, int, list[int]]] = []  # first and last loud sample, tokens
+        factor = rng.uniform(0.88, 1.14) if rng.random() < 1.4 * strength else 1.0
+        for utterance in clip:
+            spoken = utterance.read()
+            if factor != 1.0:
+                spoken = augment.speed(spoken, factor)
+            tokens = self.tokenizer.encode(utterance.text, utterance.locale)
+            first = sum(map(len, pieces))
+            loud = np.flatnonzero(np.abs(spoken) > 0.02 * np.abs(spoken).max())
+            spans.append((first + int(loud[0]), first + int(loud[-1]), tokens))
+            ids += tokens
+            pieces += [spoken, _pause(rng, 0.1, 0.7)]
+        if clip and rng.random() < 0.5:  # recordings often end with the last sound
+            pieces.pop()
+        if not clip:
+            pieces.append(_pause(rng, 0.5, 4.0))
+        samples = self._room(np.concatenate(pieces), bool(clip), strength, rng)
+        return samples, ids, self._labels(len(samples), spans)
+
+    def _room(self, samples: Samples, speech: bool, strength: float, rng: Generator) -> Samples:
+        """What the place and the line do to a clip, and its level."""
+        if speech and rng.random() < 0.6 * strength:
+            samples = augment.reverb(samples, rng)
+        if speech and rng.random() < strength:
+            noise = augment.coloured_noise(len(samples), rng)
+            if rng.random() < 0.3:
+                noise = self._babble(len(samples), rng)
+            samples = augment.add_at_snr(samples, noise, rng.uniform(5, 30))
+        if not speech and rng.random() < 0.8:
+            noise = augment.coloured_noise(len(samples), rng)
+            samples = np.asarray(samples + noise * 10 ** rng.uniform(-4, -1.5), np.float32)
+        if rng.random() < 0.5 * strength:
+            samples = augment.telephone(samples, rng)
+        gain = 10 ** rng.uniform(-1.0, 0.2) if strength else 1.0
+        floor = rng.standard_normal(len(samples), np.float32) * 10 ** rng.uniform(-5, -3.7)
+        return np.asarray(np.clip(samples * gain + floor, -1, 1), np.float32)
+
+    def _babble(self, size: int, rng: Generator) -> Samples:
+        """One to four other voices on top of each other."""
+        crowd = np.zeros(size, np.float32) + 1e-6
+        names = list(self.parts)
+        for _ in range(int(rng.integers(1, 5))):
+            part = self.parts[names[int(rng.integers(len(names)))]]
+            voice = part[int(rng.integers(len(part)))].read()[:size]
+            crowd[: len(voice)] += voice
+        return crowd
+
+    def _labels(self, samples: int, spans: list[tuple[int, int, list[int]]]) -> np.ndarray:
+        """Frame supervision: tokens spread over a sentence by their letters, else the blank."""
+        frames = samples // FRAME + 1
+        # The frame's newest sample lies at its index times 80 ms: label what was just heard.
+        time = np.arange(frames) * FRAME
+        labels = np.full(frames, self.tokenizer.size, np.int64)
+        for first, end, tokens in spans:
+            share = np.cumsum(self.tokenizer.weights(tokens))
+            ends = first + share / share[-1] * (end - first)
+            inside = (time > first) & (time <= end)
+            at = np.searchsorted(ends, time[inside])
+            labels[inside] = np.array(tokens)[np.minimum(at, len(tokens) - 1)]
+        return labels
+
+    def stream(self, recipe: Recipe, seed: int, skip: int = 0) -> Iterator[Batch]:
+        """Batches without end, starting after the first `skip`."""
+        epoch = 0
+        while True:
+            plan = self.plan(recipe, seed, epoch)
+            for index, clips in enumerate(plan):
+                if skip:
+                    skip -= 1
+                else:
+                    yield self.batch(clips, recipe, (seed, epoch, index, 1))
+            epoch += 1
+
+
+def _pause(rng: Generator, low: float, high: float) -> Samples:
+    return np.zeros(int(rng.uniform(low, high) * SAMPLE_RATE), np.float32)
+
+
+def _bucket(
+    clips: list[tuple[Utterance, ...]], budget: int, rng: Generator
+) -> list[list[tuple[Utterance, ...]]]:
+    """Batches of clips of like length, in random order; budget in samples with padding."""
+    clips = [clips[i] for i in rng.permutation(len(clips))]
+    batches: list[list[tuple[Utterance, ...]]] = []
+    for at in range(0, len(clips), 512):
+        # A second for the pauses; silence may go with any length.
+        sized = [
+            ((sum(u.size for u in c) or int(rng.integers(4 * SAMPLE_RATE))) + SAMPLE_RATE, c)
+            for c in clips[at : at + 512]
+        ]
+        batch: list[tuple[Utterance, ...]] = []
+        for size, clip in sorted(sized, key=lambda pair: pair[0]):
+            if batch and size * (len(batch) + 1) > budget:
+                batches.append(batch)
+                batch = []
+            batch.append(clip)
+        batches.append(batch)
+    return [batches[i] for i in rng.permutation(len(batches))]
