@@ -1,0 +1,50 @@
+"""The model that comes with the package works out of the box, on a human voice."""
+
+import numpy as np
+import pytest
+
+import wheatear
+from wheatear.audio import sample_speech
+from wheatear.convert.verify import edit_distance
+
+SAID = ["i'm", "sorry", "but", "i", "was", "unable", "to", "locate"]
+SAID += ["the", "person", "you", "are", "calling"]
+
+
+@pytest.fixture(scope="module")
+def recognizer():
+    return wheatear.load()
+
+
+def test_it_is_small_and_complete(recognizer):
+    bundle = recognizer.bundle
+    assert sum(bundle.sizes.values()) < 20e6
+    assert recognizer.latencies_ms == (80, 160, 320, 560, 1120)
+    assert {"en-US", "es-US", "it-IT", "auto"} <= set(recognizer.languages)
+    assert "CC-BY-SA-4.0" in bundle.manifest.licence
+    assert "Allison Smith" in bundle.notices()["NOTICE"]
+
+
+def test_it_hears_the_end_of_the_sentence(recognizer):
+    """Far from perfect (training/README.md says how far), but it is the sentence that was said."""
+    transcript = recognizer.transcribe(sample_speech(), latency_ms=560)
+    heard = transcript.text.lower().strip(" .?!").replace(",", "").split()
+    assert heard[-3:] == SAID[-3:]
+    assert edit_distance(SAID, heard) / len(SAID) < 0.7
+    assert transcript.language in (None, "en-US")
+
+
+@pytest.mark.parametrize("latency", [80, 160, 320, 560, 1120])
+def test_stream_equals_file(recognizer, latency):
+    stream = recognizer.stream(language="en-US", latency_ms=latency)
+    for block in np.array_split(sample_speech(), 23):
+        stream.push(block)
+    file = recognizer.transcribe(sample_speech(), language="en-US", latency_ms=latency)
+    assert stream.finish() == file
+    assert file.text
+
+
+def test_it_says_nothing_in_silence_and_little_in_noise(recognizer):
+    assert recognizer.transcribe(np.zeros(160_000, np.int16)).text == ""
+    noise = np.random.default_rng(0).standard_normal(160_000).astype(np.float32) / 100
+    assert len(recognizer.transcribe(noise).text.split()) <= 2
