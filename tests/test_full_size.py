@@ -77,10 +77,14 @@ def shapes():
 
 def config():
     return {
-        "preprocessor": {"sample_rate": 16000, "features": 128, "n_fft": 512, "normalize": "NA"},
+        "preprocessor": {"features": 128, "window_size": 0.025, "normalize": "NA"},
         "encoder": {
             "feat_in": 128,
             "n_layers": LAYERS,
+            "subsampling": "dw_striding",
+            "subsampling_factor": 8,
+            "causal_downsampling": True,
+            "att_context_style": "chunked_limited",
             "d_model": WIDTH,
             "n_heads": HEADS,
             "ff_expansion_factor": 4,
