@@ -257,7 +257,7 @@ def test_samples_that_are_not_audio(recognizer_of, samples, message):
         recognizer_of("tiny-multi").stream().push(samples)
 
 
-def test_an_hour_of_stream_costs_what_a_minute_does(recognizer_of):
+def test_the_state_of_a_stream_does_not_grow(recognizer_of):
     """State is of constant size, whatever was pushed before."""
     stream = recognizer_of("tiny-multi").stream(latency_ms=1120)
     sizes = []

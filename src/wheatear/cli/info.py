@@ -35,3 +35,6 @@ def info(model: str | None = None, /) -> None:
         print(f"{key:11} {value}")
     for name, size in bundle.sizes.items():
         print(f"{'':11} {size:>13,}  {name}")
+    for name, text in bundle.notices().items():
+        if name.startswith("NOTICE"):  # attributions travel with what they are for
+            print(f"\n{text.strip()}")

@@ -70,9 +70,9 @@ def transcribe(
     """
     for file in files:  # "-" being a file, whatever begins with one arrives here
         if file.startswith("-") and file != "-" and not Path(file).exists():
-            raise AudioError(f"unknown option {file}; see 'wheatear transcribe --help'")
+            raise WheatearError(f"unknown option {file}; see 'wheatear transcribe --help'")
     if threads is not None and threads < 1:
-        raise AudioError(f"--threads must be 1 or more, not {threads}")
+        raise WheatearError(f"--threads must be 1 or more, not {threads}")
     raw_format = None
     if raw or rate is not None or channels is not None or encoding is not None:
         rate = RawFormat.rate if rate is None else rate

@@ -44,9 +44,9 @@ def convert(
         raise CheckpointError(f"no precision {precision!r}; choose one of {', '.join(RECIPES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} already exists; choose another place or remove it first")
-    out.parent.mkdir(parents=True, exist_ok=True)
     with open_checkpoint(checkpoint) as source:
         arch = read_architecture(source)
+        out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             _write(work, source, arch, RECIPES[precision], precision, name, progress)

@@ -66,17 +66,6 @@ def quantize(
     return codes, scales
 
 
-def dequantize(
-    codes: NDArray[np.uint8], scales: NDArray[np.float32], bits: int, inputs: int
-) -> NDArray[np.float32]:
-    """The weight [outputs, inputs] that codes and scales stand for."""
-    unpacked = codes
-    if bits == 4:
-        unpacked = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:2], -1)
-    values = (unpacked.astype(np.float32) - (1 << bits - 1)) * scales[..., None]
-    return values.reshape(len(codes), -1)[:, :inputs]
-
-
 def _quantize_8(
     weight: NDArray[np.float32],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:

@@ -17,7 +17,7 @@ from wheatear.convert.architecture import Architecture
 from wheatear.convert.tensors import Weights
 from wheatear.decoder import Decoder
 from wheatear.encoder import Encoder
-from wheatear.features import MelSpectrogram
+from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.languages import AUTO
 from wheatear.sessions import default_threads
 
@@ -62,7 +62,7 @@ def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Dev
         encoder=float(np.sqrt(np.mean(difference**2) / np.mean(encoded**2))),
         tokens=edit_distance(tokens, our_tokens),
         of_tokens=len(tokens),
-        seconds=len(samples) / 16_000,
+        seconds=len(samples) / SAMPLE_RATE,
     )
 
 

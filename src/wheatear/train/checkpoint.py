@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -117,11 +116,3 @@ def export(
     save_file(weights, partial, metadata={"wheatear": json.dumps(about, ensure_ascii=False)})
     partial.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(partial, path)
-
-
-def average(checkpoints: list[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of several state dictionaries of one network."""
-    return {
-        name: torch.stack([c[name].double() for c in checkpoints]).mean(0).float()
-        for name in checkpoints[0]
-    }

@@ -29,7 +29,8 @@ import numpy.typing as npt
 import soundfile as sf
 import soxr
 
-SAMPLE_RATE = 16_000  # Hz
+from wheatear.features import SAMPLE_RATE
+
 Samples = npt.NDArray[np.float32]
 
 ESPEAK_BASE = {"en-US": ("en-us", "en-us", "en-gb"), "es-US": ("es-419", "es"), "it-IT": ("it",)}
