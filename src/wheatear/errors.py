@@ -6,6 +6,7 @@
     ├── LatencyError (ValueError)             a latency the model cannot run at
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
+    ├── CorpusError (ValueError)              training data that cannot or must not be built
     └── ModelError
         ├── ModelNotFoundError (FileNotFoundError)
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
@@ -38,6 +39,10 @@ class StreamClosedError(WheatearError, RuntimeError):
 
 class MissingExtraError(WheatearError, ImportError):
     """A command needs an optional dependency; the message names the extra to install."""
+
+
+class CorpusError(WheatearError, ValueError):
+    """Training data that cannot be built as asked, or that must not be trained on."""
 
 
 class ModelError(WheatearError):

@@ -16,7 +16,8 @@ from wheatear.train.network import Network, NetworkConfig
 LOOKAHEADS = (3, 0, 1, 6, 13)  # frames; the first is the default of a bundle
 # NVIDIA's prompt slots of the locales that are trained here.
 PROMPTS = {
-    "en-US": 0, "en": 0, "es-US": 3, "es": 3, "it-IT": 15, "it": 15, "auto": 101,
+    "en-US": 0, "en": 0, "es-US": 3, "es": 3, "de-DE": 9, "de": 9, "ru-RU": 11, "ru": 11,
+    "pt-BR": 12, "pt": 12, "it-IT": 15, "it": 15, "fr-CA": 100, "fr": 100, "auto": 101,
 }  # fmt: skip
 
 

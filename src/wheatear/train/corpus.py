@@ -1,14 +1,12 @@
-"""Builds the corpus: texts and voices to one PCM file and a NeMo-style manifest per part.
+"""Builds a training corpus from a recipe, goes on where it was stopped, and checks what is there.
 
-    python -m wheatear.train.corpus human  --out DIR --clips speech_train/manifest.jsonl
-    python -m wheatear.train.corpus closed --out DIR --clips-per-locale 4000
-    python -m wheatear.train.corpus echo   --out DIR --clips speech_train/manifest.jsonl
-    python -m wheatear.train.corpus open   --out DIR --text text/
-    python -m wheatear.train.corpus digits|neural|test ...
+    python -m wheatear.train.corpus build training/corpus.toml --out DIR \\
+        --clips MANIFEST --text FOLDER --exclude MANIFEST [PART ...]
+    python -m wheatear.train.corpus check DIR --exclude MANIFEST [PART ...]
 
-A part is `DIR/<part>.pcm` (int16 little-endian, 16 kHz, mono, clips end to end) and
-`DIR/<part>.jsonl`; each line has audio_filepath, offset and duration in seconds, text, lang,
-speaker, source, licence.  No text of evaluation bucket 0 or 1 is ever written (`allowed`).
+recipe.py says what a part consists of, part.py how it lies on disk, audit.py what is checked.
+No text of evaluation bucket 0 or 1 is ever written, nor anything under a licence that is not on
+the list.
 """
 
 # Chance here need not be secret.
@@ -16,205 +14,199 @@ speaker, source, licence.  No text of evaluation bucket 0 or 1 is ever written (
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import random
-import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import soundfile as sf
 
-from wheatear.train import texts, voices
-from wheatear.train.sentences import allowed, spoken, training_text, words
-from wheatear.train.voices import SAMPLE_RATE, Samples, Voice
+from wheatear.errors import CorpusError, WheatearError
+from wheatear.train import audit, voices
+from wheatear.train.part import Part, PartFiles, Record
+from wheatear.train.recipe import (
+    Job,
+    PartRecipe,
+    Sources,
+    digest,
+    jobs,
+    read_lines,
+    read_recipe,
+)
+from wheatear.train.sentences import held_words
+from wheatear.train.voices import SAMPLE_RATE, Samples
 
-FAST = ("espeak", "pico", "flite", "rhvoice")
-NEURAL = ("joe", "kokoro")
-OWN_TEXT = "Apache-2.0 (templates of this project)"
-# The recordings are es-419 (Mexico); the model's tag for the Spanish of the Americas is es-US.
-LOCALE_OF = {"en-US": "en-US", "es-419": "es-US", "it-IT": "it-IT"}
-
-
-@dataclass(frozen=True)
-class Job:
-    """One clip to synthesise."""
-
-    text: str
-    locale: str
-    voice: Voice
-    source: str
-    text_licence: str
-    seed: int
+LONGEST = 20.0  # seconds; a voice that takes longer has lost its way
+UNSAID = 0.1  # share of a part; more than that is a fault of the machine, not of sentences
+EVERY = 10.0  # seconds between lines of progress
+Made = tuple[int, Job, Samples | None]
 
 
-def _synthesise(job: Job) -> tuple[Job, Samples | None]:
+def samples_of(job: Job) -> Samples:
+    """Read or synthesise the audio of a job."""
+    if not isinstance(job.voice, Path):
+        return voices.speak(job.voice, job.locale, job.text, random.Random(job.seed))
+    samples, rate = sf.read(job.voice, dtype="float32")
+    if rate != SAMPLE_RATE or samples.ndim != 1:
+        raise CorpusError(
+            f"{job.voice} has {rate} Hz and shape {samples.shape}; "
+            f"make it mono with {SAMPLE_RATE} Hz first"
+        )
+    return np.asarray(samples, np.float32)
+
+
+def _tried(numbered: tuple[int, Job]) -> Made:
+    """The job with its audio; one voice that cannot say one sentence is no reason to stop."""
+    index, job = numbered
+    if isinstance(job.voice, Path):
+        return index, job, samples_of(job)
     try:
-        return job, voices.speak(job.voice, job.locale, job.text, random.Random(job.seed))
+        samples = samples_of(job)
     except (OSError, ValueError, RuntimeError, voices.subprocess.SubprocessError):
-        return job, None  # one voice that cannot say one sentence is no reason to stop
+        return index, job, None
+    return index, job, samples if len(samples) < LONGEST * SAMPLE_RATE else None
 
 
-class Part:
-    """Writer of one part of the corpus."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self.audio_name = f"{name}.pcm"
-        self._pcm = (folder / self.audio_name).open("wb")
-        # By the line, and after its audio: training may begin while a part is still growing.
-        self._manifest = (folder / f"{name}.jsonl").open("w", encoding="utf-8", buffering=1)
-        self.clips = 0
-        self.samples = 0
-
-    def add(self, samples: Samples, text: str, lang: str, **about: str) -> None:
-        """Append a clip; refuses what evaluation owns."""
-        if not allowed(text):
-            raise ValueError(f"evaluation owns this sentence: {text!r}")
-        line = {
-            "audio_filepath": self.audio_name,
-            "offset": self.samples / SAMPLE_RATE,
-            "duration": len(samples) / SAMPLE_RATE,
-            "text": text,
-            "lang": lang,
-            **about,
-        }
-        self._pcm.write((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
-        self._pcm.flush()
-        self._manifest.write(json.dumps(line, ensure_ascii=False) + "\n")
-        self.clips += 1
-        self.samples += len(samples)
-
-    def close(self) -> None:
-        self._pcm.close()
-        self._manifest.close()
-        minutes = self.samples / SAMPLE_RATE / 60
-        print(f"{self.audio_name}: {self.clips} clips, {minutes:.1f} minutes")
+def build_part(
+    folder: Path, recipe: PartRecipe, sources: Sources, workers: int, force: bool = False
+) -> Record:
+    """Build a part, or what is missing of it."""
+    wanted = jobs(recipe, sources)
+    plan = Record(asdict(recipe), len(wanted), digest(wanted))
+    files = PartFiles(folder, recipe.name)
+    if force:
+        files.remove()
+    if record := files.finished(plan):
+        print(f"{recipe.name}: was whole already, {_amount(record)}")
+        return record
+    folder.mkdir(parents=True, exist_ok=True)
+    files.write(files.begun, plan)
+    part = Part(folder, recipe.name)
+    try:
+        _fill(part, wanted, workers)
+        record = part.finish(plan, _unsaid(recipe.name, wanted, part))
+    finally:
+        part.close()
+    print(f"{recipe.name}: {_amount(record)}{_failures(record)}")
+    return record
 
 
-def read_manifest(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8") as lines:
-        return [json.loads(line) for line in lines if line.strip()]
-
-
-def human_texts(manifest: Path, excluded: frozenset[str]) -> Iterator[tuple[dict[str, str], str]]:
-    """(manifest line, text to train on) of the recordings that may be trained on."""
-    for line in read_manifest(manifest):
-        locale = LOCALE_OF.get(line["lang"])
-        text = training_text(line["text"], locale, excluded) if locale else None
-        # Faster than people speak: text and audio do not match (a wrong or merged entry).
-        if text and len(text) < 25 * float(line["duration"]) + 8:
-            yield line, text
-
-
-def open_texts(folder: Path, locale: str, excluded: frozenset[str]) -> Iterator[tuple[str, str]]:
-    """(text, licence) of the given sentences that are short and plainly spoken."""
-    stem = next(name for name, tag in LOCALE_OF.items() if tag == locale)
-    for line in read_manifest(folder / f"{stem}.jsonl"):
-        text = training_text(line["text"], locale, excluded)
-        if text and 4 <= len(text) <= 70 and re.fullmatch(r"[\w ,.'¿?¡!-]+", text):
-            yield text, line["licence"]
-
-
-def synthesise(part: Part, jobs: Iterable[Job], workers: int) -> None:
-    with multiprocessing.Pool(workers) as pool:
-        for job, samples in pool.imap_unordered(_synthesise, jobs, chunksize=8):
-            if samples is not None and len(samples) < 20 * SAMPLE_RATE:
+def _fill(part: Part, wanted: list[Job], workers: int) -> None:
+    """Make the clips that the part lacks."""
+    there = {line["job"] for line in part.lines}
+    missing = [(index, job) for index, job in enumerate(wanted) if index not in there]
+    name = part.files.name
+    if there:
+        print(f"{name}: goes on after {len(there)} of {len(wanted)} clips", flush=True)
+    # Threads: most voices are programs of their own, and threads leave nothing behind when
+    # this process is killed.
+    with ThreadPool(workers) as pool:
+        made = pool.imap_unordered(_tried, missing)
+        for index, job, samples in _with_progress(made, name, len(missing)):
+            if samples is not None:
                 part.add(
-                    samples, job.text, job.locale,
-                    speaker=f"{job.voice.engine}:{job.voice.name}",
-                    source=job.source, licence=f"{job.voice.licence}; text {job.text_licence}",
+                    samples, job.text, job.locale, speaker=job.speaker,
+                    source=job.source, licence=job.licence, job=index,
                 )  # fmt: skip
 
 
-def _jobs(arguments: argparse.Namespace, excluded: frozenset[str]) -> list[Job]:
-    """What to synthesise for a part, in random order."""
-    rng = random.Random(arguments.seed)
-    held_out = arguments.part == "test"
-    wanted: list[tuple[str, str, str, str]] = []  # locale, text, source, licence of the text
-    for locale in arguments.locales.split(","):
-        closed = [
-            (locale, text, "templates", OWN_TEXT)
-            for text in _closed_texts(arguments, locale, rng)
-            if words(text) not in excluded and allowed(text)
-        ]
-        wanted += closed[: arguments.clips_per_locale]
-        if arguments.text and arguments.part in ("open", "neural"):
-            given = list(open_texts(arguments.text, locale, excluded))
-            rng.shuffle(given)
-            limit = arguments.clips_per_locale if arguments.part == "open" else 50
-            wanted += [(locale, t, "given-text", licence) for t, licence in given[:limit]]
-    if arguments.clips and arguments.part in ("echo", "neural"):
-        for line, text in human_texts(arguments.clips, excluded):
-            row = (LOCALE_OF[line["lang"]], text, "prompt-text", line["licence"])
-            wanted += [row] * (arguments.repeat if row[0] in arguments.locales else 0)
-    rng.shuffle(wanted)
-    engines = tuple(arguments.engines.split(","))
-    cast = {
-        locale: [v for v in voices.available(locale, engines) if v.held_out == held_out]
-        for locale in texts.LOCALES
-    }
-    for locale, speakers in cast.items():
-        if not speakers and any(row[0] == locale for row in wanted):
-            print(f"no voice for {locale} in {arguments.engines}: locale left out")
-    return [
-        Job(
-            text, locale,
-            rng.choices(cast[locale], [max(v.weight, 0.1) for v in cast[locale]])[0],
-            source, licence, rng.getrandbits(32),
+def _with_progress(made: Iterator[Made], name: str, total: int) -> Iterator[Made]:
+    """The same, with a line now and then."""
+    begin = last = time.monotonic()
+    for count, item in enumerate(made, 1):
+        yield item
+        now = time.monotonic()
+        if now - last >= EVERY:
+            last, left = now, (now - begin) / count * (total - count) / 60
+            print(f"{name}: {count} of {total} clips, {left:.0f} minutes left", flush=True)
+
+
+def _unsaid(name: str, wanted: list[Job], part: Part) -> dict[str, int]:
+    """How many clips are missing, by speaker; too many are an error, so that they are retried."""
+    there = {line["job"] for line in part.lines}
+    missing = Counter(job.speaker for index, job in enumerate(wanted) if index not in there)
+    if missing.total() > UNSAID * len(wanted):
+        (worst, times), = missing.most_common(1)  # fmt: skip
+        raise CorpusError(
+            f"part {name}: {missing.total()} of {len(wanted)} clips could not be made, "
+            f"{times} of them by {worst}; see whether that voice speaks at all and whether the "
+            "disk is full, then give the same command again"
         )
-        for locale, text, source, licence in wanted
-        if cast[locale]
-    ]  # fmt: skip
+    return dict(sorted(missing.items()))
 
 
-def _closed_texts(arguments: argparse.Namespace, locale: str, rng: random.Random) -> Iterator[str]:
-    make = {"digits": texts.digits, "closed": texts.sentence, "test": texts.sentence}
-    make["neural"] = texts.sentence
-    if arguments.part in make:
-        for _ in range(2 * arguments.clips_per_locale):  # 40 % belong to evaluation
-            yield make[arguments.part](locale, rng)
+def _amount(record: Record) -> str:
+    return f"{record.clips} clips, {record.minutes:.1f} minutes"
+
+
+def _failures(record: Record) -> str:
+    if not record.unsaid:
+        return ""
+    by = ", ".join(f"{speaker} {count}" for speaker, count in record.unsaid.items())
+    return f"; {sum(record.unsaid.values())} left out that a voice failed to say ({by})"
+
+
+def build(arguments: argparse.Namespace) -> None:
+    """The command `build`."""
+    parts = read_recipe(arguments.recipe)
+    if unknown := set(arguments.parts) - {part.name for part in parts}:
+        raise CorpusError(
+            f"{arguments.recipe} has no part {sorted(unknown)[0]!r}; "
+            f"its parts are {', '.join(part.name for part in parts)}"
+        )
+    excluded = held_words(read_lines(arguments.exclude)) if arguments.exclude else frozenset()
+    sources = Sources(arguments.clips, arguments.text, excluded)
+    for part in parts:
+        if not arguments.parts or part.name in arguments.parts:
+            build_part(arguments.out, part, sources, arguments.workers, arguments.force)
+
+
+def check(arguments: argparse.Namespace) -> None:
+    """The command `check`."""
+    excluded = held_words(read_lines(arguments.exclude))
+    found = audit.inspect(arguments.folder, arguments.parts, excluded)
+    print(audit.report(found))
+    if arguments.record:
+        audit.write_record(found.lines, arguments.record)
+    if found.problems:
+        raise CorpusError(audit.complaint(arguments.folder, found.problems))
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    commands = top.add_subparsers(required=True)
+    make = commands.add_parser("build", help="build a corpus, or what is missing of it")
+    make.add_argument("recipe", type=Path, help="TOML file with the parts")
+    make.add_argument("parts", nargs="*", help="parts to build (default: all)")
+    make.add_argument("--out", type=Path, required=True, help="folder of the corpus")
+    make.add_argument("--clips", type=Path, help="manifest of human recordings to train on")
+    make.add_argument("--text", type=Path, help="folder of given sentences, <locale>.jsonl")
+    make.add_argument("--exclude", type=Path, help="manifest whose sentences are never used")
+    make.add_argument("--workers", type=int, default=2, help="voices that speak at a time")
+    make.add_argument("--force", action="store_true", help="build again what is there")
+    make.set_defaults(run=build)
+    look = commands.add_parser("check", help="verify a corpus and print its data card's tables")
+    look.add_argument("folder", type=Path)
+    look.add_argument("parts", nargs="*", help="parts to look at (default: all)")
+    look.add_argument("--exclude", type=Path, required=True, help="the evaluation recordings")
+    look.add_argument("--record", type=Path, help="write the distinct texts here (.txt.gz)")
+    look.set_defaults(run=check)
+    return top
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "part", choices=("human", "digits", "closed", "echo", "open", "neural", "test")
-    )
-    parser.add_argument("--out", type=Path, required=True, help="folder of the corpus")
-    parser.add_argument("--name", help="name of the part's files (default: the part)")
-    parser.add_argument("--clips", type=Path, help="manifest of human recordings to train on")
-    parser.add_argument("--text", type=Path, help="folder of given sentences, <locale>.jsonl")
-    parser.add_argument("--exclude", type=Path, help="manifest whose sentences are never used")
-    parser.add_argument("--clips-per-locale", type=int, default=1000)
-    parser.add_argument("--repeat", type=int, default=3, help="voices for each prompt's text")
-    parser.add_argument("--locales", default=",".join(texts.LOCALES))
-    parser.add_argument("--engines", default=",".join(FAST))
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args(argv)
-    unseen = read_manifest(arguments.exclude) if arguments.exclude else []
-    excluded = frozenset(
-        form
-        for line in unseen
-        for locale in [LOCALE_OF.get(line["lang"], "en-US")]
-        for form in (words(line["text"]), words(spoken(line["text"], locale) or line["text"]))
-    )
-    part = Part(arguments.out, arguments.name or arguments.part)
-    if arguments.part == "human":
-        for line, text in human_texts(arguments.clips, excluded):
-            path = arguments.clips.parent / line["audio_filepath"]
-            samples, rate = sf.read(path, dtype="float32")
-            if rate != SAMPLE_RATE:
-                raise ValueError(f"{path} has {rate} Hz, not {SAMPLE_RATE}")
-            about = {key: line[key] for key in ("speaker", "source", "licence")}
-            part.add(np.asarray(samples, np.float32), text, LOCALE_OF[line["lang"]], **about)
-    else:
-        synthesise(part, _jobs(arguments, excluded), arguments.workers)
-    part.close()
+    arguments = parser().parse_args(argv)
+    arguments.run(arguments)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except WheatearError as error:
+        sys.exit(f"error: {error}")

