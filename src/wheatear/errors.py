@@ -7,6 +7,8 @@
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     ├── CorpusError (ValueError)              training data that cannot or must not be built
+    ├── ManifestError (ValueError)            a manifest with lines that cannot be used
+    ├── PlanError (ValueError)                a training plan that makes no sense
     └── ModelError
         ├── ModelNotFoundError (FileNotFoundError)
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
@@ -43,6 +45,14 @@ class MissingExtraError(WheatearError, ImportError):
 
 class CorpusError(WheatearError, ValueError):
     """Training data that cannot be built as asked, or that must not be trained on."""
+
+
+class ManifestError(WheatearError, ValueError):
+    """A manifest with lines that cannot be used; the message names file and line."""
+
+
+class PlanError(WheatearError, ValueError):
+    """A training plan that cannot be followed; the message names the entry."""
 
 
 class ModelError(WheatearError):

@@ -9,8 +9,9 @@ import pytest
 import torch
 
 from wheatear.train import texts
-from wheatear.train.data import IGNORE, Data, Recipe, Tokenizer
+from wheatear.train.data import IGNORE, Data, Recipe
 from wheatear.train.mel import FRAME
+from wheatear.train.tokenizer import Tokenizer
 
 RECIPE = Recipe(parts={"a": 1.5}, augment=0.5, joined=0.5, silence=0.1, batch_seconds=20)
 

@@ -10,6 +10,7 @@ one file with NeMo's tensor names and a header entry `wheatear` holding as JSON
     licence      the licence text of the weights;  notice: attributions that go with them
 """
 
+import base64
 import gzip
 import json
 import re
@@ -57,6 +58,8 @@ class Checkpoint:
     weights: Weights
     texts: dict[str, str]
     """Licence and notice texts by file name."""
+    tokenizer: bytes | None = None
+    """The serialised SentencePiece model, if the file holds one."""
 
 
 @contextmanager
@@ -120,7 +123,8 @@ def _open_nemo(file: IO[bytes], path: Path, stack: ExitStack) -> Checkpoint:
         tokenizer = named.removeprefix("nemo:")
     else:
         tokenizer = next((n for n in members if n.endswith("tokenizer.model")), "tokenizer.model")
-    vocabulary = _sentencepiece(member(tokenizer).read(), f"{path}: {tokenizer}")
+    model = member(tokenizer).read()
+    vocabulary = _sentencepiece(model, f"{path}: {tokenizer}")
     weights = stack.enter_context(member("model_weights.ckpt"))
     tensors = read_state_dict(weights, f"{path}: model_weights.ckpt")
     texts = {
@@ -128,7 +132,7 @@ def _open_nemo(file: IO[bytes], path: Path, stack: ExitStack) -> Checkpoint:
         for name in members
         if _TEXTS.fullmatch(name)
     }
-    return Checkpoint(path.stem, config, vocabulary, Weights(tensors), texts)
+    return Checkpoint(path.stem, config, vocabulary, Weights(tensors), texts, model)
 
 
 class _Yaml(yaml.CSafeLoader):
@@ -203,6 +207,7 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         texts = {"LICENSE": data.get("licence", ""), "NOTICE": data.get("notice", "")}
         texts = {name: str(text) for name, text in texts.items() if text}
         name, config = str(data.get("name") or path.stem), dict(data["config"])
+        model = base64.b64decode(data["tokenizer"], validate=True) if "tokenizer" in data else None
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise CheckpointError(f"{path}: its 'wheatear' header is damaged: {error!r}") from error
     if version != 1:
@@ -213,4 +218,4 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         return StoredTensor(shape, lambda: np.asarray(archive.get_tensor(key), np.float32))
 
     weights = Weights({key: stored(key) for key in archive.keys()})  # noqa: SIM118
-    return Checkpoint(name, config, vocabulary, weights, texts)
+    return Checkpoint(name, config, vocabulary, weights, texts, model)

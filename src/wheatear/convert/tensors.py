@@ -31,6 +31,9 @@ class Weights:
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
 
+    def names(self) -> list[str]:
+        return sorted(self._tensors)
+
     def shape(self, name: str) -> tuple[int, ...]:
         return self._stored(name).shape
 

@@ -6,115 +6,23 @@ training resumes at any step by counting.
 
 from __future__ import annotations
 
-import io
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import sentencepiece as spm
-import soundfile as sf
 import torch
 from torch import Tensor
 
 from wheatear.train import augment
 from wheatear.train.augment import Generator, Samples
 from wheatear.train.checkpoint import PROMPTS
+from wheatear.train.manifest import Utterance, read_manifest
 from wheatear.train.mel import FRAME, SAMPLE_RATE, LogMel
+from wheatear.train.tokenizer import Tokenizer
 
 IGNORE = -100  # label of frames without frame supervision, torch's default
-
-
-@dataclass(frozen=True)
-class Utterance:
-    """One sentence of the corpus."""
-
-    path: Path
-    start: int
-    """First sample in the file."""
-    size: int
-    """Samples."""
-    text: str
-    locale: str
-
-    def read(self) -> Samples:
-        if self.path.suffix == ".pcm":
-            stored = _mapped(self.path)[self.start : self.start + self.size]
-            return np.asarray(stored / np.float32(32768), np.float32)
-        samples, rate = sf.read(
-            self.path, frames=self.size, start=self.start, dtype="float32", always_2d=True
-        )
-        if rate != SAMPLE_RATE:
-            raise ValueError(f"{self.path} has {rate} Hz; make it {SAMPLE_RATE} Hz first")
-        return np.ascontiguousarray(samples[:, 0], np.float32)
-
-
-@cache
-def _mapped(path: Path) -> np.ndarray:
-    return np.memmap(path, "<i2", "r")
-
-
-def read_manifest(path: Path) -> list[Utterance]:
-    """A NeMo-style manifest: JSON lines with audio_filepath, duration, text, lang, offset."""
-    utterances = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        entry = json.loads(line)
-        start = round(entry.get("offset", 0) * SAMPLE_RATE)
-        size = round(entry["duration"] * SAMPLE_RATE)
-        audio = path.parent / entry["audio_filepath"]
-        utterances.append(Utterance(audio, start, size, entry["text"], entry["lang"]))
-    return utterances
-
-
-class Tokenizer:
-    """SentencePiece pieces; a sentence ends with the piece of its locale, as in NVIDIA's."""
-
-    def __init__(self, model: bytes) -> None:
-        self.model = model
-        self._processor = spm.SentencePieceProcessor(model_proto=model)
-        self.size: int = self._processor.get_piece_size()
-
-    @staticmethod
-    def tag(locale: str) -> str:
-        return f"<{locale}>"
-
-    @classmethod
-    def train(cls, texts: list[str], locales: list[str], size: int) -> Tokenizer:
-        model = io.BytesIO()
-        spm.SentencePieceTrainer.train(
-            sentence_iterator=iter(texts), model_writer=model, vocab_size=size,
-            model_type="unigram", character_coverage=1.0, unk_id=0, bos_id=-1, eos_id=-1,
-            user_defined_symbols=[cls.tag(locale) for locale in locales], minloglevel=2,
-        )  # fmt: skip
-        return cls(model.getvalue())
-
-    def encode(self, text: str, locale: str) -> list[int]:
-        tag = self._processor.piece_to_id(self.tag(locale))
-        return [*self._processor.encode(text), tag]
-
-    def decode(self, ids: list[int]) -> tuple[str, list[str]]:
-        """The text without tags, and the tags."""
-        pieces = [self._processor.id_to_piece(i) for i in ids]
-        tags = [p for p in pieces if p.startswith("<") and p != "<unk>"]
-        text = "".join(p for p in pieces if p not in tags).replace("▁", " ")
-        return " ".join(text.split()), tags
-
-    def pieces(self) -> list[tuple[str, float]]:
-        get = self._processor
-        return [(get.id_to_piece(i), get.get_score(i)) for i in range(self.size)]
-
-    def weights(self, ids: list[int]) -> np.ndarray:
-        """Rough duration of each token: its letters; pauses at commas and full stops."""
-        letters = []
-        for position, i in enumerate(ids[:-1]):
-            last = position >= len(ids) - 2
-            pause = {",": 4.0, ".": 0.3 if last else 7.0, "?": 0.3 if last else 7.0, "▁": 0.5}
-            length = sum(pause.get(c, 1.0) for c in self._processor.id_to_piece(i))
-            letters.append(max(length, 0.05))
-        return np.array([*letters, 0.3])
 
 
 class Batch(NamedTuple):

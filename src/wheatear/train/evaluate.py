@@ -29,7 +29,7 @@ import wheatear
 from wheatear.convert.verify import edit_distance
 from wheatear.features import SAMPLE_RATE
 from wheatear.train import texts
-from wheatear.train.data import Utterance, read_manifest
+from wheatear.train.manifest import Utterance, read_manifest
 from wheatear.train.sentences import LOCALE_OF, words
 
 # Recordings in another variety than the model's are asked for in the model's own.

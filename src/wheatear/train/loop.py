@@ -26,11 +26,13 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset
 
 from wheatear.train import checkpoint
-from wheatear.train.data import Batch, Data, Recipe, Tokenizer, read_manifest
+from wheatear.train.data import Batch, Data, Recipe
 from wheatear.train.initialise import initialise
+from wheatear.train.manifest import read_manifest
 from wheatear.train.network import Network, NetworkConfig
 from wheatear.train.objective import Heads, losses
 from wheatear.train.plan import Plan
+from wheatear.train.tokenizer import Tokenizer
 
 
 class _Stream(IterableDataset[Batch]):
