@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,9 @@ import torch
 
 from wheatear.train import texts
 from wheatear.train.data import IGNORE, Data, Recipe
+from wheatear.train.manifest import read_manifest
 from wheatear.train.mel import FRAME
+from wheatear.train.prompts import fresh
 from wheatear.train.tokenizer import Tokenizer
 
 RECIPE = Recipe(parts={"a": 1.5}, augment=0.5, joined=0.5, silence=0.1, batch_seconds=20)
@@ -18,9 +19,9 @@ RECIPE = Recipe(parts={"a": 1.5}, augment=0.5, joined=0.5, silence=0.1, batch_se
 
 @pytest.fixture
 def data(made_up_corpus: Path) -> Data:
-    lines = [json.loads(line) for line in (made_up_corpus / "a.jsonl").read_text().splitlines()]
-    tokenizer = Tokenizer.train([line["text"] for line in lines], list(texts.LOCALES), 70)
-    return Data(made_up_corpus, ["a"], tokenizer)
+    part = read_manifest(made_up_corpus / "a.jsonl")
+    tokenizer = Tokenizer.train([u.text for u in part], list(texts.LOCALES), 70)
+    return Data({"a": part}, tokenizer, fresh(list(texts.LOCALES), 128))
 
 
 def test_tokens_end_with_the_tag_and_come_back(data: Data) -> None:

@@ -25,6 +25,8 @@ app = App(
 for _name, _help in {
     "transcribe": "Transcribe audio files, or standard input.",
     "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
+    "train": "Train a model from a plan, or go on where the run stopped.",
+    "finetune": "Fine-tune a checkpoint on a manifest of recordings.",
     "info": "Show what a model can do: latencies, locales, sizes, licence.",
 }.items():
     app.command(f"wheatear.cli.{_name}:{_name}", help=_help)

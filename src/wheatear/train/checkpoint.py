@@ -2,28 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import copy
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wheatear.train.network import Network, NetworkConfig
+from wheatear.train.network import NetworkConfig
+from wheatear.train.tokenizer import Tokenizer
 
 LOOKAHEADS = (3, 0, 1, 6, 13)  # frames; the first is the default of a bundle
-# NVIDIA's prompt slots of the locales that are trained here.
-PROMPTS = {
-    "en-US": 0, "en": 0, "es-US": 3, "es": 3, "de-DE": 9, "de": 9, "ru-RU": 11, "ru": 11,
-    "pt-BR": 12, "pt": 12, "it-IT": 15, "it": 15, "fr-CA": 100, "fr": 100, "auto": 101,
-}  # fmt: skip
 
 
 def config_from_nemo(config: Mapping[str, Any]) -> NetworkConfig:
     """Sizes from a model_config.yaml (already parsed)."""
     encoder, predictor = config["encoder"], config["decoder"]
+    context = encoder["att_context_size"]  # one pair, or a list of them
     return NetworkConfig(
         vocab_size=predictor["vocab_size"],
         d_model=encoder["d_model"],
@@ -33,15 +34,15 @@ def config_from_nemo(config: Mapping[str, Any]) -> NetworkConfig:
         subsampling_channels=encoder["subsampling_conv_channels"],
         ff_expansion=encoder["ff_expansion_factor"],
         conv_kernel=encoder["conv_kernel_size"],
-        left_context=encoder["att_context_size"][0][0],
+        left_context=context[0][0] if isinstance(context[0], list) else context[0],
         predictor_hidden=predictor["prednet"]["pred_hidden"],
         predictor_layers=predictor["prednet"]["pred_rnn_layers"],
         joint_hidden=config["joint"]["jointnet"]["joint_hidden"],
-        prompts=config["model_defaults"].get("num_prompts", 0),
+        prompts=(config.get("model_defaults") or {}).get("num_prompts", 0),
     )
 
 
-def config_to_nemo(config: NetworkConfig, prompts: Mapping[str, int] = PROMPTS) -> dict[str, Any]:
+def config_to_nemo(config: NetworkConfig, prompts: Mapping[str, int]) -> dict[str, Any]:
     """What a converter needs of NeMo's model_config.yaml."""
     return {
         "sample_rate": 16_000,
@@ -95,25 +96,62 @@ def fold_input_scale(weights: Mapping[str, Tensor], config: NetworkConfig) -> di
     return folded
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What is written into a checkpoint beside its numbers."""
+
+    name: str
+    about: Mapping[str, Any]
+    """The configuration, NeMo's layout."""
+    licence: str
+    notice: str
+
+
+def updated(
+    about: Mapping[str, Any], config: NetworkConfig, prompts: Mapping[str, int]
+) -> dict[str, Any]:
+    """A started checkpoint's configuration, with what has grown in it."""
+    new = copy.deepcopy(dict(about))
+    new["decoder"]["vocab_size"] = config.vocab_size
+    for section in (new["joint"], new.get("aux_ctc", {}).get("decoder", {})):
+        for key in ("num_classes", "vocabulary"):
+            section.pop(key, None)  # NeMo's copies of the vocabulary: the pieces are ours
+    new.pop("labels", None)
+    if prompts:
+        new["model_defaults"]["prompt_dictionary"] = dict(prompts)
+    new.pop("mel_shift", None)
+    new.pop("mel_scale", None)
+    return new
+
+
 def export(
-    network: Network, pieces: list[tuple[str, float]], path: Path, name: str, licence: str,
-    notice: str,
-) -> None:  # fmt: skip
-    """Writes the file that `wheatear convert` reads, in one atomic step."""
-    config = network.config
+    weights: Mapping[str, Tensor],
+    config: NetworkConfig,
+    tokenizer: Tokenizer,
+    terms: Terms,
+    path: Path,
+    dtype: torch.dtype = torch.float32,
+) -> None:
+    """Writes the file that `wheatear convert` reads, in one atomic step.
+
+    weights: the state dict without adapters.  dtype: of the stored tensors.
+    """
+    # How the training scaled its input, for going on from here.
+    scale = {"mel_shift": config.mel_shift, "mel_scale": config.mel_scale}
     about = {
         "format": 1,
-        "name": name,
-        "config": config_to_nemo(config),
-        "pieces": pieces,
-        "licence": licence,
-        "notice": notice,
+        "name": terms.name,
+        "config": {**terms.about, **(scale if config.mel_shift else {})},
+        "pieces": tokenizer.pieces(),
+        "tokenizer": base64.b64encode(tokenizer.model).decode(),
+        "licence": terms.licence,
+        "notice": terms.notice,
     }
-    weights = {
-        name: value.float().contiguous().cpu()
-        for name, value in fold_input_scale(network.state_dict(), config).items()
+    stored = {
+        name: value.to(dtype).contiguous().cpu()
+        for name, value in fold_input_scale(weights, config).items()
     }
     partial = path.with_suffix(".partial")
-    save_file(weights, partial, metadata={"wheatear": json.dumps(about, ensure_ascii=False)})
+    save_file(stored, partial, metadata={"wheatear": json.dumps(about, ensure_ascii=False)})
     partial.chmod(0o644)  # safetensors writes for the owner alone
     os.replace(partial, path)

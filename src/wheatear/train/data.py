@@ -6,9 +6,8 @@ training resumes at any step by counting.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from wheatear.train import augment
 from wheatear.train.augment import Generator, Samples
-from wheatear.train.checkpoint import PROMPTS
-from wheatear.train.manifest import Utterance, read_manifest
+from wheatear.train.manifest import Utterance
 from wheatear.train.mel import FRAME, SAMPLE_RATE, LogMel
+from wheatear.train.prompts import AUTO
 from wheatear.train.tokenizer import Tokenizer
 
 IGNORE = -100  # label of frames without frame supervision, torch's default
@@ -65,10 +64,16 @@ class Recipe:
 class Data:
     """The corpus in memory (texts and offsets; audio stays on disk)."""
 
-    def __init__(self, folder: Path, names: list[str], tokenizer: Tokenizer) -> None:
-        self.parts = {name: read_manifest(folder / f"{name}.jsonl") for name in names}
-        self.tokenizer = tokenizer
-        self.mel = LogMel()
+    def __init__(
+        self,
+        parts: Mapping[str, Sequence[Utterance]],
+        tokenizer: Tokenizer,
+        prompts: Mapping[str, int],
+        bins: int = 128,
+    ) -> None:
+        """prompts: slot of each locale; empty for a model without language prompt."""
+        self.parts, self.tokenizer, self.prompts = parts, tokenizer, prompts
+        self.mel = LogMel(bins)
 
     def plan(self, recipe: Recipe, seed: int, epoch: int) -> list[list[tuple[Utterance, ...]]]:
         """The batches of an epoch as clips, each a tuple of sentences (empty: silence)."""
@@ -114,8 +119,11 @@ class Data:
         for i, (_, ids, frames) in enumerate(made):
             targets[i, : len(ids)] = torch.tensor(ids, dtype=torch.long)
             labels[i, : len(frames)] = torch.from_numpy(frames)
+        # Drawn in any case, so that a model without prompts sees the same batches.
+        auto = [not clip or rng.random() < 0.5 for clip in clips]
         prompts = [
-            PROMPTS["auto" if not clip or rng.random() < 0.5 else clip[0].locale] for clip in clips
+            self.prompts.get(AUTO if a else clip[0].locale, 0)
+            for clip, a in zip(clips, auto, strict=True)
         ]
         return Batch(
             mel, mel_lengths, targets, torch.tensor([len(ids) for _, ids, _ in made]), labels,
@@ -137,7 +145,7 @@ class Data:
                 spoken = augment.speed(spoken, factor)
             tokens = self.tokenizer.encode(utterance.text, utterance.locale)
             first = sum(map(len, pieces))
-            loud = np.flatnonzero(np.abs(spoken) > 0.02 * np.abs(spoken).max())
+            loud = np.flatnonzero(np.abs(spoken) >= 0.02 * np.abs(spoken).max())
             spans.append((first + int(loud[0]), first + int(loud[-1]), tokens))
             ids += tokens
             pieces += [spoken, _pause(rng, 0.1, 0.7)]
@@ -183,6 +191,8 @@ class Data:
         time = np.arange(frames) * FRAME
         labels = np.full(frames, self.tokenizer.size, np.int64)
         for first, end, tokens in spans:
+            if not tokens:
+                continue
             share = np.cumsum(self.tokenizer.weights(tokens))
             ends = first + share / share[-1] * (end - first)
             inside = (time > first) & (time <= end)
@@ -190,16 +200,14 @@ class Data:
             labels[inside] = np.array(tokens)[np.minimum(at, len(tokens) - 1)]
         return labels
 
-    def stream(self, recipe: Recipe, seed: int, skip: int = 0) -> Iterator[Batch]:
-        """Batches without end, starting after the first `skip`."""
+    def stream(self, recipe: Recipe, seed: int, skip: int = 0, every: int = 1) -> Iterator[Batch]:
+        """Batches without end: after the first `skip`, every so-many-th."""
         epoch = 0
         while True:
             plan = self.plan(recipe, seed, epoch)
-            for index, clips in enumerate(plan):
-                if skip:
-                    skip -= 1
-                else:
-                    yield self.batch(clips, recipe, (seed, epoch, index, 1))
+            for index in range(skip, len(plan), every):
+                yield self.batch(plan[index], recipe, (seed, epoch, index, 1))
+            skip = (skip - len(plan)) if skip >= len(plan) else (skip - len(plan)) % every
             epoch += 1
 
 

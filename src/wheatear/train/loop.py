@@ -1,244 +1,266 @@
-"""Trains the network: one loop, resumable, paced by the clock.
+"""Runs a training plan from where it stands to its end, or until it is asked to stop.
 
-    python -m wheatear.train.loop training/first.toml --work DIR
-    torchrun --nproc-per-node 2 -m wheatear.train.loop training/first.toml --work DIR
-
-DIR holds the corpus (DIR/corpus) and receives tokenizer.model, state.pt and the exported
-checkpoint <name>.safetensors; starting again with the same DIR goes on where it stopped, and
-so does a run that was asked to stop (SIGTERM).  Several processes average their gradients.
+WORK holds the corpus (WORK/corpus, unless the plan names manifests) and receives tokenizer.model,
+state.pt, report.json, report.png and the checkpoint <name>.safetensors: the running average of
+the weights that did best in validation.  Starting again with the same WORK goes on where it
+stopped; a run whose schedule counts steps then equals one that was never stopped, bit by bit.
 """
 
 from __future__ import annotations
 
-import argparse
-import copy
 import os
-import random
 import signal
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from wheatear.train import checkpoint
+from wheatear.errors import PlanError
 from wheatear.train.data import Batch, Data, Recipe
-from wheatear.train.initialise import initialise
-from wheatear.train.manifest import read_manifest
-from wheatear.train.network import Network, NetworkConfig
-from wheatear.train.objective import Heads, losses
+from wheatear.train.display import Display
+from wheatear.train.material import Material, gather
 from wheatear.train.plan import Plan
-from wheatear.train.tokenizer import Tokenizer
+from wheatear.train.report import write_report
+from wheatear.train.trainer import Trainer
+from wheatear.train.validation import mean_wer, validate
 
 
 class _Stream(IterableDataset[Batch]):
-    """Runs in the loader's worker process."""
+    """Every `every`-th batch from `skip` on; runs in the loader's worker processes."""
 
-    def __init__(self, data: Data, recipe: Recipe, seed: int, skip: int) -> None:
-        self.data, self.recipe, self.seed, self.skip = data, recipe, seed, skip
+    def __init__(self, data: Data, recipe: Recipe, seed: int, skip: int, every: int) -> None:
+        self.data, self.recipe, self.seed = data, recipe, seed
+        self.skip, self.every = skip, every
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
+        # Who asks the run to stop asks the trainer, which stops its workers.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        return self.data.stream(self.recipe, self.seed, self.skip)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        worker = get_worker_info()
+        number, count = (worker.id, worker.num_workers) if worker else (0, 1)
+        skip = self.skip + number * self.every
+        return self.data.stream(self.recipe, self.seed, skip, self.every * count)
 
 
-class Trainer:
-    """The state of a training run, all of it saved and restored."""
+def batches_of(trainer: Trainer, workers: int = 1) -> Iterator[Batch]:
+    """Batches of the current stage, from where it stands, the same for any number of workers."""
+    plan, material = trainer.plan, trainer.material
+    data = Data(material.parts, material.tokenizer, material.prompts, trainer.network.config.mels)
+    stream = _Stream(
+        data, plan.stages[trainer.stage].recipe, plan.seed + trainer.stage,
+        trainer.batches + trainer.rank, trainer.ranks,
+    )  # fmt: skip
+    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=6))
 
-    def __init__(self, plan: Plan, work: Path, device: str) -> None:
-        self.plan, self.work, self.device = plan, work, torch.device(device)
-        self.rank = dist.get_rank() if dist.is_initialized() else 0
-        self.ranks = dist.get_world_size() if dist.is_initialized() else 1
-        self.asked = self.stopping = False  # to stop; all processes stop together
-        torch.manual_seed(plan.seed)
-        self.tokenizer = self._tokenizer()
-        config = NetworkConfig(vocab_size=self.tokenizer.size, **plan.network)
-        self.network = Network(config).to(self.device)
-        self.heads = Heads(config).to(self.device)
-        initialise(self.network)
-        self.average = copy.deepcopy(self.network).requires_grad_(False)
-        every = [*self.network.named_parameters(), *self.heads.named_parameters()]
-        self.parameters = [p for _, p in every]
-        self.optimiser = torch.optim.AdamW(
-            [
-                {"params": [p for p in self.parameters if p.ndim > 1], "weight_decay": 1e-2},
-                {"params": [p for p in self.parameters if p.ndim <= 1], "weight_decay": 0.0},
-            ],
-            lr=plan.rate, betas=(0.9, 0.98), fused=True,
-        )  # fmt: skip
-        self.step, self.stage, self.stage_step = 0, 0, 0
-        self.seconds = 0.0  # of training so far
-        self.audio = 0.0  # seconds of audio seen
 
-    def _tokenizer(self) -> Tokenizer:
-        path = self.work / "tokenizer.model"
-        if not path.exists():
-            names = sorted({name for stage in self.plan.stages for name in stage.recipe.parts})
-            found = [self.work / "corpus" / f"{name}.jsonl" for name in names]
-            lines = [u for part in found if part.exists() for u in read_manifest(part)]
-            locales = sorted({u.locale for u in lines})
-            trained = Tokenizer.train([u.text for u in lines], locales, self.plan.pieces)
-            path.write_bytes(trained.model)
-        return Tokenizer(path.read_bytes())
+class Loop:
+    """A trainer on its way through the plan."""
 
-    @property
-    def progress(self) -> float:
-        return min(1.0, self.seconds / (60 * self.plan.minutes))
+    def __init__(self, trainer: Trainer, display: Display, workers: int = 1) -> None:
+        self.trainer, self.display, self.workers = trainer, display, workers
+        self._window: list[dict[str, float]] = []
+        self._begun = time.monotonic(), trainer.progress
 
-    def save(self) -> None:
-        state = {
-            "config": asdict(self.network.config),
-            "network": self.network.state_dict(),
-            "average": self.average.state_dict(),
-            "heads": self.heads.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "random": (torch.get_rng_state(), random.getstate()),
-            "counters": (self.step, self.stage, self.stage_step, self.seconds, self.audio),
-        }
-        partial = self.work / "state.partial"
-        torch.save(state, partial)
-        os.replace(partial, self.work / "state.pt")
-        checkpoint.export(
-            self.average, self.tokenizer.pieces(), self.work / f"{self.plan.name}.safetensors",
-            self.plan.name, self.plan.licence, self.plan.notice,
-        )  # fmt: skip
-
-    def load(self) -> None:
-        state = torch.load(self.work / "state.pt", map_location=self.device, weights_only=False)
-        for name in ("network", "average", "heads", "optimiser"):
-            getattr(self, name).load_state_dict(state[name])
-        torch.set_rng_state(state["random"][0].cpu())
-        random.setstate(state["random"][1])
-        if self.rank:  # the state is the first process's: draw something else here
-            torch.manual_seed(self.plan.seed + state["counters"][0] + self.rank)
-        self.step, self.stage, self.stage_step, self.seconds, self.audio = state["counters"]
-
-    @property
-    def _seed(self) -> int:
-        return self.plan.seed + self.stage + 1000 * self.rank
-
-    def _batches(self) -> Iterator[Batch]:
-        """Batches of the current stage, from where it stands, made in another process."""
-        recipe = self.plan.stages[self.stage].recipe
-        data = Data(self.work / "corpus", list(recipe.parts), self.tokenizer)
-        stream = _Stream(data, recipe, self._seed, self.stage_step)
-        return iter(DataLoader(stream, batch_size=None, num_workers=1, prefetch_factor=6))
-
-    def _share(self, elapsed: float, audio: float) -> None:
-        """Averages gradients over the processes, and the clock with them: one schedule for all."""
-        counts = torch.tensor([elapsed, audio, float(self.asked)], device=self.device)
-        if self.ranks > 1:
-            gradients = [p.grad for p in self.parameters if p.grad is not None]
-            flat = torch.cat([*(g.flatten() for g in gradients), counts])
-            dist.all_reduce(flat)
-            flat /= self.ranks
-            counts = flat[-3:]
-            for gradient, mean in zip(
-                gradients, flat[:-3].split([g.numel() for g in gradients]), strict=True
-            ):
-                gradient.copy_(mean.view_as(gradient))
-        self.seconds += counts[0].item()
-        self.audio += counts[1].item() * self.ranks
-        self.stopping = counts[2].item() > 0
-
-    def update(self, batch: Batch, elapsed: float = 0.0) -> dict[str, float]:
-        """One step of the optimiser; elapsed: seconds since the last."""
-        plan, progress = self.plan, self.progress
-        moved = Batch(*(x.to(self.device) for x in batch[:-1]), seconds=batch.seconds)
-        rate = plan.learning_rate(self.step, progress)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
-        lookahead = random.choice(  # noqa: S311
-            plan.stages[self.stage].lookaheads
-        )
-        frame_weight = max(0.0, 1 - progress / plan.frame_until)
-        loss, parts = losses(
-            self.network, self.heads, moved, lookahead, frame_weight, plan.ctc, plan.forget
-        )
-        self.optimiser.zero_grad(set_to_none=True)
-        loss.backward()
-        self._share(elapsed, batch.seconds)
-        norm = nn.utils.clip_grad_norm_(self.parameters, 1.0)
-        if torch.isfinite(norm):  # a broken batch must not break the run
-            self.optimiser.step()
-        decay = min(0.999, (self.step + 1) / (self.step + 10))
-        with torch.no_grad():
-            kept: list[Tensor] = list(self.average.parameters())
-            new: list[Tensor] = list(self.network.parameters())
-            torch._foreach_lerp_(kept, new, 1 - decay)
-        self.step += 1
-        self.stage_step += 1
-        return {**parts, "norm": norm.item(), "rate": rate}
-
-    def stop(self, *_: object) -> None:
-        """Ends the run after a step, with everything saved."""
-        self.asked = True
-
-    def run(self, save_every: float = 300.0, print_every: int = 50) -> None:
-        if self.step == 0:
-            random.seed(self.plan.seed)
-        self.network.train()
-        batches = self._batches()
-        window: list[dict[str, float]] = []
+    def run(self, save_every: float = 300.0) -> None:
+        """save_every: seconds.  Whatever ends the run, the state is saved."""
+        trainer = self.trainer
+        trainer.history.ended = ""
+        trainer.network.train()
+        if trainer.material.start and not trainer.history.checks:
+            self._check()  # what it was before
+        batches = batches_of(trainer, self.workers)
         clock = saved = time.monotonic()
-        while self.progress < 1 and not self.stopping:
-            if self.progress >= self.plan.stages[self.stage].until:
-                self.stage, self.stage_step = self.stage + 1, 0
-                print(f"stage {self.stage}", flush=True)
-                batches = self._batches()
-            batch = next(batches)
+        while trainer.progress < 1 and not trainer.stopping:
+            if trainer.progress >= trainer.plan.stages[trainer.stage].until:
+                trainer.stage, trainer.batches = trainer.stage + 1, 0
+                self.display.say(f"stage {trainer.stage + 1} of {len(trainer.plan.stages)}")
+                batches = batches_of(trainer, self.workers)
+            some = [next(batches) for _ in range(trainer.plan.accumulate)]
             now = time.monotonic()
-            window.append(self.update(batch, now - clock))
+            self._window.append(trainer.update(some, now - clock))
             clock = now
-            if self.rank:
-                continue
-            if self.step % print_every == 0:
-                self._print(window)
-                window = []
-            if now - saved > save_every:
-                self.save()
-                saved = now
-        if not self.rank:
-            self.save()
+            self._show()
+            if self._due():
+                self._check()
+                clock = time.monotonic()
+            if not trainer.rank and now - saved > save_every:
+                self._save()
+                saved = time.monotonic()
+        trainer.history.ended = trainer.history.ended or (
+            "the plan is done" if trainer.progress >= 1 else "asked to stop"
+        )
+        if not trainer.rank:
+            self._log()
+            self._save()
 
-    def _print(self, window: list[dict[str, float]]) -> None:
+    def _save(self) -> None:
+        trainer = self.trainer
+        trainer.save()
+        count = sum(p.numel() for p in trainer.network.parameters())
+        about = {
+            "name": trainer.plan.name,
+            "started_from": trainer.plan.start or None,
+            "parameters": count,
+            "trained_parameters": sum(p.numel() for p in trainer.trained.values()),
+            **trainer.material.summary(),
+            "steps": trainer.step,
+            "minutes": round(trainer.seconds / 60, 2),
+            "audio_hours_seen": round(trainer.audio / 3600, 2),
+            "device": str(trainer.device),
+            "processes": trainer.ranks,
+            "torch": torch.__version__,
+            "plan": asdict(trainer.plan),
+        }
+        write_report(trainer.work, trainer.history, about)
+
+    # -- validation
+
+    def _due(self) -> bool:
+        """Evenly spread over the run, the last at its end; told by progress, not by chance."""
+        trainer, checks = self.trainer, self.trainer.plan.checks
+        done = sum(check["progress"] > 0 for check in trainer.history.checks)
+        return done < checks and trainer.progress >= (done + 1) / checks
+
+    def _check(self) -> None:
+        """Measures in the first process while the others wait."""
+        trainer, plan = self.trainer, self.trainer.plan
+        if not plan.checks:
+            return
+        stop = False
+        if not trainer.rank:
+            history = trainer.history
+            with trainer.averaged():
+                rows = validate(
+                    trainer.network, trainer.material.tokenizer, trainer.material.prompts,
+                    trainer.material.validation, plan.check_latencies,
+                )  # fmt: skip
+            mean = mean_wer(rows)
+            best = history.best is None or mean < history.best
+            history.checks.append(
+                {
+                    "step": trainer.step, "progress": trainer.progress,
+                    "mean_wer": round(mean, 3), "rows": rows,
+                }
+            )  # fmt: skip
+            if best:
+                history.best, history.best_step = mean, trainer.step
+                trainer.export()
+            self.display.check(trainer.step, rows, best)
+            stop = 0 < plan.patience <= history.waiting()
+        else:
+            trainer.history.checks.append({"step": trainer.step, "progress": trainer.progress})
+        if trainer.agree(stop):
+            trainer.stopping = True
+            trainer.history.ended = f"no better in {plan.patience} validations"
+
+    # -- what is shown
+
+    def _left(self) -> float:
+        """Seconds until the end, as fast as it has been going."""
+        trainer = self.trainer
+        if not trainer.plan.steps:
+            return max(0.0, 60 * trainer.plan.minutes - trainer.seconds)
+        begun, before = self._begun
+        gone = max(1e-9, trainer.progress - before)
+        return (time.monotonic() - begun) * (1 - trainer.progress) / gone
+
+    def _show(self) -> None:
+        trainer = self.trainer
+        if not trainer.rank:
+            self.display.advance(trainer.step, trainer.progress, self._left())
+            if self.display.due():
+                self._log()
+
+    def _log(self) -> None:
+        if not self._window:
+            return
+        trainer, window = self.trainer, self._window
         means = {
             key: sum(w[key] for w in window if key in w) / sum(key in w for w in window)
             for key in window[-1]
         }
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in means.items())
-        speed = self.audio / self.seconds
-        print(
-            f"step {self.step}  {self.seconds / 60:.1f} min  {shown}  "
-            f"{self.audio / 3600:.2f} h of audio, {speed:.0f}x real time",
-            flush=True,
-        )
+        row = {"step": trainer.step, "minutes": round(trainer.seconds / 60, 3), **means}
+        trainer.history.losses.append(row)
+        self._window = []
+        speed = trainer.audio / max(1e-9, trainer.seconds)
+        self.display.losses(row, self._left(), trainer.audio / 3600, speed)
 
 
-def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="Trains a network from a plan.")
-    parser.add_argument("plan", type=Path)
-    parser.add_argument("--work", type=Path, required=True, help="folder with corpus/")
-    parser.add_argument("--threads", type=int, default=1, help="of torch, besides the loader")
-    parser.add_argument("--device", default="cpu")
-    arguments = parser.parse_args(argv)
-    torch.set_num_threads(arguments.threads)
-    if "RANK" in os.environ:  # under torchrun
-        dist.init_process_group("nccl" if arguments.device == "cuda" else "gloo")
-    trainer = Trainer(Plan.read(arguments.plan), arguments.work, arguments.device)
-    total = sum(p.numel() for p in trainer.network.parameters())
-    print(f"{total:,} parameters, {trainer.tokenizer.size} pieces", flush=True)
-    if (arguments.work / "state.pt").exists():
-        trainer.load()
-        print(f"going on at step {trainer.step}", flush=True)
-    signal.signal(signal.SIGTERM, trainer.stop)
-    trainer.run()
+def train(plan: Plan, work: Path, device: str, threads: int, workers: int) -> Trainer:
+    """Runs a plan in this process (one of several, where the environment says so).
+
+    Raises ManifestError, CheckpointError or PlanError.
+    """
+    rank = int(os.environ.get("RANK", "0"))
+    torch.set_num_threads(threads)
+    if "RANK" in os.environ:
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    place = torch.device(device, rank) if device == "cuda" else torch.device(device)
+    with Display(quiet=rank > 0) as display:
+        material = gather(plan, work, display.say)
+        trainer = Trainer(plan, material, work, place)
+        _introduce(trainer, material, display)
+        if trainer.load():
+            display.say(f"going on at step {trainer.step}")
+        try:
+            with _signals(trainer):
+                Loop(trainer, display, workers).run()
+        finally:
+            if dist.is_initialized():
+                dist.destroy_process_group()
+    return trainer
 
 
-if __name__ == "__main__":
-    main()
+def _introduce(trainer: Trainer, material: Material, display: Display) -> None:
+    summary = material.summary()
+    every = sum(p.numel() for p in trainer.network.parameters())
+    trained = sum(p.numel() for p in trainer.trained.values())
+    share = "" if trained == every else f", {trained:,} of them trained"
+    display.say(
+        f"{trainer.plan.name}: {every:,} parameters{share}, {summary['pieces']} pieces; "
+        f"{summary['hours']:.2f} h of {', '.join(summary['locales'])}; on {trainer.device}"
+    )
+
+
+@contextmanager
+def _signals(trainer: Trainer) -> Iterator[None]:
+    """SIGTERM and Ctrl-C end the run after a step, with everything saved; twice ends it at once."""
+
+    def stop(number: int, _frame: object) -> None:
+        trainer.asked = True
+        signal.signal(number, signal.default_int_handler)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def with_paths(plan: Plan, folder: Path) -> Plan:
+    """The plan with its manifests and its start found from the folder that it lies in."""
+    start = plan.start
+    if start and (folder / start).exists():
+        start = str(folder / start)
+    return replace(
+        plan,
+        start=start,
+        manifests={name: str(folder / path) for name, path in plan.manifests.items()},
+        validation=tuple(str(folder / path) for path in plan.validation),
+    )
+
+
+def check_device(device: str) -> str:
+    """`cpu`, `cuda` or `auto`; raises PlanError where there is no such device."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PlanError("torch finds no CUDA device here: give --device cpu")
+    return device

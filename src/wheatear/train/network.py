@@ -72,8 +72,15 @@ class Subsampling(nn.Module):
 
     def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """mel [B, M, mels], lengths [B] in mel frames -> [B, T, d], lengths [B] in frames."""
+        # Never in half precision: the log-mel is read to a hundredth of its range.
+        with torch.autocast(mel.device.type, enabled=False):
+            return self._subsampled(mel, lengths)
+
+    def _subsampled(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = _zero_after(mel.unsqueeze(1), lengths)  # [B, 1, M, mels]
         x = (F.pad(x, (2, 1, 2, 1)) + self.shift) * self.scale
+        if x.device.type == "cpu":  # where the convolutions of torch are faster this way
+            x = x.contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.conv):
             if i in (2, 5):
                 x = F.pad(x, (2, 1, 2, 1))  # time and frequency alike: two before, one after

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,44 +22,69 @@ class Heads(nn.Module):
         self.ctc = nn.Linear(config.d_model, config.vocab_size + 1)
 
 
+class Weights(NamedTuple):
+    """How the parts of the loss are weighed."""
+
+    frame: float = 0.0
+    ctc: float = 0.3
+    forget: float = 0.0
+    """Share of the predictor's tokens that are hidden."""
+    transducer_share: float = 1.0
+    """Share of the clips that the transducer's loss looks at."""
+    bf16: bool = False
+
+
 def losses(
-    network: Network,
-    heads: Heads,
-    batch: Batch,
-    lookahead: int,
-    frame_weight: float,
-    ctc_weight: float,
-    forget: float = 0.0,
+    network: Network, heads: Heads, batch: Batch, lookahead: int, weights: Weights
 ) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch per token, and its parts to print."""
     blank = network.config.vocab_size
-    encoded, frames = network.encode(batch.mel, batch.mel_lengths, batch.prompts, lookahead)
-    start = batch.targets.new_full((len(frames), 1), blank)
-    said = batch.targets
-    if forget:
-        said = said.masked_fill(torch.rand(said.shape, device=said.device) < forget, blank)
-    predicted, _ = network.decoder(torch.cat((start, said), 1))
+    with torch.autocast(batch.mel.device.type, torch.bfloat16, enabled=weights.bf16):
+        encoded, frames = network.encode(batch.mel, batch.mel_lengths, batch.prompts, lookahead)
+    encoded = encoded.float()
     tokens = batch.target_lengths
     # The end of a clip counts as a token, so that clips of silence do not weigh without bound.
-    scale = torch.full((len(frames),), 1.0 / (float(tokens.sum()) + len(frames)))
-    output = network.joint.output
-    transducer = joint_loss(
-        network.joint.enc(encoded), network.joint.pred(predicted), output.weight, output.bias,
-        batch.targets, frames, tokens, scale.to(encoded.device),
-    )  # fmt: skip
-    ctc = F.ctc_loss(
-        heads.ctc(encoded).log_softmax(-1).transpose(0, 1), batch.targets, frames, tokens,
-        blank=blank, reduction="none", zero_infinity=True,
-    ).sum() * scale[0]  # fmt: skip
-    total = (1 - 0.85 * frame_weight) * ((1 - ctc_weight) * transducer + ctc_weight * ctc)
-    parts = {"rnnt": transducer.item(), "ctc": ctc.item()}
-    if frame_weight > 0:
+    scale = 1.0 / (float(tokens.sum()) + len(frames))
+    transducer = _transducer(network, batch, encoded, frames, weights) * scale
+    total = (1 - weights.ctc) * transducer
+    parts = {"rnnt": transducer.item()}
+    if weights.ctc:
+        ctc = F.ctc_loss(
+            heads.ctc(encoded).log_softmax(-1).transpose(0, 1), batch.targets, frames, tokens,
+            blank=blank, reduction="none", zero_infinity=True,
+        ).sum() * scale  # fmt: skip
+        total = total + weights.ctc * ctc
+        parts["ctc"] = ctc.item()
+    total = (1 - 0.85 * weights.frame) * total
+    if weights.frame > 0:
         logits = heads.frame(encoded)
         labels = batch.labels[:, : logits.shape[1]]
         labels = F.pad(labels, (0, logits.shape[1] - labels.shape[1]), value=IGNORE)
         known = labels != IGNORE
-        total = total + frame_weight * F.cross_entropy(logits[known], labels[known])
+        total = total + weights.frame * F.cross_entropy(logits[known], labels[known])
         speech = known & (labels != blank)
         hit = (logits.argmax(-1) == labels)[speech].float()
         parts["frame accuracy"] = hit.mean().item() if len(hit) else 0.0
     return total, parts
+
+
+def _transducer(
+    network: Network, batch: Batch, encoded: Tensor, frames: Tensor, weights: Weights
+) -> Tensor:
+    """Its loss summed over the clips, or an estimate of the sum from a random share of them."""
+    blank, clips = network.config.vocab_size, len(frames)
+    count = max(1, round(clips * weights.transducer_share))
+    some = torch.randperm(clips)[:count].to(frames.device) if count < clips else slice(None)
+    targets, tokens = batch.targets[some], batch.target_lengths[some]
+    said = targets
+    if weights.forget:
+        hidden = torch.rand(said.shape, device=said.device) < weights.forget
+        said = said.masked_fill(hidden, blank)
+    start = targets.new_full((len(targets), 1), blank)
+    predicted, _ = network.decoder(torch.cat((start, said), 1))
+    output = network.joint.output
+    return joint_loss(
+        network.joint.enc(encoded[some]), network.joint.pred(predicted),
+        output.weight, output.bias, targets, frames[some], tokens,
+        encoded.new_full((len(targets),), clips / len(targets)),
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+"""What a run learns from, gathered before it begins: utterances, pieces, prompts, sizes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wheatear.errors import PlanError
+from wheatear.train import prompts as slots
+from wheatear.train.checkpoint import config_to_nemo, updated
+from wheatear.train.manifest import Utterance, read_manifest
+from wheatear.train.mel import SAMPLE_RATE
+from wheatear.train.network import NetworkConfig
+from wheatear.train.plan import Plan
+from wheatear.train.start import Start, find_checkpoint, read_start
+from wheatear.train.tokenizer import Tokenizer
+from wheatear.train.validation import choose, hold_out
+
+TOKENIZER = "tokenizer.model"
+
+
+@dataclass(frozen=True)
+class Material:
+    """All that the trainer needs beside the plan."""
+
+    parts: dict[str, list[Utterance]]
+    validation: list[Utterance]
+    tokenizer: Tokenizer
+    prompts: dict[str, int]
+    """Slot of each locale; empty for a model without language prompt."""
+    config: NetworkConfig
+    about: Mapping[str, Any]
+    """Configuration of the exported checkpoint, NeMo's layout."""
+    start: Start | None
+
+    def summary(self) -> dict[str, Any]:
+        """Sizes, for the report."""
+        utterances = [u for part in self.parts.values() for u in part]
+        hours = sum(u.size for u in utterances) / SAMPLE_RATE / 3600
+        return {
+            "locales": sorted({u.locale for u in utterances}),
+            "clips": {name: len(part) for name, part in self.parts.items()},
+            "hours": round(hours, 3),
+            "validation_clips": len(self.validation),
+            "pieces": self.tokenizer.size,
+        }
+
+
+def gather(plan: Plan, work: Path, warn: Callable[[str], None]) -> Material:
+    """Reads the manifests and the checkpoint to start from; makes WORK/tokenizer.model once.
+
+    Raises ManifestError, CheckpointError, or PlanError for a plan that does not fit them.
+    """
+    start = read_start(find_checkpoint(plan.start)) if plan.start else None
+    parts = {
+        name: read_manifest(
+            Path(plan.manifests.get(name, work / "corpus" / f"{name}.jsonl")),
+            plan.bad_lines, plan.locale, warn,
+        )
+        for name in plan.parts()
+    }  # fmt: skip
+    _tell_what_is_too_long(plan, parts, warn)
+    parts, validation = _validation(plan, parts, warn)
+    utterances = [u for part in parts.values() for u in part]
+    locales = sorted({u.locale for u in utterances})
+    tokenizer = _tokenizer(plan, work, start, utterances)
+    if start:
+        config = replace(start.config, vocab_size=tokenizer.size)
+        count, known = config.prompts, start.prompts
+        prompts = slots.with_locales(known, locales, count) if count else {}
+        about: Mapping[str, Any] = updated(start.about, config, prompts)
+    else:
+        config = NetworkConfig(vocab_size=tokenizer.size, **plan.network)
+        prompts = slots.fresh(locales, config.prompts) if config.prompts else {}
+        about = config_to_nemo(config, prompts)
+    return Material(parts, validation, tokenizer, prompts, config, about, start)
+
+
+def _validation(
+    plan: Plan, parts: dict[str, list[Utterance]], warn: Callable[[str], None]
+) -> tuple[dict[str, list[Utterance]], list[Utterance]]:
+    """(what to train on, what to validate on)."""
+    if not plan.checks:
+        return parts, []
+    if plan.validation:
+        given = [
+            u
+            for path in plan.validation
+            for u in read_manifest(Path(path), plan.bad_lines, plan.locale, warn)
+        ]
+        return parts, choose(given, plan.check_clips)
+    training, kept = hold_out([u for part in parts.values() for u in part])
+    if not kept:
+        warn("too few sentences to keep any aside: validation is on what is trained on")
+        return parts, choose(training, plan.check_clips)
+    aside = {u.text.lower() for u in kept}
+    left = {name: [u for u in part if u.text.lower() not in aside] for name, part in parts.items()}
+    # A part of one sentence alone would be gone: it stays, and says nothing in validation.
+    left = {name: part or parts[name] for name, part in left.items()}
+    return left, choose(kept, plan.check_clips)
+
+
+def _tell_what_is_too_long(
+    plan: Plan, parts: dict[str, list[Utterance]], warn: Callable[[str], None]
+) -> None:
+    for name, part in parts.items():
+        most = max(s.recipe.max_seconds for s in plan.stages if name in s.recipe.parts)
+        long = sum(u.size > most * SAMPLE_RATE for u in part)
+        if long == len(part):
+            raise PlanError(
+                f"every clip of {name} is longer than {most:g} s: cut them, or raise max_seconds"
+            )
+        if long:
+            warn(
+                f"{long} of {len(part)} clips of {name} are longer than {most:g} s "
+                "(max_seconds) and are left out"
+            )
+
+
+def _tokenizer(
+    plan: Plan, work: Path, start: Start | None, utterances: list[Utterance]
+) -> Tokenizer:
+    """That of the run so far, or a new one, or the checkpoint's with what the texts add."""
+    path = work / TOKENIZER
+    if path.exists():
+        return Tokenizer(path.read_bytes())
+    texts = [u.text for u in utterances]
+    locales = sorted({u.locale for u in utterances})
+    if start is None:
+        made = Tokenizer.train(texts, locales, plan.pieces)
+    else:
+        tagged = start.config.prompts > 0 or any(map(start.tokenizer.has, start.prompts))
+        new = [locale for locale in locales if tagged and not start.tokenizer.has(locale)]
+        made = start.tokenizer.grown(texts, new)
+        if plan.pieces:
+            foreign = [u.text for u in utterances if u.locale in new] or texts
+            made = made.grown(foreign, [], plan.pieces)
+    partial = path.with_suffix(".partial")
+    partial.write_bytes(made.model)
+    os.replace(partial, path)
+    return made

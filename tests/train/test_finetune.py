@@ -1,0 +1,293 @@
+"""Fine-tuning: from NVIDIA's container and from our own, whole, frozen or with adapters."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile as sf
+import torch
+
+import wheatear
+from wheatear.cli import main
+from wheatear.convert import convert
+from wheatear.errors import CheckpointError, PlanError
+from wheatear.train import adapters
+from wheatear.train.data import Recipe
+from wheatear.train.loop import batches_of
+from wheatear.train.material import gather
+from wheatear.train.mel import LogMel
+from wheatear.train.network import Network, NetworkConfig
+from wheatear.train.plan import Plan, Stage
+from wheatear.train.start import find_checkpoint, read_start
+from wheatear.train.trainer import Trainer
+
+ORACLE = Path(__file__).parents[1] / "oracle"
+STAGE = Stage(1.0, Recipe(parts={"a": 1}, batch_seconds=20, augment=0.3, silence=0.1), (0, 13))
+PLAN = Plan(
+    "tuned", rate=1e-3, steps=3, warmup=1, ctc=0.0, checks=0, start=str(ORACLE / "tiny-multi.nemo"),
+    stages=(STAGE,),
+)  # fmt: skip
+
+
+@pytest.fixture
+def work(made_up_corpus: Path) -> Path:
+    return made_up_corpus.parent
+
+
+def trainer_of(plan: Plan, work: Path) -> Trainer:
+    return Trainer(plan, gather(plan, work, pytest.fail), work)
+
+
+def run(trainer: Trainer, steps: int) -> None:
+    trainer.network.train()
+    batches = batches_of(trainer)
+    for _ in range(steps):
+        trainer.update([next(batches)])
+
+
+@pytest.mark.parametrize("model", ["tiny-multi", "tiny-en", "prompt16", "bytes", "nested"])
+def test_a_start_says_what_nemo_said(work: Path, model: str) -> None:
+    """Also with the rows of new pieces behind its own: they say nothing yet."""
+    trainer = trainer_of(replace(PLAN, start=str(ORACLE / f"{model}.nemo")), work)
+    start = trainer.material.start
+    assert start is not None
+    plain = Network(start.config).eval()
+    plain.load_state_dict(start.weights)
+    trainer.network.eval()
+    mel, lengths = LogMel(start.config.mels)(torch.randn(1, 32000) / 10, torch.tensor([32000]))
+    prompt = torch.tensor([0])
+    with torch.no_grad():
+        ours, _ = trainer.network.encode(mel, lengths, prompt, 1)
+        theirs, _ = plain.encode(mel, lengths, prompt, 1)
+        torch.testing.assert_close(ours, theirs)
+        old = start.config.vocab_size
+        logits = []
+        for network in (trainer.network, plain):
+            blank = torch.full((1, 1), network.config.vocab_size)
+            said, _ = network.decoder(torch.cat((blank, torch.tensor([[3, 7]])), 1))
+            projected = network.joint.enc(ours[:, :1]), network.joint.pred(said)
+            logits.append(network.joint(*projected))
+    new, before = logits
+    torch.testing.assert_close(new[..., :old], before[..., :old])
+    torch.testing.assert_close(new[..., -1], before[..., -1])
+
+
+def test_a_nemo_checkpoint_learns_and_goes_back_out(work: Path) -> None:
+    """.nemo -> finetune -> safetensors -> convert -> transcribe, and once more from there."""
+    trainer = trainer_of(PLAN, work)
+    before = trainer.material.start
+    assert before is not None
+    run(trainer, 3)
+    path = trainer.export()
+    convert(path, work / "bundle", "fp32")
+    recognizer = wheatear.load(work / "bundle")
+    assert set(before.prompts) <= set(recognizer.languages)
+    assert {"en-US", "es-US", "fr-CA"} <= set(recognizer.languages)
+    recognizer.transcribe(np.zeros(16000, np.float32), language="fr-CA", latency_ms=80)
+    # Old pieces keep their ids, so old text is split as before.
+    after = read_start(path)
+    old = before.tokenizer.pieces()
+    assert after.tokenizer.pieces()[: len(old)] == old
+    assert after.prompts.items() >= before.prompts.items()
+    assert not torch.equal(after.weights["joint.enc.weight"], before.weights["joint.enc.weight"])
+    again = trainer_of(replace(PLAN, start=str(path), name="again"), work)
+    assert again.material.tokenizer.size == after.config.vocab_size
+    for name, value in again.network.state_dict().items():
+        torch.testing.assert_close(value, trainer.average[name])
+
+
+def test_frozen_layers_stay(work: Path) -> None:
+    start = _checkpoint(work, layers=3)
+    trainer = trainer_of(replace(PLAN, start=str(start), freeze=2), work)
+    before = {name: p.detach().clone() for name, p in trainer.network.named_parameters()}
+    run(trainer, 3)
+    for name, parameter in trainer.network.named_parameters():
+        frozen = name.startswith(("encoder.pre_encode", "encoder.layers.0.", "encoder.layers.1."))
+        if frozen or not name.startswith("decoder"):  # pieces that were not said stay as well
+            assert torch.equal(parameter, before[name]) == frozen, name
+    with pytest.raises(PlanError, match="freeze is 4, but the encoder has 3 layers"):
+        trainer_of(replace(PLAN, start=str(start), freeze=4), work)
+
+
+def test_adapters_train_alone_and_merge(work: Path) -> None:
+    start = _checkpoint(work, layers=2)
+    plan = replace(PLAN, start=str(start), lora=4, freeze=1)
+    trainer = trainer_of(plan, work)
+    network = trainer.network
+    trained = sum(p.numel() for p in trainer.trained.values())
+    assert not any(n.startswith("encoder.layers.0.") for n in trainer.trained)
+    assert {n.rpartition(".")[2] for n in trainer.trained if n.startswith("encoder.")} == {
+        "up", "down",
+    }  # fmt: skip
+    assert trained < sum(p.numel() for p in network.parameters()) / 2
+    first = read_start(start).weights
+    run(trainer, 4)
+    trainer.average = {name: p.detach().clone() for name, p in trainer.trained.items()}
+    weights = adapters.merged(network)
+    assert weights.keys() == first.keys()
+    plain = Network(network.config).eval()
+    plain.load_state_dict(weights)
+    mel, lengths = torch.randn(1, 200, 128) * 4 - 8, torch.tensor([200])
+    with torch.no_grad():
+        ours, _ = network.eval().encode(mel, lengths, torch.tensor([0]), 3)
+        theirs, _ = plain.encode(mel, lengths, torch.tensor([0]), 3)
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-4)
+    changed = weights["encoder.layers.1.self_attn.linear_q.weight"]
+    difference = changed - first["encoder.layers.1.self_attn.linear_q.weight"]
+    assert 0 < torch.linalg.matrix_rank(difference, atol=1e-6) <= 4
+    # It resumes, and what it exports is what it computes.
+    trainer.save()
+    again = trainer_of(plan, work)
+    assert again.load()
+    exported = read_start(again.export())
+    torch.testing.assert_close(
+        exported.weights["encoder.layers.1.self_attn.linear_q.weight"], changed
+    )
+    for rank in (0, -1, 33):
+        with pytest.raises(PlanError, match=f"lora is {rank}"):
+            adapters.adapt(Network(network.config), rank)
+
+
+def _checkpoint(work: Path, layers: int) -> Path:
+    """A checkpoint of this room's own."""
+    sizes = {
+        "d_model": 32, "layers": layers, "heads": 2, "subsampling_channels": 8,
+        "predictor_hidden": 16, "joint_hidden": 16, "mel_shift": 8.0, "mel_scale": 0.25,
+    }  # fmt: skip
+    plan = Plan("base", rate=1e-3, steps=1, pieces=70, checks=0, network=sizes, stages=(STAGE,))
+    path = trainer_of(plan, work).export()
+    (work / "tokenizer.model").unlink()
+    return path
+
+
+def test_going_on_from_an_export_loses_nothing(work: Path) -> None:
+    """Shift and scale of the input were folded away, and are unfolded."""
+    start = read_start(_checkpoint(work, layers=1))
+    assert (start.config.mel_shift, start.config.mel_scale) == (8.0, 0.25)
+    trainer = trainer_of(replace(PLAN, start=str(work / "base.safetensors")), work)
+    back = read_start(trainer.export())
+    for name, value in start.weights.items():
+        torch.testing.assert_close(back.weights[name], value, atol=1e-6, rtol=1e-5)
+
+
+def test_what_cannot_be_started_from_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no checkpoint nothing-here"):
+        find_checkpoint("nothing-here")
+    with pytest.raises(CheckpointError, match=r"cannot be trained here: .*conv_norm_type"):
+        read_start(ORACLE / "batchnorm.nemo")
+    bundle = tmp_path / "bundle"
+    convert(ORACLE / "tiny-en.nemo", bundle, "int8")
+    with pytest.raises(CheckpointError, match=r"holds no checkpoint\.safetensors"):
+        find_checkpoint(str(bundle))
+    assert NetworkConfig(10).prompts == 128
+
+
+def tones(folder: Path, count: int) -> Path:
+    """A manifest of one's own: ogg and wav files of other rates, Dutch words as tones."""
+    lines = []
+    words = ["een", "twee", "drie", "vier", "vijf", "zes"]
+    for i in range(count):
+        said = [words[(i * k + k) % 6] for k in range(1, 4)]
+        rate = (8000, 22050)[i % 2]
+        time = np.arange(rate // 3) / rate
+        clip = np.concatenate(
+            [0.3 * np.sin(math.tau * (200 + 90 * words.index(word)) * time) for word in said]
+        )
+        name = f"{i}.{'wav' if i % 3 else 'flac'}"
+        sf.write(folder / name, np.stack([clip, clip], 1) if i % 5 == 0 else clip, rate)
+        text = " ".join(said).capitalize() + "."
+        lines.append(json.dumps({"audio_filepath": name, "text": text}))
+    manifest = folder / "mine.jsonl"
+    manifest.write_text("\n".join(lines) + "\n")
+    return manifest
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as ended:
+        main([str(word) for word in words])
+    out, err = capsys.readouterr()
+    return int(ended.value.code or 0), out, err
+
+
+def test_the_command_on_a_small_manifest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A new locale for a checkpoint of NVIDIA's form, from a manifest with a bad line in it."""
+    monkeypatch.chdir(tmp_path)
+    manifest = tones(tmp_path, 24)
+    start = ORACLE / "tiny-multi.nemo"
+    options = ["--device", "cpu", "--steps", 4, "--locale", "nl-NL", "--threads", 1]
+    code, out, err = command(capsys, "finetune", start, manifest, *options)
+    assert code == 0, err
+    folder = tmp_path / "tiny-multi-finetuned"
+    assert "wheatear convert" in out
+    report = json.loads((folder / "report.json").read_text())
+    assert report["checks"][0]["step"] == 0
+    assert report["locales"] == ["nl-NL"]
+    assert report["steps"] == 4
+    made = folder / "tiny-multi-finetuned.safetensors"
+    code, out, err = command(capsys, "convert", made, folder / "bundle", "--precision", "fp32")
+    assert code == 0, err
+    assert "nl-NL" in wheatear.load(folder / "bundle").languages
+
+    # It goes on, and not with other options.
+    options[3] = 6
+    code, _, err = command(capsys, "finetune", start, manifest, *options)
+    assert code == 0
+    assert "going on at step 4" in err
+    code, _, err = command(capsys, "finetune", start, manifest, *options, "--lora", 2)
+    assert code == 2
+    assert "holds a run with other options" in err
+
+    with manifest.open("a") as file:
+        file.write('{"audio_filepath": "gone.wav", "text": "Weg."}\n')
+    options += ["--output", tmp_path / "other"]
+    code, _, err = command(capsys, "finetune", start, manifest, *options)
+    assert code == 2
+    assert "mine.jsonl, line 25" in err
+    assert "Traceback" not in err
+    code, _, err = command(
+        capsys, "finetune", start, manifest, *options[:-1], tmp_path / "third",
+        "--bad-lines", "skip", "--rehearse", manifest, "--rehearse-share", 0.25,
+    )  # fmt: skip
+    assert code == 0, err
+    assert "skipped" in err
+    assert "line 25" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--minutes", 1, "--steps", 2], "--minutes or --steps, not both"),
+        (["--latencies", 100], "--latencies has 100"),
+        (["--rehearse-share", 1], "--rehearse-share is 1"),
+        (["--rate", 0], "rate must be above zero"),
+        (["--lora", 4000, "--steps", 1], "lora is 4000"),
+        (["--processes", 0], "--processes is 0"),
+        (["--steps", -1], "minutes or steps"),
+        (["--validation", "none.jsonl"], "none.jsonl"),
+        (["--max-seconds", 0.1], "longer than 0.1 s"),
+    ],
+)
+def test_bad_options_are_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[object], says: str
+) -> None:
+    manifest = tones(tmp_path, 6)
+    start = ORACLE / "tiny-multi.nemo"
+    common = ["--locale", "nl-NL", "--output", tmp_path / "out", "--device", "cpu"]
+    code, _, err = command(capsys, "finetune", start, manifest, *common, *words)
+    assert code == 2
+    assert says in err
+    assert err.count("\n") <= 3
+
+
+def test_a_silent_recording_breaks_nothing(work: Path) -> None:
+    (work / "corpus" / "a.pcm").write_bytes(bytes((work / "corpus" / "a.pcm").stat().st_size))
+    trainer = trainer_of(replace(PLAN, stages=(Stage(1.0, STAGE.recipe, (0,)),)), work)
+    run(trainer, 2)
+    assert trainer.lost == 0
