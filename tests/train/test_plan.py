@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from wheatear.errors import PlanError
 from wheatear.train import prompts
+from wheatear.train.data import Recipe
 from wheatear.train.plan import Plan
 
 GOOD = """
@@ -89,6 +91,12 @@ def test_a_model_whose_slots_are_taken_says_so() -> None:
 
 def test_the_plans_of_the_repository_read() -> None:
     for path in (Path(__file__).parents[2] / "training").glob("*.toml"):
-        if path.name != "corpus.toml":
+        if not path.name.startswith("corpus"):
             plan = Plan.read(path)
             assert set(plan.stages[-1].lookaheads) == {0, 1, 3, 6, 13}
+
+
+def test_the_guide_names_every_entry() -> None:
+    guide = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    named = [*fields(Plan), *fields(Recipe)]
+    assert not [f.name for f in named if f"`{f.name}`" not in guide and f.name != "stages"]

@@ -7,6 +7,7 @@ A part is a table of the file:
 
     recordings = true             # the human recordings themselves
     digits, domain, given = N     # up to N digit rows, template or given sentences for each locale
+    given_after = N               # given sentences to pass over: parts of one seed share none
     prompts = N                   # the texts of the human recordings, each by N voices
     engines, locales = [...]      # which voices and locales (default: the fast ones, all)
     unseen_voices = true          # the voices that never speak in training
@@ -47,6 +48,8 @@ class PartRecipe:
     digits: int = 0
     domain: int = 0
     given: int = 0
+    given_after: int = 0
+    """Given sentences to pass over first: parts of one seed then share none."""
     prompts: int = 0
     engines: tuple[str, ...] = FAST
     locales: tuple[str, ...] = texts.LOCALES
@@ -97,10 +100,12 @@ def _part(path: Path, name: str, options: dict[str, object]) -> PartRecipe:
         )
     lists = {key: tuple(v) for key, v in options.items() if isinstance(v, list)}
     part = PartRecipe(name, **{**options, **lists})  # type: ignore[arg-type]
-    if wrong := sorted(set(part.locales) - set(texts.LOCALES)):
+    templates = part.digits or part.domain
+    there = texts.LOCALES if templates else (*texts.LOCALES, *texts.ADDED)
+    if wrong := sorted(set(part.locales) - set(there)):
         raise CorpusError(
-            f"{path}: part {name} asks for locale {wrong[0]!r}; "
-            f"there are texts for {', '.join(texts.LOCALES)}"
+            f"{path}: part {name} asks for locale {wrong[0]!r}; there are "
+            f"{'templates' if templates else 'texts'} for {', '.join(there)}"
         )
     return part
 
@@ -197,7 +202,7 @@ def _sentences(
         if sources.text and part.given:
             given = list(open_texts(sources.text, locale, sources.excluded))
             rng.shuffle(given)
-            for text, licence in given[: part.given]:
+            for text, licence in given[part.given_after :][: part.given]:
                 yield locale, text, "given-text", licence
     for line, text in _prompts(part, sources) if part.prompts else ():
         for _ in range(part.prompts):

@@ -16,7 +16,7 @@ EVALUATION_BUCKETS = (0, 1)  # of five
 # The recordings are es-419 (Mexico); the model's tag for the Spanish of the Americas is es-US.
 LOCALE_OF = {
     "en-US": "en-US", "es-419": "es-US", "fr-CA": "fr-CA", "it-IT": "it-IT", "pt-BR": "pt-BR",
-    "de-DE": "de-DE", "ru-RU": "ru-RU",
+    "de-DE": "de-DE", "ru-RU": "ru-RU", "nl-NL": "nl-NL",
 }  # fmt: skip
 
 
@@ -40,7 +40,8 @@ def spoken(text: str, locale: str) -> str | None:
     text = re.sub(r"\b\d{1,2}\b", lambda m: texts.spell(int(m.group()), locale), text)
     if re.search(r"[\d#*/@<>\[\]()|_\\%&+=]|\w-\w+-\w+:|www| \?", text):
         return None
-    text = _corrected(text, texts.language(locale).spelling)
+    if locale in texts.LOCALES:
+        text = _corrected(text, texts.language(locale).spelling)
     text = re.sub(r"\s+([,.?!:])", r"\1", re.sub(r"\s+", " ", text)).strip(" ,:")
     if not re.search(r"\w", text):
         return None

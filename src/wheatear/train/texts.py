@@ -18,11 +18,13 @@ from pathlib import Path
 from num2words import num2words
 
 LOCALES = ("en-US", "es-US", "fr-CA", "it-IT", "pt-BR", "de-DE", "ru-RU")
+# Locales of which there are given sentences and voices alone: to show how a language is added.
+ADDED = ("nl-NL",)
 _LATIN = "abcdefghijklmnopqrstuvwxyz"
 LETTERS = {"de-DE": _LATIN + "äöü", "ru-RU": "абвгдежзийклмнопрстуфхцчшщыэюя"}
 _NUM2WORDS = {
     "en-US": "en", "es-US": "es", "fr-CA": "fr_CA", "it-IT": "it", "pt-BR": "pt_BR",
-    "de-DE": "de", "ru-RU": "ru",
+    "de-DE": "de", "ru-RU": "ru", "nl-NL": "nl",
 }  # fmt: skip
 # Slots of a date: numbers to spell with the lowest they take, and word lists.
 _FIRST_DAY = {"num31": 2, "ordinal": 1}

@@ -37,6 +37,7 @@ Samples = npt.NDArray[np.float32]
 ESPEAK_BASE = {
     "en-US": ("en-us", "en-us", "en-gb"), "es-US": ("es-419", "es"), "fr-CA": ("fr-fr",),
     "it-IT": ("it",), "pt-BR": ("pt-br",), "de-DE": ("de",), "ru-RU": ("ru",),
+    "nl-NL": ("nl",),
 }  # fmt: skip
 ESPEAK_VARIANTS = (
     "adam", "Alex", "Alicia", "Andrea", "Andy", "Annie", "anika", "antonio", "belinda",
@@ -89,7 +90,7 @@ _PICO = {
 }  # fmt: skip
 _KOKORO = {
     "en-US": "en-us", "es-US": "es-419", "fr-CA": "fr", "it-IT": "it", "pt-BR": "pt-br",
-    "de-DE": "de", "ru-RU": "ru",
+    "de-DE": "de", "ru-RU": "ru", "nl-NL": "nl",
 }  # fmt: skip
 
 
