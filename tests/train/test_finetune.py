@@ -222,6 +222,7 @@ def test_the_command_on_a_small_manifest(
     manifest = tones(tmp_path, 24)
     start = ORACLE / "tiny-multi.nemo"
     options = ["--device", "cpu", "--steps", 4, "--locale", "nl-NL", "--threads", 1]
+    options += ["--latencies", 80, 1120]
     code, out, err = command(capsys, "finetune", start, manifest, *options)
     assert code == 0, err
     folder = tmp_path / "tiny-multi-finetuned"
@@ -236,6 +237,9 @@ def test_the_command_on_a_small_manifest(
     assert "nl-NL" in wheatear.load(folder / "bundle").languages
 
     # It goes on, and not with other options.
+    plan = Plan.read(folder / "plan.json")
+    assert plan.stages[0].lookaheads == (0, 13)
+    assert plan.check_latencies == (80, 1120)
     options[3] = 6
     code, _, err = command(capsys, "finetune", start, manifest, *options)
     assert code == 0

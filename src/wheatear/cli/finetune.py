@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
 
 from wheatear.cli.train import Device, follow, with_extra
 from wheatear.errors import PlanError
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from wheatear.train.plan import Plan
 
 PLAN = "plan.json"
+_SEVERAL = Parameter(consume_multiple=True, negative="")
 
 
 def finetune(
@@ -21,7 +24,7 @@ def finetune(
     /,
     *,
     output: Path | None = None,
-    validation: tuple[Path, ...] = (),
+    validation: Annotated[tuple[Path, ...], _SEVERAL] = (),
     rehearse: Path | None = None,
     rehearse_share: float = 0.5,
     locale: str | None = None,
@@ -31,7 +34,7 @@ def finetune(
     freeze: int = 0,
     lora: int = 0,
     new_pieces: int = 0,
-    latencies: tuple[int, ...] = (80, 160, 320, 560, 1120),
+    latencies: Annotated[tuple[int, ...], _SEVERAL] = (80, 160, 320, 560, 1120),
     batch_seconds: float = 24.0,
     max_seconds: float = 20.0,
     accumulate: int = 1,
