@@ -79,7 +79,9 @@ def test_json(run, wav, model, expected):
     assert data["complete"] is True
     assert (data["text"], data["duration"]) == (expected.text, expected.duration)
     assert [token["id"] for token in data["tokens"]] == [token.id for token in expected.tokens]
-    assert set(data["tokens"][0]) == {"id", "text", "start", "end"}
+    assert set(data["tokens"][0]) == {"id", "text", "start", "end", "confidence"}
+    assert [word["text"] for word in data["words"]] == [word.text for word in expected.words]
+    assert [part["text"] for part in data["segments"]] == [part.text for part in expected.segments]
 
 
 def test_several_files_and_one_that_is_missing(run, wav, model, expected, tmp_path):

@@ -38,9 +38,9 @@ def test_any_batch_and_any_cut_equals_the_plain_loop(bundle_of, recognizer_of, s
         for tokens, new in zip(found, decoder.step(states, parts), strict=True):
             tokens += new
         position += size
-    assert [[token for token, _ in tokens] for tokens in found] == expected
+    assert [[token for token, _, _ in tokens] for tokens in found] == expected
     for tokens, length in zip(found, lengths, strict=True):
-        at = [frame for _, frame in tokens]
+        at = [frame for _, frame, _ in tokens]
         assert at == sorted(at)
         assert all(0 <= frame < length for frame in at)
         assert all(at.count(frame) <= 10 for frame in at)

@@ -25,6 +25,8 @@ FLOW = [
     "encoder",
     "decoder",
     "text",
+    "words",
+    "segments",
     "recognizer",
 ]
 

@@ -25,7 +25,7 @@ from wheatear.errors import (
     WheatearError,
 )
 from wheatear.recognizer import Recognizer, Stream, load
-from wheatear.results import Partial, Token, Transcript
+from wheatear.results import Partial, Segment, Token, Transcript, Word
 
 __version__ = "0.1.0"
 
@@ -40,10 +40,12 @@ __all__ = [
     "ModelNotFoundError",
     "Partial",
     "Recognizer",
+    "Segment",
     "Stream",
     "StreamClosedError",
     "Token",
     "Transcript",
     "WheatearError",
+    "Word",
     "load",
 ]

@@ -7,6 +7,7 @@ the plain loop: frame by frame, at most `max_symbols` tokens in a frame.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,16 @@ from wheatear.sessions import Session
 Floats = NDArray[np.float32]
 
 _AHEAD = 8  # frames asked about at once; a token wastes the answers after it
+
+
+class Found(NamedTuple):
+    """A token that the search emitted."""
+
+    token: int
+    frame: int
+    """Encoder frame, counted from the start of the stream."""
+    confidence: float
+    """Probability of the token among all outputs, the blank included."""
 
 
 @dataclass
@@ -42,7 +53,7 @@ class _Search:
     frame: int = 0
     symbols: int = 0
     """Tokens emitted in `frame` so far."""
-    found: list[tuple[int, int]] = field(default_factory=list)
+    found: list[Found] = field(default_factory=list)
 
     @property
     def rows(self) -> Floats:
@@ -71,16 +82,13 @@ class Decoder:
 
     def step(
         self, states: Sequence[DecoderState], projected: Sequence[Floats]
-    ) -> list[list[tuple[int, int]]]:
-        """Searches the next frames [frames, joint] of each stream.
-
-        Returns for each stream its new tokens as (token id, frame counted from the start).
-        """
+    ) -> list[list[Found]]:
+        """Searches the next frames [frames, joint] of each stream; their new tokens."""
         searches = [_Search(p, s) for p, s in zip(projected, states, strict=True)]
         live = [search for search in searches if len(search.projected)]
         while live:
             best = self._best(live)
-            emitted = [s for s, tokens in zip(live, best, strict=True) if self._follow(s, tokens)]
+            emitted = [s for s, rows in zip(live, best, strict=True) if self._follow(s, *rows)]
             if emitted:
                 self._advance_predictor(emitted)
             live = [search for search in live if search.frame < len(search.projected)]
@@ -88,15 +96,17 @@ class Decoder:
             search.state.frames += len(search.projected)
         return [search.found for search in searches]
 
-    def _best(self, live: Sequence[_Search]) -> list[NDArray[np.int64]]:
-        """The joint's best outputs for the next frames of each search."""
+    def _best(self, live: Sequence[_Search]) -> list[tuple[NDArray[np.int64], Floats]]:
+        """The joint's best outputs for the next frames of each search, and all its logits."""
         counts = [len(search.rows) for search in live]
         projected = np.concatenate([search.rows for search in live])
         prediction = np.repeat([search.state.prediction for search in live], counts, axis=0)
-        (tokens,) = self._joint.run(["token"], {"projected": projected, "prediction": prediction})
-        return np.split(tokens, np.cumsum(counts)[:-1])
+        inputs = {"projected": projected, "prediction": prediction}
+        tokens, logits = self._joint.run(["token", "logits"], inputs)
+        ends = np.cumsum(counts)[:-1]
+        return list(zip(np.split(tokens, ends), np.split(logits, ends), strict=True))
 
-    def _follow(self, search: _Search, tokens: NDArray[np.int64]) -> bool:
+    def _follow(self, search: _Search, tokens: NDArray[np.int64], logits: Floats) -> bool:
         """Walks over blanks to the next token; True if there is one in `tokens`."""
         at = np.flatnonzero(tokens != self.shape.blank)
         blanks = int(at[0]) if len(at) else len(tokens)
@@ -105,7 +115,9 @@ class Decoder:
             search.symbols = 0
         if not len(at):
             return False
-        search.found.append((int(tokens[blanks]), search.state.frames + search.frame))
+        token, row = int(tokens[blanks]), logits[blanks]
+        share = float(1 / np.exp(row - row[token]).sum(dtype=np.float64))
+        search.found.append(Found(token, search.state.frames + search.frame, share))
         search.symbols += 1
         if search.symbols == self.shape.max_symbols:
             search.frame += 1
@@ -115,7 +127,7 @@ class Decoder:
     def _advance_predictor(self, emitted: Sequence[_Search]) -> None:
         states = [search.state for search in emitted]
         prediction, h, c = self._predict(
-            np.array([search.found[-1][0] for search in emitted], np.int64),
+            np.array([search.found[-1].token for search in emitted], np.int64),
             np.stack([state.h for state in states], axis=1),
             np.stack([state.c for state in states], axis=1),
         )

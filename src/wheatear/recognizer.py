@@ -10,6 +10,7 @@ frames that come out are searched together.
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,17 @@ from numpy.typing import NDArray
 
 from wheatear.audio import AudioReader, Samples, as_samples, open_audio
 from wheatear.bundle import Bundle, find_bundle, open_bundle
-from wheatear.decoder import Decoder
+from wheatear.decoder import Decoder, Found
 from wheatear.encoder import Encoder
 from wheatear.errors import BundleError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.languages import AUTO, resolve_language
 from wheatear.latency import FRAME_MS, LatencyMode, choose_mode
-from wheatear.results import Partial, Token, Transcript
+from wheatear.results import Partial, Segment, Token, Transcript, Word
+from wheatear.segments import SegmentBuilder
 from wheatear.sessions import default_threads
 from wheatear.text import Detokenizer, Vocabulary
+from wheatear.words import WordBuilder
 
 _MOST_SAMPLES = 10 * SAMPLE_RATE
 _FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read once for all
@@ -197,6 +200,10 @@ class Stream:
         self._tags = manifest.tags
         self._language = self._asked
         self._tokens: list[Token] = []
+        self._words: list[Word] = []
+        self._segments: list[Segment] = []
+        self._word_builder = WordBuilder()
+        self._segment_builder = SegmentBuilder(self._asked)
         self._events: list[Partial] = []
         self._finished: Transcript | None = None
         self.last_events: tuple[Partial, ...] = ()
@@ -220,10 +227,7 @@ class Stream:
                 self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
                 self._encoder.end(self._encoder_state)
                 self._recognizer._advance([self])
-            if self._detokenizer.finish():  # a character that was never completed
-                end = self._decoder_state.frames * FRAME_MS / 1000
-                text = self._detokenizer.text
-                self._events.append(Partial(text, (), end, end, self._language))
+            self._finish_words()
             self.last_events = tuple(self._take_events())
             self._finished = self.transcript
         return self._finished
@@ -236,6 +240,8 @@ class Stream:
             language=self._language,
             duration=self._mel_state.samples / SAMPLE_RATE,
             tokens=tuple(self._tokens),
+            words=(*self._words, *self._pending_word()),
+            segments=tuple(self._segments),
         )
 
     # -- the recognizer's side -------------------------------------------------------------------
@@ -248,21 +254,56 @@ class Stream:
     def _accept(self, samples: Samples) -> None:
         self._encoder.feed(self._encoder_state, self._spectrogram.push(self._mel_state, samples))
 
-    def _emit(self, found: Sequence[tuple[int, int]]) -> None:
-        """Records tokens (id, frame) as the next event."""
-        new = []
-        for token, frame in found:
+    def _emit(self, found: Sequence[Found]) -> None:
+        """Records tokens as the next event."""
+        new: list[Token] = []
+        words: list[Word] = []
+        for token, frame, confidence in found:
             text = self._detokenizer.add(token)
-            if (tag := self._tags.get(token)) is not None and self._asked is None:
-                self._language = tag
             start, end = (t * FRAME_MS / 1000 for t in (frame, frame + 1))
-            new.append(Token(token, text, start, end))
+            new.append(Token(token, text, start, end, confidence))
+            tag = self._tags.get(token)
+            # A tag speaks of what came before it, so that must be whole.
+            builder = self._word_builder
+            ended = builder.add(new[-1]) if tag is None else builder.finish()
+            self._add_to_segments(ended)
+            words += ended
+            if tag is not None and self._asked is None:
+                self._language = tag
+                self._segment_builder.tag(tag, confidence)
         if new:
             self._tokens += new
+            self._words += words
             partial = Partial(
-                self._detokenizer.text, tuple(new), new[0].start, new[-1].end, self._language
-            )
+                self._detokenizer.text, tuple(new), (*words, *self._pending_word()),
+                new[0].start, new[-1].end, self._language,
+            )  # fmt: skip
             self._events.append(partial)
+
+    def _finish_words(self) -> None:
+        if rest := self._detokenizer.finish():  # a character that was never completed
+            last = replace(self._tokens[-1], text=rest)
+            ended = self._word_builder.add(last)
+            self._add_to_segments(ended)
+            self._words += ended
+            words = (*ended, *self._pending_word())
+            self._events.append(
+                Partial(self._detokenizer.text, (), words, last.start, last.end, self._language)
+            )
+        ended = self._word_builder.finish()
+        self._words += ended
+        self._add_to_segments(ended)
+        if (segment := self._segment_builder.finish()) is not None:
+            self._segments.append(segment)
+
+    def _pending_word(self) -> list[Word]:
+        word = self._word_builder.pending()
+        return [] if word is None else [word]
+
+    def _add_to_segments(self, words: Sequence[Word]) -> None:
+        for word in words:
+            if (segment := self._segment_builder.word(word)) is not None:
+                self._segments.append(segment)
 
     def _take_events(self) -> list[Partial]:
         events, self._events = self._events, []

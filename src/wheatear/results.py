@@ -1,6 +1,6 @@
 """What a transcription returns: plain frozen values, times in seconds from the first sample."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,6 +15,38 @@ class Token:
     text: str
     start: float
     end: float
+    confidence: float = field(default=1.0, compare=False)
+    """How probable the model finds the token, 0 to 1, calibrated where the bundle says how.
+
+    Not compared: its last bits depend on what is computed beside it, the token does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """A word with its punctuation; in scripts without spaces a unit of about that size."""
+
+    text: str
+    start: float
+    end: float
+    """Corrected for how late the model emits words at its latency."""
+    confidence: float = field(compare=False)
+    """Of its least sure token."""
+    space_before: bool = True
+    """Whether the script puts a space before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A sentence, or what lies between two pauses of a second."""
+
+    text: str
+    words: tuple[Word, ...]
+    start: float
+    end: float
+    language: str | None
+    """The locale asked for, or the one that the model heard in this segment."""
+    language_score: float | None = field(compare=False)
+    """How sure the model was of the locale it heard, 0 to 1; None where it was told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +57,8 @@ class Partial:
     """All text since the stream began."""
     tokens: tuple[Token, ...]
     """The tokens that are new in this event, language tags included."""
+    words: tuple[Word, ...]
+    """The words that are new or have grown, the one that is still being said among them."""
     start: float
     end: float
     """The part of the audio that the new tokens were heard in."""
@@ -41,3 +75,5 @@ class Transcript:
     duration: float
     """Length of the audio that went in."""
     tokens: tuple[Token, ...]
+    words: tuple[Word, ...] = ()
+    segments: tuple[Segment, ...] = ()

@@ -18,7 +18,7 @@ from wheatear.cli import BAD_INPUT, INTERRUPTED, complain
 from wheatear.errors import AudioError, WheatearError
 from wheatear.languages import AUTO
 from wheatear.recognizer import Recognizer
-from wheatear.results import Partial, Token, Transcript
+from wheatear.results import Partial, Token, Transcript, Word
 
 
 def transcribe(
@@ -158,6 +158,7 @@ class _Progress:
         self._writer = writer
         self._duration = duration
         self._tokens: list[Token] = []
+        self._words: dict[float, Word] = {}
         self._last: Partial | None = None
         self._line_start = 0
         console = Console(stderr=True)
@@ -187,6 +188,7 @@ class _Progress:
     def show(self, partial: Partial) -> None:
         self._last = partial
         self._tokens += partial.tokens
+        self._words.update((word.start, word) for word in partial.words)
         self._bar.update(self._task, completed=partial.end)
         if self._width is None:
             self._writer.grow(partial.text)
@@ -207,7 +209,8 @@ class _Progress:
         if self._last is None:
             return Transcript("", None, 0.0, ())
         last = self._last
-        return Transcript(last.text, last.language, last.end, tuple(self._tokens))
+        words = tuple(self._words.values())
+        return Transcript(last.text, last.language, last.end, tuple(self._tokens), words)
 
 
 class _Outputs:

@@ -56,7 +56,7 @@ def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Dev
         (output,) = encoder.step([encoder_state], frames, [bias])
         ours.append(output.encoded)
         (found,) = decoder.step([decoder_state], [output.projected])
-        our_tokens += [token for token, _frame in found]
+        our_tokens += [token for token, _frame, _confidence in found]
     difference = np.concatenate(ours) - encoded
     return Deviation(
         encoder=float(np.sqrt(np.mean(difference**2) / np.mean(encoded**2))),

@@ -1,0 +1,125 @@
+"""From tokens to words, as they come: where a word begins, when it was said, how sure it is.
+
+A word begins at a space.  Scripts that write none (Han, Kana, Thai and their kin) get a unit for
+each piece of the model's vocabulary, which is a word or a syllable or so; marks and closing
+punctuation always stay with what they follow.
+"""
+
+import math
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from wheatear.results import Token, Word
+
+_SPACELESS = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x3005, 0x3007),  # Han iteration marks
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x3400, 0x9FFF),  # Han
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+# What never begins a unit: closing punctuation, combining marks, letters that modify.
+_FOLLOWS = {"Pe", "Pf", "Po", "Pd", "Mn", "Mc", "Me", "Lm", "Sk"}
+_OPENS = "¿¡"
+_SMALL_KANA = frozenset("ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ")
+_SHORTEST = 0.04  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """How late the search emits the pieces of a word, seconds; measured for each latency."""
+
+    start: float = 0.0
+    """Of a word's first token after the beginning of the word."""
+    end: float = 0.0
+    """Of its last token after the word's end."""
+
+
+@dataclass
+class _Open:
+    """The word that is being said."""
+
+    text: str
+    start: float
+    end: float
+    space_before: bool
+    confidences: list[float] = field(default_factory=list)
+
+
+class WordBuilder:
+    """Makes words of one stream's tokens.  What `add` has returned never changes."""
+
+    def __init__(self, delay: Delay = Delay()) -> None:
+        self.delay = delay
+        self._open: _Open | None = None
+        self._space = False
+        """Whether a space came since the last letter."""
+        self._last = 0.0
+        """End of the last finished word."""
+
+    def add(self, token: Token) -> list[Word]:
+        """The words that this token ends."""
+        done = []
+        for part, after_space in _parts(token.text):
+            spaced, self._space = after_space or self._space, False
+            if self._open is not None and (spaced or _splits(self._open.text, part)):
+                done.append(self._close(token.start))
+            if self._open is None:
+                self._open = _Open("", token.start, token.end, spaced)
+            self._open.text += part
+            self._open.end = token.end
+            self._open.confidences.append(token.confidence)
+        if token.text.endswith(" "):
+            self._space = True
+        return done
+
+    def finish(self) -> list[Word]:
+        """The word that was being said, if any."""
+        return [] if self._open is None else [self._close(math.inf)]
+
+    def pending(self) -> Word | None:
+        """The word that is being said, as far as it has come."""
+        return None if self._open is None else self._word(self._open, math.inf)
+
+    def _close(self, next_start: float) -> Word:
+        assert self._open is not None  # noqa: S101
+        word = self._word(self._open, next_start)
+        self._last, self._open = word.end, None
+        return word
+
+    def _word(self, said: _Open, next_start: float) -> Word:
+        """Times never run backwards, and words do not overlap."""
+        start = max(self._last, said.start - self.delay.start)
+        latest = max(start + _SHORTEST, next_start - self.delay.start)
+        end = min(latest, max(start + _SHORTEST, said.end - self.delay.end))
+        # A word is as sure as its least sure piece.
+        sure = min(said.confidences)
+        return Word(said.text, round(start, 3), round(end, 3), sure, said.space_before)
+
+
+def _parts(text: str) -> Iterator[tuple[str, bool]]:
+    """The text of a token without its spaces, in parts, and whether a space is before a part."""
+    for number, part in enumerate(text.split(" ")):
+        if part:
+            yield part, number > 0
+
+
+def _splits(before: str, part: str) -> bool:
+    """Whether a word ends between two texts without a space."""
+    first = part[0]
+    if first in _SMALL_KANA or (unicodedata.category(first) in _FOLLOWS and first not in _OPENS):
+        return False
+    return _spaceless(first) or _spaceless(_last_letter(before))
+
+
+def _last_letter(text: str) -> str:
+    return next((c for c in reversed(text) if unicodedata.category(c)[0] in "LN"), text[-1])
+
+
+def _spaceless(letter: str) -> bool:
+    code = ord(letter)
+    return any(low <= code <= high for low, high in _SPACELESS)
