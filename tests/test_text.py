@@ -67,6 +67,24 @@ def test_languages_are_found_however_they_are_written(asked, key):
     assert resolve_language(PROMPTS, asked) == key
 
 
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [
+        ("en", "en-GB"), ("EN", "en-GB"), ("zh", "zh-CN"), ("cmn", "zh-CN"), ("ja", "ja-JP"),
+        ("no", "nb-NO"), ("nb", "nb-NO"), ("pt", "pt-BR"), ("fr", "fr-CA"), ("iw", "he-IL"),
+    ],
+)  # fmt: skip
+def test_bare_languages_mean_their_usual_locale(asked, key):
+    locales = "en-GB zh-TW zh-CN ja-JP nb-NO nn-NO pt-PT pt-BR fr-CA he-IL xx-AA xx-BB auto"
+    prompts = {locale: n for n, locale in enumerate(locales.split())}
+    assert resolve_language(prompts, asked) == key
+    with pytest.raises(LanguageError, match="xx-AA"):
+        resolve_language(prompts, "xx")  # which of the two?
+    with pytest.raises(LanguageError, match="en-GB"):
+        resolve_language(prompts, "en-US")  # a region that it does not have
+    assert resolve_language({"no": 27, "nb-NO": 103, "nb": 103}, "no") == "nb-NO"
+
+
 def test_unknown_languages_are_refused_with_the_nearest():
     with pytest.raises(LanguageError, match=r"'en-UK'; did you mean en-US"):
         resolve_language(PROMPTS, "en-UK")
