@@ -27,6 +27,7 @@ FLOW = [
     "text",
     "words",
     "segments",
+    "turns",
     "recognizer",
 ]
 

@@ -1,6 +1,7 @@
 """What a transcription returns: plain frozen values, times in seconds from the first sample."""
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,21 @@ class Partial:
     """The part of the audio that the new tokens were heard in."""
     language: str | None
     """The locale asked for, or the one last detected; None as long as neither is known."""
+
+
+TurnKind = Literal["started", "eager", "resumed", "ended"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Something about whose turn it is to speak; `wheatear.turns` says when it comes."""
+
+    kind: TurnKind
+    number: int
+    """Of the turn, from 1."""
+    time: float
+    forced: bool = False
+    """Whether it was ended by the caller or its length rather than by silence."""
 
 
 @dataclass(frozen=True, slots=True)

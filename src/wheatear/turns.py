@@ -1,0 +1,128 @@
+"""When a speaker has begun, might be done, goes on, is done: rules on words and silence alone.
+
+    quiet --word--> speaking --eager_ms--> eager --end_ms--> quiet
+                        ^                    |
+                        +-------word---------+
+
+    started    the first word of a turn
+    eager      the speaker may be done; an agent may begin to think of an answer
+    resumed    the speaker was not done after all: whatever was thought of is void
+    ended      the turn is over; `forced` where the caller or the turn's length said so
+
+Started opens a turn and ended closes it; eager and resumed alternate between them, and nothing
+comes outside.  Times never run backwards.  The machine listens to nothing but where words were
+emitted, so it never resets, delays or changes what is recognised, and its events do not depend
+on how the samples were cut.
+
+Source of the invariants: Deepgram's documentation of Flux, compared in the tests.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from wheatear.latency import FRAME_MS
+from wheatear.results import Turn, TurnKind
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRules:
+    """When a turn ends; milliseconds of silence after its last word.  Raises ValueError."""
+
+    eager_ms: int = 400
+    """Until `eager`."""
+    end_ms: int = 800
+    """Until `ended`."""
+    sentence_end_ms: int = 560
+    """Until `ended`, where the text ends like a sentence."""
+    longest_s: float = 30.0
+    """A turn that has lasted so long ends before its next word."""
+
+    def __post_init__(self) -> None:
+        for name in ("eager_ms", "end_ms", "sentence_end_ms"):
+            value = getattr(self, name)
+            if not FRAME_MS <= value <= 60_000:
+                raise ValueError(f"{name} is {value}; give {FRAME_MS} to 60000 milliseconds")
+        if not 1 <= self.longest_s <= 3600:
+            raise ValueError(f"longest_s is {self.longest_s}; give 1 to 3600 seconds")
+
+
+class _State(Enum):
+    QUIET = "quiet"
+    SPEAKING = "speaking"
+    EAGER = "eager"
+
+
+class TurnMachine:
+    """The state of one stream's turns.  `rules` may be changed at any time."""
+
+    def __init__(self, rules: TurnRules) -> None:
+        self.rules = rules
+        self.number = 0
+        """Of the turn that is on, or of the last one; the first is 1."""
+        self._state = _State.QUIET
+        self._begun = 0
+        self._spoken = 0
+        """Frame after the last word's newest token."""
+        self._now = 0
+        """Frame that time has come to."""
+        self._sentence = False
+        """Whether the text ends like a sentence."""
+
+    @property
+    def on(self) -> bool:
+        """Whether a turn is on."""
+        return self._state is not _State.QUIET
+
+    def letters(self, frame: int, begins_word: bool = True) -> list[Turn]:
+        """A token with a letter or digit in it was emitted at this frame."""
+        events = self.advance(frame)
+        long = (frame - self._begun) * FRAME_MS >= 1000 * self.rules.longest_s
+        if self.on and begins_word and long:
+            events += self.force(frame)
+        if self._state is _State.QUIET:
+            self.number += 1
+            self._begun = frame
+            events.append(self._event("started", frame))
+        elif self._state is _State.EAGER:
+            events.append(self._event("resumed", frame))
+        self._state = _State.SPEAKING
+        self._spoken = frame + 1
+        self._sentence = False
+        return events
+
+    def sentence_ends(self, frame: int) -> list[Turn]:
+        """Punctuation that ends a sentence was emitted; it is no speech, silence goes on."""
+        events = self.advance(frame)
+        self._sentence = True
+        return events
+
+    def advance(self, frame: int) -> list[Turn]:
+        """Time has passed up to the beginning of this frame without a word."""
+        before, self._now = self._now, max(self._now, frame)
+        if not self.on:
+            return []
+        rules, events = self.rules, []
+        end_ms = min(rules.end_ms, rules.sentence_end_ms) if self._sentence else rules.end_ms
+        # Not in the past, where rules that were changed would have had them.
+        eager, end = (max(before, self._spoken + _frames(ms)) for ms in (rules.eager_ms, end_ms))
+        if self._state is _State.SPEAKING and frame >= eager and eager < end:
+            self._state = _State.EAGER
+            events.append(self._event("eager", eager))
+        if frame >= end:
+            self._state = _State.QUIET
+            events.append(self._event("ended", end))
+        return events
+
+    def force(self, frame: int) -> list[Turn]:
+        """Ends the turn that is on, here and now."""
+        if not self.on:
+            return []
+        self._state = _State.QUIET
+        return [self._event("ended", max(frame, self._now), forced=True)]
+
+    def _event(self, kind: TurnKind, frame: int, forced: bool = False) -> Turn:
+        return Turn(kind, self.number, frame * FRAME_MS / 1000, forced)
+
+
+def _frames(milliseconds: int) -> int:
+    return -(-milliseconds // FRAME_MS)
