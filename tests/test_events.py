@@ -1,14 +1,120 @@
-"""What a stream says of its tokens: words, segments and confidence, however it was cut."""
+"""What a stream says: the contract of events, however its samples were cut."""
 
 import numpy as np
 import pytest
 from conftest import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_turns import check as check_turns
 
 import wheatear
+from wheatear import Final, Partial, Transcript, Turn, TurnRules
 from wheatear.audio import sample_speech
+from wheatear.decoder import Found
 from wheatear.segments import text_of
+from wheatear.transcript import TranscriptBuilder
+from wheatear.words import Delay
+
+PIECES = ["", "▁yes", "▁no", "ne", ".", ",", "?", "▁", "今", "日", "<en>", "<fr>", "€"]
+TAGS = {10: "en-US", 11: "fr-CA"}
+
+
+class Words:
+    """A vocabulary of pieces; the last is a byte of a longer character."""
+
+    tags = TAGS
+
+    def text(self, token: int) -> str | int:
+        if token == len(PIECES) - 1:
+            return 0xE2
+        return "" if token in TAGS else PIECES[token].replace("\u2581", " ")
+
+
+def check(events: list, duration: float, transcript: Transcript) -> None:
+    """The contract that `wheatear.transcript` writes down."""
+    check_turns([event for event in events if isinstance(event, Turn)])
+    tokens, partial, covered, time = [], None, 0.0, 0.0
+    for event in events:
+        if isinstance(event, Turn):
+            assert event.time >= time
+            time = event.time
+            continue
+        assert event.start == covered
+        assert event.end >= time
+        time = event.end
+        if isinstance(event, Partial):
+            if partial is not None:
+                assert event.text.startswith(partial.text)
+                assert len(event.words) >= len(partial.words)
+            assert event.text.strip()
+            partial = event
+        else:
+            assert event.text.startswith(partial.text if partial else "")
+            assert text_of(event.words).split() == event.text.split()
+            assert tuple(w for s in event.segments for w in s.words) == event.words
+            tokens += event.tokens
+            partial, covered = None, event.end
+    assert partial is None
+    assert covered == duration
+    assert tuple(tokens) == transcript.tokens
+    assert "".join(token.text for token in tokens).lstrip() == transcript.text
+    assert text_of(transcript.words).split() == transcript.text.split()
+    assert [w for s in transcript.segments for w in s.words] == list(transcript.words)
+    for before, after in zip(transcript.words, transcript.words[1:], strict=False):
+        assert before.start < before.end <= after.start
+
+
+TOKENS = st.lists(
+    st.tuples(st.integers(0, 25), st.integers(0, len(PIECES) - 1)), max_size=40
+)  # frames since the last, token
+RULES = st.builds(
+    TurnRules, st.integers(80, 900), st.integers(80, 900), st.integers(80, 900),
+    st.integers(1, 10),
+)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(
+    TOKENS, st.lists(st.integers(1, 14), min_size=1, max_size=5), RULES, st.booleans(),
+    st.integers(0, 40), st.lists(st.booleans(), max_size=30), st.floats(0, 0.4),
+)  # fmt: skip
+def test_the_contract_under_whatever_is_found(
+    said: list[tuple[int, int]],
+    chunks: list[int],
+    rules: TurnRules,
+    asked: bool,
+    tail: int,
+    forces: list[bool],
+    delay: float,
+) -> None:
+    found, frame = [], 0
+    for gap, token in said:
+        frame += gap
+        found.append(Found(token, frame, 0.5))
+    total = frame + 1 + tail
+    duration = (total - 1.6) * 0.08 if total > 1 else 0.03  # the last frame lies beyond
+
+    def run(chunks: list[int], forces: list[bool]) -> tuple[list, Transcript]:
+        builder = TranscriptBuilder(
+            Words(), "en-US" if asked else None, rules, Delay(delay, delay / 2), keep=True
+        )  # type: ignore[arg-type]
+        events, at, n = [], 0, 0
+        while at < total:
+            if at + chunks[n % len(chunks)] >= total:
+                builder.duration = duration
+            before, at = at, min(total, at + chunks[n % len(chunks)])
+            events += builder.step([f for f in found if before <= f.frame < at], at)
+            if n < len(forces) and forces[n]:
+                events += builder.force(at)
+            n += 1
+        events += builder.finish(total)
+        transcript = builder.transcript(duration)
+        check(events, duration, transcript)
+        return [e for e in events if not isinstance(e, Partial)], transcript
+
+    run(chunks, forces)
+    # Without the caller's own ends, turns and finals do not depend on the chunks.
+    assert run(chunks, []) == run([total], [])
 
 
 @settings(max_examples=20, deadline=None)
@@ -17,29 +123,67 @@ from wheatear.segments import text_of
     length=st.integers(0, 48_000),
     latency=st.sampled_from([80, 160, 320, 560, 1120]),
     language=st.sampled_from(["auto", "en-US"]),
+    silence=st.integers(0, 40_000),
 )
-def test_words_and_segments_are_the_text(recognizer_of, size, length, latency, language):
+def test_the_contract_of_a_stream(recognizer_of, size, length, latency, language, silence):
     recognizer = recognizer_of("tiny-multi")
-    samples = speech("tiny-multi")[:length]
+    samples = np.concatenate([speech("tiny-multi")[:length], np.zeros(silence, np.float32)])
     stream = recognizer.stream(latency_ms=latency, language=language)
     events = []
-    for start in range(0, length, size):
+    for start in range(0, len(samples), size):
         events += stream.push(samples[start : start + size])
     transcript = stream.finish()
-    assert text_of(transcript.words).split() == transcript.text.split()
-    assert [w for s in transcript.segments for w in s.words] == list(transcript.words)
-    # Events tell every word; one that was still being said is told again, longer.
-    told: dict[float, wheatear.Word] = {}
-    for event in [*events, *stream.last_events]:
-        for word in event.words:
-            if word.start in told:
-                assert word.text.startswith(told[word.start].text)
-            told[word.start] = word
-    assert [word.text for word in told.values()] == [word.text for word in transcript.words]
-    for before, after in zip(transcript.words, transcript.words[1:], strict=False):
-        assert before.end <= after.start
+    events += stream.last_events
+    check(events, len(samples) / 16000, transcript)
     assert all(0 < token.confidence <= 1 for token in transcript.tokens)
     assert all(0 < word.confidence <= 1 for word in transcript.words)
+
+
+def test_punctuation_and_tag_belong_to_the_turn_that_they_end() -> None:
+    builder = TranscriptBuilder(Words(), None, TurnRules(), Delay(), keep=True)  # type: ignore[arg-type]
+    assert [e.kind for e in builder.step([Found(1, 3, 0.9)], 9) if isinstance(e, Turn)] == [
+        "started", "eager",
+    ]  # fmt: skip
+    ended = builder.step([], 15)
+    assert [e.kind for e in ended] == ["ended"]  # the final waits for what may still come
+    events = builder.step([Found(4, 16, 0.9), Found(10, 16, 0.8)], 17)
+    (final,) = (event for event in events if isinstance(event, Final))
+    assert (final.text, final.language) == ("yes.", "en-US")
+    assert final.segments[0].language_score == 0.8
+
+
+def test_a_turn_that_nobody_ends_with_a_full_stop_gets_none() -> None:
+    builder = TranscriptBuilder(Words(), "en-US", TurnRules(), Delay(), keep=False)  # type: ignore[arg-type]
+    events = builder.step([Found(1, 3, 0.9)], 40)
+    assert [type(e) for e in events] == [Turn, Partial, Turn, Turn, Final]
+    assert events[-1].text == "yes"
+    assert builder.transcript(3.2).tokens == ()  # it keeps nothing
+
+
+def test_the_caller_ends_a_turn():
+    recognizer = wheatear.load()
+    stream = recognizer.stream(latency_ms=80, language="en-US")
+    assert stream.end_turn() == []
+    first, second = np.array_split(sample_speech(), 2)
+    events = stream.push(first)
+    ended = stream.end_turn()
+    assert isinstance(ended[-1], Final)
+    assert any(isinstance(e, Turn) and e.forced for e in ended)
+    events += ended + stream.push(second)
+    transcript = stream.finish()
+    check(events + list(stream.last_events), transcript.duration, transcript)
+    whole = recognizer.transcribe(sample_speech(), latency_ms=80, language="en-US")
+    assert [t.id for t in whole.tokens] == [t.id for t in transcript.tokens]  # nothing was reset
+    assert stream.end_turn() == []
+
+
+def test_rules_change_mid_stream():
+    stream = wheatear.load().stream(latency_ms=80, language="en-US")
+    stream.push(sample_speech())
+    stream.turns = TurnRules(eager_ms=80, end_ms=160, sentence_end_ms=80)
+    assert stream.turns.end_ms == 160
+    ended = [e for e in stream.push(np.zeros(8000, np.float32)) if isinstance(e, Turn)]
+    assert ended[-1].kind == "ended"
 
 
 @pytest.mark.parametrize("latency", [80, 560])

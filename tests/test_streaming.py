@@ -2,7 +2,6 @@
 
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -109,19 +108,6 @@ def test_streams_in_threads_do_not_disturb_each_other(recognizer_of):
     with ThreadPoolExecutor(6) as pool:
         together = list(pool.map(live, jobs))
     assert together == [live(job) for job in jobs]
-
-
-def test_partials_only_grow_and_add_up_to_the_transcript(recognizer_of):
-    stream = recognizer_of("bytes").stream(language="en-US", latency_ms=160)
-    events = [e for block in cut(speech("bytes"), [1280]) for e in stream.push(block)]
-    transcript = stream.finish()
-    events += stream.last_events
-    assert len(events) > 5
-    for earlier, later in pairwise(events):
-        assert later.text.startswith(earlier.text)
-        assert later.start >= earlier.start
-    assert events[-1].text == transcript.text
-    assert tuple(token for e in events for token in e.tokens) == transcript.tokens
 
 
 def test_token_times_are_ordered_and_inside_the_audio(recognizer_of):

@@ -28,6 +28,7 @@ FLOW = [
     "words",
     "segments",
     "turns",
+    "transcript",
     "recognizer",
 ]
 

@@ -19,12 +19,12 @@ def test_a_turn_from_beginning_to_end() -> None:
     assert machine.advance(50) == []
     assert machine.letters(60) == [Turn("started", 1, 4.8)]
     assert machine.letters(61, begins_word=False) == []
-    assert machine.advance(66) == []
-    assert machine.advance(67) == [Turn("eager", 1, 5.36)]
+    assert machine.advance(65) == []
+    assert machine.advance(66) == [Turn("eager", 1, 5.28)]
     assert machine.letters(69) == [Turn("resumed", 1, 5.52)]
-    assert kinds(machine.advance(75)) == ["eager"]
-    assert machine.advance(79) == []
-    assert machine.advance(1000) == [Turn("ended", 1, 6.4)]
+    assert kinds(machine.advance(74)) == ["eager"]
+    assert machine.advance(78) == []
+    assert machine.advance(1000) == [Turn("ended", 1, 6.32)]
     assert machine.letters(1001) == [Turn("started", 2, 80.08)]
 
 
@@ -32,11 +32,11 @@ def test_a_sentences_end_ends_a_turn_sooner() -> None:
     machine = TurnMachine(RULES)
     machine.letters(10)
     machine.sentence_ends(12)
-    assert machine.advance(100) == [Turn("eager", 1, 1.28), Turn("ended", 1, 1.44)]
+    assert machine.advance(100) == [Turn("eager", 1, 1.2), Turn("ended", 1, 1.36)]
     machine.letters(100)
     machine.sentence_ends(101)
     machine.letters(102, begins_word=False)  # it was an abbreviation
-    assert machine.advance(200)[-1] == Turn("ended", 2, 9.04)
+    assert machine.advance(200)[-1] == Turn("ended", 2, 8.96)
     machine.letters(200)
     assert kinds(machine.sentence_ends(208)) == ["eager"]
     assert machine.advance(209) == [Turn("ended", 3, 16.64)]  # not in the past

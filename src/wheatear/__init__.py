@@ -7,8 +7,9 @@ print(recognizer.transcribe("meeting.wav").text)
 
 stream = recognizer.stream(language="en-US", latency_ms=320)
 for block in microphone:
-    for event in stream.push(block):
-        print(event.text)
+    for event in stream.push(block):  # Partial, Turn, Final: see wheatear.transcript
+        if isinstance(event, wheatear.Final):
+            print(event.text)
 print(stream.finish().text)
 """
 
@@ -25,7 +26,8 @@ from wheatear.errors import (
     WheatearError,
 )
 from wheatear.recognizer import Recognizer, Stream, load
-from wheatear.results import Partial, Segment, Token, Transcript, Word
+from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn, Word
+from wheatear.turns import TurnRules
 
 __version__ = "0.1.0"
 
@@ -33,6 +35,8 @@ __all__ = [
     "AudioError",
     "BundleError",
     "CheckpointError",
+    "Event",
+    "Final",
     "LanguageError",
     "LatencyError",
     "MissingExtraError",
@@ -45,6 +49,8 @@ __all__ = [
     "StreamClosedError",
     "Token",
     "Transcript",
+    "Turn",
+    "TurnRules",
     "WheatearError",
     "Word",
     "load",

@@ -10,7 +10,6 @@ frames that come out are searched together.
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,12 +22,13 @@ from wheatear.encoder import Encoder
 from wheatear.errors import BundleError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.languages import AUTO, resolve_language
-from wheatear.latency import FRAME_MS, LatencyMode, choose_mode
-from wheatear.results import Partial, Segment, Token, Transcript, Word
-from wheatear.segments import SegmentBuilder
+from wheatear.latency import LatencyMode, choose_mode
+from wheatear.results import Event, Transcript
 from wheatear.sessions import default_threads
-from wheatear.text import Detokenizer, Vocabulary
-from wheatear.words import WordBuilder
+from wheatear.text import Vocabulary
+from wheatear.transcript import TranscriptBuilder
+from wheatear.turns import TurnRules
+from wheatear.words import Delay
 
 _MOST_SAMPLES = 10 * SAMPLE_RATE
 _FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read once for all
@@ -82,39 +82,53 @@ class Recognizer:
         *,
         language: str = AUTO,
         latency_ms: int | None = None,
-        on_partial: Callable[[Partial], None] | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen)
+        keep: bool = True,
     ) -> Transcript:
-        """Transcribes audio from beginning to end, in memory that does not grow with its length.
+        """Transcribes audio from beginning to end, in memory that grows with its text alone.
 
         `audio` is a path, "-" for standard input, a binary file object, an array of 16 kHz mono
         samples (float32 or int16), or audio already opened. The tokens are those of a stream at
         the same latency, several chunks computed at a time; audio of unknown length may be live
-        and is computed chunk by chunk. `on_partial` is called with the text as it comes.
+        and is computed chunk by chunk. `on_event` is called with the events of a stream as they
+        come; with `keep` false they are all there is, and memory does not grow at all.
 
         Raises AudioError, LanguageError, LatencyError.
         """
         mode, key = self._choose(language, latency_ms)
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
         live = reader.duration is None
-        stream = Stream(self, mode, key, 1 if live else max(1, _FILE_FRAMES // mode.chunk))
+        chunks = 1 if live else max(1, _FILE_FRAMES // mode.chunk)
+        stream = Stream(self, mode, key, chunks, turns, keep)
         for block in reader:
             for event in stream.push(block):
-                if on_partial is not None:
-                    on_partial(event)
+                if on_event is not None:
+                    on_event(event)
         transcript = stream.finish()
-        if on_partial is not None:
+        if on_event is not None:
             for event in stream.last_events:
-                on_partial(event)
+                on_event(event)
         return transcript
 
-    def stream(self, *, language: str = AUTO, latency_ms: int | None = None) -> "Stream":
+    def stream(
+        self,
+        *,
+        language: str = AUTO,
+        latency_ms: int | None = None,
+        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen)
+        keep: bool = True,
+    ) -> "Stream":
         """Opens a live stream; `latency_ms` None is the checkpoint's own default.
+
+        turns: when a turn ends. keep: whether the stream remembers what its finals have told;
+        without, it can be left on for ever, and `finish` answers with its last turn alone.
 
         Raises LanguageError or LatencyError, naming what the model knows.
         """
-        return Stream(self, *self._choose(language, latency_ms), chunks_per_step=1)
+        return Stream(self, *self._choose(language, latency_ms), 1, turns, keep)
 
-    def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Partial]]:
+    def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Event]]:
         """Pushes samples into many streams of this recognizer, their chunks computed in batches.
 
         Each stream, of whatever language and latency, gets the text it would have had alone.
@@ -183,6 +197,8 @@ class Stream:
         mode: LatencyMode,
         language: str,
         chunks_per_step: int,
+        turns: TurnRules,
+        keep: bool,
     ) -> None:
         manifest = recognizer.bundle.manifest
         self._recognizer = recognizer
@@ -196,22 +212,31 @@ class Stream:
         self._mel_state = self._spectrogram.start()
         self._encoder_state = self._encoder.start(mode)
         self._decoder_state = recognizer._decoder.start()
-        self._detokenizer = Detokenizer(recognizer._vocabulary)
-        self._tags = manifest.tags
-        self._language = self._asked
-        self._tokens: list[Token] = []
-        self._words: list[Word] = []
-        self._segments: list[Segment] = []
-        self._word_builder = WordBuilder()
-        self._segment_builder = SegmentBuilder(self._asked)
-        self._events: list[Partial] = []
+        self._builder = TranscriptBuilder(recognizer._vocabulary, self._asked, turns, Delay(), keep)
+        self._events: list[Event] = []
         self._finished: Transcript | None = None
-        self.last_events: tuple[Partial, ...] = ()
+        self.last_events: tuple[Event, ...] = ()
         """The events that `finish` brought, for those who follow events only."""
 
-    def push(self, samples: Any) -> list[Partial]:
+    @property
+    def turns(self) -> TurnRules:
+        """When a turn ends; may be set at any time and holds from then on."""
+        return self._builder.machine.rules
+
+    @turns.setter
+    def turns(self, rules: TurnRules) -> None:
+        self._builder.machine.rules = rules
+
+    def end_turn(self) -> list[Event]:
+        """Ends the turn that is on, after what has been heard so far; nothing if none is.
+
+        What is said without a pause goes on in the next turn: the model forgets nothing.
+        """
+        return [] if self._finished else self._builder.force(self._decoder_state.frames)
+
+    def push(self, samples: Any) -> list[Event]:
         """Takes 16 kHz mono samples (float32 in -1 .. 1, or int16; any length) and returns the
-        new events, none as long as no chunk is full or nothing was said.
+        new events: partials, turns and finals, under the contract of `wheatear.transcript`.
 
         Raises AudioError for anything else, StreamClosedError after `finish`.
         """
@@ -220,14 +245,16 @@ class Stream:
     def finish(self) -> Transcript:
         """Transcribes what is left, down to the last frame, and returns the whole transcript.
 
-        May be called again; the answer is the same.
+        `last_events` then holds the events that this brought. May be called again; the answer is
+        the same.
         """
         if self._finished is None:
+            self._builder.duration = self._duration
             if self._mel_state.samples:
                 self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
                 self._encoder.end(self._encoder_state)
                 self._recognizer._advance([self])
-            self._finish_words()
+            self._events += self._builder.finish(self._decoder_state.frames)
             self.last_events = tuple(self._take_events())
             self._finished = self.transcript
         return self._finished
@@ -235,14 +262,7 @@ class Stream:
     @property
     def transcript(self) -> Transcript:
         """What has been said so far."""
-        return Transcript(
-            text=self._detokenizer.text,
-            language=self._language,
-            duration=self._mel_state.samples / SAMPLE_RATE,
-            tokens=tuple(self._tokens),
-            words=(*self._words, *self._pending_word()),
-            segments=tuple(self._segments),
-        )
+        return self._builder.transcript(self._duration)
 
     # -- the recognizer's side -------------------------------------------------------------------
 
@@ -255,56 +275,13 @@ class Stream:
         self._encoder.feed(self._encoder_state, self._spectrogram.push(self._mel_state, samples))
 
     def _emit(self, found: Sequence[Found]) -> None:
-        """Records tokens as the next event."""
-        new: list[Token] = []
-        words: list[Word] = []
-        for token, frame, confidence in found:
-            text = self._detokenizer.add(token)
-            start, end = (t * FRAME_MS / 1000 for t in (frame, frame + 1))
-            new.append(Token(token, text, start, end, confidence))
-            tag = self._tags.get(token)
-            # A tag speaks of what came before it, so that must be whole.
-            builder = self._word_builder
-            ended = builder.add(new[-1]) if tag is None else builder.finish()
-            self._add_to_segments(ended)
-            words += ended
-            if tag is not None and self._asked is None:
-                self._language = tag
-                self._segment_builder.tag(tag, confidence)
-        if new:
-            self._tokens += new
-            self._words += words
-            partial = Partial(
-                self._detokenizer.text, tuple(new), (*words, *self._pending_word()),
-                new[0].start, new[-1].end, self._language,
-            )  # fmt: skip
-            self._events.append(partial)
+        """Takes what the search found in its last step."""
+        self._events += self._builder.step(found, self._decoder_state.frames)
 
-    def _finish_words(self) -> None:
-        if rest := self._detokenizer.finish():  # a character that was never completed
-            last = replace(self._tokens[-1], text=rest)
-            ended = self._word_builder.add(last)
-            self._add_to_segments(ended)
-            self._words += ended
-            words = (*ended, *self._pending_word())
-            self._events.append(
-                Partial(self._detokenizer.text, (), words, last.start, last.end, self._language)
-            )
-        ended = self._word_builder.finish()
-        self._words += ended
-        self._add_to_segments(ended)
-        if (segment := self._segment_builder.finish()) is not None:
-            self._segments.append(segment)
+    @property
+    def _duration(self) -> float:
+        return self._mel_state.samples / SAMPLE_RATE
 
-    def _pending_word(self) -> list[Word]:
-        word = self._word_builder.pending()
-        return [] if word is None else [word]
-
-    def _add_to_segments(self, words: Sequence[Word]) -> None:
-        for word in words:
-            if (segment := self._segment_builder.word(word)) is not None:
-                self._segments.append(segment)
-
-    def _take_events(self) -> list[Partial]:
+    def _take_events(self) -> list[Event]:
         events, self._events = self._events, []
         return events

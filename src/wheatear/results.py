@@ -52,19 +52,34 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """The text of a stream so far. It only ever grows: greedy search never takes a word back."""
+    """What has been said in a turn so far. It only ever grows: greedy search never takes a word
+    back.
+    """
 
     text: str
-    """All text since the stream began."""
-    tokens: tuple[Token, ...]
-    """The tokens that are new in this event, language tags included."""
+    """All text of the turn."""
     words: tuple[Word, ...]
-    """The words that are new or have grown, the one that is still being said among them."""
+    """All its words, the one that is still being said among them."""
     start: float
     end: float
-    """The part of the audio that the new tokens were heard in."""
+    """The audio since the last final."""
     language: str | None
     """The locale asked for, or the one last detected; None as long as neither is known."""
+    tokens: tuple[Token, ...]
+    """The tokens that no partial has told before, language tags included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """What was said in a turn, settled. Finals tile the audio; one without words is silence."""
+
+    text: str
+    words: tuple[Word, ...]
+    start: float
+    end: float
+    language: str | None
+    segments: tuple[Segment, ...]
+    tokens: tuple[Token, ...]
 
 
 TurnKind = Literal["started", "eager", "resumed", "ended"]
@@ -80,6 +95,9 @@ class Turn:
     time: float
     forced: bool = False
     """Whether it was ended by the caller or its length rather than by silence."""
+
+
+Event = Partial | Final | Turn
 
 
 @dataclass(frozen=True, slots=True)

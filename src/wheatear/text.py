@@ -37,7 +37,7 @@ class Detokenizer:
     def __init__(self, vocabulary: Vocabulary) -> None:
         self._vocabulary = vocabulary
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
-        self.text = ""
+        self._begun = False
 
     def add(self, token: int) -> str:
         """The text that this token adds; byte pieces add theirs once a character is whole."""
@@ -47,13 +47,15 @@ class Detokenizer:
         else:
             new = self._utf8.decode(b"", final=True) + piece
             self._utf8.reset()
-        if not self.text:
-            new = new.lstrip(" ")
-        self.text += new
-        return new
+        return self._first(new)
 
     def finish(self) -> str:
         """What an unfinished character at the very end adds."""
-        new = self._utf8.decode(b"", final=True)
-        self.text += new
+        return self._first(self._utf8.decode(b"", final=True))
+
+    def _first(self, new: str) -> str:
+        """A text does not begin with a space."""
+        if not self._begun:
+            new = new.lstrip(" ")
+            self._begun = bool(new)
         return new

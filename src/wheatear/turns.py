@@ -62,7 +62,7 @@ class TurnMachine:
         self._state = _State.QUIET
         self._begun = 0
         self._spoken = 0
-        """Frame after the last word's newest token."""
+        """Frame of the last word's newest token."""
         self._now = 0
         """Frame that time has come to."""
         self._sentence = False
@@ -86,7 +86,7 @@ class TurnMachine:
         elif self._state is _State.EAGER:
             events.append(self._event("resumed", frame))
         self._state = _State.SPEAKING
-        self._spoken = frame + 1
+        self._spoken = frame
         self._sentence = False
         return events
 

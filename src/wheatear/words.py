@@ -71,11 +71,22 @@ class WordBuilder:
             if self._open is None:
                 self._open = _Open("", token.start, token.end, spaced)
             self._open.text += part
-            self._open.end = token.end
-            self._open.confidences.append(token.confidence)
+            # Punctuation comes late and says nothing of the word.
+            if any(map(str.isalnum, part)) or not self._open.confidences:
+                self._open.end = token.end
+                self._open.confidences.append(token.confidence)
         if token.text.endswith(" "):
             self._space = True
         return done
+
+    def begins(self, text: str) -> bool:
+        """Whether a token with this text would begin a word."""
+        spaced = self._space or text.startswith(" ")
+        return spaced or self._open is None or _splits(self._open.text, text.strip())
+
+    def not_before(self, time: float) -> None:
+        """No word will start before this time."""
+        self._last = max(self._last, time)
 
     def finish(self) -> list[Word]:
         """The word that was being said, if any."""

@@ -18,7 +18,7 @@ from wheatear.cli import BAD_INPUT, INTERRUPTED, complain
 from wheatear.errors import AudioError, WheatearError
 from wheatear.languages import AUTO
 from wheatear.recognizer import Recognizer
-from wheatear.results import Partial, Token, Transcript, Word
+from wheatear.results import Event, Final, Partial, Transcript, Turn
 
 
 def transcribe(
@@ -109,7 +109,7 @@ def _transcribe(
     with _Progress(writer, audio.duration) as progress:
         try:
             transcript = recognizer.transcribe(
-                audio, language=language, latency_ms=latency, on_partial=progress.show
+                audio, language=language, latency_ms=latency, on_event=progress.show
             )
         except BaseException as error:
             progress.stop()
@@ -157,9 +157,10 @@ class _Progress:
     def __init__(self, writer: _Writer, duration: float | None) -> None:
         self._writer = writer
         self._duration = duration
-        self._tokens: list[Token] = []
-        self._words: dict[float, Word] = {}
-        self._last: Partial | None = None
+        self._text = ""
+        self._finals: list[Final] = []
+        self._partial: Partial | None = None
+        """Of the turn that has no final yet."""
         self._line_start = 0
         console = Console(stderr=True)
         shown = duration is not None and sys.stderr.isatty()
@@ -185,15 +186,20 @@ class _Progress:
         """Takes the bar away."""
         self._bar.stop()
 
-    def show(self, partial: Partial) -> None:
-        self._last = partial
-        self._tokens += partial.tokens
-        self._words.update((word.start, word) for word in partial.words)
-        self._bar.update(self._task, completed=partial.end)
-        if self._width is None:
-            self._writer.grow(partial.text)
+    def show(self, event: Event) -> None:
+        if isinstance(event, Turn):
+            return
+        if isinstance(event, Final):
+            self._finals.append(event)
+            self._partial = None
         else:
-            self._show_lines(partial.text, self._width)
+            self._partial = event
+            self._text += "".join(token.text for token in event.tokens)
+        self._bar.update(self._task, completed=event.end)
+        if self._width is None:
+            self._writer.grow(self._text)
+        else:
+            self._show_lines(self._text, self._width)
 
     def _show_lines(self, text: str, width: int) -> None:
         while len(text) - self._line_start > width:
@@ -206,11 +212,17 @@ class _Progress:
 
     def so_far(self) -> Transcript:
         """The transcript of what has been recognised until now."""
-        if self._last is None:
+        told = [*self._finals, *([self._partial] if self._partial else [])]
+        if not told:
             return Transcript("", None, 0.0, ())
-        last = self._last
-        words = tuple(self._words.values())
-        return Transcript(last.text, last.language, last.end, tuple(self._tokens), words)
+        return Transcript(
+            self._text,
+            told[-1].language,
+            told[-1].end,
+            tuple(token for part in self._finals for token in part.tokens),
+            tuple(word for part in told for word in part.words),
+            tuple(segment for final in self._finals for segment in final.segments),
+        )
 
 
 class _Outputs:
