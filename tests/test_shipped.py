@@ -20,13 +20,15 @@ def test_it_is_small_and_complete(recognizer):
     bundle = recognizer.bundle
     assert sum(bundle.sizes.values()) < 20e6
     assert recognizer.latencies_ms == (80, 160, 320, 560, 1120)
-    assert {"en-US", "es-US", "it-IT", "auto"} <= set(recognizer.languages)
+    locales = {"en-US", "es-US", "fr-CA", "it-IT", "pt-BR", "de-DE", "ru-RU", "auto"}
+    assert locales <= set(recognizer.languages)
+    assert "MODEL_CARD.md" in bundle.sizes
     assert "CC-BY-SA-4.0" in bundle.manifest.licence
     assert "Allison Smith" in bundle.notices()["NOTICE"]
 
 
 def test_it_hears_the_end_of_the_sentence(recognizer):
-    """Far from perfect (training/README.md says how far), but it is the sentence that was said."""
+    """Far from perfect (its model card says how far), but it is the sentence that was said."""
     transcript = recognizer.transcribe(sample_speech(), latency_ms=560)
     heard = transcript.text.lower().strip(" .?!").replace(",", "").split()
     assert heard[-3:] == SAID[-3:]

@@ -33,7 +33,7 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 ENCODER, PREDICTOR, JOINT = "encoder.onnx", "predictor.onnx", "joint.onnx"
 PIECES, LANGUAGES = "pieces.json", "languages.npy"
-SHIPPED = "wheatear-first"
+SHIPPED = "wheatear-small"
 MODELS_VARIABLE = "WHEATEAR_MODELS"
 
 

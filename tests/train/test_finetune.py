@@ -295,3 +295,17 @@ def test_a_silent_recording_breaks_nothing(work: Path) -> None:
     trainer = trainer_of(replace(PLAN, stages=(Stage(1.0, STAGE.recipe, (0,)),)), work)
     run(trainer, 2)
     assert trainer.lost == 0
+
+
+def test_the_shipped_model_can_be_gone_on_with(work: Path) -> None:
+    """By name; its pieces, prompts and terms come along."""
+    path = find_checkpoint("wheatear-small")
+    trainer = trainer_of(replace(PLAN, start=str(path)), work)
+    start = trainer.material.start
+    assert start is not None
+    assert "CC-BY-SA-4.0" in start.licence
+    assert "Maxim Topal" in start.notice
+    assert start.prompts["ru-RU"] == 11
+    assert (start.config.mel_shift, start.config.mel_scale) == (8.0, 0.25)
+    run(trainer, 1)
+    assert read_start(trainer.export()).licence == start.licence

@@ -150,6 +150,25 @@ def heard_in_noise(recognizer: wheatear.Recognizer, seconds: int = 10) -> list[s
     return [recognizer.transcribe(np.float32(level) * noise).text for level in levels]
 
 
+def table(rows: list[dict[str, Any]], latencies: list[int]) -> str:
+    """The rates as Markdown: language given (interval) / auto; language right of long clips."""
+    found: dict[str, dict[tuple[int, bool], dict[str, Any]]] = defaultdict(dict)
+    for row in rows:
+        found[row["group"]][row["latency_ms"], row["prompt"] == "auto"] = row
+    heads = ["set", "clips", "words", *(f"{ms} ms" for ms in latencies), "language right"]
+    lines = [heads, ["---"] * len(heads)]
+    for group, by in found.items():
+        first, last = by[latencies[0], False], by[latencies[-1], True]
+        cells = []
+        for ms in latencies:
+            given, auto = by[ms, False], by[ms, True]
+            low, high = given["wer_95"]
+            cells.append(f"{given['wer']:.0f} ({low:.0f}-{high:.0f}) / {auto['wer']:.0f}")
+        right = f"{last['language_right_2s']:.0f} %" if "language_right_2s" in last else "-"
+        lines.append([group, str(first["clips"]), str(first["words"]), *cells, right])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
 def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description="Word error rates of a bundle.")
     parser.add_argument("manifest", type=Path, help="human recordings kept for evaluation")
@@ -163,6 +182,9 @@ def main(argv: list[str] | None = None) -> None:
     groups = human_groups(arguments.manifest)
     for clip in read_manifest(arguments.synthetic) if arguments.synthetic else []:
         groups.setdefault(f"synthetic {clip.locale}, voice unknown", []).append(clip)
+    for group in [g for g, clips in groups.items() if clips[0].locale not in recognizer.languages]:
+        print(f"left out, since the model does not know its locale: {group}")
+        del groups[group]
     rows = []
     with ExitStack() as files:
         utterances = None
@@ -172,6 +194,7 @@ def main(argv: list[str] | None = None) -> None:
         for row in measure(recognizer, groups, latencies, utterances):
             print(json.dumps(row), flush=True)
             rows.append(row)
+    print(table(rows, latencies))
     noise = heard_in_noise(recognizer)
     print("silence and noise were taken for", noise)
     if arguments.json:
