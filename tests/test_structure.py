@@ -30,6 +30,7 @@ FLOW = [
     "turns",
     "transcript",
     "recognizer",
+    "formats",
 ]
 
 

@@ -1,12 +1,10 @@
-"""`wheatear transcribe`: files, or standard input, to text or JSON as it comes."""
+"""`wheatear transcribe`: files, or standard input, to text, subtitles or JSON as it comes."""
 
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TextIO
+from typing import Annotated, Literal, Self, TextIO
 
 from cyclopts import Parameter
 from rich.console import Console
@@ -16,9 +14,10 @@ import wheatear
 from wheatear.audio import AudioReader, RawFormat, open_audio
 from wheatear.cli import BAD_INPUT, INTERRUPTED, complain
 from wheatear.errors import AudioError, WheatearError
+from wheatear.formats import CueRules, Format, Writer, writer
 from wheatear.languages import AUTO
 from wheatear.recognizer import Recognizer
-from wheatear.results import Event, Final, Partial, Transcript, Turn
+from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn
 
 
 def transcribe(
@@ -28,8 +27,12 @@ def transcribe(
     model: str | None = None,
     language: str = AUTO,
     latency: int | None = None,
-    format: Literal["txt", "json"] = "txt",  # noqa: A002  (the option is called --format)
+    format: Format = "txt",  # noqa: A002  (the option is called --format)
     output: Path | None = None,
+    line_letters: int = 42,
+    lines: int = 2,
+    letters_per_second: float = 17.0,
+    rolling: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     raw: Annotated[bool, Parameter(negative="")] = False,
     rate: int | None = None,
@@ -54,9 +57,19 @@ def transcribe(
         Milliseconds of each chunk: less is quicker, more is more accurate. The model's default
         if left out; "wheatear info" lists what a model can do.
     format
-        txt, or json: one object a file and line, with tokens and times.
+        txt has a line for each turn, json all there is; jsonl is an object for each turn,
+        verbose_json OpenAI's; srt and vtt are subtitles; tsv has segments, ctm words. All are
+        written as the audio goes.
     output
         File to write to, or a folder for one file each; standard output if left out.
+    line_letters
+        Longest line of a subtitle.
+    lines
+        Lines of a subtitle.
+    letters_per_second
+        Reading speed that subtitles stay on for.
+    rolling
+        Subtitles whose lines move up one by one.
     threads
         Processors to use.
     raw
@@ -81,6 +94,10 @@ def transcribe(
     recognizer = wheatear.load(model, threads=threads)
     recognizer.stream(language=language, latency_ms=latency)  # complain before reading anything
     failed = False
+    try:
+        cues = CueRules(line_letters, lines, letters_per_second, rolling)
+    except ValueError as error:
+        raise WheatearError(str(error)) from error
     outputs = _Outputs(output, format, files)
     for file in files:
         try:
@@ -88,8 +105,10 @@ def transcribe(
                 closing(open_audio(file, raw_format)) as audio,
                 outputs.open(file) as out,
             ):
-                writer = _Writer(out, file, format, heading=len(files) > 1)
-                code = _transcribe(recognizer, audio, writer, language, latency)
+                if len(files) > 1 and format == "txt" and out is sys.stdout:
+                    out.write(f"== {file} ==\n")
+                made = writer(format, out, file, cues)
+                code = _transcribe(recognizer, audio, made, language, latency)
             if code == INTERRUPTED:
                 return code
         except WheatearError as error:
@@ -101,7 +120,7 @@ def transcribe(
 def _transcribe(
     recognizer: Recognizer,
     audio: AudioReader,
-    writer: "_Writer",
+    writer: Writer,
     language: str,
     latency: int | None,
 ) -> int:
@@ -113,6 +132,7 @@ def _transcribe(
             )
         except BaseException as error:
             progress.stop()
+            progress.rescue()
             writer.close(progress.so_far(), complete=False)
             if isinstance(error, KeyboardInterrupt):
                 return INTERRUPTED
@@ -121,58 +141,30 @@ def _transcribe(
     return 0
 
 
-class _Writer:
-    """Writes one file's transcript: text grows as it comes, JSON is written at the end."""
-
-    def __init__(self, out: TextIO, file: str, format: str, *, heading: bool) -> None:  # noqa: A002
-        self._out, self._file, self._json = out, file, format == "json"
-        self._written = 0
-        self.on_terminal = not self._json and out.isatty()
-        if heading and not self._json and out is sys.stdout:
-            out.write(f"== {file} ==\n")
-
-    def grow(self, text: str, length: int | None = None) -> None:
-        """Writes what is new in a text that only ever grows; `length` of it is the text itself."""
-        if not self._json:
-            self._out.write(text[self._written :])
-            self._out.flush()
-            self._written = len(text) if length is None else length
-
-    def close(self, transcript: Transcript, *, complete: bool) -> None:
-        if self._json:
-            data: dict[str, Any] = {"file": self._file, "complete": complete, **asdict(transcript)}
-            self._out.write(json.dumps(data, ensure_ascii=False) + "\n")
-        else:
-            self.grow(transcript.text)
-            self._out.write("\n")
-        self._out.flush()
-
-
 class _Progress:
-    """A bar on the terminal for files of known length, and the text so far.
+    """A bar on the terminal for files of known length, and what has been said so far.
 
-    Where the text goes to the same terminal, whole lines of it appear above the bar.
+    Where the text goes to the same terminal, it appears above the bar, turn by turn.
     """
 
-    def __init__(self, writer: _Writer, duration: float | None) -> None:
+    def __init__(self, writer: Writer, duration: float | None) -> None:
         self._writer = writer
         self._duration = duration
-        self._text = ""
-        self._finals: list[Final] = []
+        self._text: list[str] = []
         self._partial: Partial | None = None
         """Of the turn that has no final yet."""
-        self._line_start = 0
-        console = Console(stderr=True)
+        self._language: str | None = None
+        self._end = 0.0
         shown = duration is not None and sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("{task.percentage:>3.0f}%"),
             BarColumn(),
             TimeRemainingColumn(),
-            console=console,
+            console=Console(stderr=True),
             transient=True,
             disable=not shown,
         )
-        self._width = max(20, console.width - 1) if shown and writer.on_terminal else None
+        self._together = shown and writer.out.isatty()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -187,42 +179,29 @@ class _Progress:
         self._bar.stop()
 
     def show(self, event: Event) -> None:
-        if isinstance(event, Turn):
-            return
         if isinstance(event, Final):
-            self._finals.append(event)
-            self._partial = None
-        else:
-            self._partial = event
-            self._text += "".join(token.text for token in event.tokens)
-        self._bar.update(self._task, completed=event.end)
-        if self._width is None:
-            self._writer.grow(self._text)
-        else:
-            self._show_lines(self._text, self._width)
-
-    def _show_lines(self, text: str, width: int) -> None:
-        while len(text) - self._line_start > width:
-            end = text.rfind(" ", self._line_start, self._line_start + width + 1)
-            end = self._line_start + width if end < 0 else end + 1
-            self._bar.stop()  # steps aside for as long as it takes to print a line
-            self._writer.grow(text[:end] + "\n", end)
-            self._line_start = end
+            self._text += [token.text for token in event.tokens]
+        if not isinstance(event, Turn):
+            self._partial = event if isinstance(event, Partial) else None
+            self._language, self._end = event.language, event.end
+            self._bar.update(self._task, completed=event.end)
+        if not self._together:
+            self._writer.event(event)
+        elif isinstance(event, Final):
+            self._bar.stop()  # steps aside for as long as it takes to print a turn
+            self._writer.event(event)
             self._bar.start()
+
+    def rescue(self) -> None:
+        """Writes the turn that will get no final."""
+        if (p := self._partial) is not None:
+            whole = Segment(p.text, p.words, p.start, p.end, p.language, None)
+            said = Token(-1, p.text if not self._text else f" {p.text}", p.start, p.end)
+            self.show(Final(p.text, p.words, p.start, p.end, p.language, (whole,), (said,)))
 
     def so_far(self) -> Transcript:
         """The transcript of what has been recognised until now."""
-        told = [*self._finals, *([self._partial] if self._partial else [])]
-        if not told:
-            return Transcript("", None, 0.0, ())
-        return Transcript(
-            self._text,
-            told[-1].language,
-            told[-1].end,
-            tuple(token for part in self._finals for token in part.tokens),
-            tuple(word for part in told for word in part.words),
-            tuple(segment for final in self._finals for segment in final.segments),
-        )
+        return Transcript("".join(self._text), self._language, self._end, ())
 
 
 class _Outputs:
