@@ -27,6 +27,15 @@ def test_it_is_small_and_complete(recognizer):
     assert "Allison Smith" in bundle.notices()["NOTICE"]
 
 
+def test_its_words_have_times(recognizer):
+    """The sentence lasts from 0.2 to 3.7 s; its words come corrected for the model's delay."""
+    assert set(recognizer.bundle.manifest.delays_ms) == set(recognizer.latencies_ms)
+    words = recognizer.transcribe(sample_speech(), latency_ms=1120).words
+    assert words[0].start < 0.45
+    assert words[-1].text.startswith("calling")
+    assert 3.0 < words[-1].start < words[-1].end < 3.92
+
+
 def test_it_hears_the_end_of_the_sentence(recognizer):
     """Far from perfect (its model card says how far), but it is the sentence that was said."""
     transcript = recognizer.transcribe(sample_speech(), latency_ms=560)

@@ -81,6 +81,9 @@ class Manifest:
     """Locale -> prompt id, as the checkpoint has it; empty for a model without prompt."""
     tags: dict[int, str] = field(default_factory=dict)
     """Token id -> locale, of the pieces that are language tags."""
+    delays_ms: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Latency -> how late the search emits a word's first and last token, where measured
+    (`wheatear.train.timing`)."""
     parameters: int = 0
     licence: str = ""
     """One line: which licence the weights are under, as far as the checkpoint says."""
@@ -110,6 +113,9 @@ class Manifest:
             "a prompt id is not a number": all(
                 type(i) is int and i >= 0 for i in self.prompts.values()
             ),
+            "a delay is not in milliseconds": all(
+                type(n) is int and 0 <= n <= 2000 for pair in self.delays_ms.values() for n in pair
+            ),
             "a language tag is not a token": all(0 <= i < d.blank for i in self.tags),
         }
         for fault, fine in fits.items():
@@ -124,6 +130,8 @@ class Manifest:
         fields["decoder"] = DecoderShape(**data["decoder"])
         fields["modes"] = tuple(LatencyMode(**mode) for mode in data["modes"])
         fields["default_mode"] = LatencyMode(**data["default_mode"])
+        delays = data.get("delays_ms", {})
+        fields["delays_ms"] = {int(key): (value[0], value[1]) for key, value in delays.items()}
         fields["tags"] = {int(key): value for key, value in data["tags"].items()}
         return cls(**fields)
 

@@ -212,7 +212,9 @@ class Stream:
         self._mel_state = self._spectrogram.start()
         self._encoder_state = self._encoder.start(mode)
         self._decoder_state = recognizer._decoder.start()
-        self._builder = TranscriptBuilder(recognizer._vocabulary, self._asked, turns, Delay(), keep)
+        late = manifest.delays_ms.get(mode.latency_ms, (0, 0))
+        delay = Delay(*(ms / 1000 for ms in late))
+        self._builder = TranscriptBuilder(recognizer._vocabulary, self._asked, turns, delay, keep)
         self._events: list[Event] = []
         self._finished: Transcript | None = None
         self.last_events: tuple[Event, ...] = ()
