@@ -95,9 +95,8 @@ def test_the_contract_under_whatever_is_found(
     duration = (total - 1.6) * 0.08 if total > 1 else 0.03  # the last frame lies beyond
 
     def run(chunks: list[int], forces: list[bool]) -> tuple[list, Transcript]:
-        builder = TranscriptBuilder(
-            Words(), "en-US" if asked else None, rules, Delay(delay, delay / 2), keep=True
-        )  # type: ignore[arg-type]
+        builder = TranscriptBuilder(Words(), rules, keep=True)  # type: ignore[arg-type]
+        builder.switch("en-US" if asked else None, Delay(delay, delay / 2))
         events, at, n = [], 0, 0
         while at < total:
             if at + chunks[n % len(chunks)] >= total:
@@ -140,7 +139,7 @@ def test_the_contract_of_a_stream(recognizer_of, size, length, latency, language
 
 
 def test_punctuation_and_tag_belong_to_the_turn_that_they_end() -> None:
-    builder = TranscriptBuilder(Words(), None, TurnRules(), Delay(), keep=True)  # type: ignore[arg-type]
+    builder = TranscriptBuilder(Words(), TurnRules(), keep=True)  # type: ignore[arg-type]
     assert [e.kind for e in builder.step([Found(1, 3, 0.9)], 9) if isinstance(e, Turn)] == [
         "started", "eager",
     ]  # fmt: skip
@@ -153,7 +152,8 @@ def test_punctuation_and_tag_belong_to_the_turn_that_they_end() -> None:
 
 
 def test_a_turn_that_nobody_ends_with_a_full_stop_gets_none() -> None:
-    builder = TranscriptBuilder(Words(), "en-US", TurnRules(), Delay(), keep=False)  # type: ignore[arg-type]
+    builder = TranscriptBuilder(Words(), TurnRules(), keep=False)  # type: ignore[arg-type]
+    builder.switch("en-US", Delay())
     events = builder.step([Found(1, 3, 0.9)], 40)
     assert [type(e) for e in events] == [Turn, Partial, Turn, Turn, Final]
     assert events[-1].text == "yes"
@@ -196,3 +196,36 @@ def test_confidence_does_not_depend_on_the_cut(latency):
     cut = [token.confidence for token in stream.finish().tokens]
     assert cut == pytest.approx([token.confidence for token in whole.tokens], abs=1e-4)
     assert len({round(value, 2) for value in cut}) > 3  # never constant
+
+
+def test_language_and_latency_switch_mid_stream(recognizer_of):
+    recognizer = recognizer_of("tiny-multi")
+    samples = speech("tiny-multi")[:80_000]
+    # Before anything is heard, it is as if the stream had been opened so.
+    stream = recognizer.stream(language="en-US", latency_ms=1120)
+    stream.switch(language="ja-JP", latency_ms=80)
+    stream.push(samples)
+    assert stream.finish() == recognizer.transcribe(samples, language="ja-JP", latency_ms=80)
+    # Switching to what it is changes nothing; however it is cut, the rest is the same.
+    results = []
+    for size in (1600, 4000):
+        stream = recognizer.stream(language="en-US", latency_ms=560)
+        events = []
+        for start in range(0, 80_000, size):
+            if start == 24_000:
+                with pytest.raises(wheatear.LanguageError):
+                    stream.switch(language="klingon", latency_ms=160)
+                stream.switch(language="ja", latency_ms=160)
+            elif start == 48_000:
+                stream.switch(language="auto")
+            stream.switch()
+            events += stream.push(samples[start : start + size])
+        transcript = stream.finish()
+        check(events + list(stream.last_events), 5.0, transcript)
+        results.append(transcript)
+    assert results[0] == results[1]
+    locales = [segment.language for segment in results[0].segments]
+    assert locales[0] == "en-US"
+    assert "ja-JP" in locales or results[0].language == "ja-JP"
+    plain = recognizer.transcribe(samples, language="en-US", latency_ms=560)
+    assert [t.id for t in plain.tokens] != [t.id for t in results[0].tokens]

@@ -200,25 +200,42 @@ class Stream:
         turns: TurnRules,
         keep: bool,
     ) -> None:
-        manifest = recognizer.bundle.manifest
         self._recognizer = recognizer
-        self._mode = mode
         self._chunks_per_step = chunks_per_step
-        self._language_bias: NDArray[np.float32] | None = None
-        if manifest.prompts:
-            self._language_bias = recognizer.bundle.language_bias[manifest.prompts[language]]
-        self._asked = None if language == AUTO else language
         self._spectrogram, self._encoder = recognizer._spectrogram, recognizer._encoder
         self._mel_state = self._spectrogram.start()
         self._encoder_state = self._encoder.start(mode)
         self._decoder_state = recognizer._decoder.start()
-        late = manifest.delays_ms.get(mode.latency_ms, (0, 0))
-        delay = Delay(*(ms / 1000 for ms in late))
-        self._builder = TranscriptBuilder(recognizer._vocabulary, self._asked, turns, delay, keep)
+        self._builder = TranscriptBuilder(recognizer._vocabulary, turns, keep)
+        self._set(mode, language)
         self._events: list[Event] = []
         self._finished: Transcript | None = None
         self.last_events: tuple[Event, ...] = ()
         """The events that `finish` brought, for those who follow events only."""
+
+    def _set(self, mode: LatencyMode, language: str) -> None:
+        bundle = self._recognizer.bundle
+        manifest = bundle.manifest
+        self._mode = self._encoder_state.mode = mode
+        self._key = language
+        self._language_bias: NDArray[np.float32] | None = None
+        if manifest.prompts:
+            self._language_bias = bundle.language_bias[manifest.prompts[language]]
+        late = manifest.delays_ms.get(mode.latency_ms, (0, 0))
+        asked = None if language == AUTO else language
+        self._builder.switch(asked, Delay(*(ms / 1000 for ms in late)))
+
+    def switch(self, *, language: str | None = None, latency_ms: int | None = None) -> None:
+        """Goes on in another language or at another latency, from the next chunk on.
+
+        Samples that were pushed and not yet computed, less than a chunk of them, already count
+        as the next chunk. The model forgets nothing of what it has heard. None leaves things as
+        they are.
+
+        Raises LanguageError or LatencyError, and then changes nothing.
+        """
+        latency = self._mode.latency_ms if latency_ms is None else latency_ms
+        self._set(*self._recognizer._choose(language or self._key, latency))
 
     @property
     def turns(self) -> TurnRules:

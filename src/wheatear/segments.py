@@ -19,10 +19,10 @@ class _Open:
 class SegmentBuilder:
     """Makes segments of one stream's words and language tags."""
 
-    def __init__(self, language: str | None) -> None:
-        """language: the one that was asked for, if any."""
-        self._asked = language
-        self._open = _Open(language=language)
+    def __init__(self, asked: str | None = None) -> None:
+        self.asked = asked
+        """The locale that was asked for, if any; it may change."""
+        self._open = _Open()
 
     def word(self, word: Word) -> Segment | None:
         """The segment that ended before this word, if one did."""
@@ -30,12 +30,14 @@ class SegmentBuilder:
         ended = None
         if before and (ends_sentence(before.text) or word.start - before.end > _PAUSE):
             ended = self._close()
+        if not self._open.words:
+            self._open.language = self.asked
         self._open.words.append(word)
         return ended
 
     def tag(self, language: str, score: float) -> None:
         """A language tag; it comes at the end of what it speaks of."""
-        if self._asked is None:
+        if self.asked is None and self._open.words:
             self._open.language, self._open.score = language, score
 
     def finish(self) -> Segment | None:
@@ -48,7 +50,7 @@ class SegmentBuilder:
 
     def _close(self) -> Segment:
         segment = _segment(self._open)
-        self._open = _Open(language=self._asked)
+        self._open = _Open()
         return segment
 
 

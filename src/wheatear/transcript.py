@@ -31,19 +31,18 @@ _SETTLE_MS = 560  # after a turn's end: punctuation that has not come by then is
 class TranscriptBuilder:
     """Makes the events of one stream from what its search finds."""
 
-    def __init__(
-        self, vocabulary: Vocabulary, asked: str | None, rules: TurnRules, delay: Delay, keep: bool
-    ) -> None:
-        """asked: the locale, None for auto.  keep: whether the transcript will be wanted."""
+    def __init__(self, vocabulary: Vocabulary, rules: TurnRules, keep: bool) -> None:
+        """keep: whether the transcript will be wanted."""
         self.machine = TurnMachine(rules)
-        self.language = asked
+        self.language: str | None = None
         self.duration = math.inf
         """Seconds of audio, once that is known; the last frames may lie beyond."""
-        self._asked, self._keep = asked, keep
+        self._asked: str | None = None
+        self._keep = keep
         self._tags = vocabulary.tags
         self._detokenizer = Detokenizer(vocabulary)
-        self._word_builder = WordBuilder(delay)
-        self._segment_builder = SegmentBuilder(asked)
+        self._word_builder = WordBuilder()
+        self._segment_builder = SegmentBuilder()
         self._finals: list[Final] = []
         self._tokens: list[Token] = []
         """Of the turn that is being said, like the next two."""
@@ -56,6 +55,12 @@ class TranscriptBuilder:
         self._waiting: Turn | None = None
         """The end of a turn whose final has not come."""
         self._events: list[Event] = []
+
+    def switch(self, asked: str | None, delay: Delay) -> None:
+        """From now on in this locale (None for auto), words being emitted so late."""
+        self._asked = self._segment_builder.asked = asked
+        self.language = asked or self.language
+        self._word_builder.delay = delay
 
     def step(self, found: Sequence[Found], frames: int) -> list[Event]:
         """The search has come to so many frames, found these tokens on its way."""
