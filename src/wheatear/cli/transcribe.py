@@ -1,8 +1,9 @@
 """`wheatear transcribe`: files, or standard input, to text, subtitles or JSON as it comes."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, Self, TextIO
 
@@ -13,11 +14,13 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import wheatear
 from wheatear.audio import AudioReader, RawFormat, open_audio
 from wheatear.cli import BAD_INPUT, INTERRUPTED, complain
+from wheatear.cli.many import Batch, jobs_of, work_off
 from wheatear.errors import AudioError, WheatearError
 from wheatear.formats import CueRules, Format, Writer, writer
 from wheatear.languages import AUTO
 from wheatear.recognizer import Recognizer
 from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn
+from wheatear.sessions import default_threads
 
 
 def transcribe(
@@ -33,22 +36,27 @@ def transcribe(
     lines: int = 2,
     letters_per_second: float = 17.0,
     rolling: Annotated[bool, Parameter(negative="")] = False,
+    recursive: Annotated[bool, Parameter(negative="")] = False,
+    jobs: int = 1,
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
     raw: Annotated[bool, Parameter(negative="")] = False,
     rate: int | None = None,
     channels: int | None = None,
     encoding: Literal["s16", "f32"] | None = None,
 ) -> int:
-    """Transcribe audio files; "-" is standard input.
+    """Transcribe audio files, or folders of them; "-" is standard input.
 
     Text appears as it is recognised. Files may be wav, flac, ogg, opus or mp3, of any sample rate
     and number of channels. Standard input may be such a file or live raw PCM (16 kHz mono 16-bit
     unless said otherwise): arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
+    A folder, or --jobs, needs --output FOLDER. What is done is not done again: the same command
+    goes on where it was stopped.
 
     Parameters
     ----------
     files
-        Audio files, or "-".
+        Audio files, folders, or "-".
     model
         Bundle folder or model name; the model that comes with Wheatear if left out.
     language
@@ -70,8 +78,14 @@ def transcribe(
         Reading speed that subtitles stay on for.
     rolling
         Subtitles whose lines move up one by one.
+    recursive
+        Look into the folders of a folder as well.
+    jobs
+        Files at a time.
+    overwrite
+        Do again what is done.
     threads
-        Processors to use.
+        Processors to use; of several jobs, for each of them.
     raw
         The input is PCM without a header; so does any of the next three options say.
     rate
@@ -86,28 +100,61 @@ def transcribe(
             raise WheatearError(f"unknown option {file}; see 'wheatear transcribe --help'")
     if threads is not None and threads < 1:
         raise WheatearError(f"--threads must be 1 or more, not {threads}")
-    raw_format = None
-    if raw or rate is not None or channels is not None or encoding is not None:
-        rate = RawFormat.rate if rate is None else rate
-        channels = RawFormat.channels if channels is None else channels
-        raw_format = RawFormat(rate, channels, encoding or RawFormat.encoding)
-    recognizer = wheatear.load(model, threads=threads)
-    recognizer.stream(language=language, latency_ms=latency)  # complain before reading anything
-    failed = False
+    described = raw or (rate, channels, encoding) != (None, None, None)
+    raw_format = _raw_format(rate, channels, encoding) if described else None
+    if jobs < 1:
+        raise WheatearError(f"--jobs must be 1 or more, not {jobs}")
     try:
         cues = CueRules(line_letters, lines, letters_per_second, rolling)
     except ValueError as error:
         raise WheatearError(str(error)) from error
+    many = jobs > 1 or any(Path(file).is_dir() for file in files)
+    if many and raw_format is not None:
+        raise WheatearError("raw input is taken one file at a time, not as a folder or by --jobs")
+    listed = jobs_of(files, output, format, recursive) if many else []
+    if threads is None and jobs > 1:
+        threads = max(1, default_threads() // jobs)
+    recognizer = wheatear.load(model, threads=threads)
+    recognizer.stream(language=language, latency_ms=latency)  # complain before reading anything
+    if many:
+        batch = Batch(recognizer, format, cues, language, latency)
+        results = work_off(batch, listed, jobs, overwrite)
+        return BAD_INPUT if any(result.fault for result in results) else 0
     outputs = _Outputs(output, format, files)
+    return _one_by_one(recognizer, files, raw_format, outputs, format, cues, language, latency)
+
+
+def _raw_format(
+    rate: int | None, channels: int | None, encoding: Literal["s16", "f32"] | None
+) -> RawFormat:
+    """What was said of raw input, and the usual for what was not."""
+    return RawFormat(
+        RawFormat.rate if rate is None else rate,
+        RawFormat.channels if channels is None else channels,
+        encoding or RawFormat.encoding,
+    )
+
+
+def _one_by_one(
+    recognizer: Recognizer,
+    files: Sequence[str],
+    raw_format: RawFormat | None,
+    outputs: "_Outputs",
+    form: Format,
+    cues: CueRules,
+    language: str,
+    latency: int | None,
+) -> int:
+    failed = False
     for file in files:
         try:
             with (
                 closing(open_audio(file, raw_format)) as audio,
                 outputs.open(file) as out,
             ):
-                if len(files) > 1 and format == "txt" and out is sys.stdout:
+                if len(files) > 1 and form == "txt" and out is sys.stdout:
                     out.write(f"== {file} ==\n")
-                made = writer(format, out, file, cues)
+                made = writer(form, out, file, cues)
                 code = _transcribe(recognizer, audio, made, language, latency)
             if code == INTERRUPTED:
                 return code
@@ -128,7 +175,7 @@ def _transcribe(
     with _Progress(writer, audio.duration) as progress:
         try:
             transcript = recognizer.transcribe(
-                audio, language=language, latency_ms=latency, on_event=progress.show
+                audio, language=language, latency_ms=latency, on_event=progress.show, keep=False
             )
         except BaseException as error:
             progress.stop()
@@ -137,7 +184,7 @@ def _transcribe(
             if isinstance(error, KeyboardInterrupt):
                 return INTERRUPTED
             raise
-    writer.close(transcript, complete=True)
+    writer.close(replace(progress.so_far(), duration=transcript.duration), complete=True)
     return 0
 
 
