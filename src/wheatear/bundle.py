@@ -84,6 +84,9 @@ class Manifest:
     delays_ms: dict[int, tuple[int, int]] = field(default_factory=dict)
     """Latency -> how late the search emits a word's first and last token, where measured
     (`wheatear.train.timing`)."""
+    confidence: tuple[float, float] = (1.0, 0.0)
+    """Scale and shift of the log-odds of the search's probabilities, where they were calibrated
+    (`wheatear.train.calibration`)."""
     parameters: int = 0
     licence: str = ""
     """One line: which licence the weights are under, as far as the checkpoint says."""
@@ -116,6 +119,9 @@ class Manifest:
             "a delay is not in milliseconds": all(
                 type(n) is int and 0 <= n <= 2000 for pair in self.delays_ms.values() for n in pair
             ),
+            "the confidence is not calibrated by a rising line": (
+                0 < self.confidence[0] < 100 and abs(self.confidence[1]) < 100
+            ),
             "a language tag is not a token": all(0 <= i < d.blank for i in self.tags),
         }
         for fault, fine in fits.items():
@@ -132,6 +138,8 @@ class Manifest:
         fields["default_mode"] = LatencyMode(**data["default_mode"])
         delays = data.get("delays_ms", {})
         fields["delays_ms"] = {int(key): (value[0], value[1]) for key, value in delays.items()}
+        scale, shift = data.get("confidence", (1.0, 0.0))
+        fields["confidence"] = (float(scale), float(shift))
         fields["tags"] = {int(key): value for key, value in data["tags"].items()}
         return cls(**fields)
 

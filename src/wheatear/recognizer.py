@@ -206,7 +206,9 @@ class Stream:
         self._mel_state = self._spectrogram.start()
         self._encoder_state = self._encoder.start(mode)
         self._decoder_state = recognizer._decoder.start()
-        self._builder = TranscriptBuilder(recognizer._vocabulary, turns, keep)
+        self._builder = TranscriptBuilder(
+            recognizer._vocabulary, turns, keep, recognizer.bundle.manifest.confidence
+        )
         self._set(mode, language)
         self._events: list[Event] = []
         self._finished: Transcript | None = None

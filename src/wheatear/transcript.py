@@ -23,7 +23,7 @@ from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, 
 from wheatear.segments import SegmentBuilder, ends_sentence
 from wheatear.text import Detokenizer, Vocabulary
 from wheatear.turns import TurnMachine, TurnRules
-from wheatear.words import Delay, WordBuilder
+from wheatear.words import Delay, WordBuilder, calibrated
 
 _SETTLE_MS = 560  # after a turn's end: punctuation that has not come by then is not coming
 
@@ -31,8 +31,15 @@ _SETTLE_MS = 560  # after a turn's end: punctuation that has not come by then is
 class TranscriptBuilder:
     """Makes the events of one stream from what its search finds."""
 
-    def __init__(self, vocabulary: Vocabulary, rules: TurnRules, keep: bool) -> None:
-        """keep: whether the transcript will be wanted."""
+    def __init__(
+        self,
+        vocabulary: Vocabulary,
+        rules: TurnRules,
+        keep: bool,
+        confidence: tuple[float, float] = (1.0, 0.0),
+    ) -> None:
+        """keep: whether the transcript will be wanted.  confidence: how it is calibrated."""
+        self._calibration = confidence
         self.machine = TurnMachine(rules)
         self.language: str | None = None
         self.duration = math.inf
@@ -64,8 +71,8 @@ class TranscriptBuilder:
 
     def step(self, found: Sequence[Found], frames: int) -> list[Event]:
         """The search has come to so many frames, found these tokens on its way."""
-        for token, frame, confidence in found:
-            self._add(token, frame, confidence)
+        for token, frame, probability in found:
+            self._add(token, frame, calibrated(probability, self._calibration))
         newest = frames - 1
         self._turn_events(self.machine.advance(newest))
         self._settle_in_time(newest)

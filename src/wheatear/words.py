@@ -39,6 +39,15 @@ class Delay:
     """Of its last token after the word's end."""
 
 
+def calibrated(probability: float, line: tuple[float, float]) -> float:
+    """The probability after scale and shift of its log-odds."""
+    scale, shift = line
+    if (scale, shift) == (1.0, 0.0):
+        return probability
+    p = min(max(probability, 1e-6), 1 - 1e-6)
+    return 1 / (1 + math.exp(-(scale * math.log(p / (1 - p)) + shift)))
+
+
 @dataclass
 class _Open:
     """The word that is being said."""
