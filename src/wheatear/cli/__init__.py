@@ -24,6 +24,7 @@ app = App(
 )
 for _name, _help in {
     "transcribe": "Transcribe audio files, or standard input.",
+    "listen": "Show captions of what a microphone hears.",
     "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
     "train": "Train a model from a plan, or go on where the run stopped.",
     "finetune": "Fine-tune a checkpoint on a manifest of recordings.",

@@ -1,0 +1,232 @@
+"""`wheatear listen`: captions from a microphone, as they are said."""
+
+import queue
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, TextIO
+
+import numpy as np
+import soxr
+from cyclopts import Parameter
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+import wheatear
+from wheatear.audio import Samples
+from wheatear.cli import complain
+from wheatear.errors import AudioError, MissingExtraError
+from wheatear.features import SAMPLE_RATE
+from wheatear.formats import Format, Writer, writer
+from wheatear.languages import AUTO
+from wheatear.results import Event, Final, Partial, Transcript
+
+_BLOCK = 0.08  # seconds
+_QUIET = -60.0  # dBFS, the left end of the meter
+_METER = 12
+
+
+def listen(
+    *,
+    model: str | None = None,
+    language: str = AUTO,
+    latency: int | None = None,
+    device: str | None = None,
+    list_devices: Annotated[bool, Parameter(negative="")] = False,
+    output: Path | None = None,
+    format: Format = "txt",  # noqa: A002  (the option is called --format)
+    threads: int | None = None,
+) -> int:
+    """Show captions of what a microphone hears; Ctrl-C ends it.
+
+    On a terminal the turn that is being said grows in the last line, beside a level meter; each
+    turn that is over becomes a line of its own.
+
+    Parameters
+    ----------
+    model
+        Bundle folder or model name; the model that comes with Wheatear if left out.
+    language
+        Locale such as en-US, or auto.
+    latency
+        Milliseconds of each chunk; the model's default if left out.
+    device
+        Number or part of the name of a microphone; the system's own choice if left out.
+    list_devices
+        Show the microphones and end.
+    output
+        File to write as well, turn by turn.
+    format
+        Of that file, as in "wheatear transcribe".
+    threads
+        Processors to use.
+    """
+    sound = _sounddevice()
+    if list_devices:
+        for number, about in _microphones(sound):
+            print(f"{number:3}  {about['name']}, {about['default_samplerate']:.0f} Hz")
+        return 0
+    chosen = _choose(sound, device)
+    recognizer = wheatear.load(model, threads=threads)
+    stream = recognizer.stream(language=language, latency_ms=latency, keep=False)
+    with _file(output) as out, _Captions(_writers(out, format)) as captions:
+        try:
+            for block in _heard(sound, chosen):
+                captions.level(block)
+                captions.show(stream.push(block))
+        except KeyboardInterrupt:
+            pass  # that is how it ends
+        finally:
+            stream.finish()
+            captions.show(stream.last_events)
+    return 0
+
+
+# -- the microphone
+
+
+def _sounddevice() -> Any:
+    try:
+        return import_module("sounddevice")  # an extra
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"listening needs {error.name}: pip install 'wheatear[mic]'"
+        ) from error
+    except OSError as error:  # its library is not there
+        raise MissingExtraError(
+            "listening needs PortAudio, which is not installed: apt-get install libportaudio2, "
+            "or brew install portaudio"
+        ) from error
+
+
+def _microphones(sound: Any) -> list[tuple[int, dict[str, Any]]]:
+    devices = enumerate(sound.query_devices())
+    return [(number, about) for number, about in devices if about["max_input_channels"] > 0]
+
+
+def _choose(sound: Any, device: str | None) -> int | None:
+    """The number of a microphone; None for the system's own choice.  Raises AudioError."""
+    there = _microphones(sound)
+    if not there:
+        raise AudioError("there is no microphone here; 'wheatear transcribe -' takes piped audio")
+    if device is None:
+        return None
+    if device.isdecimal():
+        found = [number for number, _ in there if number == int(device)]
+    else:
+        found = [number for number, about in there if device.lower() in about["name"].lower()]
+    if len(found) != 1:
+        names = ", ".join(f"{number} ({about['name']})" for number, about in there)
+        what = "no microphone" if not found else "more than one microphone"
+        raise AudioError(f"{what} is called {device!r}; there are {names}")
+    return found[0]
+
+
+def _heard(sound: Any, device: int | None) -> Iterator[Samples]:
+    """Blocks of 16 kHz mono, for as long as the microphone is there."""
+    blocks: queue.SimpleQueue[Samples | None] = queue.SimpleQueue()
+    lost = False
+
+    def take(data: Any, _count: int, _time: Any, status: Any) -> None:
+        nonlocal lost
+        if status and not lost:
+            lost = True
+            complain(f"the microphone says: {status}; some of what was said may be lost")
+        blocks.put(np.array(data[:, 0], np.float32))
+
+    try:
+        rate = SAMPLE_RATE
+        try:
+            sound.check_input_settings(device=device, channels=1, samplerate=rate)
+        except sound.PortAudioError:
+            rate = int(sound.query_devices(device, "input")["default_samplerate"])
+        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1) if rate != SAMPLE_RATE else None
+        with sound.InputStream(
+            device=device, channels=1, samplerate=rate, dtype="float32",
+            blocksize=round(rate * _BLOCK), callback=take,
+            finished_callback=lambda: blocks.put(None),
+        ):  # fmt: skip
+            while (block := blocks.get()) is not None:
+                yield block if resampler is None else resampler.resample_chunk(block)
+    except sound.PortAudioError as error:
+        raise AudioError(f"the microphone cannot be used: {error}") from error
+
+
+# -- what is shown
+
+
+@contextmanager
+def _file(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        out = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise AudioError(f"cannot write {path}: {error.strerror or error}") from error
+    with out:
+        yield out
+
+
+def _writers(out: TextIO | None, form: Format) -> list[Writer]:
+    return [] if out is None else [writer(form, out, "microphone")]
+
+
+class _Captions:
+    """The captions on standard output, live where that is a terminal, and in files."""
+
+    def __init__(self, files: list[Writer]) -> None:
+        self._console = Console()
+        self._live = Live(console=self._console, transient=True, refresh_per_second=12)
+        self._plain = None if self._console.is_terminal else writer("txt", sys.stdout, "")
+        self._files = files
+        self._partial = ""
+        self._level = _QUIET
+        self._text: list[str] = []
+        self._end = 0.0
+        self._language: str | None = None
+
+    def __enter__(self) -> "_Captions":
+        if self._plain is None:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._live.stop()
+        whole = Transcript("".join(self._text), self._language, self._end, ())
+        for file in self._files:
+            file.close(whole, complete=True)
+
+    def level(self, block: Samples) -> None:
+        """Shows how loud a block is; the meter falls slowly."""
+        peak = float(np.abs(block).max(initial=0.0))
+        self._level = max(self._level - 3.0, 20 * np.log10(peak + 1e-6))
+        self._draw()
+
+    def show(self, events: list[Event] | tuple[Event, ...]) -> None:
+        for event in events:
+            for file in self._files:
+                file.event(event)
+            if self._plain is not None:
+                self._plain.event(event)
+            if isinstance(event, Partial):
+                self._partial = event.text
+            elif isinstance(event, Final):
+                self._text += [token.text for token in event.tokens]
+                self._end, self._language = event.end, event.language
+                self._partial = ""
+                if self._plain is None and event.text.strip():
+                    self._live.console.print(Text(event.text.strip()))
+        self._draw()
+
+    def _draw(self) -> None:
+        if self._plain is not None:
+            return
+        full = min(1.0, max(0.0, 1 - self._level / _QUIET))
+        bars = round(_METER * full)
+        room = max(10, self._console.width - _METER - 4)
+        line = Text(f"{'▮' * bars}{'▯' * (_METER - bars)}  ", style="red" if full > 0.98 else "dim")
+        self._live.update(line.append(self._partial[-room:], style="not dim"))
