@@ -12,7 +12,7 @@ from typing import Any
 from wheatear.errors import CorpusError
 from wheatear.train.licences import refused
 from wheatear.train.part import PartFiles, file_hash
-from wheatear.train.recipe import read_lines
+from wheatear.train.recordings import read_lines
 from wheatear.train.sentences import reserved, words
 from wheatear.train.voices import SAMPLE_RATE
 

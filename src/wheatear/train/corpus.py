@@ -35,10 +35,11 @@ from wheatear.train.recipe import (
     Sources,
     digest,
     jobs,
-    read_lines,
     read_recipe,
 )
+from wheatear.train.recordings import read_lines
 from wheatear.train.sentences import held_words
+from wheatear.train.splice import Splice
 from wheatear.train.voices import SAMPLE_RATE, Samples
 
 LONGEST = 20.0  # seconds; a voice that takes longer has lost its way
@@ -49,6 +50,8 @@ Made = tuple[int, Job, Samples | None]
 
 def samples_of(job: Job) -> Samples:
     """Read or synthesise the audio of a job."""
+    if isinstance(job.voice, Splice):
+        return job.voice.read()
     if not isinstance(job.voice, Path):
         return voices.speak(job.voice, job.locale, job.text, random.Random(job.seed))
     samples, rate = sf.read(job.voice, dtype="float32")
@@ -160,7 +163,7 @@ def build(arguments: argparse.Namespace) -> None:
             f"its parts are {', '.join(part.name for part in parts)}"
         )
     excluded = held_words(read_lines(arguments.exclude)) if arguments.exclude else frozenset()
-    sources = Sources(arguments.clips, arguments.text, excluded)
+    sources = Sources(arguments.clips, arguments.aligned, arguments.text, excluded)
     for part in parts:
         if not arguments.parts or part.name in arguments.parts:
             build_part(arguments.out, part, sources, arguments.workers, arguments.force)
@@ -186,6 +189,7 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("parts", nargs="*", help="parts to build (default: all)")
     make.add_argument("--out", type=Path, required=True, help="folder of the corpus")
     make.add_argument("--clips", type=Path, help="manifest of human recordings to train on")
+    make.add_argument("--aligned", type=Path, help="where their words are, to splice them")
     make.add_argument("--text", type=Path, help="folder of given sentences, <locale>.jsonl")
     make.add_argument("--exclude", type=Path, help="manifest whose sentences are never used")
     make.add_argument("--workers", type=int, default=2, help="voices that speak at a time")

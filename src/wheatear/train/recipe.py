@@ -6,6 +6,7 @@ A part is a table of the file:
     domain = 3500                 # sentences of the templates, for each locale
 
     recordings = true             # the human recordings themselves
+    spliced = N                   # N new sentences from stretches of them, for each locale
     digits, domain, given = N     # up to N digit rows, template or given sentences for each locale
     given_after = N               # given sentences to pass over: parts of one seed share none
     prompts = N                   # the texts of the human recordings, each by N voices
@@ -31,12 +32,13 @@ from pathlib import Path
 
 from wheatear.errors import CorpusError
 from wheatear.train import texts, voices
+from wheatear.train.recordings import Line, human_texts, read_aligned, read_lines
 from wheatear.train.sentences import LOCALE_OF, allowed, training_text, words
+from wheatear.train.splice import Splice, Splicer
 from wheatear.train.voices import Voice
 
 FAST = ("espeak", "pico", "flite", "rhvoice")
 OWN_TEXT = "Apache-2.0 (templates of this project)"
-Line = dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ class PartRecipe:
 
     name: str
     recordings: bool = False
+    spliced: int = 0
     digits: int = 0
     domain: int = 0
     given: int = 0
@@ -63,6 +66,8 @@ class Sources:
 
     clips: Path | None = None
     """Manifest of human recordings to train on."""
+    aligned: Path | None = None
+    """Where their words are, as `wheatear.train.align` tells."""
     text: Path | None = None
     """Folder of given sentences, <locale>.jsonl."""
     excluded: frozenset[str] = frozenset()
@@ -75,7 +80,7 @@ class Job:
 
     text: str
     locale: str
-    voice: Voice | Path
+    voice: Voice | Path | Splice
     speaker: str
     source: str
     licence: str
@@ -112,30 +117,15 @@ def _part(path: Path, name: str, options: dict[str, object]) -> PartRecipe:
 
 def digest(jobs: list[Job]) -> str:
     """One hash of everything that the clips of a part are made from, wherever that lies."""
-    rows = [
-        asdict(job) | {"voice": job.voice.name if isinstance(job.voice, Path) else None}
-        for job in jobs
-    ]  # the speaker names a voice
+    rows = [asdict(job) | {"voice": _origin(job.voice)} for job in jobs]
     return hashlib.sha256(json.dumps(rows, ensure_ascii=False).encode()).hexdigest()
 
 
-def read_lines(path: Path) -> list[Line]:
-    """The lines of a manifest."""
-    try:
-        with path.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} cannot be read as a manifest of JSON lines: {error}") from error
-
-
-def human_texts(manifest: Path, excluded: frozenset[str]) -> Iterator[tuple[Line, str]]:
-    """(manifest line, text to train on) of the recordings that may be trained on."""
-    for line in read_lines(manifest):
-        locale = LOCALE_OF.get(line["lang"])
-        text = training_text(line["text"], locale, excluded) if locale else None
-        # Faster than people speak: text and audio do not match (a wrong or merged entry).
-        if text and len(text) < 25 * float(line["duration"]) + 8:
-            yield line, text
+def _origin(voice: Voice | Path | Splice) -> object:
+    """What is spoken from; the speaker of a job names a synthetic voice."""
+    if isinstance(voice, Splice):
+        return [(s.path.name, s.start, s.end, s.pause) for s in voice.stretches]
+    return voice.name if isinstance(voice, Path) else None
 
 
 def open_texts(folder: Path, locale: str, excluded: frozenset[str]) -> Iterator[tuple[str, str]]:
@@ -151,9 +141,16 @@ def jobs(part: PartRecipe, sources: Sources) -> list[Job]:
     """The clips of a part: first the recordings, then what is to be synthesised, shuffled."""
     if sources.clips is None and (part.recordings or part.prompts):
         raise CorpusError(f"part {part.name} takes recordings; give their manifest with --clips")
+    if part.spliced and (sources.clips is None or sources.aligned is None):
+        raise CorpusError(
+            f"part {part.name} splices recordings; give their manifest with --clips and where "
+            "their words are (python -m wheatear.train.align) with --aligned"
+        )
     if sources.text is None and part.given:
         raise CorpusError(f"part {part.name} takes given sentences; say where with --text FOLDER")
-    found = list(_recorded(part, sources)) + _synthetic(part, sources)
+    found = [
+        *_recorded(part, sources), *_spliced(part, sources), *_synthetic(part, sources)
+    ]  # fmt: skip
     if not found:
         raise CorpusError(f"part {part.name} holds no clip; give it sentences, or a voice to speak")
     return found
@@ -166,6 +163,17 @@ def _recorded(part: PartRecipe, sources: Sources) -> Iterator[Job]:
             text, LOCALE_OF[line["lang"]], folder / line["audio_filepath"],
             line["speaker"], line["source"], line["licence"],
         )  # fmt: skip
+
+
+def _spliced(part: PartRecipe, sources: Sources) -> Iterator[Job]:
+    if not part.spliced or sources.clips is None or sources.aligned is None:
+        return
+    rng = random.Random(part.seed)
+    for locale, recordings in sorted(read_aligned(sources.aligned).items()):
+        if locale in part.locales:
+            splicer = Splicer(recordings, sources.clips.parent)
+            for text, splice, licence in splicer.sentences(part.spliced, sources.excluded, rng):
+                yield Job(text, locale, splice, splice.name, "spliced recordings", licence)
 
 
 def _synthetic(part: PartRecipe, sources: Sources) -> list[Job]:

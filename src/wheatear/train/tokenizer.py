@@ -101,6 +101,10 @@ class Tokenizer:
         text = "".join(p for p in pieces if p not in tags).replace("▁", " ")
         return " ".join(text.split()), tags
 
+    def piece(self, token: int) -> str:
+        """The piece of an id."""
+        return self._processor.id_to_piece(token)
+
     def pieces(self) -> list[tuple[str, float]]:
         """Pieces and scores in the order of ids."""
         get = self._processor
