@@ -14,23 +14,9 @@ SOURCE = ROOT / "src" / "wheatear"
 
 # Left to right: a room may import from rooms before it.
 FLOW = [
-    "errors",
-    "results",
-    "latency",
-    "languages",
-    "features",
-    "audio",
-    "bundle",
-    "sessions",
-    "encoder",
-    "decoder",
-    "text",
-    "words",
-    "segments",
-    "turns",
-    "transcript",
-    "recognizer",
-    "formats",
+    *("errors", "results", "latency", "languages", "scripts", "features", "audio", "bundle"),
+    *("sessions", "encoder", "silence", "text", "phrases", "decoder", "lm", "beam", "words"),
+    *("segments", "voice", "turns", "transcript", "forms", "recognizer", "formats"),
 ]
 
 

@@ -13,6 +13,7 @@ for block in microphone:
 print(stream.finish().text)
 """
 
+from wheatear.beam import BeamRules
 from wheatear.errors import (
     AudioError,
     BundleError,
@@ -22,9 +23,12 @@ from wheatear.errors import (
     MissingExtraError,
     ModelError,
     ModelNotFoundError,
+    PhraseError,
     StreamClosedError,
     WheatearError,
 )
+from wheatear.forms import TextForm
+from wheatear.phrases import Phrase
 from wheatear.recognizer import Recognizer, Stream, load
 from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn, Word
 from wheatear.turns import TurnRules
@@ -33,6 +37,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AudioError",
+    "BeamRules",
     "BundleError",
     "CheckpointError",
     "Event",
@@ -43,10 +48,13 @@ __all__ = [
     "ModelError",
     "ModelNotFoundError",
     "Partial",
+    "Phrase",
+    "PhraseError",
     "Recognizer",
     "Segment",
     "Stream",
     "StreamClosedError",
+    "TextForm",
     "Token",
     "Transcript",
     "Turn",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.bundle import JOINT, PREDICTOR, Bundle, DecoderShape
+from wheatear.phrases import Listening, PhraseTree
 from wheatear.sessions import Session
 
 Floats = NDArray[np.float32]
@@ -42,6 +43,13 @@ class DecoderState:
     """[layers, hidden]"""
     frames: int = 0
     """Encoder frames searched so far."""
+    listening: Listening | None = None
+    """The phrases that are favoured, and how far one has come."""
+
+    @property
+    def settled(self) -> int:
+        """Frames whose tokens have all been told."""
+        return self.frames
 
 
 @dataclass
@@ -73,12 +81,13 @@ class Decoder:
         self._joint.expect({"projected": [None, s.joint], "logits": [None, s.blank + 1]})
         zeros = np.zeros((self.shape.layers, 1, self.shape.hidden), np.float32)
         blank = np.array([self.shape.blank], np.int64)
-        self._first = self._predict(blank, zeros, zeros)
+        self._first = self.predict(blank, zeros, zeros)
 
-    def start(self) -> DecoderState:
+    def start(self, phrases: PhraseTree | None = None) -> DecoderState:
         """The state before the first frame: the predictor has seen the start token, a blank."""
         prediction, h, c = self._first
-        return DecoderState(prediction[0], h[:, 0], c[:, 0])
+        listening = None if phrases is None else Listening(phrases)
+        return DecoderState(prediction[0], h[:, 0], c[:, 0], listening=listening)
 
     def step(
         self, states: Sequence[DecoderState], projected: Sequence[Floats]
@@ -116,6 +125,8 @@ class Decoder:
         if not len(at):
             return False
         token, row = int(tokens[blanks]), logits[blanks]
+        if (listening := search.state.listening) is not None:
+            token = listening.choose(row, self.shape.blank)
         share = float(1 / np.exp(row - row[token]).sum(dtype=np.float64))
         search.found.append(Found(token, search.state.frames + search.frame, share))
         search.symbols += 1
@@ -126,7 +137,7 @@ class Decoder:
 
     def _advance_predictor(self, emitted: Sequence[_Search]) -> None:
         states = [search.state for search in emitted]
-        prediction, h, c = self._predict(
+        prediction, h, c = self.predict(
             np.array([search.found[-1].token for search in emitted], np.int64),
             np.stack([state.h for state in states], axis=1),
             np.stack([state.c for state in states], axis=1),
@@ -136,9 +147,16 @@ class Decoder:
             state.prediction = prediction[n].copy()
             state.h, state.c = h[:, n].copy(), c[:, n].copy()
 
-    def _predict(
+    def predict(
         self, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
+        """Prediction [rows, joint] and LSTM state [layers, rows, hidden] after tokens [rows]."""
         names = ["prediction", "h_next", "c_next"]
         prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
         return prediction, h, c
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        """The joint's answer [rows, outputs], the blank last, to frames and predictions."""
+        inputs = {"projected": projected, "prediction": prediction}
+        (logits,) = self._joint.run(["logits"], inputs)
+        return logits

@@ -22,7 +22,7 @@ from wheatear.sessions import Session
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
 
-_PAST_MEL = 7  # mel frames before a chunk's own that its first output looks at
+PAST_MEL = 7  # mel frames before a chunk's own that its first output looks at
 _BEFORE_START = 7  # the chunk grid begins 7 mel frames before the signal: frame k ends at mel 8k
 _UNSEEN = np.float32(-1e4)  # NeMo's masked score; its exponential is exactly zero
 
@@ -80,7 +80,7 @@ class Encoder:
         s, bands = self.shape, self.bundle.manifest.features.bands
         return EncoderState(
             mode=mode,
-            mel=np.zeros((_PAST_MEL + _BEFORE_START, bands), np.float32),
+            mel=np.zeros((PAST_MEL + _BEFORE_START, bands), np.float32),
             keys_values=np.zeros((s.layers, 2, s.heads, s.left, s.head_width), np.float32),
             conv=np.zeros((s.layers, s.kernel - 1, s.width), np.float32),
         )
@@ -94,7 +94,7 @@ class Encoder:
 
         Not for a signal without a single sample, which has no frames at all.
         """
-        state.mel_total = state.frames * MEL_PER_FRAME + len(state.mel) - _PAST_MEL - _BEFORE_START
+        state.mel_total = state.frames * MEL_PER_FRAME + len(state.mel) - PAST_MEL - _BEFORE_START
 
     def ready(self, state: EncoderState, most_chunks: int) -> int:
         """Frames that the next step should encode: `most_chunks` whole chunks; once the end is
@@ -102,7 +102,7 @@ class Encoder:
         """
         chunk = state.mode.chunk
         if state.mel_total is None:
-            waiting = (len(state.mel) - _PAST_MEL) // MEL_PER_FRAME
+            waiting = (len(state.mel) - PAST_MEL) // MEL_PER_FRAME
             return most_chunks * chunk if waiting >= most_chunks * chunk else 0
         left = _frames_of(state.mel_total) - state.frames
         return min(left // chunk, most_chunks) * chunk or left
@@ -221,7 +221,7 @@ def _frames_of(mel: int, convolutions: int = 3) -> int:
 
 def _window(state: EncoderState, frames: int) -> Floats:
     """The mel [8 frames + 7, bands] that the next frames look at, zero past the end."""
-    wanted = MEL_PER_FRAME * frames + _PAST_MEL
+    wanted = MEL_PER_FRAME * frames + PAST_MEL
     window = state.mel[:wanted]
     if len(window) < wanted:
         missing = np.zeros((wanted - len(window), window.shape[1]), np.float32)

@@ -4,6 +4,7 @@
     ├── AudioError (ValueError)               audio that cannot be read or is not audio
     ├── LanguageError (ValueError)            a language the model does not know
     ├── LatencyError (ValueError)             a latency the model cannot run at
+    ├── PhraseError (ValueError)              a phrase that the model cannot write
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     ├── CorpusError (ValueError)              training data that cannot or must not be built
@@ -33,6 +34,10 @@ class LanguageError(WheatearError, ValueError):
 
 class LatencyError(WheatearError, ValueError):
     """A latency that the model's attention context does not allow."""
+
+
+class PhraseError(WheatearError, ValueError):
+    """A phrase to listen for that is empty, or that the model's pieces cannot write."""
 
 
 class StreamClosedError(WheatearError, RuntimeError):

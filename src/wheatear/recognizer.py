@@ -9,28 +9,35 @@ frames that come out are searched together.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.audio import AudioReader, Samples, as_samples, open_audio
+from wheatear.beam import BeamRules, BeamSearch, BeamState
 from wheatear.bundle import Bundle, find_bundle, open_bundle
-from wheatear.decoder import Decoder, Found
+from wheatear.decoder import Decoder, DecoderState, Found
 from wheatear.encoder import Encoder
 from wheatear.errors import BundleError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
+from wheatear.forms import FormWriter, TextForm
 from wheatear.languages import AUTO, resolve_language
 from wheatear.latency import LatencyMode, choose_mode
-from wheatear.results import Event, Transcript
+from wheatear.phrases import Phrase, PhraseTree
+from wheatear.results import Event, Final, Partial, Transcript
 from wheatear.sessions import default_threads
+from wheatear.silence import Idling, Silence, is_silent
 from wheatear.text import Vocabulary
 from wheatear.transcript import TranscriptBuilder
 from wheatear.turns import TurnRules
+from wheatear.voice import VoiceTrack
 from wheatear.words import Delay
 
 _MOST_SAMPLES = 10 * SAMPLE_RATE
+_TREES = 16  # phrase trees that are kept
 _FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read once for all
 
 
@@ -56,6 +63,19 @@ def load(
         ) from error
 
 
+@dataclass(frozen=True)
+class StreamOptions:
+    """What `Recognizer.stream` and `Recognizer.transcribe` were asked for."""
+
+    language: str
+    latency_ms: int | None
+    turns: TurnRules
+    phrases: tuple[str | Phrase, ...]
+    beam: BeamRules | None
+    form: TextForm
+    keep: bool
+
+
 class Recognizer:
     """A loaded model. Make one with `wheatear.load`; share it freely."""
 
@@ -63,8 +83,11 @@ class Recognizer:
         self.bundle = bundle
         self._spectrogram = MelSpectrogram(bundle.manifest.features)
         self._encoder = Encoder(bundle, threads)
+        self._silence = Silence(bundle.manifest.encoder)
         self._decoder = Decoder(bundle)
+        self._beam_search = BeamSearch(self._decoder)
         self._vocabulary = Vocabulary(bundle)
+        self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
 
     @property
     def latencies_ms(self) -> tuple[int, ...]:
@@ -82,8 +105,11 @@ class Recognizer:
         *,
         language: str = AUTO,
         latency_ms: int | None = None,
+        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen, as are the next ones)
+        phrases: Sequence[str | Phrase] = (),
+        beam: BeamRules | None = None,
+        form: TextForm = TextForm(),  # noqa: B008
         on_event: Callable[[Event], None] | None = None,
-        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen)
         keep: bool = True,
     ) -> Transcript:
         """Transcribes audio from beginning to end, in memory that grows with its text alone.
@@ -92,15 +118,14 @@ class Recognizer:
         samples (float32 or int16), or audio already opened. The tokens are those of a stream at
         the same latency, several chunks computed at a time; audio of unknown length may be live
         and is computed chunk by chunk. `on_event` is called with the events of a stream as they
-        come; with `keep` false they are all there is, and memory does not grow at all.
+        come; with `keep` false they are all there is, and memory does not grow at all. The other
+        options are those of `stream`.
 
-        Raises AudioError, LanguageError, LatencyError.
+        Raises AudioError, and what `stream` raises.
         """
-        mode, key = self._choose(language, latency_ms)
+        options = StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
-        live = reader.duration is None
-        chunks = 1 if live else max(1, _FILE_FRAMES // mode.chunk)
-        stream = Stream(self, mode, key, chunks, turns, keep)
+        stream = Stream(self, options, whole=reader.duration is not None)
         for block in reader:
             for event in stream.push(block):
                 if on_event is not None:
@@ -116,17 +141,26 @@ class Recognizer:
         *,
         language: str = AUTO,
         latency_ms: int | None = None,
-        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen)
+        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen, as are the next ones)
+        phrases: Sequence[str | Phrase] = (),
+        beam: BeamRules | None = None,
+        form: TextForm = TextForm(),  # noqa: B008
         keep: bool = True,
     ) -> "Stream":
-        """Opens a live stream; `latency_ms` None is the checkpoint's own default.
+        """Opens a live stream.
 
-        turns: when a turn ends. keep: whether the stream remembers what its finals have told;
+        language: a locale or what is short for one, or "auto". latency_ms: None is the
+        checkpoint's own default. turns: when a turn ends. phrases: names and terms to listen for.
+        beam: how wide to search; None is greedy search, which is quicker and never waits. form:
+        how the text is written. keep: whether the stream remembers what its finals have told;
         without, it can be left on for ever, and `finish` answers with its last turn alone.
 
-        Raises LanguageError or LatencyError, naming what the model knows.
+        Raises LanguageError or LatencyError, naming what the model knows, PhraseError, or
+        MissingExtraError where the rules or the form need what is not installed.
         """
-        return Stream(self, *self._choose(language, latency_ms), 1, turns, keep)
+        return Stream(
+            self, StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
+        )
 
     def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Event]]:
         """Pushes samples into many streams of this recognizer, their chunks computed in batches.
@@ -157,7 +191,7 @@ class Recognizer:
         while True:
             groups: dict[int, list[Stream]] = {}
             for stream in streams:
-                if frames := self._encoder.ready(stream._encoder_state, stream._chunks_per_step):
+                if frames := self._ready(stream):
                     groups.setdefault(frames, []).append(stream)
             if not groups:
                 return
@@ -168,15 +202,58 @@ class Recognizer:
                 for batch in [*([s] for s in alone), *([together] if together else [])]:
                     self._step(batch, frames)
 
+    def _ready(self, stream: "Stream") -> int:
+        """Frames that the next step of a stream should encode, after what needs no computing."""
+        state, idling = stream._encoder_state, stream._idling
+        while frames := self._encoder.ready(state, stream._chunks_per_step):
+            if not self._silence.skips(idling, state, frames):
+                break
+            stream._search.frames += frames
+            stream._emit([])
+        return frames
+
     def _step(self, streams: Sequence["Stream"], frames: int) -> None:
+        silent = [is_silent(s._encoder_state, frames) for s in streams]
         encoded = self._encoder.step(
             [s._encoder_state for s in streams], frames, [s._language_bias for s in streams]
         )
-        found = self._decoder.step(
-            [s._decoder_state for s in streams], [output.projected for output in encoded]
-        )
-        for stream, tokens in zip(streams, found, strict=True):
+        found = self._searched(streams, [output.projected for output in encoded])
+        for stream, tokens, quiet in zip(streams, found, silent, strict=True):
+            # A beam moves in silence too: its scores do.
+            if quiet and isinstance(stream._search, DecoderState):
+                spoke = bool(tokens)
+                self._silence.watch(stream._idling, stream._encoder_state, frames, spoke)
+            else:
+                stream._idling.reset()
             stream._emit(tokens)
+
+    def _searched(
+        self, streams: Sequence["Stream"], projected: Sequence[NDArray[np.float32]]
+    ) -> list[list[Found]]:
+        """The tokens that the next frames of each stream bring, by the search it asked for."""
+        found: list[list[Found]] = [[] for _ in streams]
+        greedy = {
+            n: s._search for n, s in enumerate(streams) if isinstance(s._search, DecoderState)
+        }
+        wide = {n: s._search for n, s in enumerate(streams) if isinstance(s._search, BeamState)}
+        if greedy:
+            rows = self._decoder.step(list(greedy.values()), [projected[n] for n in greedy])
+            found = _placed(found, greedy, rows)
+        if wide:
+            rows = self._beam_search.step(list(wide.values()), [projected[n] for n in wide])
+            found = _placed(found, wide, rows)
+        return found
+
+    def _phrase_tree(self, phrases: tuple[Phrase, ...]) -> PhraseTree | None:
+        """The tree of some phrases; streams with the same ones share it."""
+        if not phrases:
+            return None
+        if (tree := self._trees.get(phrases)) is None:
+            tree = PhraseTree(self._vocabulary, phrases)
+            if len(self._trees) >= _TREES:
+                self._trees.clear()
+            self._trees[phrases] = tree
+        return tree
 
     def _choose(self, language: str, latency_ms: int | None) -> tuple[LatencyMode, str]:
         manifest = self.bundle.manifest
@@ -191,24 +268,30 @@ class Stream:
     they were cut.
     """
 
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        mode: LatencyMode,
-        language: str,
-        chunks_per_step: int,
-        turns: TurnRules,
-        keep: bool,
-    ) -> None:
+    def __init__(self, recognizer: Recognizer, options: StreamOptions, whole: bool = False) -> None:
+        """whole: whether all of the audio is there, so that many chunks can be computed at once."""
         self._recognizer = recognizer
-        self._chunks_per_step = chunks_per_step
+        mode, language = recognizer._choose(options.language, options.latency_ms)
+        phrases = tuple(Phrase(p) if isinstance(p, str) else p for p in options.phrases)
+        self._chunks_per_step = max(1, _FILE_FRAMES // mode.chunk) if whole else 1
         self._spectrogram, self._encoder = recognizer._spectrogram, recognizer._encoder
         self._mel_state = self._spectrogram.start()
         self._encoder_state = self._encoder.start(mode)
-        self._decoder_state = recognizer._decoder.start()
-        self._builder = TranscriptBuilder(
-            recognizer._vocabulary, turns, keep, recognizer.bundle.manifest.confidence
+        self._idling = Idling()
+        tree = recognizer._phrase_tree(phrases)
+        self._search: DecoderState | BeamState = (
+            recognizer._decoder.start(tree)
+            if options.beam is None
+            else recognizer._beam_search.start(options.beam, tree)
         )
+        self._builder = TranscriptBuilder(
+            recognizer._vocabulary, options.turns, options.keep,
+            recognizer.bundle.manifest.confidence,
+        )  # fmt: skip
+        self._form = options.form
+        self._writer = FormWriter(options.form, phrases)
+        self._voice: VoiceTrack | None = None
+        self._listen_for_voice()
         self._set(mode, language)
         self._events: list[Event] = []
         self._finished: Transcript | None = None
@@ -218,14 +301,25 @@ class Stream:
     def _set(self, mode: LatencyMode, language: str) -> None:
         bundle = self._recognizer.bundle
         manifest = bundle.manifest
+        asked = None if language == AUTO else language
+        self._form.check(asked)
+        self._recognizer._silence.wake(self._idling, self._encoder_state)
         self._mode = self._encoder_state.mode = mode
         self._key = language
         self._language_bias: NDArray[np.float32] | None = None
         if manifest.prompts:
             self._language_bias = bundle.language_bias[manifest.prompts[language]]
         late = manifest.delays_ms.get(mode.latency_ms, (0, 0))
-        asked = None if language == AUTO else language
         self._builder.switch(asked, Delay(*(ms / 1000 for ms in late)))
+
+    def _listen_for_voice(self) -> None:
+        """Makes sure that what the turns' rules listen to is there."""
+        kind = self._builder.machine.rules.voice
+        if kind == "words":
+            self._voice = self._builder.machine.voiced = None
+        elif self._voice is None or self._voice.kind != kind:
+            self._voice = VoiceTrack(kind, self._mel_state.samples)
+            self._builder.machine.voiced = self._voice.last
 
     def switch(self, *, language: str | None = None, latency_ms: int | None = None) -> None:
         """Goes on in another language or at another latency, from the next chunk on.
@@ -246,14 +340,28 @@ class Stream:
 
     @turns.setter
     def turns(self, rules: TurnRules) -> None:
-        self._builder.machine.rules = rules
+        before, self._builder.machine.rules = self.turns, rules
+        try:
+            self._listen_for_voice()
+        except WheatearError:
+            self._builder.machine.rules = before
+            raise
 
     def end_turn(self) -> list[Event]:
         """Ends the turn that is on, after what has been heard so far; nothing if none is.
 
         What is said without a pause goes on in the next turn: the model forgets nothing.
         """
-        return [] if self._finished else self._builder.force(self._decoder_state.frames)
+        if self._finished is not None:
+            return []
+        self._settle_search()
+        self._events += self._builder.force(self._search.frames)
+        return self._take_events()
+
+    def _settle_search(self) -> None:
+        """Ends what a beam argues over."""
+        if isinstance(self._search, BeamState):
+            self._emit(self._search.settle_all())
 
     def push(self, samples: Any) -> list[Event]:
         """Takes 16 kHz mono samples (float32 in -1 .. 1, or int16; any length) and returns the
@@ -275,7 +383,8 @@ class Stream:
                 self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
                 self._encoder.end(self._encoder_state)
                 self._recognizer._advance([self])
-            self._events += self._builder.finish(self._decoder_state.frames)
+                self._settle_search()
+            self._events += self._builder.finish(self._search.frames)
             self.last_events = tuple(self._take_events())
             self._finished = self.transcript
         return self._finished
@@ -283,7 +392,8 @@ class Stream:
     @property
     def transcript(self) -> Transcript:
         """What has been said so far."""
-        return self._builder.transcript(self._duration)
+        transcript = self._builder.transcript(self._duration)
+        return transcript if self._writer.plain else self._writer.transcript(transcript)
 
     # -- the recognizer's side -------------------------------------------------------------------
 
@@ -293,11 +403,13 @@ class Stream:
         return as_samples(samples)
 
     def _accept(self, samples: Samples) -> None:
+        if self._voice is not None:
+            self._voice.push(samples)
         self._encoder.feed(self._encoder_state, self._spectrogram.push(self._mel_state, samples))
 
     def _emit(self, found: Sequence[Found]) -> None:
         """Takes what the search found in its last step."""
-        self._events += self._builder.step(found, self._decoder_state.frames)
+        self._events += self._builder.step(found, self._search.settled)
 
     @property
     def _duration(self) -> float:
@@ -305,4 +417,23 @@ class Stream:
 
     def _take_events(self) -> list[Event]:
         events, self._events = self._events, []
-        return events
+        if self._writer.plain:
+            return events
+        return [written for event in events if (written := self._written(event)) is not None]
+
+    def _written(self, event: Event) -> Event | None:
+        """The event in the stream's form."""
+        match event:
+            case Partial():
+                return self._writer.partial(event)
+            case Final():
+                return self._writer.final(event)
+        return event
+
+
+def _placed(
+    found: list[list[Found]], places: Iterable[int], rows: Sequence[list[Found]]
+) -> list[list[Found]]:
+    """The list with these rows in their places."""
+    by_place = dict(zip(places, rows, strict=True))
+    return [by_place.get(n, row) for n, row in enumerate(found)]

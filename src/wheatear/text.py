@@ -1,6 +1,7 @@
 """From token ids to text: pieces joined, word marks turned into spaces, tags left out by id."""
 
 import codecs
+from functools import cached_property
 
 from wheatear.bundle import PIECES, Bundle
 from wheatear.errors import BundleError
@@ -19,12 +20,23 @@ class Vocabulary:
         if len(data["pieces"]) != blank or any(not 0 <= i < blank for i in special):
             raise BundleError(f"{bundle.path / PIECES} does not fit its manifest")
         self.tags = bundle.manifest.tags
+        self.pieces: list[str] = data["pieces"]
+        """As the tokenizer writes them."""
         self._texts = [piece.replace(_WORD_MARK, " ") for piece in data["pieces"]]
         for i in data["unknown"]:
             self._texts[i] = _UNKNOWN
         for i in (*data["control"], *self.tags):
             self._texts[i] = ""
         self._bytes = {i: int(data["pieces"][i][1:-1], 16) for i in data["bytes"]}
+
+    @cached_property
+    def by_text(self) -> dict[str, list[int]]:
+        """The tokens that have a text, by it."""
+        tokens: dict[str, list[int]] = {}
+        for token, text in enumerate(self._texts):
+            if text and token not in self._bytes:
+                tokens.setdefault(text, []).append(token)
+        return tokens
 
     def text(self, token: int) -> str | int:
         """The text of a token, or the value of a byte piece."""

@@ -10,18 +10,22 @@
     ended      the turn is over; `forced` where the caller or the turn's length said so
 
 Started opens a turn and ended closes it; eager and resumed alternate between them, and nothing
-comes outside.  Times never run backwards.  The machine listens to nothing but where words were
-emitted, so it never resets, delays or changes what is recognised, and its events do not depend
-on how the samples were cut.
+comes outside.  Times never run backwards.  Silence is counted from the last word or, if a voice is
+listened for, from the last frame that had one after it.  The machine only looks on: it never
+resets, delays or changes what is recognised, and its events do not depend on how the samples were
+cut.
 
 Source of the invariants: Deepgram's documentation of Flux, compared in the tests.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from typing import get_args
 
 from wheatear.latency import FRAME_MS
 from wheatear.results import Turn, TurnKind
+from wheatear.voice import Voice
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +40,20 @@ class TurnRules:
     """Until `ended`, where the text ends like a sentence."""
     longest_s: float = 30.0
     """A turn that has lasted so long ends before its next word."""
+    voice: Voice = "energy"
+    """What tells that somebody still speaks: words alone, loudness too, or a voice detector."""
+    hold_ms: int = 1000
+    """How long after the last word a voice without words keeps a turn from ending."""
 
     def __post_init__(self) -> None:
         for name in ("eager_ms", "end_ms", "sentence_end_ms"):
             value = getattr(self, name)
             if not FRAME_MS <= value <= 60_000:
                 raise ValueError(f"{name} is {value}; give {FRAME_MS} to 60000 milliseconds")
+        if not 0 <= self.hold_ms <= 60_000:
+            raise ValueError(f"hold_ms is {self.hold_ms}; give 0 to 60000 milliseconds")
+        if self.voice not in get_args(Voice):
+            raise ValueError(f"voice is {self.voice!r}; it can be {', '.join(get_args(Voice))}")
         if not 1 <= self.longest_s <= 3600:
             raise ValueError(f"longest_s is {self.longest_s}; give 1 to 3600 seconds")
 
@@ -55,8 +67,10 @@ class _State(Enum):
 class TurnMachine:
     """The state of one stream's turns.  `rules` may be changed at any time."""
 
-    def __init__(self, rules: TurnRules) -> None:
+    def __init__(self, rules: TurnRules, voiced: Callable[[int], int] | None = None) -> None:
+        """voiced: the last frame up to a given one in which there was a voice; -1 for none."""
         self.rules = rules
+        self.voiced = voiced
         self.number = 0
         """Of the turn that is on, or of the last one; the first is 1."""
         self._state = _State.QUIET
@@ -101,10 +115,23 @@ class TurnMachine:
         before, self._now = self._now, max(self._now, frame)
         if not self.on:
             return []
+        if self.voiced is None:
+            return self._silence(before, frame, self._spoken)
+        events: list[Turn] = []
+        hold = self._spoken + self.rules.hold_ms // FRAME_MS
+        for now in range(before + 1, frame + 1):  # as if every frame had come alone
+            voice = min(self.voiced(now), hold)
+            events += self._silence(now - 1, now, max(self._spoken, voice))
+            if not self.on:
+                break
+        return events
+
+    def _silence(self, before: int, frame: int, since: int) -> list[Turn]:
+        """Time has passed from one frame to another; nobody has spoken since a third."""
         rules, events = self.rules, []
         end_ms = min(rules.end_ms, rules.sentence_end_ms) if self._sentence else rules.end_ms
         # Not in the past, where rules that were changed would have had them.
-        eager, end = (max(before, self._spoken + _frames(ms)) for ms in (rules.eager_ms, end_ms))
+        eager, end = (max(before, since + _frames(ms)) for ms in (rules.eager_ms, end_ms))
         if self._state is _State.SPEAKING and frame >= eager and eager < end:
             self._state = _State.EAGER
             events.append(self._event("eager", eager))

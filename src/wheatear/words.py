@@ -11,17 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from wheatear.results import Token, Word
+from wheatear.scripts import spaceless
 
-_SPACELESS = (
-    (0x0E00, 0x0EFF),  # Thai, Lao
-    (0x1000, 0x109F),  # Myanmar
-    (0x1780, 0x17FF),  # Khmer
-    (0x3005, 0x3007),  # Han iteration marks
-    (0x3040, 0x30FF),  # Hiragana, Katakana
-    (0x3400, 0x9FFF),  # Han
-    (0xF900, 0xFAFF),
-    (0x20000, 0x3FFFF),
-)
 # What never begins a unit: closing punctuation, combining marks, letters that modify.
 _FOLLOWS = {"Pe", "Pf", "Po", "Pd", "Mn", "Mc", "Me", "Lm", "Sk"}
 _OPENS = "¿¡"
@@ -133,13 +124,8 @@ def _splits(before: str, part: str) -> bool:
     first = part[0]
     if first in _SMALL_KANA or (unicodedata.category(first) in _FOLLOWS and first not in _OPENS):
         return False
-    return _spaceless(first) or _spaceless(_last_letter(before))
+    return spaceless(first) or spaceless(_last_letter(before))
 
 
 def _last_letter(text: str) -> str:
     return next((c for c in reversed(text) if unicodedata.category(c)[0] in "LN"), text[-1])
-
-
-def _spaceless(letter: str) -> bool:
-    code = ord(letter)
-    return any(low <= code <= high for low, high in _SPACELESS)

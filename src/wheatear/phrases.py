@@ -1,0 +1,198 @@
+"""Phrases that a stream shall listen for: names and terms that the model would spell its own way.
+
+Shallow fusion with a prefix tree.  The tree is over letters, and the pieces of the vocabulary are
+laid along it as they are needed, so that a phrase is found however the search happens to cut it
+into pieces.  A piece that leads on along a phrase gains `weight` times what its letters are worth,
+against other pieces, never against the blank: phrases shift what is said, not whether.
+
+Source: prefix-tree contextual biasing as in NeMo's boosting tree (blank is left to the model).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.errors import PhraseError
+from wheatear.scripts import spaceless
+from wheatear.text import Vocabulary
+
+_LETTER = 0.45  # of log-odds that a letter gains, from the fourth on
+_RAMP = 4  # letters until a phrase gains in full: a mere beginning says little
+_LONGEST = 200  # letters
+_MOST = 5000  # phrases
+_ROOT = 0
+Nodes = tuple[int, ...]
+"""Places in the tree that what was said last leads to; the root is always one and not named."""
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """A phrase to listen for.  Raises PhraseError."""
+
+    text: str
+    """As it shall be written."""
+    weight: float = 1.0
+    """How much it is favoured: 0 not at all, 1 usual, 3 very much."""
+    aliases: tuple[str, ...] = ()
+    """Other spellings, favoured too; a final has `text` in their place."""
+
+    def __post_init__(self) -> None:
+        for spelling in self.spellings:
+            if not any(map(str.isalnum, spelling)) or len(spelling) > _LONGEST:
+                raise PhraseError(
+                    f"a phrase is {spelling[:30]!r}; it needs a letter or a digit, and at most "
+                    f"{_LONGEST} letters"
+                )
+        if not 0 <= self.weight <= 10:
+            raise PhraseError(f"the weight of {self.text!r} is {self.weight}; give 0 to 10")
+
+    @property
+    def spellings(self) -> tuple[str, ...]:
+        """The text and its aliases, with single spaces."""
+        return tuple(" ".join(spelling.split()) for spelling in (self.text, *self.aliases))
+
+
+@dataclass(slots=True)
+class _Node:
+    """A letter of one or several phrases."""
+
+    potential: float = 0.0
+    """What has been gained on the way here."""
+    next: dict[str, int] = field(default_factory=dict)
+    tokens: dict[int, int] | None = None
+    """Token -> node that it leads to; worked out when first asked for."""
+
+
+class PhraseTree:
+    """The phrases of a stream over the pieces of a model.  Immutable but for what it remembers.
+
+    Raises PhraseError for a phrase that the pieces cannot write.
+    """
+
+    def __init__(self, vocabulary: Vocabulary, phrases: Sequence[Phrase]) -> None:
+        if len(phrases) > _MOST:
+            raise PhraseError(f"{len(phrases)} phrases; at most {_MOST} can be listened for")
+        self._pieces = vocabulary.by_text
+        self._texts = vocabulary
+        self._longest = max(map(len, self._pieces))
+        self._nodes = [_Node()]
+        self._bonuses: dict[Nodes, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        for phrase in phrases:
+            for spelling in phrase.spellings:
+                self._check(spelling)
+                for path in _paths(spelling):
+                    self._put(path, phrase.weight)
+
+    def bonuses(self, nodes: Nodes) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Tokens that lead on from here, and what each of them gains."""
+        if (known := self._bonuses.get(nodes)) is None:
+            best: dict[int, float] = {}
+            for node in (_ROOT, *nodes):
+                here = self._nodes[node].potential
+                for token, to in self._tokens(node).items():
+                    gain = self._nodes[to].potential - here
+                    best[token] = max(best.get(token, 0.0), gain)
+            known = np.array(list(best), np.int64), np.array(list(best.values()), np.float32)
+            if len(self._bonuses) > 10_000:
+                self._bonuses.clear()
+            self._bonuses[nodes] = known
+        return known
+
+    def follow(self, nodes: Nodes, token: int) -> Nodes:
+        """Where a token leads."""
+        text = self._texts.text(token)
+        if text == "":  # a language tag
+            return nodes
+        to = (self._tokens(node).get(token) for node in (_ROOT, *nodes))
+        return tuple(sorted({node for node in to if node is not None}))
+
+    def favour(self, nodes: Nodes, row: NDArray[np.float32], blank: int) -> NDArray[np.float32]:
+        """Log-probabilities [outputs] with the phrases in mind: whether something is said stays
+        as probable as it was, what is said shifts."""
+        tokens, gains = self.bonuses(nodes)
+        shifted = row.copy()
+        shifted[tokens] += gains
+        shifted[blank] = -np.inf
+        top = shifted.max()
+        total = top + np.log(np.exp(shifted - top).sum(dtype=np.float64))
+        speaks = np.log(-np.expm1(np.minimum(row[blank], np.float32(-1e-6)), dtype=np.float64))
+        shifted += np.float32(speaks - total)
+        shifted[blank] = row[blank]
+        return shifted
+
+    def _put(self, path: str, weight: float) -> None:
+        at, letters = _ROOT, 0
+        for letter in path:
+            before = self._nodes[at]
+            if letter not in before.next:
+                before.next[letter] = len(self._nodes)
+                self._nodes.append(_Node())
+            at = before.next[letter]
+            worth = 0.0
+            if letter != " ":
+                letters += 1
+                worth = weight * _LETTER * min(1.0, letters / _RAMP)
+            node = self._nodes[at]
+            # On top of what leads here, which another phrase may have made worth more.
+            node.potential = max(node.potential, before.potential + worth)
+
+    def _tokens(self, node: int) -> dict[int, int]:
+        if (known := self._nodes[node].tokens) is None:
+            known = self._nodes[node].tokens = dict(self._lay(node, ""))
+        return known
+
+    def _lay(self, node: int, before: str) -> Iterator[tuple[int, int]]:
+        """Pieces that fit the letters after a node, and where they end."""
+        for letter, to in self._nodes[node].next.items():
+            text = before + letter
+            for token in self._pieces.get(text, ()):
+                yield token, to
+            if len(text) < self._longest:
+                yield from self._lay(to, text)
+
+    def _check(self, spelling: str) -> None:
+        """Whether some row of pieces writes it."""
+        reached = 0
+        for path in _paths(spelling):
+            ends = {0}
+            for at in range(len(path)):
+                if at in ends:
+                    ends |= {
+                        end
+                        for end in range(at + 1, min(len(path), at + self._longest) + 1)
+                        if path[at:end] in self._pieces
+                    }
+            if len(path) in ends:
+                return
+            reached = max(reached, max(ends) - path.startswith(" "))
+        raise PhraseError(
+            f"this model cannot write {spelling[reached : reached + 1]!r} of the phrase "
+            f"{spelling!r}: no piece of its vocabulary has it"
+        )
+
+
+class Listening:
+    """How far one greedy stream has come in its phrases."""
+
+    def __init__(self, tree: PhraseTree) -> None:
+        self._tree = tree
+        self._nodes: Nodes = ()
+
+    def choose(self, row: NDArray[np.float32], blank: int) -> int:
+        """The token to emit, by the joint's logits [outputs] and the phrases; never a blank."""
+        row = row.copy()
+        row[blank] = -np.inf
+        tokens, gains = self._tree.bonuses(self._nodes)
+        row[tokens] += gains
+        token = int(row.argmax())
+        self._nodes = self._tree.follow(self._nodes, token)
+        return token
+
+
+def _paths(spelling: str) -> list[str]:
+    """How a spelling may stand in a text: after a space, capitalised, inside a spaceless script."""
+    spellings = dict.fromkeys((spelling, spelling[0].upper() + spelling[1:]))
+    paths = [f" {s}" for s in spellings]
+    return [*paths, *spellings] if spaceless(spelling[0]) else paths
