@@ -320,3 +320,53 @@ def test_on_a_terminal_there_is_a_bar_and_the_whole_text(model, wav, expected):
     assert b"\x1b[?25h" in seen  # the cursor is back
     last_words = expected.text.split()[-1].encode()
     assert last_words in seen
+
+
+SAMPLE = "src/wheatear/samples/en-US.flac"
+
+
+def test_forms_phrases_and_beams(run, tmp_path):
+    """On the model that comes with Wheatear, in whose language these mean something."""
+    plain = run("transcribe", SAMPLE, "--language", "en-US")[1]
+    bare = run("transcribe", SAMPLE, "--language", "en-US", "--no-punctuation", "--no-capitals")[1]
+    assert bare == plain.lower().translate(str.maketrans("", "", ".,?!"))
+    mask, phrases = tmp_path / "mask.txt", tmp_path / "phrases.txt"
+    word = max(bare.split(), key=len)
+    mask.write_text(f"# not these\n{word}\n")
+    assert word not in run("transcribe", SAMPLE, "--language", "en-US", "--mask", mask)[1].lower()
+    assert "*" * len(word) in run("transcribe", SAMPLE, "--language", "en-US", "--mask", mask)[1]
+    phrases.write_text(f"Somebody ^0 | {word}\n\n# nothing\ncalling\n")
+    named = run("transcribe", SAMPLE, "--language", "en-US", "--phrases", phrases)[1]
+    assert "Somebody" in named
+    assert word not in named.lower()
+    for options in (
+        ("--beam", "4"),
+        ("--beam", "4", "--phrase", "calling"),
+        ("--numbers", "written"),
+    ):
+        code, out, err = run("transcribe", SAMPLE, "--language", "en-US", *options)
+        assert (code, err) == (0, "")
+        assert out.strip()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--phrase", "!!!"], "needs a letter"),
+        (["--phrase", "a ^x"], "no number"),
+        (["--phrase", "a ^99"], "0 to 10"),
+        (["--phrase", "今日"], "cannot write"),
+        (["--phrases", "no-such-file"], "cannot read no-such-file"),
+        (["--beam", "0"], "the beam is 0 wide"),
+        (["--language-model", "no-such-file"], "--beam 4"),
+        (["--language-model", "no-such-file", "--beam", "4"], "cannot be read as an ARPA"),
+        (["--numbers", "written", "--language", "ru-RU"], "cannot be written in digits"),
+        (["--turn-end", "3"], "80 to 60000"),
+        (["--mask", "src"], "cannot read src"),
+    ],
+)
+def test_options_that_make_no_sense(run, options, message):
+    code, out, err = run("transcribe", SAMPLE, *options)
+    assert (code, out) == (2, "")
+    assert message in err
+    assert err.count("\n") == 1

@@ -16,7 +16,7 @@ SOURCE = ROOT / "src" / "wheatear"
 FLOW = [
     *("errors", "results", "latency", "languages", "scripts", "features", "audio", "bundle"),
     *("sessions", "encoder", "silence", "text", "phrases", "decoder", "lm", "beam", "words"),
-    *("segments", "voice", "turns", "transcript", "forms", "recognizer", "formats"),
+    *("segments", "voice", "turns", "transcript", "forms", "recognizer", "channels", "formats"),
 ]
 
 

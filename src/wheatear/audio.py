@@ -64,7 +64,10 @@ class RawFormat:
 
 
 class AudioReader:
-    """Audio being read: iterate for blocks of float32 samples [n] at 16 kHz. Can be read once."""
+    """Audio being read: iterate for blocks of float32 samples at 16 kHz. Can be read once.
+
+    Blocks are [n], channels averaged, or [n, channels] where they were asked for apart.
+    """
 
     def __init__(
         self, blocks: Iterator[Samples], duration: float | None, closing: ExitStack
@@ -86,25 +89,26 @@ class AudioReader:
         self._closing.close()
 
 
-def open_audio(source: Any, raw: RawFormat | None = None) -> AudioReader:
+def open_audio(source: Any, raw: RawFormat | None = None, apart: bool = False) -> AudioReader:
     """Opens a path, "-" (standard input), a binary file object or an array of 16 kHz samples.
 
     `raw` says that the source is PCM without a header; paths ending in .raw, .pcm or .s16, and
     what comes through a pipe and is no file format, are taken for 16 kHz mono 16-bit PCM without
-    being told. Raises AudioError if it cannot be read or decoded.
+    being told. `apart` keeps the channels apart. Raises AudioError if it cannot be read or decoded.
     """
     if isinstance(source, np.ndarray):
         samples = as_samples(source)
+        samples = samples[:, None] if apart else samples
         blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
         return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack())
     closing = ExitStack()
     try:
         if isinstance(source, str) and source == "-":
-            return _open_pipe(_stdin(), "standard input", raw, closing)
+            return _open_pipe(_stdin(), "standard input", raw, apart, closing)
         if isinstance(source, str | os.PathLike):
-            return _open_path(Path(source), raw, closing)
+            return _open_path(Path(source), raw, apart, closing)
         if hasattr(source, "read"):
-            return _open_stream(source, "the audio", raw, closing)
+            return _open_stream(source, "the audio", raw, apart, closing)
     except BaseException:
         closing.close()
         raise
@@ -163,7 +167,7 @@ def _stdin() -> Any:
     return sys.stdin.buffer
 
 
-def _open_path(path: Path, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
+def _open_path(path: Path, raw: RawFormat | None, apart: bool, closing: ExitStack) -> AudioReader:
     try:
         folder = path.is_dir()
         file = None if folder else closing.enter_context(path.open("rb"))
@@ -173,20 +177,23 @@ def _open_path(path: Path, raw: RawFormat | None, closing: ExitStack) -> AudioRe
         raise AudioError(f"{path} is a folder, not an audio file")
     if raw is None and path.suffix.lower() in _RAW_SUFFIXES:
         raw = RawFormat()
-    return _open_stream(file, str(path), raw, closing)
+    return _open_stream(file, str(path), raw, apart, closing)
 
 
-def _open_stream(file: Any, name: str, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
+def _open_stream(
+    file: Any, name: str, raw: RawFormat | None, apart: bool, closing: ExitStack
+) -> AudioReader:
     if not getattr(file, "seekable", lambda: True)():
-        return _open_pipe(file, name, raw, closing)
+        return _open_pipe(file, name, raw, apart, closing)
     if raw is not None:
         size = _size(file)
         duration = None if size is None else size // raw.frame / raw.rate
-        return AudioReader(_resampled(_raw_blocks(file, raw), raw.rate, name), duration, closing)
-    return _open_file(file, name, closing)
+        blocks = _resampled(_raw_blocks(file, raw), raw.rate, name, apart)
+        return AudioReader(blocks, duration, closing)
+    return _open_file(file, name, apart, closing)
 
 
-def _open_file(file: Any, name: str, closing: ExitStack) -> AudioReader:
+def _open_file(file: Any, name: str, apart: bool, closing: ExitStack) -> AudioReader:
     """Audio of a file format, from a file that can seek."""
     size = _size(file)
     try:
@@ -208,7 +215,7 @@ def _open_file(file: Any, name: str, closing: ExitStack) -> AudioReader:
                 f"{name} says that it holds no audio, as recordings do that were never closed; "
                 f"repair its header, or give its format as raw PCM"
             )
-        blocks = _resampled(_raw_blocks(pipe, raw, length), raw.rate, name)
+        blocks = _resampled(_raw_blocks(pipe, raw, length), raw.rate, name, apart)
         return AudioReader(blocks, None, closing)
     # soundfile seeks after every block that it reads from a file that can; a decoder that has to
     # find its place again loses samples (mp3) or fails (flac of unknown length).
@@ -216,11 +223,13 @@ def _open_file(file: Any, name: str, closing: ExitStack) -> AudioReader:
     duration = None
     if decoded.frames < _UNKNOWN_FRAMES:
         duration = decoded.frames / decoded.samplerate
-    blocks = _resampled(_decoded_blocks(decoded, name), decoded.samplerate, name)
+    blocks = _resampled(_decoded_blocks(decoded, name), decoded.samplerate, name, apart)
     return AudioReader(blocks, duration, closing)
 
 
-def _open_pipe(file: Any, name: str, raw: RawFormat | None, closing: ExitStack) -> AudioReader:
+def _open_pipe(
+    file: Any, name: str, raw: RawFormat | None, apart: bool, closing: ExitStack
+) -> AudioReader:
     """Audio from something that cannot seek: PCM as it comes, with or without a WAV header.
 
     Other formats have decoders that seek; what is piped in then goes to disk, not to memory.
@@ -244,9 +253,9 @@ def _open_pipe(file: Any, name: str, raw: RawFormat | None, closing: ExitStack) 
             while data := pipe.read(1 << 20):
                 spool.write(data)
             spool.seek(0)
-            return _open_file(spool, name, closing)
+            return _open_file(spool, name, apart, closing)
     blocks = _raw_blocks(pipe, raw, length)
-    return AudioReader(_resampled(blocks, raw.rate, name), None, closing)
+    return AudioReader(_resampled(blocks, raw.rate, name, apart), None, closing)
 
 
 class _Pipe:
@@ -328,7 +337,7 @@ def _size(file: Any) -> int | None:
 
 
 def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterator[Samples]:
-    """Mono blocks of headerless PCM, as soon as they arrive, up to `length` bytes.
+    """Blocks [n, channels] of headerless PCM, as soon as they arrive, up to `length` bytes.
 
     Bytes at the end that make no whole frame are not audio.
     """
@@ -345,7 +354,7 @@ def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterato
         samples = np.frombuffer(data[:whole], dtype).astype(np.float32)
         if raw.encoding == "s16":
             samples /= 32768
-        yield samples.reshape(-1, raw.channels).mean(axis=1, dtype=np.float32)
+        yield samples.reshape(-1, raw.channels)
 
 
 def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples]:
@@ -362,7 +371,7 @@ def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples
         if not len(samples):
             break
         count += len(samples)
-        yield samples.mean(axis=1, dtype=np.float32)
+        yield np.asarray(samples, np.float32)
     promised = _promised_frames(decoded)
     if count < promised:
         warnings.warn(
@@ -389,10 +398,9 @@ def _promised_frames(decoded: soundfile.SoundFile) -> int:
     return promised
 
 
-def _resampled(blocks: Iterable[Samples], rate: int, name: str) -> Iterator[Samples]:
-    resampler = None
-    if rate != SAMPLE_RATE:
-        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+def _resampled(blocks: Iterable[Samples], rate: int, name: str, apart: bool) -> Iterator[Samples]:
+    """Blocks [n, channels] at any rate -> blocks at 16 kHz, channels averaged or apart."""
+    resampler, shape = None, (0,)
     seconds = 0.0
     for block in blocks:
         if len(block) and not np.abs(block).max() < _LOUDEST:
@@ -401,11 +409,17 @@ def _resampled(blocks: Iterable[Samples], rate: int, name: str) -> Iterator[Samp
                 f"from {seconds:.1f} s on: write it again as 16-bit PCM"
             )
         seconds += len(block) / rate
+        if not apart:
+            block = block.mean(axis=1, dtype=np.float32)  # noqa: PLW2901
+        if rate != SAMPLE_RATE and resampler is None:
+            width = block.shape[1] if apart else 1
+            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, width, "float32", quality="HQ")
+            shape = (0, *block.shape[1:])
         out = block if resampler is None else resampler.resample_chunk(block)
         if len(out):
             yield out
     if resampler is not None:
-        out = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        out = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
         if len(out):
             yield out
 

@@ -77,16 +77,25 @@ class Writer(ABC):
         self.out.flush()
 
 
-def writer(format: Format, out: TextIO, name: str, cues: CueRules = CueRules()) -> Writer:  # noqa: A002
-    """The writer of a format."""
+def writer(
+    format: Format,  # noqa: A002
+    out: TextIO,
+    name: str,
+    cues: CueRules = CueRules(),
+    partials: bool = True,
+) -> Writer:
+    """The writer of a format.  partials: whether finals begin with what partials said, so that
+    plain text may be written before it is final."""
     match format:
+        case "txt":
+            return _Txt(out, name, partials)
         case "srt":
             return _Srt(out, name, cues)
         case "vtt":
             return _Vtt(out, name, cues)
         case _:
             return {
-                "txt": _Txt, "json": _Json, "jsonl": _JsonLines, "verbose_json": _VerboseJson,
+                "json": _Json, "jsonl": _JsonLines, "verbose_json": _VerboseJson,
                 "tsv": _Tsv, "ctm": _Ctm,
             }[format](out, name)  # fmt: skip
 
@@ -97,18 +106,19 @@ def writer(format: Format, out: TextIO, name: str, cues: CueRules = CueRules()) 
 class _Txt(Writer):
     """A line for each turn, as it is said."""
 
-    def __init__(self, out: TextIO, name: str) -> None:
+    def __init__(self, out: TextIO, name: str, partials: bool) -> None:
         super().__init__(out, name)
+        self._partials = partials
         self._written = 0
 
     def event(self, event: Event) -> None:
-        if isinstance(event, Partial):
+        if isinstance(event, Partial) and self._partials:
             self._grow(event.text)
             self.out.flush()
         super().event(event)
 
     def final(self, final: Final) -> None:
-        self._grow(final.text)
+        self._grow(_speaker(final) + final.text if final.text else "")
         if self._written:
             self.out.write("\n")
         self._written = 0
@@ -127,7 +137,7 @@ class _Tsv(Writer):
 
     def final(self, final: Final) -> None:
         for s in final.segments:
-            text = " ".join(s.text.split())
+            text = _speaker(final) + " ".join(s.text.split())
             self.out.write(f"{_ms(s.start)}\t{_ms(s.end)}\t{text}\n")
 
 
@@ -137,9 +147,9 @@ class _Ctm(Writer):
     def final(self, final: Final) -> None:
         name = "_".join(self.name.split()) or "-"
         for w in final.words:
-            self.out.write(
-                f"{name} 1 {w.start:.3f} {w.end - w.start:.3f} {w.text} {w.confidence:.3f}\n"
-            )
+            times = f"{w.start:.3f} {w.end - w.start:.3f}"
+            channel = final.channel or 1
+            self.out.write(f"{name} {channel} {times} {w.text} {w.confidence:.3f}\n")
 
 
 # -- JSON
@@ -201,6 +211,7 @@ class _VerboseJson(_Listed):
                     "id": self._count, "seek": 0, "start": s.start, "end": s.end, "text": s.text,
                     "tokens": [], "temperature": 0.0, "avg_logprob": round(sure, 4),
                     "compression_ratio": _compression(s.text), "no_speech_prob": 0.0,
+                    **({} if final.channel is None else {"channel": final.channel}),
                 }
             )  # fmt: skip
             self._count += 1
@@ -211,6 +222,11 @@ class _VerboseJson(_Listed):
         self._end(
             {"language": t.language, "duration": t.duration, "text": t.text, "words": self._words}
         )
+
+
+def _speaker(final: Final) -> str:
+    """Who says it, where channels are apart."""
+    return "" if final.channel is None else f"{final.channel}: "
 
 
 def _compression(text: str) -> float:
@@ -235,7 +251,7 @@ class _Srt(Writer):
     def final(self, final: Final) -> None:
         for cue in self._cutter.cues(final):
             self._number += 1
-            text = "\n".join(cue.lines).replace("-->", "->")
+            text = _speaker(final) + "\n".join(cue.lines).replace("-->", "->")
             times = f"{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}"
             self.out.write(f"{self._number}\n{times}\n{text}\n\n")
 
@@ -250,6 +266,8 @@ class _Vtt(Writer):
         for cue in self._cutter.cues(final):
             text = "\n".join(cue.lines)
             text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+            if final.channel is not None:
+                text = f"<v {final.channel}>{text}</v>"
             times = f"{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}"
             self.out.write(f"{times}\n{text}\n\n")
 
@@ -282,6 +300,8 @@ class CueCutter:
             read = sum(map(_width, lines)) / rules.letters_per_second
             wanted = max(words[-1].end, start + max(1.0, read))
             end = max(start + _SHORTEST, min(wanted, max(next_start, words[0].start)))
+            if final.channel is not None:  # who talks at the same time comes after it, but comes
+                end = max(end, start + min(1.0, read))
             self._last = end
             if rules.rolling:
                 shown = (*([self._above] if self._above else []), *lines)

@@ -86,7 +86,7 @@ class Recognizer:
         self._silence = Silence(bundle.manifest.encoder)
         self._decoder = Decoder(bundle)
         self._beam_search = BeamSearch(self._decoder)
-        self._vocabulary = Vocabulary(bundle)
+        self.vocabulary = Vocabulary(bundle)
         self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
 
     @property
@@ -249,7 +249,7 @@ class Recognizer:
         if not phrases:
             return None
         if (tree := self._trees.get(phrases)) is None:
-            tree = PhraseTree(self._vocabulary, phrases)
+            tree = PhraseTree(self.vocabulary, phrases)
             if len(self._trees) >= _TREES:
                 self._trees.clear()
             self._trees[phrases] = tree
@@ -285,7 +285,7 @@ class Stream:
             else recognizer._beam_search.start(options.beam, tree)
         )
         self._builder = TranscriptBuilder(
-            recognizer._vocabulary, options.turns, options.keep,
+            recognizer.vocabulary, options.turns, options.keep,
             recognizer.bundle.manifest.confidence,
         )  # fmt: skip
         self._form = options.form

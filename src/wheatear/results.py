@@ -80,6 +80,8 @@ class Final:
     language: str | None
     segments: tuple[Segment, ...]
     tokens: tuple[Token, ...]
+    channel: int | None = None
+    """Of a recording whose channels are transcribed apart, from 1."""
 
 
 TurnKind = Literal["started", "eager", "resumed", "ended"]

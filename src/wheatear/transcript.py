@@ -58,6 +58,8 @@ class TranscriptBuilder:
         self._told = 0
         """Tokens that partials have told."""
         self._start = 0.0
+        self._now = 0.0
+        """Time that the search has come to."""
         self._tagged = False
         self._waiting: Turn | None = None
         """The end of a turn whose final has not come."""
@@ -74,9 +76,10 @@ class TranscriptBuilder:
         for token, frame, probability in found:
             self._add(token, frame, calibrated(probability, self._calibration))
         newest = frames - 1
+        self._now = self._time(newest)
         self._turn_events(self.machine.advance(newest))
         self._settle_in_time(newest)
-        self._tell(self._time(newest))
+        self._tell(self._now)
         return self._take()
 
     def force(self, frames: int) -> list[Event]:
@@ -114,6 +117,14 @@ class TranscriptBuilder:
             words,
             (*segments, *([open_segment] if open_segment else [])),
         )
+
+    @property
+    def earliest(self) -> float:
+        """No word that a final has yet to tell begins before this time, seconds."""
+        begun = (*self._words, *self._pending())
+        if begun:
+            return begun[0].start
+        return max(self._start, self._now - self._word_builder.delay.start)
 
     # -- tokens
 

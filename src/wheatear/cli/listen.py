@@ -18,10 +18,12 @@ from rich.text import Text
 import wheatear
 from wheatear.audio import Samples
 from wheatear.cli import complain
+from wheatear.cli.asked import Asked
+from wheatear.cli.task import spaced
 from wheatear.errors import AudioError, MissingExtraError
 from wheatear.features import SAMPLE_RATE
 from wheatear.formats import Format, Writer, writer
-from wheatear.languages import AUTO
+from wheatear.forms import FormWriter
 from wheatear.results import Event, Final, Partial, Transcript
 
 _BLOCK = 0.08  # seconds
@@ -32,8 +34,7 @@ _METER = 12
 def listen(
     *,
     model: str | None = None,
-    language: str = AUTO,
-    latency: int | None = None,
+    asked: Asked = Asked(),  # noqa: B008  (frozen)
     device: str | None = None,
     list_devices: Annotated[bool, Parameter(negative="")] = False,
     output: Path | None = None,
@@ -49,10 +50,6 @@ def listen(
     ----------
     model
         Bundle folder or model name; the model that comes with Wheatear if left out.
-    language
-        Locale such as en-US, or auto.
-    latency
-        Milliseconds of each chunk; the model's default if left out.
     device
         Number or part of the name of a microphone; the system's own choice if left out.
     list_devices
@@ -71,8 +68,10 @@ def listen(
         return 0
     chosen = _choose(sound, device)
     recognizer = wheatear.load(model, threads=threads)
-    stream = recognizer.stream(language=language, latency_ms=latency, keep=False)
-    with _file(output) as out, _Captions(_writers(out, format)) as captions:
+    options = asked.options(recognizer)
+    stream = recognizer.stream(**options, keep=False)
+    late = FormWriter(options["form"], options["phrases"]).late
+    with _file(output) as out, _Captions(_writers(out, format, late), late) as captions:
         try:
             for block in _heard(sound, chosen):
                 captions.level(block)
@@ -171,17 +170,20 @@ def _file(path: Path | None) -> Iterator[TextIO | None]:
         yield out
 
 
-def _writers(out: TextIO | None, form: Format) -> list[Writer]:
-    return [] if out is None else [writer(form, out, "microphone")]
+def _writers(out: TextIO | None, form: Format, late: bool) -> list[Writer]:
+    return [] if out is None else [writer(form, out, "microphone", partials=not late)]
 
 
 class _Captions:
     """The captions on standard output, live where that is a terminal, and in files."""
 
-    def __init__(self, files: list[Writer]) -> None:
+    def __init__(self, files: list[Writer], late: bool) -> None:
+        """late: whether finals may say other words than partials."""
         self._console = Console()
         self._live = Live(console=self._console, transient=True, refresh_per_second=12)
-        self._plain = None if self._console.is_terminal else writer("txt", sys.stdout, "")
+        self._plain = None
+        if not self._console.is_terminal:
+            self._plain = writer("txt", sys.stdout, "", partials=not late)
         self._files = files
         self._partial = ""
         self._level = _QUIET
@@ -215,7 +217,7 @@ class _Captions:
             if isinstance(event, Partial):
                 self._partial = event.text
             elif isinstance(event, Final):
-                self._text += [token.text for token in event.tokens]
+                self._text.append(spaced(event, bool(self._text)))
                 self._end, self._language = event.end, event.language
                 self._partial = ""
                 if self._plain is None and event.text.strip():

@@ -20,9 +20,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from wheatear.audio import open_audio
+from wheatear.cli.task import Task, spaced
 from wheatear.errors import AudioError, WheatearError
-from wheatear.formats import CueRules, Format, writer
-from wheatear.recognizer import Recognizer
+from wheatear.formats import Format
 from wheatear.results import Event, Final, Transcript
 
 SUFFIXES = frozenset(
@@ -106,16 +106,8 @@ def jobs_of(inputs: Sequence[str], output: Path | None, form: Format, recursive:
 class Batch:
     """Works jobs off, some at a time, and can be stopped."""
 
-    def __init__(
-        self,
-        recognizer: Recognizer,
-        form: Format,
-        cues: CueRules,
-        language: str,
-        latency: int | None,
-    ) -> None:
-        self._recognizer, self._form, self._cues = recognizer, form, cues
-        self._language, self._latency = language, latency
+    def __init__(self, task: Task) -> None:
+        self._task = task
         self._stopped = threading.Event()
 
     def run(
@@ -155,26 +147,22 @@ class Batch:
         try:
             partial.parent.mkdir(parents=True, exist_ok=True)
             with (
-                closing(open_audio(job.audio)) as audio,
+                closing(open_audio(job.audio, apart=self._task.apart)) as audio,
                 partial.open("w", encoding="utf-8") as out,
             ):
-                made, texts = writer(self._form, out, str(job.audio), self._cues), list[str]()
+                made, texts = self._task.writer(out, str(job.audio)), list[str]()
 
                 def follow(event: Event) -> None:
                     made.event(event)
                     if isinstance(event, Final):
-                        texts.extend(token.text for token in event.tokens)
+                        texts.append(spaced(event, bool(texts)))
                         result.words += len(event.words)
                         result.language = event.language
                     self._check()
 
-                heard = self._recognizer.transcribe(
-                    audio, language=self._language, latency_ms=self._latency, on_event=follow,
-                    keep=False,
-                )  # fmt: skip
-                result.duration = heard.duration
+                result.duration = self._task.run(audio, follow)
                 text = "".join(texts)
-                made.close(Transcript(text, result.language, heard.duration, ()), complete=True)
+                made.close(Transcript(text, result.language, result.duration, ()), complete=True)
             os.replace(partial, job.target)
         except (WheatearError, OSError) as error:
             result.state, result.fault = "failed", str(error)

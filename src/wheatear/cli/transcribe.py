@@ -14,12 +14,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 import wheatear
 from wheatear.audio import AudioReader, RawFormat, open_audio
 from wheatear.cli import BAD_INPUT, INTERRUPTED, complain
+from wheatear.cli.asked import Asked
 from wheatear.cli.many import Batch, jobs_of, work_off
+from wheatear.cli.task import Task, spaced
 from wheatear.errors import AudioError, WheatearError
-from wheatear.formats import CueRules, Format, Writer, writer
-from wheatear.languages import AUTO
-from wheatear.recognizer import Recognizer
-from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn
+from wheatear.formats import CueRules, Format, Writer
+from wheatear.results import Event, Final, Partial, Segment, Transcript, Turn
 from wheatear.sessions import default_threads
 
 
@@ -28,14 +28,14 @@ def transcribe(
     /,
     *,
     model: str | None = None,
-    language: str = AUTO,
-    latency: int | None = None,
+    asked: Asked = Asked(),  # noqa: B008  (frozen)
     format: Format = "txt",  # noqa: A002  (the option is called --format)
     output: Path | None = None,
     line_letters: int = 42,
     lines: int = 2,
     letters_per_second: float = 17.0,
     rolling: Annotated[bool, Parameter(negative="")] = False,
+    channels_apart: Annotated[bool, Parameter(negative="")] = False,
     recursive: Annotated[bool, Parameter(negative="")] = False,
     jobs: int = 1,
     overwrite: Annotated[bool, Parameter(negative="")] = False,
@@ -59,11 +59,6 @@ def transcribe(
         Audio files, folders, or "-".
     model
         Bundle folder or model name; the model that comes with Wheatear if left out.
-    language
-        Locale such as en-US, or auto.
-    latency
-        Milliseconds of each chunk: less is quicker, more is more accurate. The model's default
-        if left out; "wheatear info" lists what a model can do.
     format
         txt has a line for each turn, json all there is; jsonl is an object for each turn,
         verbose_json OpenAI's; srt and vtt are subtitles; tsv has segments, ctm words. All are
@@ -78,6 +73,8 @@ def transcribe(
         Reading speed that subtitles stay on for.
     rolling
         Subtitles whose lines move up one by one.
+    channels_apart
+        Transcribe each channel by itself, one speaker each, and merge them by time.
     recursive
         Look into the folders of a folder as well.
     jobs
@@ -115,13 +112,14 @@ def transcribe(
     if threads is None and jobs > 1:
         threads = max(1, default_threads() // jobs)
     recognizer = wheatear.load(model, threads=threads)
-    recognizer.stream(language=language, latency_ms=latency)  # complain before reading anything
+    options = asked.options(recognizer)
+    recognizer.stream(**options)  # complain before reading anything
+    task = Task(recognizer, options, format, cues, channels_apart)
     if many:
-        batch = Batch(recognizer, format, cues, language, latency)
-        results = work_off(batch, listed, jobs, overwrite)
+        results = work_off(Batch(task), listed, jobs, overwrite)
         return BAD_INPUT if any(result.fault for result in results) else 0
     outputs = _Outputs(output, format, files)
-    return _one_by_one(recognizer, files, raw_format, outputs, format, cues, language, latency)
+    return _one_by_one(task, files, raw_format, outputs)
 
 
 def _raw_format(
@@ -136,26 +134,18 @@ def _raw_format(
 
 
 def _one_by_one(
-    recognizer: Recognizer,
-    files: Sequence[str],
-    raw_format: RawFormat | None,
-    outputs: "_Outputs",
-    form: Format,
-    cues: CueRules,
-    language: str,
-    latency: int | None,
+    task: Task, files: Sequence[str], raw_format: RawFormat | None, outputs: "_Outputs"
 ) -> int:
     failed = False
     for file in files:
         try:
             with (
-                closing(open_audio(file, raw_format)) as audio,
+                closing(open_audio(file, raw_format, task.apart)) as audio,
                 outputs.open(file) as out,
             ):
-                if len(files) > 1 and form == "txt" and out is sys.stdout:
+                if len(files) > 1 and task.form == "txt" and out is sys.stdout:
                     out.write(f"== {file} ==\n")
-                made = writer(form, out, file, cues)
-                code = _transcribe(recognizer, audio, made, language, latency)
+                code = _transcribe(task, audio, task.writer(out, file))
             if code == INTERRUPTED:
                 return code
         except WheatearError as error:
@@ -164,19 +154,11 @@ def _one_by_one(
     return BAD_INPUT if failed else 0
 
 
-def _transcribe(
-    recognizer: Recognizer,
-    audio: AudioReader,
-    writer: Writer,
-    language: str,
-    latency: int | None,
-) -> int:
+def _transcribe(task: Task, audio: AudioReader, writer: Writer) -> int:
     """Transcribes one file into `writer`; what there is of it is written whatever happens."""
     with _Progress(writer, audio.duration) as progress:
         try:
-            transcript = recognizer.transcribe(
-                audio, language=language, latency_ms=latency, on_event=progress.show, keep=False
-            )
+            duration = task.run(audio, progress.show)
         except BaseException as error:
             progress.stop()
             progress.rescue()
@@ -184,7 +166,7 @@ def _transcribe(
             if isinstance(error, KeyboardInterrupt):
                 return INTERRUPTED
             raise
-    writer.close(replace(progress.so_far(), duration=transcript.duration), complete=True)
+    writer.close(replace(progress.so_far(), duration=duration), complete=True)
     return 0
 
 
@@ -227,7 +209,7 @@ class _Progress:
 
     def show(self, event: Event) -> None:
         if isinstance(event, Final):
-            self._text += [token.text for token in event.tokens]
+            self._text.append(spaced(event, bool(self._text)))
         if not isinstance(event, Turn):
             self._partial = event if isinstance(event, Partial) else None
             self._language, self._end = event.language, event.end
@@ -243,8 +225,7 @@ class _Progress:
         """Writes the turn that will get no final."""
         if (p := self._partial) is not None:
             whole = Segment(p.text, p.words, p.start, p.end, p.language, None)
-            said = Token(-1, p.text if not self._text else f" {p.text}", p.start, p.end)
-            self.show(Final(p.text, p.words, p.start, p.end, p.language, (whole,), (said,)))
+            self.show(Final(p.text, p.words, p.start, p.end, p.language, (whole,), ()))
 
     def so_far(self) -> Transcript:
         """The transcript of what has been recognised until now."""
