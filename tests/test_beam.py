@@ -27,6 +27,7 @@ class TableDecoder:
     """A transducer of two tokens whose answers are drawn for each frame and each text."""
 
     shape = DecoderShape(layers=1, hidden=8, joint=8, blank=2, max_symbols=MOST)
+    measure = "probability"
 
     def __init__(self, seed: int) -> None:
         self.seed = seed

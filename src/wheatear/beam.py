@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.decoder import Decoder, Floats, Found
+from wheatear.decoder import Decoder, Floats, Found, certainty
 from wheatear.lm import TokenModel
 from wheatear.phrases import Nodes, PhraseTree
 
@@ -213,7 +213,7 @@ class BeamSearch:
         """The best hypotheses with a token more."""
         state, rules = search.state, search.state.rules
         floor = max(b.score for b in search.ended.values()) - rules.margin
-        found: list[tuple[float, _Hypothesis, int, float]] = []
+        found: list[tuple[float, _Hypothesis, int, Floats]] = []
         for hypothesis, row in search.going:
             logs = row
             if state.phrases is not None:
@@ -224,13 +224,16 @@ class BeamSearch:
                     likely = rules.model.score(hypothesis.language, token)[0]
                     score += rules.model_weight * likely
                 if score >= floor:
-                    found.append((score, hypothesis, token, float(row[token])))
+                    found.append((score, hypothesis, token, row))
         found.sort(key=lambda item: -item[0])
         frame = state.frames + search.at
         return [
-            self._with(state, hypothesis, token, score, Found(token, frame, math.exp(log)))
-            for score, hypothesis, token, log in found[: rules.width]
-        ]
+            self._with(
+                state, hypothesis, token, score,
+                Found(token, frame, certainty(row, token, self._decoder.measure)),
+            )
+            for score, hypothesis, token, row in found[: rules.width]
+        ]  # fmt: skip
 
     def _candidates(self, logs: Floats, width: int) -> list[int]:
         """The tokens that may be among the best; a language model changes little."""

@@ -20,7 +20,7 @@ from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ MANIFEST = "manifest.json"
 ENCODER, PREDICTOR, JOINT = "encoder.onnx", "predictor.onnx", "joint.onnx"
 PIECES, LANGUAGES = "pieces.json", "languages.npy"
 SHIPPED = "wheatear-small"
+Measure = Literal["probability", "entropy"]
 MODELS_VARIABLE = "WHEATEAR_MODELS"
 
 
@@ -85,8 +86,10 @@ class Manifest:
     """Latency -> how late the search emits a word's first and last token, where measured
     (`wheatear.train.timing`)."""
     confidence: tuple[float, float] = (1.0, 0.0)
-    """Scale and shift of the log-odds of the search's probabilities, where they were calibrated
+    """Scale and shift of the log-odds of what the search measures, where they were calibrated
     (`wheatear.train.calibration`)."""
+    confidence_measure: Measure = "probability"
+    """What the search measures: the probability of what it said, or how little was open."""
     parameters: int = 0
     licence: str = ""
     """One line: which licence the weights are under, as far as the checkpoint says."""
@@ -122,6 +125,7 @@ class Manifest:
             "the confidence is not calibrated by a rising line": (
                 0 < self.confidence[0] < 100 and abs(self.confidence[1]) < 100
             ),
+            "the measure of confidence is not known": self.confidence_measure in get_args(Measure),
             "a language tag is not a token": all(0 <= i < d.blank for i in self.tags),
         }
         for fault, fine in fits.items():

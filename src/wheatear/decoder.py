@@ -5,6 +5,7 @@ about several frames ahead in one product, because most frames are blank. The to
 the plain loop: frame by frame, at most `max_symbols` tokens in a frame.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.bundle import JOINT, PREDICTOR, Bundle, DecoderShape
+from wheatear.bundle import JOINT, PREDICTOR, Bundle, DecoderShape, Measure
 from wheatear.phrases import Listening, PhraseTree
 from wheatear.sessions import Session
 
@@ -28,7 +29,21 @@ class Found(NamedTuple):
     frame: int
     """Encoder frame, counted from the start of the stream."""
     confidence: float
-    """Probability of the token among all outputs, the blank included."""
+    """How sure the search is of it, 0 to 1, by the bundle's measure."""
+
+
+def certainty(logits: Floats, token: int, measure: Measure) -> float:
+    """How sure an output is by the logits of all, the blank included: its probability, or one
+    minus their entropy's share of the largest there can be.
+
+    Source: Laptev and Ginsburg 2022 (arXiv 2212.08703), entropy with linear normalisation.
+    """
+    if measure == "probability":
+        return float(1 / np.exp(logits - logits[token]).sum(dtype=np.float64))
+    shares = np.exp((logits - logits.max()).astype(np.float64))
+    shares /= shares.sum()
+    entropy = -float((shares * np.log(shares + 1e-300)).sum())
+    return min(1.0, max(0.0, 1 - entropy / math.log(len(shares))))
 
 
 @dataclass
@@ -73,6 +88,7 @@ class Decoder:
 
     def __init__(self, bundle: Bundle) -> None:
         self.shape: DecoderShape = bundle.manifest.decoder
+        self.measure: Measure = bundle.manifest.confidence_measure
         # One thread: the products are small, and handing them over costs more than it saves.
         self._predictor = Session(bundle.path / PREDICTOR, 1)
         self._joint = Session(bundle.path / JOINT, 1)
@@ -127,8 +143,8 @@ class Decoder:
         token, row = int(tokens[blanks]), logits[blanks]
         if (listening := search.state.listening) is not None:
             token = listening.choose(row, self.shape.blank)
-        share = float(1 / np.exp(row - row[token]).sum(dtype=np.float64))
-        search.found.append(Found(token, search.state.frames + search.frame, share))
+        sure = certainty(row, token, self.measure)
+        search.found.append(Found(token, search.state.frames + search.frame, sure))
         search.symbols += 1
         if search.symbols == self.shape.max_symbols:
             search.frame += 1

@@ -10,8 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wheatear.audio import sample_speech
+from wheatear.bundle import find_bundle, open_bundle
+from wheatear.decoder import certainty
 from wheatear.results import Word
-from wheatear.train.calibration import draw, expected_error, fit, judged, reliability
+from wheatear.train.calibration import (
+    compare,
+    draw,
+    expected_error,
+    fit,
+    information,
+    judged,
+    reliability,
+)
 from wheatear.train.manifest import Utterance
 from wheatear.words import calibrated
 
@@ -49,3 +60,34 @@ def test_words_are_right_where_they_are_aligned(monkeypatch: pytest.MonkeyPatch)
     sure, right = judged(recognizer, [clip], [80])  # type: ignore[arg-type]
     assert sure == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert right.tolist() == [1, 1, 0, 1]
+
+
+def test_information_is_between_a_guess_and_knowledge() -> None:
+    right = np.array([1.0, 1, 1, 0] * 100)
+    assert information(np.full(400, 0.75), right) == pytest.approx(0)
+    assert information(np.where(right > 0, 0.999999, 1e-6), right) > 0.99
+    assert information(1 - right, right) < 0
+
+
+@given(st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=20))
+def test_certainty_is_a_share(logits: list[float]) -> None:
+    row = np.array(logits, np.float32)
+    best = int(row.argmax())
+    for measure in ("probability", "entropy"):
+        assert 0 <= certainty(row, best, measure) <= 1  # type: ignore[arg-type]
+    assert certainty(np.zeros(8, np.float32), 3, "entropy") == pytest.approx(0, abs=1e-9)
+    assert certainty(np.float32([0, 0, 99]), 2, "entropy") == pytest.approx(1)
+    assert certainty(np.zeros(8, np.float32), 3, "probability") == pytest.approx(1 / 8)
+
+
+def test_measures_differ_in_confidence_and_in_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bundle = open_bundle(find_bundle(None))
+    text = "I'm sorry, but I was unable to locate the person you are calling"
+    clip = Utterance(Path("none"), 0, len(sample_speech()), text, "en-US")
+    monkeypatch.setattr(Utterance, "read", lambda _self: sample_speech())
+    rows = [compare(bundle, m, [[clip], [clip]], [80, 1120]) for m in ("probability", "entropy")]
+    assert rows[0]["words"] == rows[1]["words"] > 10
+    assert rows[0]["right"] == rows[1]["right"]
+    assert rows[0]["before"] != rows[1]["before"]
