@@ -42,11 +42,11 @@ class Pieces:
     pieces = PIECES
 
 
-def score(model, *pieces: str) -> list[float]:
+def score(model, *pieces: str) -> list[float | None]:
     state, found = model.start(), []
     for piece in pieces:
         log, state = model.score(state, PIECES.index(piece))
-        found.append(round(log / math.log(10), 4))
+        found.append(None if log is None else round(log / math.log(10), 4))
     return found
 
 
@@ -58,8 +58,8 @@ def test_probabilities_back_off(tmp_path: Path) -> None:
     # (▁ban, ana) -> ana: no 3-gram, its back-off, then the 2-gram.
     assert score(model, "▁ban", "ana", "ana", "▁ban") == [-0.2, -0.05, -0.6, -0.625]
     assert score(model, "ana") == [-1.25]
-    # What the model does not know costs nothing and is passed over.
-    assert score(model, "▁ban", "<en>", "ana") == [-0.2, 0, -0.05]
+    # What the model does not know is passed over.
+    assert score(model, "▁ban", "<en>", "ana") == [-0.2, None, -0.05]
 
 
 @pytest.mark.parametrize("text", ["", "hello", "\\1-grams:\nx y z\n", "\\1-grams:\n-1 strange\n"])

@@ -8,8 +8,9 @@ Source: Graves 2012 (arXiv 1211.3711); pruning by a margin as in NeMo's and k2's
 """
 
 import math
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -218,12 +219,11 @@ class BeamSearch:
             logs = row
             if state.phrases is not None:
                 logs = state.phrases.favour(hypothesis.nodes, row, self._blank)
-            for token in self._candidates(logs, rules.width):
-                score = hypothesis.score + float(logs[token])
-                if rules.model is not None:
-                    likely = rules.model.score(hypothesis.language, token)[0]
-                    score += rules.model_weight * likely
-                if score >= floor:
+            tokens = self._candidates(logs, rules.width)
+            for token, log in zip(
+                tokens, self._weighed(hypothesis, rules, tokens, logs), strict=True
+            ):
+                if (score := hypothesis.score + log) >= floor:
                     found.append((score, hypothesis, token, row))
         found.sort(key=lambda item: -item[0])
         frame = state.frames + search.at
@@ -241,6 +241,26 @@ class BeamSearch:
         spoken[self._blank] = -np.inf
         count = min(2 * width, len(logs) - 1)
         return np.argpartition(spoken, -count)[-count:].tolist()
+
+    def _weighed(
+        self, hypothesis: _Hypothesis, rules: BeamRules, tokens: list[int], logs: Floats
+    ) -> list[float]:
+        """Log-probabilities of the candidates with the language model in mind.
+
+        What it knows shares the probability that it had.
+        """
+        found = [float(logs[token]) for token in tokens]
+        if rules.model is None:
+            return found
+        likely = [rules.model.score(hypothesis.language, token)[0] for token in tokens]
+        known = [n for n, log in enumerate(likely) if log is not None]
+        if not known:
+            return found
+        moved = [found[n] + rules.model_weight * (likely[n] or 0.0) for n in known]
+        lost = _sum(found[n] for n in known) - _sum(moved)
+        for n, log in zip(known, moved, strict=True):
+            found[n] = log + lost
+        return found
 
     def _with(
         self, state: BeamState, before: _Hypothesis, token: int, score: float, found: Found
@@ -274,6 +294,11 @@ class BeamSearch:
             np.float32
         )
         return np.split(logits, np.cumsum(counts)[:-1])
+
+
+def _sum(logs: Iterable[float]) -> float:
+    """Logarithm of a sum of exponentials."""
+    return reduce(_add, logs)
 
 
 def _agreement(a: tuple[int, ...], b: tuple[int, ...]) -> int:

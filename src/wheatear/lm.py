@@ -1,5 +1,8 @@
 """What a language finds likely, token by token: for a beam search to weigh in.
 
+Like phrases, it shifts what is said, not whether: otherwise, each token having its price, the
+cheapest thing to say would be nothing.
+
 Any object with `start` and `score` can be given; `read_arpa` reads an n-gram model over the pieces
 of a vocabulary, as KenLM, SRILM or `wheatear.train.ngram` write it.
 
@@ -26,14 +29,16 @@ class TokenModel(Protocol):
         """The state before the first token."""
         ...
 
-    def score(self, state: Hashable, token: int) -> tuple[float, Hashable]:
-        """Natural logarithm of the token's probability in this state, and the state after it."""
+    def score(self, state: Hashable, token: int) -> tuple[float | None, Hashable]:
+        """Natural logarithm of the token's probability in this state, and the state after it.
+
+        None for a token that the model knows nothing of, such as a language tag.
+        """
         ...
 
 
 class Ngrams:
-    """An n-gram model that backs off.  Tokens that it has never seen (language tags, say) cost
-    nothing and are passed over."""
+    """An n-gram model that backs off.  Tokens that it has never seen are passed over."""
 
     def __init__(self, tables: list[dict[tuple[int, ...], tuple[float, float]]]) -> None:
         """tables: of each length, tokens -> (log-probability, log of the back-off weight)."""
@@ -43,10 +48,10 @@ class Ngrams:
     def start(self) -> tuple[int, ...]:
         return (_BEGIN,) if len(self._tables) > 1 else ()
 
-    def score(self, state: Hashable, token: int) -> tuple[float, tuple[int, ...]]:
+    def score(self, state: Hashable, token: int) -> tuple[float | None, tuple[int, ...]]:
         assert isinstance(state, tuple)  # noqa: S101
         if token not in self._known:
-            return 0.0, state
+            return None, state
         cost, context = 0.0, state
         while True:
             table = self._tables[len(context)]

@@ -89,9 +89,13 @@ class Tokenizer:
         """Whether there is a tag of the locale."""
         return self._processor.piece_to_id(tag(locale)) != self._processor.unk_id()
 
+    def ids(self, text: str) -> list[int]:
+        """Piece ids of a text, without a tag."""
+        return list(self._processor.encode(text))
+
     def encode(self, text: str, locale: str) -> list[int]:
         """Piece ids, the tag at the end if the model has one for the locale."""
-        ids = list(self._processor.encode(text))
+        ids = self.ids(text)
         return [*ids, self._processor.piece_to_id(tag(locale))] if self.has(locale) else ids
 
     def decode(self, ids: Iterable[int]) -> tuple[str, list[str]]:
