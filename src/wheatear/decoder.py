@@ -133,6 +133,8 @@ class Decoder:
 
     def _follow(self, search: _Search, tokens: NDArray[np.int64], logits: Floats) -> bool:
         """Walks over blanks to the next token; True if there is one in `tokens`."""
+        if (listening := search.state.listening) is not None:
+            tokens = listening.heard(tokens, logits, self.shape.blank)
         at = np.flatnonzero(tokens != self.shape.blank)
         blanks = int(at[0]) if len(at) else len(tokens)
         if blanks:
@@ -141,8 +143,6 @@ class Decoder:
         if not len(at):
             return False
         token, row = int(tokens[blanks]), logits[blanks]
-        if (listening := search.state.listening) is not None:
-            token = listening.choose(row, self.shape.blank)
         sure = certainty(row, token, self.measure)
         search.found.append(Found(token, search.state.frames + search.frame, sure))
         search.symbols += 1

@@ -2,8 +2,9 @@
 
 Shallow fusion with a prefix tree.  The tree is over letters, and the pieces of the vocabulary are
 laid along it as they are needed, so that a phrase is found however the search happens to cut it
-into pieces.  A piece that leads on along a phrase gains `weight` times what its letters are worth,
-against other pieces, never against the blank: phrases shift what is said, not whether.
+into pieces.  A piece that leads on along a phrase gains `weight` times what its letters are worth:
+against other pieces, and once a phrase has begun, against the blank too.  A phrase never begins
+where the model would say nothing, or a poor model would say phrases all the time.
 
 Source: prefix-tree contextual biasing as in NeMo's boosting tree (blank is left to the model).
 """
@@ -18,11 +19,12 @@ from wheatear.errors import PhraseError
 from wheatear.scripts import spaceless
 from wheatear.text import Vocabulary
 
-_LETTER = 0.45  # of log-odds that a letter gains, from the fourth on
-_RAMP = 4  # letters until a phrase gains in full: a mere beginning says little
+_LETTER = 0.45  # of log-odds that a letter gains, from the tenth on
+_RAMP = 10  # letters until a phrase gains in full: a mere beginning says little
 _LONGEST = 200  # letters
 _MOST = 5000  # phrases
 _ROOT = 0
+Gains = tuple[NDArray[np.int64], NDArray[np.float32]]
 Nodes = tuple[int, ...]
 """Places in the tree that what was said last leads to; the root is always one and not named."""
 
@@ -78,26 +80,29 @@ class PhraseTree:
         self._texts = vocabulary
         self._longest = max(map(len, self._pieces))
         self._nodes = [_Node()]
-        self._bonuses: dict[Nodes, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
+        self._known: dict[Nodes, Gains] = {}
         for phrase in phrases:
             for spelling in phrase.spellings:
                 self._check(spelling)
                 for path in _paths(spelling):
                     self._put(path, phrase.weight)
 
-    def bonuses(self, nodes: Nodes) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Tokens that lead on from here, and what each of them gains."""
-        if (known := self._bonuses.get(nodes)) is None:
+    def bonuses(self, nodes: Nodes) -> Gains:
+        """Tokens that begin a phrase or lead on from here, and what each of them gains."""
+        return self._gains((_ROOT, *nodes))
+
+    def _gains(self, nodes: Nodes) -> Gains:
+        if (known := self._known.get(nodes)) is None:
             best: dict[int, float] = {}
-            for node in (_ROOT, *nodes):
+            for node in nodes:
                 here = self._nodes[node].potential
                 for token, to in self._tokens(node).items():
                     gain = self._nodes[to].potential - here
                     best[token] = max(best.get(token, 0.0), gain)
             known = np.array(list(best), np.int64), np.array(list(best.values()), np.float32)
-            if len(self._bonuses) > 10_000:
-                self._bonuses.clear()
-            self._bonuses[nodes] = known
+            if len(self._known) > 10_000:
+                self._known.clear()
+            self._known[nodes] = known
         return known
 
     def follow(self, nodes: Nodes, token: int) -> Nodes:
@@ -109,8 +114,11 @@ class PhraseTree:
         return tuple(sorted({node for node in to if node is not None}))
 
     def favour(self, nodes: Nodes, row: NDArray[np.float32], blank: int) -> NDArray[np.float32]:
-        """Log-probabilities [outputs] with the phrases in mind: whether something is said stays
-        as probable as it was, what is said shifts."""
+        """Log-probabilities [outputs] with the phrases in mind.
+
+        The probability that something is said is shared out anew; what leads on along a phrase that
+        has begun may besides take from the blank.
+        """
         tokens, gains = self.bonuses(nodes)
         shifted = row.copy()
         shifted[tokens] += gains
@@ -120,6 +128,9 @@ class PhraseTree:
         speaks = np.log(-np.expm1(np.minimum(row[blank], np.float32(-1e-6)), dtype=np.float64))
         shifted += np.float32(speaks - total)
         shifted[blank] = row[blank]
+        if nodes:
+            tokens, gains = self._gains(nodes)
+            shifted[tokens] = np.maximum(shifted[tokens], row[tokens] + gains)
         return shifted
 
     def _put(self, path: str, weight: float) -> None:
@@ -180,15 +191,24 @@ class Listening:
         self._tree = tree
         self._nodes: Nodes = ()
 
-    def choose(self, row: NDArray[np.float32], blank: int) -> int:
-        """The token to emit, by the joint's logits [outputs] and the phrases; never a blank."""
-        row = row.copy()
-        row[blank] = -np.inf
-        tokens, gains = self._tree.bonuses(self._nodes)
-        row[tokens] += gains
-        token = int(row.argmax())
-        self._nodes = self._tree.follow(self._nodes, token)
-        return token
+    def heard(
+        self, tokens: NDArray[np.int64], logits: NDArray[np.float32], blank: int
+    ) -> NDArray[np.int64]:
+        """The best outputs [frames] with the phrases in mind, as far as the first token."""
+        found = tokens.copy()
+        for frame, (best, row) in enumerate(zip(tokens, logits, strict=True)):
+            if best == blank and not self._nodes:
+                continue
+            logs = row - row.max()
+            logs -= np.float32(np.log(np.exp(logs).sum(dtype=np.float64)))
+            shifted = self._tree.favour(self._nodes, logs, blank)
+            if best != blank:
+                shifted[blank] = -np.inf
+            found[frame] = token = int(shifted.argmax())
+            if token != blank:
+                self._nodes = self._tree.follow(self._nodes, token)
+                break
+        return found
 
 
 def _paths(spelling: str) -> list[str]:
