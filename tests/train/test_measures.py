@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from wheatear.audio import sample_speech
-from wheatear.train import boosting, endings
+from wheatear.train import boosting, endings, novelty
 
 
 @pytest.fixture
@@ -43,3 +43,17 @@ def test_endings(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = rows(capsys)
     assert [row["voice"] for row in found] == ["words", "energy", "silero"] * 2
     assert all(0 < row["delay_ms"] < 2000 for row in found)  # type: ignore[operator]
+
+
+def test_words_trained_on_and_others(
+    manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.loads(line) for line in manifest.read_text().splitlines()]
+    held, clips = tmp_path / "held.jsonl", tmp_path / "trained.jsonl"
+    held.write_text("\n".join(json.dumps({**line, "source": "asterisk"}) for line in lines))
+    clips.write_text(json.dumps({"text": "Unable to locate the 7 persons", "lang": "en-US"}))
+    novelty.main([str(held), str(clips)])
+    row = capsys.readouterr().out.splitlines()[2].split(" | ")
+    assert row[0] == "| human en-US, speaker known"
+    assert (row[1], row[3]) == ("4", "12")
+    assert novelty.missed(["a", "b", "c", "d"], ["a", "c", "x"]) == {1, 3}
