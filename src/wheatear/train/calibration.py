@@ -5,9 +5,9 @@
 
 A word is right where it stands in the alignment with what was said.  Platt's line through the
 log-odds, fitted on the one manifest, turns what the search measures into a calibrated probability;
-the expected calibration error is told on the other, before and after.  Of the measures, a token's
-probability and the entropy of all, the one that tells more of held-out words is taken.  --write
-puts it into the bundle's manifest.
+the expected calibration error is told on the other, before and after, and how much is known of the
+words (normalised cross entropy).  Of the measures, a token's probability and the entropy of all,
+the one with the smaller error there is taken.  --write puts it into the bundle's manifest.
 
 Sources: Platt 1999 (probabilities from scores), Guo et al. 2017 (arXiv 1706.04599, expected
 calibration error), Siu et al. 1997 (normalised cross entropy).
@@ -168,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     latencies = [int(ms) for ms in arguments.latencies.split(",")]
     manifests = [read_manifest(path) for path in (arguments.fit, arguments.held)]
     tried = {m: compare(bundle, m, manifests, latencies) for m in get_args(Measure)}
-    measure = max(tried, key=lambda m: tried[m]["information"])
+    measure = min(tried, key=lambda m: tried[m]["error_after"])
     result = {"measure": measure, **tried[measure]}
     for name, found in tried.items():
         shown = {k: v for k, v in found.items() if k not in ("before", "after")}
