@@ -71,11 +71,15 @@ class Heard:
 
 
 def hear(
-    recognizer: wheatear.Recognizer, clips: list[Utterance], prompt: str, latency: int
+    recognizer: wheatear.Recognizer,
+    clips: list[Utterance],
+    prompt: str,
+    latency: int,
+    beam: wheatear.BeamRules | None = None,
 ) -> list[Heard]:
     found = []
     for clip in clips:
-        got = recognizer.transcribe(clip.read(), language=prompt, latency_ms=latency)
+        got = recognizer.transcribe(clip.read(), language=prompt, latency_ms=latency, beam=beam)
         found.append(Heard(clip, got.text, got.language))
     return found
 
@@ -105,12 +109,13 @@ def measure(
     groups: Groups,
     latencies: list[int],
     utterances: IO[str] | None,
+    beam: wheatear.BeamRules | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One row for each group, latency and prompt (the locale given, or auto)."""
     for group, clips in sorted(groups.items()):
         for latency in latencies:
             for prompt in (clips[0].locale, "auto"):
-                heard = hear(recognizer, clips, prompt, latency)
+                heard = hear(recognizer, clips, prompt, latency, beam)
                 asked = {"group": group, "latency_ms": latency, "prompt": prompt}
                 yield asked | summarise(heard)
                 if utterances is not None:
@@ -175,6 +180,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--model", help="bundle; the one that comes with Wheatear if left out")
     parser.add_argument("--synthetic", type=Path, help="manifest of held-out synthetic voices")
     parser.add_argument("--latencies", default="80,320,1120", help="milliseconds")
+    parser.add_argument("--beam", type=int, default=1, help="hypotheses; 1 is greedy search")
     parser.add_argument("--json", type=Path, help="file for the figures")
     parser.add_argument("--utterances", type=Path, help="file for every clip's texts, JSON lines")
     arguments = parser.parse_args(argv)
@@ -191,7 +197,8 @@ def main(argv: list[str] | None = None) -> None:
         if arguments.utterances:
             utterances = files.enter_context(arguments.utterances.open("w", encoding="utf-8"))
         latencies = [int(ms) for ms in arguments.latencies.split(",")]
-        for row in measure(recognizer, groups, latencies, utterances):
+        beam = wheatear.BeamRules(arguments.beam) if arguments.beam > 1 else None
+        for row in measure(recognizer, groups, latencies, utterances, beam):
             print(json.dumps(row), flush=True)
             rows.append(row)
     print(table(rows, latencies))
