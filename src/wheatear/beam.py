@@ -82,9 +82,13 @@ class BeamState:
 
     def decide(self, frame: int) -> None:
         """Lets the best decide what has been argued over for long; called once a frame."""
-        late = tuple(f.token for f in self.beam[0].said if f.frame <= frame - _ARGUE)
-        if late:
-            self.beam = [b for b in self.beam if b.tokens[: len(late)] == late]
+        if len(self.beam) == 1:
+            return
+        best, until = self.beam[0].tokens, frame - _ARGUE
+        late = [sum(found.frame <= until for found in b.said) for b in self.beam]
+        agreed = [(b, n) for b, n in zip(self.beam, late, strict=True) if b.tokens[:n] == best[:n]]
+        most = max(n for _, n in agreed)
+        self.beam = [b for b, _ in agreed if b.tokens[:most] == best[:most]]
 
     def settle(self) -> list[Found]:
         """The tokens that all hypotheses have and that have not been told."""
