@@ -10,6 +10,7 @@ import pytest
 import soundfile
 
 import wheatear
+from wheatear import AudioError
 from wheatear.audio import RawFormat, open_audio, sample_speech
 from wheatear.channels import transcribe_channels
 from wheatear.cli import main
@@ -93,7 +94,7 @@ def test_other_rates_and_raw_pcm(call: Path, tmp_path: Path) -> None:
     soundfile.write(slow, samples[:, :], 48_000)
     assert np.concatenate(list(open_audio(slow, apart=True))).shape[1] == 2
     soundfile.write(tmp_path / "many.wav", np.zeros((RATE, 17)), RATE)
-    with pytest.raises(ValueError, match="17 channels"):
+    with pytest.raises(AudioError, match="17 channels"):
         apart(tmp_path / "many.wav")
 
 
@@ -122,3 +123,20 @@ def test_formats_tell_the_channel(
             assert "<v 2>" in out
         case _:
             assert "2: " in out
+
+
+def test_what_was_heard_before_a_fault_is_told(call: Path) -> None:
+    reader = open_audio(call, apart=True)
+    blocks, reader._blocks = reader._blocks, None
+
+    def broken():
+        for number, block in enumerate(blocks):
+            if number == 7:  # in the middle of the first sentence's words
+                raise AudioError("the rest is damaged")
+            yield block
+
+    reader._blocks = broken()
+    finals: list[Final] = []
+    with pytest.raises(AudioError, match="damaged"):
+        transcribe_channels(wheatear.load(threads=1), reader, finals.append, language="en-US")
+    assert "".join(final.text for final in finals)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import wheatear
 from wheatear import LanguageError, MissingExtraError, Phrase, TextForm
 from wheatear.audio import sample_speech
+from wheatear.errors import FormError
 from wheatear.forms import FormWriter
 from wheatear.results import Final, Partial, Segment, Word
 from wheatear.segments import text_of
@@ -149,3 +150,9 @@ def test_a_stream_tells_everything_in_its_form() -> None:
     partials = [e.text for e in events if isinstance(e, Partial)]
     assert partials
     assert all(p == p.lower() for p in partials)
+
+
+@pytest.mark.parametrize("word", ["two words", "...", " "])
+def test_only_words_are_masked(word: str) -> None:
+    with pytest.raises(FormError, match="cannot be masked"):
+        TextForm(masked=frozenset({word}))

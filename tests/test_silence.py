@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import time
 
 import numpy as np
 import pytest
@@ -88,11 +87,9 @@ def test_the_same_is_said_after_silence(shipped, computed, latency, whole) -> No
 def test_half_an_hour_of_silence_costs_next_to_nothing(shipped, computed) -> None:
     counts, _ = computed
     stream = shipped.stream(latency_ms=160, language="en-US", keep=False)
-    begun = time.process_time()
     for _ in range(30 * 60):
         stream.push(zeros(1))
     assert counts["frames"] < 700  # of 22,500
-    assert time.process_time() - begun < 60
     events = told(stream, SPEECH)
     alone = shipped.transcribe(SPEECH, language="en-US", latency_ms=160)
     assert [e.text for e in events if isinstance(e, wheatear.Final) and e.text]

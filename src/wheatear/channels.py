@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 from wheatear.audio import AudioReader
+from wheatear.errors import AudioError
 from wheatear.features import SAMPLE_RATE
 from wheatear.recognizer import Recognizer, Stream
 from wheatear.results import Event, Final
@@ -24,26 +25,46 @@ def transcribe_channels(
     words and as soon as no other channel can have an earlier one. Silence is not told. Options are
     those of `Recognizer.stream`.
 
-    Raises AudioError, ValueError for more than 16 channels, and what `stream` raises.
+    Whatever ends it, what has been heard is told. Raises AudioError, also for more than 16
+    channels, and what `stream` raises.
     """
     streams: list[Stream] = []
-    merger, samples = _Merger(), 0
+    merger = _Merger()
+    try:
+        samples = _follow(recognizer, audio, streams, merger, on_final, options)
+        for stream in streams:
+            stream.finish()
+        merger.add([stream.last_events for stream in streams])
+    except BaseException:
+        merger.add([stream.end_turn() for stream in streams])
+        raise
+    finally:
+        for final in merger.ready(math.inf):
+            on_final(final)
+    return samples / SAMPLE_RATE
+
+
+def _follow(
+    recognizer: Recognizer,
+    audio: AudioReader,
+    streams: list[Stream],
+    merger: "_Merger",
+    on_final: Callable[[Final], None],
+    options: dict[str, Any],
+) -> int:
+    """Hears the audio to its end in streams that it opens; its samples."""
+    samples = 0
     for block in audio:
         if not streams:
             if block.shape[1] > _MOST:
-                raise ValueError(f"{block.shape[1]} channels; up to {_MOST} are kept apart")
-            streams = [recognizer.stream(**options, keep=False) for _ in range(block.shape[1])]
+                raise AudioError(f"{block.shape[1]} channels; up to {_MOST} are kept apart")
+            streams += [recognizer.stream(**options, keep=False) for _ in block[0]]
         samples += len(block)
         pairs = [(stream, block[:, n]) for n, stream in enumerate(streams)]
         merger.add(recognizer.push_many(pairs))
         for final in merger.ready(min(stream._builder.earliest for stream in streams)):
             on_final(final)
-    for stream in streams:
-        stream.finish()
-    merger.add([list(stream.last_events) for stream in streams])
-    for final in merger.ready(math.inf):
-        on_final(final)
-    return samples / SAMPLE_RATE
+    return samples
 
 
 class _Merger:

@@ -5,6 +5,7 @@
     ├── LanguageError (ValueError)            a language the model does not know
     ├── LatencyError (ValueError)             a latency the model cannot run at
     ├── PhraseError (ValueError)              a phrase that the model cannot write
+    ├── FormError (ValueError)                a form that no text can be written in
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     ├── CorpusError (ValueError)              training data that cannot or must not be built
@@ -38,6 +39,10 @@ class LatencyError(WheatearError, ValueError):
 
 class PhraseError(WheatearError, ValueError):
     """A phrase to listen for that is empty, or that the model's pieces cannot write."""
+
+
+class FormError(WheatearError, ValueError):
+    """A form of text that makes no sense, such as masking what is no word."""
 
 
 class StreamClosedError(WheatearError, RuntimeError):

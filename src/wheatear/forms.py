@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal
 
-from wheatear.errors import LanguageError, MissingExtraError
+from wheatear.errors import FormError, LanguageError, MissingExtraError
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Segment, Transcript, Word
 from wheatear.segments import text_of
@@ -24,8 +24,8 @@ _DOTTED = ("tr", "az")  # languages whose capital I has no dot, and whose i keep
 
 @dataclass(frozen=True)
 class TextForm:
-    """How finals and partials are written.  Raises MissingExtraError for numbers without the
-    extra `numbers`."""
+    """How finals and partials are written.  Raises FormError for what is no word to mask, and
+    MissingExtraError for numbers without the extra `numbers`."""
 
     punctuation: bool = True
     capitals: bool = True
@@ -37,7 +37,9 @@ class TextForm:
     def __post_init__(self) -> None:
         if self.numbers == "written":
             _number_library()
-        object.__setattr__(self, "masked", frozenset(_bare(word) for word in self.masked if word))
+        if wrong := sorted(w for w in self.masked if not _bare(w) or len(w.split()) > 1):
+            raise FormError(f"{wrong[0]!r} cannot be masked: give single words with letters")
+        object.__setattr__(self, "masked", frozenset(map(_bare, self.masked)))
 
     def check(self, language: str | None) -> None:
         """Raises LanguageError for a language whose numbers cannot be written in digits."""

@@ -23,7 +23,7 @@ app = App(
     version_flags=["--version"],
 )
 for _name, _help in {
-    "transcribe": "Transcribe audio files, or standard input.",
+    "transcribe": "Transcribe audio files, folders of them, or standard input.",
     "listen": "Show captions of what a microphone hears.",
     "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
     "train": "Train a model from a plan, or go on where the run stopped.",

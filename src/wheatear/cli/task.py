@@ -6,7 +6,6 @@ from typing import Any, TextIO
 
 from wheatear.audio import AudioReader
 from wheatear.channels import transcribe_channels
-from wheatear.errors import AudioError
 from wheatear.formats import CueRules, Format, Writer, writer
 from wheatear.forms import FormWriter
 from wheatear.recognizer import Recognizer
@@ -35,10 +34,7 @@ class Task:
         if not self.apart:
             found = self.recognizer.transcribe(audio, on_event=on_event, keep=False, **self.options)
             return found.duration
-        try:
-            return transcribe_channels(self.recognizer, audio, on_event, **self.options)
-        except ValueError as error:
-            raise AudioError(str(error)) from error
+        return transcribe_channels(self.recognizer, audio, on_event, **self.options)
 
 
 def spaced(final: Final, after_text: bool) -> str:
