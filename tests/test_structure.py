@@ -17,6 +17,7 @@ FLOW = [
     *("errors", "results", "latency", "languages", "scripts", "features", "audio", "bundle"),
     *("sessions", "encoder", "silence", "text", "phrases", "decoder", "lm", "beam", "words"),
     *("segments", "voice", "turns", "transcript", "forms", "recognizer", "channels", "formats"),
+    *("budget", "scheduler"),
 ]
 
 

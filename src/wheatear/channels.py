@@ -62,7 +62,7 @@ def _follow(
         samples += len(block)
         pairs = [(stream, block[:, n]) for n, stream in enumerate(streams)]
         merger.add(recognizer.push_many(pairs))
-        for final in merger.ready(min(stream._builder.earliest for stream in streams)):
+        for final in merger.ready(min(stream.earliest for stream in streams)):
             on_final(final)
     return samples
 

@@ -7,6 +7,7 @@
     ├── PhraseError (ValueError)              a phrase that the model cannot write
     ├── FormError (ValueError)                a form that no text can be written in
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
+    ├── OverloadedError (RuntimeError)        more streams than this machine can keep up with
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
     ├── CorpusError (ValueError)              training data that cannot or must not be built
     ├── ManifestError (ValueError)            a manifest with lines that cannot be used
@@ -47,6 +48,10 @@ class FormError(WheatearError, ValueError):
 
 class StreamClosedError(WheatearError, RuntimeError):
     """Samples were pushed into a stream that has been finished."""
+
+
+class OverloadedError(WheatearError, RuntimeError):
+    """A stream was refused because those that are there need all that the machine can do."""
 
 
 class MissingExtraError(WheatearError, ImportError):

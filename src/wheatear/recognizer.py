@@ -183,36 +183,32 @@ class Recognizer:
             for stream, samples in checked.items():
                 stream._accept(samples[start : start + _MOST_SAMPLES])
             self._advance(list(checked))
-        events = {stream: stream._take_events() for stream in checked}
+        events = {stream: stream.take_events() for stream in checked}
         return [events.pop(stream, []) for stream, _ in blocks]
 
-    def _advance(self, streams: Sequence["Stream"]) -> None:
-        """Encodes and searches all that is ready in these streams, in as few steps as it takes."""
-        while True:
-            groups: dict[int, list[Stream]] = {}
-            for stream in streams:
-                if frames := self._ready(stream):
-                    groups.setdefault(frames, []).append(stream)
-            if not groups:
-                return
-            for frames, group in groups.items():
-                # Many chunks at a time are computed for one stream at a time.
-                alone = [s for s in group if frames > s._mode.chunk]
-                together = [s for s in group if frames <= s._mode.chunk]
-                for batch in [*([s] for s in alone), *([together] if together else [])]:
-                    self._step(batch, frames)
+    def ready(self, stream: "Stream", chunks: int = 1) -> int:
+        """How many encoder frames the next step of a stream would take; 0 as long as it has to
+        wait for more samples.
 
-    def _ready(self, stream: "Stream") -> int:
-        """Frames that the next step of a stream should encode, after what needs no computing."""
+        chunks: how many chunks to take in one step; fewer only at the end.  Silence that needs
+        no computing is passed on the way.
+        """
         state, idling = stream._encoder_state, stream._idling
-        while frames := self._encoder.ready(state, stream._chunks_per_step):
+        while frames := self._encoder.ready(state, chunks):
             if not self._silence.skips(idling, state, frames):
                 break
             stream._search.frames += frames
             stream._emit([])
         return frames
 
-    def _step(self, streams: Sequence["Stream"], frames: int) -> None:
+    def step(self, streams: Sequence["Stream"], frames: int) -> None:
+        """Encodes and searches the next `frames` frames of each of these streams, which must be
+        what `ready` says of every one of them; `Stream.take_events` then has what they say.
+
+        Any number of streams of whatever mode and language take part in a step of one chunk (or
+        of the rest at an end); in a step of several chunks only one stream.  Nothing is changed
+        if the encoder fails.
+        """
         silent = [is_silent(s._encoder_state, frames) for s in streams]
         encoded = self._encoder.step(
             [s._encoder_state for s in streams], frames, [s._language_bias for s in streams]
@@ -226,6 +222,31 @@ class Recognizer:
             else:
                 stream._idling.reset()
             stream._emit(tokens)
+
+    def choose(self, language: str, latency_ms: int | None) -> tuple[LatencyMode, str]:
+        """The mode and the language, as the model names it, that a stream would run with.
+
+        Raises LanguageError or LatencyError, as `stream` does.
+        """
+        manifest = self.bundle.manifest
+        mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
+        return mode, resolve_language(manifest.prompts, language)
+
+    def _advance(self, streams: Sequence["Stream"]) -> None:
+        """Encodes and searches all that is ready in these streams, in as few steps as it takes."""
+        while True:
+            groups: dict[int, list[Stream]] = {}
+            for stream in streams:
+                if frames := self.ready(stream, stream._chunks_per_step):
+                    groups.setdefault(frames, []).append(stream)
+            if not groups:
+                return
+            for frames, group in groups.items():
+                # Many chunks at a time are computed for one stream at a time.
+                alone = [s for s in group if frames > s._mode.chunk]
+                together = [s for s in group if frames <= s._mode.chunk]
+                for batch in [*([s] for s in alone), *([together] if together else [])]:
+                    self.step(batch, frames)
 
     def _searched(
         self, streams: Sequence["Stream"], projected: Sequence[NDArray[np.float32]]
@@ -255,11 +276,6 @@ class Recognizer:
             self._trees[phrases] = tree
         return tree
 
-    def _choose(self, language: str, latency_ms: int | None) -> tuple[LatencyMode, str]:
-        manifest = self.bundle.manifest
-        mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
-        return mode, resolve_language(manifest.prompts, language)
-
 
 class Stream:
     """One live transcription. Open it with `Recognizer.stream`; use it from one thread at a time.
@@ -271,7 +287,7 @@ class Stream:
     def __init__(self, recognizer: Recognizer, options: StreamOptions, whole: bool = False) -> None:
         """whole: whether all of the audio is there, so that many chunks can be computed at once."""
         self._recognizer = recognizer
-        mode, language = recognizer._choose(options.language, options.latency_ms)
+        mode, language = recognizer.choose(options.language, options.latency_ms)
         phrases = tuple(Phrase(p) if isinstance(p, str) else p for p in options.phrases)
         self._chunks_per_step = max(1, _FILE_FRAMES // mode.chunk) if whole else 1
         self._spectrogram, self._encoder = recognizer._spectrogram, recognizer._encoder
@@ -294,6 +310,7 @@ class Stream:
         self._listen_for_voice()
         self._set(mode, language)
         self._events: list[Event] = []
+        self._ended = False
         self._finished: Transcript | None = None
         self.last_events: tuple[Event, ...] = ()
         """The events that `finish` brought, for those who follow events only."""
@@ -331,7 +348,7 @@ class Stream:
         Raises LanguageError or LatencyError, and then changes nothing.
         """
         latency = self._mode.latency_ms if latency_ms is None else latency_ms
-        self._set(*self._recognizer._choose(language or self._key, latency))
+        self._set(*self._recognizer.choose(language or self._key, latency))
 
     @property
     def turns(self) -> TurnRules:
@@ -356,7 +373,7 @@ class Stream:
             return []
         self._settle_search()
         self._events += self._builder.force(self._search.frames)
-        return self._take_events()
+        return self.take_events()
 
     def _settle_search(self) -> None:
         """Ends what a beam argues over."""
@@ -378,27 +395,69 @@ class Stream:
         the same.
         """
         if self._finished is None:
-            self._builder.duration = self._duration
+            self.end()
             if self._mel_state.samples:
-                self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
-                self._encoder.end(self._encoder_state)
                 self._recognizer._advance([self])
                 self._settle_search()
             self._events += self._builder.finish(self._search.frames)
-            self.last_events = tuple(self._take_events())
+            self.last_events = tuple(self.take_events())
             self._finished = self.transcript
         return self._finished
+
+    # -- for those who decide themselves what is computed when, as the scheduler does -------------
+
+    def feed(self, samples: Any) -> None:
+        """Takes samples as `push` does, and computes nothing but their mel."""
+        self._accept(self._check(samples))
+
+    def end(self) -> None:
+        """Says that no more samples will come; what is left can then be stepped through, and
+        `finish` has nothing more to compute."""
+        if self._ended:
+            return
+        self._ended = True
+        self._builder.duration = self.duration
+        if self._mel_state.samples:
+            self._encoder.feed(self._encoder_state, self._spectrogram.finish(self._mel_state))
+            self._encoder.end(self._encoder_state)
+
+    def take_events(self) -> list[Event]:
+        """The events since they were last taken."""
+        events, self._events = self._events, []
+        if self._writer.plain:
+            return events
+        return [written for event in events if (written := self._written(event)) is not None]
+
+    @property
+    def latency_ms(self) -> int:
+        """The latency it runs at now."""
+        return self._mode.latency_ms
+
+    @property
+    def language(self) -> str:
+        """The language it was asked for, as the model names it, or "auto"."""
+        return self._key
+
+    @property
+    def duration(self) -> float:
+        """Seconds of audio taken so far."""
+        return self._mel_state.samples / SAMPLE_RATE
+
+    @property
+    def earliest(self) -> float:
+        """No word that a final has yet to tell begins before this time, seconds."""
+        return self._builder.earliest
 
     @property
     def transcript(self) -> Transcript:
         """What has been said so far."""
-        transcript = self._builder.transcript(self._duration)
+        transcript = self._builder.transcript(self.duration)
         return transcript if self._writer.plain else self._writer.transcript(transcript)
 
     # -- the recognizer's side -------------------------------------------------------------------
 
     def _check(self, samples: Any) -> Samples:
-        if self._finished is not None:
+        if self._ended:
             raise StreamClosedError("this stream is finished; open a new one for more audio")
         return as_samples(samples)
 
@@ -410,16 +469,6 @@ class Stream:
     def _emit(self, found: Sequence[Found]) -> None:
         """Takes what the search found in its last step."""
         self._events += self._builder.step(found, self._search.settled)
-
-    @property
-    def _duration(self) -> float:
-        return self._mel_state.samples / SAMPLE_RATE
-
-    def _take_events(self) -> list[Event]:
-        events, self._events = self._events, []
-        if self._writer.plain:
-            return events
-        return [written for event in events if (written := self._written(event)) is not None]
 
     def _written(self, event: Event) -> Event | None:
         """The event in the stream's form."""

@@ -1,7 +1,7 @@
 """What a transcription returns: plain frozen values, times in seconds from the first sample."""
 
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +100,23 @@ class Turn:
 
 
 Event = Partial | Final | Turn
+
+
+def shifted(event: Event, seconds: float, turns: int = 0) -> Event:
+    """The event as one of a longer stream: so much later, after so many turns."""
+    if not seconds and not turns:
+        return event
+    if isinstance(event, Turn):
+        return replace(event, number=event.number + turns, time=event.time + seconds)
+
+    def later(value: Any, **more: Any) -> Any:
+        return replace(value, start=value.start + seconds, end=value.end + seconds, **more)
+
+    words, tokens = tuple(map(later, event.words)), tuple(map(later, event.tokens))
+    if isinstance(event, Partial):
+        return later(event, words=words, tokens=tokens)
+    segments = tuple(later(s, words=tuple(map(later, s.words))) for s in event.segments)
+    return later(event, words=words, tokens=tokens, segments=segments)
 
 
 @dataclass(frozen=True, slots=True)
