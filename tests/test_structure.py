@@ -14,8 +14,19 @@ SOURCE = ROOT / "src" / "wheatear"
 
 # Left to right: a room may import from rooms before it.
 FLOW = [
-    *("errors", "results", "latency", "languages", "scripts", "features", "audio", "bundle"),
-    *("sessions", "encoder", "silence", "text", "phrases", "decoder", "lm", "beam", "words"),
+    *("errors", "results", "latency", "languages", "scripts", "features", "audio", "pcm"),
+    *(
+        "bundle",
+        "sessions",
+        "encoder",
+        "silence",
+        "text",
+        "phrases",
+        "decoder",
+        "lm",
+        "beam",
+        "words",
+    ),
     *("segments", "voice", "turns", "transcript", "forms", "recognizer", "channels", "formats"),
     *("budget", "scheduler"),
 ]

@@ -26,10 +26,10 @@ from wheatear.errors import AudioError
 from wheatear.features import SAMPLE_RATE
 
 Samples = NDArray[np.float32]
+LOUDEST = 100  # no float audio is louder; integers that someone forgot to scale are
 
 _BLOCK_SECONDS = 0.5
 _HIGHEST_RATE = 768_000
-_LOUDEST = 100  # no float audio is louder; integers that someone forgot to scale are
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a length that the file does not tell
 _WAV_HEADER = 44
 _LONGEST_WAV_HEADER = 1 << 20
@@ -141,7 +141,7 @@ def as_samples(samples: Any) -> Samples:
     if not np.issubdtype(array.dtype, np.floating):
         raise AudioError(f"samples must be float32 or int16, not {array.dtype}")
     array = array.astype(np.float32, copy=False)
-    if not (largest := np.abs(array).max()) < _LOUDEST:
+    if not (largest := np.abs(array).max()) < LOUDEST:
         if np.isfinite(largest):
             raise AudioError(
                 f"samples reach {largest:g}: floats lie in -1 .. 1; hand over 16-bit integers as "
@@ -403,9 +403,9 @@ def _resampled(blocks: Iterable[Samples], rate: int, name: str, apart: bool) -> 
     resampler, shape = None, (0,)
     seconds = 0.0
     for block in blocks:
-        if len(block) and not np.abs(block).max() < _LOUDEST:
+        if len(block) and not np.abs(block).max() < LOUDEST:
             raise AudioError(
-                f"{name} holds values that are no audio (not numbers, or beyond +-{_LOUDEST}), "
+                f"{name} holds values that are no audio (not numbers, or beyond +-{LOUDEST}), "
                 f"from {seconds:.1f} s on: write it again as 16-bit PCM"
             )
         seconds += len(block) / rate

@@ -21,7 +21,7 @@ from wheatear.beam import BeamRules, BeamSearch, BeamState
 from wheatear.bundle import Bundle, find_bundle, open_bundle
 from wheatear.decoder import Decoder, DecoderState, Found
 from wheatear.encoder import Encoder
-from wheatear.errors import BundleError, StreamClosedError, WheatearError
+from wheatear.errors import BundleError, PhraseError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.forms import FormWriter, TextForm
 from wheatear.languages import AUTO, resolve_language
@@ -232,6 +232,27 @@ class Recognizer:
         mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
         return mode, resolve_language(manifest.prompts, language)
 
+    def can_write(self, phrase: str) -> bool:
+        """Whether the model's pieces can write a phrase, so that it can be listened for."""
+        try:
+            PhraseTree(self.vocabulary, [Phrase(phrase)])
+        except PhraseError:
+            return False
+        return True
+
+    def understand(self, phrases: tuple[Phrase, ...]) -> PhraseTree | None:
+        """The tree of some phrases; streams with the same ones share it, so that who understands
+        a long list beforehand opens streams at once.  Raises PhraseError.
+        """
+        if not phrases:
+            return None
+        if (tree := self._trees.get(phrases)) is None:
+            tree = PhraseTree(self.vocabulary, phrases)
+            if len(self._trees) >= _TREES:
+                self._trees.clear()
+            self._trees[phrases] = tree
+        return tree
+
     def _advance(self, streams: Sequence["Stream"]) -> None:
         """Encodes and searches all that is ready in these streams, in as few steps as it takes."""
         while True:
@@ -265,17 +286,6 @@ class Recognizer:
             found = _placed(found, wide, rows)
         return found
 
-    def _phrase_tree(self, phrases: tuple[Phrase, ...]) -> PhraseTree | None:
-        """The tree of some phrases; streams with the same ones share it."""
-        if not phrases:
-            return None
-        if (tree := self._trees.get(phrases)) is None:
-            tree = PhraseTree(self.vocabulary, phrases)
-            if len(self._trees) >= _TREES:
-                self._trees.clear()
-            self._trees[phrases] = tree
-        return tree
-
 
 class Stream:
     """One live transcription. Open it with `Recognizer.stream`; use it from one thread at a time.
@@ -294,7 +304,7 @@ class Stream:
         self._mel_state = self._spectrogram.start()
         self._encoder_state = self._encoder.start(mode)
         self._idling = Idling()
-        tree = recognizer._phrase_tree(phrases)
+        tree = recognizer.understand(phrases)
         self._search: DecoderState | BeamState = (
             recognizer._decoder.start(tree)
             if options.beam is None
