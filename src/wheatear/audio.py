@@ -63,6 +63,13 @@ class RawFormat:
         return self.channels * (2 if self.encoding == "s16" else 4)
 
 
+@dataclass(frozen=True)
+class AudioLimits:
+    """How much audio may come out of a source, however small it is packed."""
+
+    seconds: float | None = None
+
+
 class AudioReader:
     """Audio being read: iterate for blocks of float32 samples at 16 kHz. Can be read once.
 
@@ -89,7 +96,12 @@ class AudioReader:
         self._closing.close()
 
 
-def open_audio(source: Any, raw: RawFormat | None = None, apart: bool = False) -> AudioReader:
+def open_audio(
+    source: Any,
+    raw: RawFormat | None = None,
+    apart: bool = False,
+    limits: AudioLimits | None = None,
+) -> AudioReader:
     """Opens a path, "-" (standard input), a binary file object or an array of 16 kHz samples.
 
     `raw` says that the source is PCM without a header; paths ending in .raw, .pcm or .s16, and

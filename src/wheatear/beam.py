@@ -80,6 +80,12 @@ class BeamState:
         waiting = [hypothesis.said[0].frame for hypothesis in self.beam if hypothesis.said]
         return min(waiting, default=self.frames)
 
+    def listen_for(self, phrases: PhraseTree | None) -> None:
+        """Favours other phrases from now on; what is argued over must have been settled."""
+        self.phrases = phrases
+        for hypothesis in self.beam:
+            hypothesis.nodes = ()
+
     def decide(self, frame: int) -> None:
         """Lets the best decide what has been argued over for long; called once a frame."""
         if len(self.beam) == 1:

@@ -66,6 +66,10 @@ class DecoderState:
         """Frames whose tokens have all been told."""
         return self.frames
 
+    def listen_for(self, phrases: PhraseTree | None) -> None:
+        """Favours other phrases from now on."""
+        self.listening = None if phrases is None else Listening(phrases)
+
 
 @dataclass
 class _Search:

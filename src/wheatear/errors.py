@@ -12,6 +12,7 @@
     ├── CorpusError (ValueError)              training data that cannot or must not be built
     ├── ManifestError (ValueError)            a manifest with lines that cannot be used
     ├── PlanError (ValueError)                a training plan that makes no sense
+    ├── SettingsError (ValueError)            settings or keys of a server that make no sense
     └── ModelError
         ├── ModelNotFoundError (FileNotFoundError)
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
@@ -68,6 +69,10 @@ class ManifestError(WheatearError, ValueError):
 
 class PlanError(WheatearError, ValueError):
     """A training plan that cannot be followed; the message names the entry."""
+
+
+class SettingsError(WheatearError, ValueError):
+    """Settings or keys of a server that are unknown or make no sense; the message names them."""
 
 
 class ModelError(WheatearError):

@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TextIO, get_args
 
-from wheatear.results import Event, Final, Partial, Transcript, Word
+from wheatear.results import Event, Final, Partial, Segment, Transcript, Word
 
 Format = Literal["txt", "json", "jsonl", "verbose_json", "srt", "vtt", "tsv", "ctm"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -205,23 +205,32 @@ class _VerboseJson(_Listed):
 
     def final(self, final: Final) -> None:
         for s in final.segments:
-            sure = sum(math.log(w.confidence) for w in s.words) / len(s.words)
-            self._item(
-                {
-                    "id": self._count, "seek": 0, "start": s.start, "end": s.end, "text": s.text,
-                    "tokens": [], "temperature": 0.0, "avg_logprob": round(sure, 4),
-                    "compression_ratio": _compression(s.text), "no_speech_prob": 0.0,
-                    **({} if final.channel is None else {"channel": final.channel}),
-                }
-            )  # fmt: skip
+            self._item(openai_segment(s, self._count, final.channel))
             self._count += 1
-        self._words += [{"word": w.text, "start": w.start, "end": w.end} for w in final.words]
+        self._words += map(openai_word, final.words)
 
     def close(self, transcript: Transcript, complete: bool) -> None:
         t = transcript
         self._end(
             {"language": t.language, "duration": t.duration, "text": t.text, "words": self._words}
         )
+
+
+def openai_segment(segment: Segment, number: int, channel: int | None = None) -> dict[str, Any]:
+    """A segment as OpenAI's verbose_json has it."""
+    s = segment
+    sure = sum(math.log(max(w.confidence, 1e-9)) for w in s.words) / max(1, len(s.words))
+    return {
+        "id": number, "seek": 0, "start": s.start, "end": s.end, "text": s.text,
+        "tokens": [], "temperature": 0.0, "avg_logprob": round(sure, 4),
+        "compression_ratio": _compression(s.text), "no_speech_prob": 0.0,
+        **({} if channel is None else {"channel": channel}),
+    }  # fmt: skip
+
+
+def openai_word(word: Word) -> dict[str, Any]:
+    """A word as OpenAI's verbose_json has it."""
+    return {"word": word.text, "start": word.start, "end": word.end}
 
 
 def _speaker(final: Final) -> str:

@@ -348,17 +348,34 @@ class Stream:
             self._voice = VoiceTrack(kind, self._mel_state.samples)
             self._builder.machine.voiced = self._voice.last
 
-    def switch(self, *, language: str | None = None, latency_ms: int | None = None) -> None:
-        """Goes on in another language or at another latency, from the next chunk on.
+    def switch(
+        self,
+        *,
+        language: str | None = None,
+        latency_ms: int | None = None,
+        phrases: Sequence[str | Phrase] | None = None,
+    ) -> None:
+        """Goes on in another language, at another latency, or listening for other phrases, from
+        the next chunk on.
 
         Samples that were pushed and not yet computed, less than a chunk of them, already count
         as the next chunk. The model forgets nothing of what it has heard. None leaves things as
         they are.
 
-        Raises LanguageError or LatencyError, and then changes nothing.
+        Raises LanguageError, LatencyError or PhraseError, and then changes nothing.
         """
         latency = self._mode.latency_ms if latency_ms is None else latency_ms
-        self._set(*self._recognizer.choose(language or self._key, latency))
+        mode, key = self._recognizer.choose(language or self._key, latency)
+        if phrases is not None:
+            self._listen_for(phrases)
+        self._set(mode, key)
+
+    def _listen_for(self, phrases: Sequence[str | Phrase]) -> None:
+        given = tuple(Phrase(p) if isinstance(p, str) else p for p in phrases)
+        tree = self._recognizer.understand(given)
+        self._settle_search()
+        self._search.listen_for(tree)
+        self._writer = FormWriter(self._form, given)
 
     @property
     def turns(self) -> TurnRules:

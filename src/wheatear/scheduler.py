@@ -23,7 +23,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,10 @@ from wheatear.budget import Budget, StepCost
 from wheatear.errors import OverloadedError, StreamClosedError
 from wheatear.features import SAMPLE_RATE
 from wheatear.latency import FRAME_MS
+from wheatear.phrases import Phrase
 from wheatear.recognizer import Recognizer, Stream
 from wheatear.results import Event, Final, Turn, shifted
+from wheatear.turns import TurnRules
 
 _log = logging.getLogger(__name__)
 
@@ -93,7 +95,10 @@ class _Command:
     kind: str
     samples: Samples | None = None
     arrived: float = 0.0
-    change: tuple[str, int] | None = None
+    change: dict[str, Any] = field(default_factory=dict)
+    """Options of the stream from then on."""
+    dropped: float = 0.0
+    """Seconds of audio that were forgotten."""
 
 
 class Feed:
@@ -146,6 +151,11 @@ class Feed:
         return self._asked[0]
 
     @property
+    def over(self) -> bool:
+        """Whether all has been told, or nothing more will be."""
+        return self._over
+
+    @property
     def backlog_s(self) -> float:
         """Seconds of audio that nothing has been done with yet."""
         return self._waiting / SAMPLE_RATE
@@ -172,8 +182,16 @@ class Feed:
                 lambda: self._over or self._waiting < seconds * SAMPLE_RATE, timeout
             )
 
-    def switch(self, *, language: str | None = None, latency_ms: int | None = None) -> None:
-        """Goes on in another language or at another latency, after what has been pushed.
+    def switch(
+        self,
+        *,
+        language: str | None = None,
+        latency_ms: int | None = None,
+        turns: TurnRules | None = None,
+        phrases: Sequence[str | Phrase] | None = None,
+    ) -> None:
+        """Goes on in another language, at another latency, by other rules or listening for other
+        phrases, after what has been pushed; None leaves things as they are.
 
         Raises LanguageError, LatencyError or OverloadedError, and then changes nothing.
         """
@@ -186,12 +204,29 @@ class Feed:
             if self.live and mode.latency_ms != self.latency_ms:
                 self._scheduler._exchange(self.latency_ms, mode.latency_ms)
             self._asked = (key, mode.latency_ms)
-        self._order("switch", change=self._asked)
+        change: dict[str, Any] = {"language": key, "latency_ms": mode.latency_ms}
+        if turns is not None:
+            change["turns"] = turns
+        if phrases is not None:
+            change["phrases"] = tuple(phrases)
+        self._order("switch", change=change)
 
     def cut(self) -> None:
         """Tells all that has been pushed down to its last sample, then `Cut`, and goes on with a
         model that has heard nothing; times and turns are counted on."""
         self._order("cut")
+
+    def clear(self) -> None:
+        """Forgets what has been pushed and not been told, then tells `Cut` and goes on as after
+        one."""
+        with self._lock:
+            self._check_open()
+            kept = [command for command in self._inbox if command.samples is None]
+            dropped = self._waiting / SAMPLE_RATE
+            self._waiting = 0
+            self._inbox = deque([*kept, _Command("clear", dropped=dropped)])
+            self._room.notify_all()
+        self._scheduler._wake(self)
 
     def finish(self) -> None:
         """Tells all that has been pushed, then `Ended`."""
@@ -249,14 +284,18 @@ class Feed:
         match command.kind:
             case "samples":
                 self._stream.feed(command.samples)
-            case "switch" if command.change is not None:
-                language, latency_ms = command.change
-                self._stream.switch(language=language, latency_ms=latency_ms)
-                self._options |= {"language": language, "latency_ms": latency_ms}
+            case "switch":
+                change = dict(command.change)
+                if (turns := change.pop("turns", None)) is not None:
+                    self._stream.turns = turns
+                self._stream.switch(**change)
+                self._options |= command.change
             case "cut" | "finish":
                 self._ending = command.kind
                 self._arrived = command.arrived
                 self._stream.end()
+            case "clear":
+                self._begin_anew(self._stream.duration + command.dropped)
             case "abandon":
                 self._close()
 
@@ -264,16 +303,20 @@ class Feed:
         """All of the present stream has been computed."""
         self._stream.finish()
         self._tell(self._stream.last_events)
-        self._offset += self._stream.duration
-        self._turns += self._number
-        self._number = 0
         ending, self._ending = self._ending, None
         if ending == "cut":
-            self._tell([Cut(self._offset)])
-            self._stream = self._scheduler.recognizer.stream(**self._options, keep=False)
+            self._begin_anew(self._stream.duration)
         else:
-            self._tell([Ended(self._offset, self._language)])
+            self._tell([Ended(self._offset + self._stream.duration, self._language)])
             self._close()
+
+    def _begin_anew(self, seconds: float) -> None:
+        """Goes on with a fresh stream, after so much audio in the present one."""
+        self._offset += seconds
+        self._turns += self._number
+        self._number = 0
+        self._tell([Cut(self._offset)])
+        self._stream = self._scheduler.recognizer.stream(**self._options, keep=False)
 
     def _set_due(self, now: float) -> None:
         """When the chunk that is ready was there, at the pace of speech."""

@@ -25,6 +25,8 @@ app = App(
 for _name, _help in {
     "transcribe": "Transcribe audio files, folders of them, or standard input.",
     "listen": "Show captions of what a microphone hears.",
+    "serve": "Serve files, live streams and a page over HTTP.",
+    "key": "Make an API key for the service.",
     "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
     "train": "Train a model from a plan, or go on where the run stopped.",
     "finetune": "Fine-tune a checkpoint on a manifest of recordings.",

@@ -1,0 +1,191 @@
+"""The routes of the service, behind its gate."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.websockets import WebSocket
+
+from wheatear import __version__
+from wheatear.server.files import Files
+from wheatear.server.gate import Gate, Slots
+from wheatear.server.keys import Keyring, read_keys
+from wheatear.server.metrics import Metrics
+from wheatear.server.models import Models
+from wheatear.server.openapi import describe
+from wheatear.server.plain import Plain
+from wheatear.server.realtime import Realtime, secret_session
+from wheatear.server.refusals import Refusal
+from wheatear.server.settings import Settings
+from wheatear.server.sockets import Dialogue, Socket
+
+_STUCK = 60.0  # seconds in one step after which the server is not healthy
+_PAGE = Path(str(files("wheatear") / "server" / "page"))
+
+
+class Service:
+    """Everything that a running server has; an ASGI application."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Loads the models.  Raises SettingsError and what `wheatear.load` raises."""
+        self.settings = settings
+        path = settings.api_key_file
+        self.keyring = Keyring() if path is None else read_keys(Path(path))
+        self.metrics = Metrics()
+        self.slots = Slots(settings.limits)
+        self.models = Models(settings, self.metrics)
+        self.metrics.load.set_function(lambda: self.models.budget.load)
+        self.draining = asyncio.Event()
+        """Set when the server is going down: nobody is let in, and everybody comes to an end."""
+        self._files = Files(self.models, settings.limits, self.slots, self.metrics)
+        self.routes = self._routes()
+        app: ASGIApp = _Routed(self.routes)
+        app = Gate(app, settings, self.keyring, self.metrics, self.slots)
+        if settings.cors_origins:
+            app = CORSMiddleware(
+                app, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
+                allow_headers=("authorization", "content-type", "x-request-id"),
+            )  # fmt: skip
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._app(scope, receive, send)
+
+    def close(self) -> None:
+        """Ends all that goes on."""
+        self.models.close()
+
+    def _routes(self) -> list[BaseRoute]:
+        v1 = "/v1/audio"
+        routes: list[BaseRoute] = [
+            Route("/health", self._health),
+            Route("/ready", self._ready),
+            Route("/metrics", self._metrics),
+            Route("/openapi.json", self._openapi),
+            Route("/v1/models", self._list_models),
+            Route("/v1/models/{name:path}", self._model),
+            Route(f"{v1}/transcriptions", self._refusing(self._files.transcribe), methods=["POST"]),
+            Route(f"{v1}/translations", self._files.translate, methods=["POST"]),
+            Route("/v1/realtime/client_secrets", self._secret, methods=["POST"]),
+            WebSocketRoute("/v1/realtime", self._socket(Realtime)),
+            WebSocketRoute("/ws", self._socket(Plain)),
+        ]
+        if self.settings.page:
+            routes += [
+                Route("/", self._page),
+                Route("/favicon.ico", self._icon),
+                Mount("/page", StaticFiles(directory=_PAGE)),
+            ]
+        return routes
+
+    def _socket(
+        self, kind: Callable[[Socket, Models], Dialogue]
+    ) -> Callable[[WebSocket], Awaitable[None]]:
+        async def endpoint(websocket: WebSocket) -> None:
+            socket = Socket(websocket, self.settings, self.metrics, self.draining)
+            await socket.hold(kind(socket, self.models))
+
+        return endpoint
+
+    def _refusing(
+        self, endpoint: Callable[[Request], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """The endpoint, as long as the server is not going down."""
+
+        async def refusing(request: Request) -> Response:
+            if self.draining.is_set():
+                raise Refusal(503, "this server is going down", code="shutting_down", retry_after=5)
+            return await endpoint(request)
+
+        return refusing
+
+    # -- how it is
+
+    async def _health(self, request: Request) -> Response:
+        """Whether the process is well."""
+        stuck = {m.name: m.scheduler.stuck_s for m in self.models}
+        alive = all(m.scheduler.alive for m in self.models)
+        well = alive and max(stuck.values()) < _STUCK
+        return JSONResponse(
+            {"status": "ok" if well else "failing", "version": __version__},
+            200 if well else 503,
+        )
+
+    async def _ready(self, request: Request) -> Response:
+        """Whether it takes more streams."""
+        draining = self.draining.is_set()
+        return JSONResponse(
+            {"status": "draining" if draining else "ready"}, 503 if draining else 200
+        )
+
+    async def _metrics(self, request: Request) -> Response:
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _openapi(self, request: Request) -> Response:
+        return JSONResponse(describe())
+
+    # -- what it has
+
+    async def _list_models(self, request: Request) -> Response:
+        default = self.models.default
+        data = [m.described | {"default": m is default} for m in self.models]
+        return JSONResponse({"object": "list", "data": data})
+
+    async def _model(self, request: Request) -> Response:
+        return JSONResponse(self.models.named(request.path_params["name"]).described)
+
+    async def _secret(self, request: Request) -> Response:
+        """A secret for a browser, in place of the key; OpenAI's client_secrets."""
+        given = await _json(request)
+        after = given.get("expires_after") or {}
+        seconds = after.get("seconds", 600) if isinstance(after, dict) else None
+        if not isinstance(seconds, int) or not 10 <= seconds <= 7200:
+            raise Refusal(
+                400, "expires_after.seconds must be 10 to 7200", code="invalid_value",
+                param="expires_after.seconds",
+            )  # fmt: skip
+        value, until = self.keyring.issue(request.state.holder, seconds)
+        session = secret_session(
+            self.models, int(time.time() + self.settings.limits.session_seconds),
+            given.get("session"),
+        )  # fmt: skip
+        return JSONResponse({"value": value, "expires_at": until, "session": session})
+
+    async def _page(self, request: Request) -> Response:
+        return FileResponse(_PAGE / "index.html")
+
+    async def _icon(self, request: Request) -> Response:
+        return FileResponse(_PAGE / "icon.svg")
+
+
+class _Routed:
+    """The routes; what they do not have, or fail at, is left to the gate to tell."""
+
+    def __init__(self, routes: list[BaseRoute]) -> None:
+        self._router = Router(routes, redirect_slashes=False)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self  # so that Starlette raises for what is not found, and does not answer
+        await self._router(scope, receive, send)
+
+
+async def _json(request: Request) -> Mapping[str, Any]:
+    """The body of a request, an object; nothing stands for an empty one.  Raises Refusal."""
+    body = await request.body()
+    if not body.strip():
+        return {}
+    try:
+        return msgspec.json.decode(body, type=MutableMapping[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise Refusal(400, f"the body is no JSON object: {error}", code="invalid_json") from error

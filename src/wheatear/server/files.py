@@ -1,0 +1,452 @@
+"""POST /v1/audio/transcriptions: whole files, answered at once or as server-sent events.
+
+The wire is OpenAI's (openai-python 3.57).  A file is decoded on a thread of its own and computed
+by the scheduler when nobody live is waiting; a client that goes away takes its file with it.
+"""
+
+import asyncio
+import io
+import json
+import math
+import threading
+import warnings
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import msgspec
+from starlette.datastructures import FormData, UploadFile
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from wheatear.audio import AudioLimits, AudioTruncatedWarning, open_audio
+from wheatear.errors import LatencyError, WheatearError
+from wheatear.formats import openai_segment, openai_word, writer
+from wheatear.phrases import Phrase
+from wheatear.results import Final, Partial, Token, Transcript
+from wheatear.scheduler import Ended, Failed, Feed, Told
+from wheatear.server.gate import Slots
+from wheatear.server.metrics import Metrics
+from wheatear.server.models import Models, Served
+from wheatear.server.refusals import Refusal, refusal_of
+from wheatear.server.settings import Limits
+from wheatear.turns import TurnRules
+
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+_AHEAD = 30.0  # seconds of audio that are decoded before they are computed
+_MOST_FIELDS = 1000
+_LONGEST_FIELD = 1 << 20
+_ONLY_OTHERS = {
+    "known_speaker_names": "it does not tell speakers apart",
+    "known_speaker_references": "it does not tell speakers apart",
+}
+
+
+class Chunking(msgspec.Struct):
+    """OpenAI's chunking_strategy, as far as it says when a turn ends."""
+
+    type: Literal["server_vad"] = "server_vad"
+    silence_duration_ms: int = 500
+    prefix_padding_ms: int | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a request wants of a file."""
+
+    served: Served
+    format: ResponseFormat
+    language: str
+    latency_ms: int
+    phrases: tuple[Phrase, ...]
+    turns: TurnRules
+    words: bool
+    segments: bool
+    logprobs: bool
+    stream: bool
+
+
+class Files:
+    """The endpoint."""
+
+    def __init__(self, models: Models, limits: Limits, slots: Slots, metrics: Metrics) -> None:
+        self._models, self._limits, self._slots, self._metrics = models, limits, slots, metrics
+
+    async def transcribe(self, request: Request) -> Response:
+        with ExitStack() as held:
+            held.enter_context(self._slots.hold("files", request.state.holder))
+            # The form is closed with the job: a streamed answer outlives this function.
+            form = await _form(request)
+            try:
+                asked, upload = self._asked(form)
+                job = await self._start(asked, upload)
+            except BaseException:
+                await form.close()
+                raise
+            held.enter_context(self._counted(job))
+            ending = held.pop_all()
+
+        async def done() -> None:
+            ending.close()
+            await form.close()
+
+        if asked.stream:
+            return StreamingResponse(
+                _events(job, asked, done), media_type="text/event-stream",
+                headers={"x-accel-buffering": "no"},
+            )  # fmt: skip
+        try:
+            return await _while_connected(request, _answer(job, asked))
+        finally:
+            await done()
+
+    async def translate(self, request: Request) -> Response:
+        """There is no translation in this model, and it would be no service to pretend."""
+        raise Refusal(
+            400, "this server transcribes speech in its own language and translates nothing; use "
+            "/v1/audio/transcriptions", code="unsupported", param="model",
+        )  # fmt: skip
+
+    @contextmanager
+    def _counted(self, job: "_Job") -> Any:
+        self._metrics.files.inc()
+        try:
+            yield
+        finally:
+            job.abandon()
+            self._metrics.files.dec()
+            self._metrics.audio_seconds.labels("file").inc(job.feed.seconds)
+            self._metrics.tokens.labels("file").inc(job.tokens)
+
+    async def _start(self, asked: Asked, upload: UploadFile) -> "_Job":
+        if asked.phrases:
+            await asyncio.to_thread(asked.served.recognizer.understand, asked.phrases)
+        return _Job(asked, upload, self._limits.file_seconds)
+
+    def _asked(self, form: FormData) -> tuple[Asked, UploadFile]:
+        upload = form.get("file")
+        if not isinstance(upload, UploadFile):
+            raise Refusal(400, "there is no file in the form", code="missing", param="file")
+        for name, why in _ONLY_OTHERS.items():
+            if _list(form, name):
+                raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
+        served = self._models.named(_text(form, "model"))
+        form_asked = _text(form, "response_format") or "json"
+        if form_asked not in get_args(ResponseFormat):
+            why = ": this server does not tell speakers apart" * (form_asked == "diarized_json")
+            raise Refusal(
+                400, f"response_format {form_asked[:50]!r} can't be given{why}; these can: "
+                f"{', '.join(get_args(ResponseFormat))}", code="invalid_value",
+                param="response_format",
+            )  # fmt: skip
+        return self._understood(form, served, form_asked), upload
+
+    def _understood(self, form: FormData, served: Served, format: Any) -> Asked:  # noqa: A002
+        language = _text(form, "language") or "auto"
+        listed = _list(form, "languages")
+        if language == "auto" and len(listed) == 1:
+            language = listed[0]
+        latency = _number(form, "latency_ms") or served.file_latency_ms
+        try:
+            mode, language = served.recognizer.choose(language, latency)
+        except WheatearError as error:
+            param = "latency_ms" if isinstance(error, LatencyError) else "language"
+            raise refusal_of(error, param) from None
+        grains = _list(form, "timestamp_granularities") or ["segment"]
+        _check_all(grains, ("word", "segment"), "timestamp_granularities")
+        include = _list(form, "include")
+        _check_all(include, ("logprobs",), "include")
+        try:
+            phrases = served.phrases(_text(form, "prompt"), _list(form, "keywords"))
+        except WheatearError as error:
+            raise refusal_of(error, "keywords") from None
+        return Asked(
+            served, format, language, mode.latency_ms, phrases, _turns(form),
+            words="word" in grains, segments="segment" in grains, logprobs="logprobs" in include,
+            stream=_flag(form, "stream"),
+        )  # fmt: skip
+
+
+class _Job:
+    """One file on its way through decoder and scheduler."""
+
+    def __init__(self, asked: Asked, upload: UploadFile, most_seconds: float) -> None:
+        self.tokens = 0
+        self._told: asyncio.Queue[Told] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        self._upload, self._most_seconds = upload, most_seconds
+        self.truncated: str | None = None
+        """What the file said was missing of it."""
+        self.feed: Feed = asked.served.scheduler.open(
+            self._listen, live=False, language=asked.language, latency_ms=asked.latency_ms,
+            phrases=asked.phrases, turns=asked.turns,
+        )  # fmt: skip
+        self._thread = threading.Thread(target=self._decode, name="wheatear-decoder", daemon=True)
+        self._thread.start()
+
+    def abandon(self) -> None:
+        self.feed.abandon()
+        self._thread.join(5)
+
+    async def heard(self) -> AsyncIterator[Told]:
+        """What is heard, up to `Ended`.  Raises what ends it earlier."""
+        while True:
+            item = await self._told.get()
+            if isinstance(item, Failed):
+                raise item.error
+            if isinstance(item, Partial):
+                self.tokens += len(item.tokens)
+            yield item
+            if isinstance(item, Ended):
+                return
+
+    def _listen(self, told: Sequence[Told]) -> None:
+        for item in told:
+            self._loop.call_soon_threadsafe(self._told.put_nowait, item)
+
+    def _decode(self) -> None:
+        """Decodes the file into the feed, on a thread of its own."""
+        try:
+            file = self._upload.file
+            file.seek(0)
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always", AudioTruncatedWarning)
+                reader = open_audio(file, limits=AudioLimits(seconds=self._most_seconds))
+                for block in reader:
+                    self.feed.push(block)
+                    self.feed.wait_for_room(_AHEAD)
+            self.truncated = next((str(w.message) for w in said), None)
+            self.feed.finish()
+        except Exception as error:  # noqa: BLE001  told to whoever sent the file
+            if not self.feed.over:
+                self.feed.abandon()
+                self._listen([Failed(error)])
+
+
+# -- answers
+
+
+async def _answer(job: _Job, asked: Asked) -> Response:
+    """The whole transcript in the form that was asked for."""
+    finals, ended = [], Ended(0.0, None)
+    async for item in job.heard():
+        if isinstance(item, Final):
+            finals.append(item)
+        elif isinstance(item, Ended):
+            ended = item
+    match asked.format:
+        case "json":
+            return JSONResponse(_json(finals, ended, asked, job))
+        case "verbose_json":
+            return JSONResponse(_verbose(finals, ended, asked, job))
+        case "text":
+            return PlainTextResponse(_joined(finals) + "\n")
+        case _:
+            return PlainTextResponse(_subtitles(finals, ended, asked.format))
+
+
+def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> dict[str, Any]:
+    tokens = [token for final in finals for token in final.tokens]
+    return {
+        "text": _joined(finals),
+        "languages": [{"code": code} for code in _languages(finals)],
+        **({"logprobs": logprobs(tokens)} if asked.logprobs else {}),
+        "usage": {"type": "duration", "seconds": ended.duration},
+        **({"warning": job.truncated} if job.truncated else {}),
+    }
+
+
+def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> dict[str, Any]:
+    segments = [segment for final in finals for segment in final.segments]
+    words = [
+        openai_word(word) | {"confidence": round(word.confidence, 4)}
+        for final in finals
+        for word in final.words
+    ]
+    languages = _languages(finals)
+    return {
+        "task": "transcribe", "language": (languages or [asked.language])[0],
+        "duration": ended.duration, "text": _joined(finals),
+        **({"words": words} if asked.words else {}),
+        **({"segments": [openai_segment(s, n) for n, s in enumerate(segments)]}
+           if asked.segments else {}),
+        "usage": {"type": "duration", "seconds": ended.duration},
+        **({"warning": job.truncated} if job.truncated else {}),
+    }  # fmt: skip
+
+
+def _subtitles(finals: Sequence[Final], ended: Ended, form: Literal["srt", "vtt"]) -> str:
+    out = io.StringIO()
+    writes = writer(form, out, "")
+    for final in finals:
+        writes.final(final)
+    writes.close(Transcript("", ended.language, ended.duration, ()), complete=True)
+    return out.getvalue()
+
+
+async def _events(
+    job: _Job, asked: Asked, done: Callable[[], Awaitable[None]]
+) -> AsyncIterator[str]:
+    """The transcript as it comes, in OpenAI's events; the deltas make up the text."""
+    finals: list[Final] = []
+    told = ""  # of the turn that is on
+    try:
+        async for item in job.heard():
+            if isinstance(item, Partial | Final):
+                delta = item.text[len(told) :]
+                if delta and not told and any(final.text for final in finals):
+                    delta = " " * _spaced(item) + delta
+                told = item.text
+                if delta:
+                    event: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
+                    if asked.logprobs:
+                        new = item.tokens if isinstance(item, Partial) else ()
+                        event["logprobs"] = logprobs(new)
+                    yield _sse(event)
+            if isinstance(item, Final):
+                finals.append(item)
+                told = ""
+            elif isinstance(item, Ended):
+                end = _json(finals, item, asked, job)
+                yield _sse({"type": "transcript.text.done", **end})
+                yield "data: [DONE]\n\n"
+    except Exception as error:
+        refusal = refusal_of(error)
+        yield "event: error\n" + _sse(refusal.body)
+        if refusal.status == 500:
+            raise
+    finally:
+        await done()
+
+
+async def _while_connected(request: Request, answer: Any) -> Response:
+    """The answer, unless whoever wants it goes away first."""
+    task = asyncio.create_task(answer)
+    gone = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)
+        if task.done():
+            return task.result()
+        return Response(status_code=499)
+    finally:
+        for waiting in (task, gone):
+            waiting.cancel()
+        await asyncio.gather(task, gone, return_exceptions=True)
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
+    """Tokens with text, and how sure the model is of each, as OpenAI's logprobs."""
+    return [
+        {
+            "token": token.text, "logprob": round(math.log(max(token.confidence, 1e-9)), 5),
+            "bytes": list(token.text.encode()),
+        }
+        for token in tokens
+        if token.text
+    ]  # fmt: skip
+
+
+def _spaced(event: Partial | Final) -> bool:
+    return bool(event.words and event.words[0].space_before)
+
+
+def _joined(finals: Sequence[Final]) -> str:
+    text = ""
+    for final in finals:
+        if final.text:
+            text += " " * bool(text and _spaced(final)) + final.text
+    return text
+
+
+def _languages(finals: Sequence[Final]) -> list[str]:
+    """The languages that were spoken, in the order in which they came."""
+    return list(dict.fromkeys(f.language for f in finals if f.language and f.text))
+
+
+def _sse(event: dict[str, Any]) -> str:
+    return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
+
+
+# -- the form
+
+
+async def _form(request: Request) -> FormData:
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        raise Refusal(
+            415, "send the file as a form: Content-Type: multipart/form-data", code="not_a_form"
+        )
+    return await request.form(
+        max_files=4, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD
+    )  # fmt: skip
+
+
+def _text(form: FormData, name: str) -> str | None:
+    values = form.getlist(name)
+    if len(values) > 1:
+        raise Refusal(400, f"{name} is given {len(values)} times", code="invalid_value", param=name)
+    if values and not isinstance(values[0], str):
+        raise Refusal(400, f"{name} is a file, not text", code="invalid_value", param=name)
+    return values[0] if values else None  # type: ignore[return-value]
+
+
+def _list(form: FormData, name: str) -> list[str]:
+    """A list, which forms spell in three ways."""
+    values = [v for key, v in form.multi_items() if key == name or key.startswith(f"{name}[")]
+    if not all(isinstance(value, str) for value in values):
+        raise Refusal(400, f"{name} holds a file, not text", code="invalid_value", param=name)
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def _number(form: FormData, name: str) -> int | None:
+    value = _text(form, name)
+    if not value:
+        return None
+    if not (value.isascii() and value.isdigit() and len(value) < 8):
+        raise Refusal(400, f"{name} must be a whole number", code="invalid_value", param=name)
+    return int(value)
+
+
+def _flag(form: FormData, name: str) -> bool:
+    value = (_text(form, name) or "false").lower()
+    if value not in ("true", "false", "1", "0"):
+        raise Refusal(400, f"{name} must be true or false", code="invalid_value", param=name)
+    return value in ("true", "1")
+
+
+def _check_all(values: Sequence[str], known: Sequence[str], param: str) -> None:
+    for value in values:
+        if value not in known:
+            raise Refusal(
+                400, f"{value[:50]!r} is none of {', '.join(known)}", code="invalid_value",
+                param=param,
+            )  # fmt: skip
+
+
+def _turns(form: FormData) -> TurnRules:
+    """When a turn of a file ends, which is where its segments and cues may be cut."""
+    given = _text(form, "chunking_strategy")
+    fields = {
+        key.removeprefix("chunking_strategy[").removesuffix("]"): value
+        for key, value in form.multi_items()
+        if key.startswith("chunking_strategy[")
+    }
+    if given in (None, "", "auto") and not fields:
+        return TurnRules()
+    try:
+        if fields:
+            chunking = msgspec.convert(fields, Chunking, strict=False)
+        else:
+            chunking = msgspec.json.decode(given or "", type=Chunking)
+        silence = max(80, chunking.silence_duration_ms)
+        return TurnRules(min(400, silence), silence, min(560, silence))
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Refusal(
+            400, f"chunking_strategy: {error}", code="invalid_value", param="chunking_strategy"
+        ) from error

@@ -1,0 +1,349 @@
+"""The gate that every request and every socket passes, or is turned away at.
+
+Checked in this order: that the server is meant at all (Host, Origin), the key, how much its holder
+asks for, how much the body brings.  Every answer leaves with headers that keep a browser from
+doing what nobody asked it to.
+"""
+
+import asyncio
+import json
+import logging
+import re
+import time
+import uuid
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from wheatear.server.keys import Holder, Keyring
+from wheatear.server.metrics import Metrics
+from wheatear.server.refusals import SOCKET_CODES, Refusal
+from wheatear.server.settings import Limits, Settings
+
+_log = logging.getLogger("wheatear.access")
+
+OPEN = ("/", "/health", "/ready", "/favicon.ico")
+"""Paths that need no key: whether the server is there, and the page, which knows nothing."""
+OPEN_FOLDER = "/page/"
+_SUBPROTOCOLS = ("openai-insecure-api-key.", "key.")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
+_MOST_KNOWN = 10_000
+_HEADERS = {
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "microphone=(self), camera=(), geolocation=()",
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+        "img-src 'self' data: blob:; media-src blob:; worker-src 'self'; base-uri 'none'; "
+        "form-action 'none'; frame-ancestors 'none'"
+    ),
+}
+
+
+class Slots:
+    """How much is going on, in all and of each holder."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._total: Counter[str] = Counter()
+        self._each: Counter[str] = Counter()
+
+    @contextmanager
+    def hold(self, kind: str, holder: Holder) -> Iterator[None]:
+        """Holds a place for a stream ("streams") or a file ("files").  Raises Refusal."""
+        most = holder.streams or self._limits.streams_per_key
+        if self._each[holder.name] >= most:
+            raise Refusal(
+                429, f"{most} streams and files are going on for {holder.name}, as many as it may "
+                f"have at a time; end one of them", code="too_many_sessions", retry_after=5,
+            )  # fmt: skip
+        if self._total[kind] >= (everybody := getattr(self._limits, kind)):
+            raise Refusal(
+                503, f"{everybody} {kind} are going on, as many as this server takes; try later",
+                code="overloaded", retry_after=5,
+            )  # fmt: skip
+        self._total[kind] += 1
+        self._each[holder.name] += 1
+        try:
+            yield
+        finally:
+            self._total[kind] -= 1
+            self._each[holder.name] -= 1
+            if not self._each[holder.name]:
+                del self._each[holder.name]
+
+    @property
+    def held(self) -> int:
+        """Places that are taken, of every kind."""
+        return self._total.total()
+
+
+class Rate:
+    """So many a second on the average, and at first so many at once."""
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second, self._burst = per_second, burst
+        self._left, self._at = burst, time.monotonic()
+
+    def take(self) -> float:
+        """Takes one; 0, or the seconds until there is one to be had."""
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        if self._left >= 1:
+            self._left -= 1
+            return 0.0
+        return (1 - self._left) / self._per_second
+
+
+class Gate:
+    """ASGI middleware around everything."""
+
+    def __init__(
+        self, app: ASGIApp, settings: Settings, keyring: Keyring, metrics: Metrics, slots: Slots
+    ) -> None:
+        self._app, self._settings, self._keyring = app, settings, keyring
+        self._metrics, self._slots = metrics, slots
+        self._rates: OrderedDict[str, Rate] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        began = time.perf_counter()
+        passage = _Passage(scope, receive, send, self._settings.limits)
+        scope.setdefault("state", {})["request_id"] = passage.id
+        try:
+            holder = self._admit(scope, Headers(scope=scope))
+            scope["state"]["holder"] = holder
+            if scope["type"] == "websocket":
+                with self._slots.hold("streams", holder):
+                    await self._app(scope, passage.receive, passage.send)
+            else:
+                await self._app(scope, passage.receive, passage.send)
+        except Refusal as refusal:
+            self._metrics.refused.labels(refusal.reason).inc()
+            await passage.refuse(refusal)
+        except HTTPException as error:
+            await passage.refuse(_unrouted(error, scope))
+        except ClientDisconnect:
+            passage.status = 499
+        except Exception:  # noqa: BLE001  logged, and told without saying more
+            _log.exception("a fault in %s, request %s", scope["path"], passage.id)
+            self._metrics.errors.labels("request").inc()
+            await passage.refuse(Refusal(500, f"the server failed; its log says how: {passage.id}"))
+        finally:
+            seconds = time.perf_counter() - began
+            self._note(scope, passage, seconds)
+
+    def _admit(self, scope: Scope, headers: Headers) -> Holder:
+        """Whoever this is, if it may come in.  Raises Refusal."""
+        self._check_host(headers)
+        self._check_origin(headers)
+        client = (scope.get("client") or ("nobody", 0))[0]
+        nobody = Holder(name=client, sha256="0" * 64)
+        if scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER):
+            return nobody
+        holder = nobody
+        if self._keyring.holders:
+            key = key_of(headers)
+            if key is None:
+                raise Refusal(
+                    401, "this server wants an API key: send it as 'Authorization: Bearer KEY'"
+                )
+            if (known := self._keyring.holder(key)) is None:
+                raise Refusal(401, "this API key is not known here")
+            holder = known
+        self._check_rate(holder)
+        return holder
+
+    def _check_host(self, headers: Headers) -> None:
+        """Names that lead here by mistake or by malice (DNS rebinding) are not answered to."""
+        hosts = headers.getlist("host")
+        if len(hosts) != 1 or not (name := _hostname(f"//{hosts[0]}")):
+            raise Refusal(400, "the request has no Host header that makes sense", code="bad_host")
+        if self._settings.hosts and name not in self._settings.hosts:
+            raise Refusal(
+                403, f"this server does not answer to {name!r}; its setting allowed_hosts says to "
+                f"which names it does", code="bad_host",
+            )  # fmt: skip
+
+    def _check_origin(self, headers: Headers) -> None:
+        """Pages of other origins may not use the server, unless they were allowed to."""
+        origin = headers.get("origin")
+        allowed = self._settings.cors_origins
+        if origin is None or origin in allowed or "*" in allowed:
+            return
+        if urlsplit_safe(origin).netloc.lower() != headers["host"].lower():
+            raise Refusal(
+                403, f"pages of {origin[:200]} may not use this server; its setting cors_origins "
+                f"says whose may", code="bad_origin",
+            )  # fmt: skip
+
+    def _check_rate(self, holder: Holder) -> None:
+        per_minute = holder.requests_per_minute or self._settings.limits.requests_per_minute
+        rate = self._rates.setdefault(holder.name, Rate(per_minute / 60, max(1, per_minute / 6)))
+        self._rates.move_to_end(holder.name)
+        if len(self._rates) > _MOST_KNOWN:
+            self._rates.popitem(last=False)
+        if wait := rate.take():
+            raise Refusal(
+                429, f"{holder.name} has sent more than {per_minute} requests a minute",
+                retry_after=int(wait) + 1,
+            )  # fmt: skip
+
+    def _note(self, scope: Scope, passage: "_Passage", seconds: float) -> None:
+        route = getattr(scope.get("route"), "path", "none")
+        method = scope.get("method", "SOCKET")
+        self._metrics.requests.labels(method, route, str(passage.status)).inc()
+        if scope["type"] == "http":
+            self._metrics.request_seconds.labels(route).observe(seconds)
+        holder = scope["state"].get("holder")
+        _log.info(
+            "%s %s %s", method, scope["path"][:200].encode("ascii", "backslashreplace").decode(),
+            passage.status,
+            extra={
+                "request_id": passage.id, "seconds": round(seconds, 4),
+                "holder": holder.name if holder else None,
+            },
+        )  # fmt: skip
+
+
+class _Passage:
+    """One request or socket on its way through the gate."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
+        self._scope, self._receive, self._send, self._limits = scope, receive, send, limits
+        given = Headers(scope=scope).get("x-request-id", "")
+        self.id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
+        self.status = 0
+        self._body = 0
+        self._begun = self._closed = False
+
+    async def receive(self) -> Message:
+        """Counts what a request brings, and does not wait for ever for more of it."""
+        if self._scope["type"] != "http" or self._begun:
+            return await self._receive()
+        self._check_size(int(_number(Headers(scope=self._scope).get("content-length"))))
+        try:
+            message = await asyncio.wait_for(self._receive(), self._limits.idle_seconds)
+        except TimeoutError:
+            raise Refusal(408, "the rest of the request did not come") from None
+        self._body += len(message.get("body", b""))
+        self._check_size(self._body)
+        return message
+
+    def _check_size(self, size: int) -> None:
+        most = self._limits.upload_bytes
+        if size > most:
+            raise Refusal(
+                413, f"the request has more than {most} bytes, the most this server takes"
+            )
+
+    async def send(self, message: Message) -> None:
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
+            self._begun, self.status = True, message["status"]
+            self._add_headers(message)
+        elif message["type"] == "websocket.accept":
+            self._begun, self.status = True, 101
+            self._add_headers(message)
+        elif message["type"] == "websocket.close":
+            self._closed = True
+        await self._send(message)
+
+    def _add_headers(self, message: Message) -> None:
+        headers = list(message.get("headers", ()))
+        known = {name.lower() for name, _ in headers}
+        more = {**_HEADERS, "x-request-id": self.id}
+        if not self._scope["path"].startswith(OPEN_FOLDER) and self._scope["path"] != "/":
+            more["cache-control"] = "no-store"
+        headers += [(k.encode(), v.encode()) for k, v in more.items() if k.encode() not in known]
+        message["headers"] = headers
+
+    async def refuse(self, refusal: Refusal) -> None:
+        """Answers with an error, as far as an answer has not begun."""
+        body = json.dumps(refusal.body).encode()
+        fields = {"content-type": "application/json", "content-length": str(len(body))}
+        headers = [(k.encode(), v.encode()) for k, v in (fields | refusal.headers).items()]
+        socket = self._scope["type"] == "websocket"
+        if socket and (self._begun or not self._can_answer):
+            if not self._closed:
+                await self.send(_close(refusal))
+        elif not self._begun:
+            prefix = "websocket." if socket else ""
+            start = {"type": f"{prefix}http.response.start", "status": refusal.status}
+            if refusal.status in (408, 413):
+                headers.append((b"connection", b"close"))  # the rest of the body is not wanted
+            await self.send({**start, "headers": headers})
+            await self._send({"type": f"{prefix}http.response.body", "body": body})
+        else:
+            raise refusal  # cuts the connection: a response that stops is not a whole one
+
+    @property
+    def _can_answer(self) -> bool:
+        return "websocket.http.response" in self._scope.get("extensions", {})
+
+
+def key_of(headers: Headers) -> str | None:
+    """The API key that a request brings, in any of the ways that clients know of."""
+    if value := headers.get("authorization"):
+        scheme, _, key = value.partition(" ")
+        if scheme.lower() in ("bearer", "token") and key.strip():
+            return key.strip()
+    for name in ("api-key", "x-api-key"):
+        if value := headers.get(name):
+            return value.strip()
+    offered = [part.strip() for part in headers.get("sec-websocket-protocol", "").split(",")]
+    for prefix in _SUBPROTOCOLS:
+        for part in offered:
+            if part.startswith(prefix):
+                return part.removeprefix(prefix)
+    if len(offered) == 2 and offered[0].lower() in ("token", "bearer"):  # as Deepgram's pages do
+        return offered[1]
+    return None
+
+
+def _unrouted(error: HTTPException, scope: Scope) -> Refusal:
+    """What Starlette raises for what is not there."""
+    path = scope["path"][:200]
+    match error.status_code:
+        case 404:
+            message = f"there is nothing at {path} here; /openapi.json lists what there is"
+        case 405:
+            allowed = (error.headers or {}).get("Allow", "another method")
+            message = f"{path} takes {allowed}, not {scope['method']}"
+        case _:
+            message = error.detail
+    return Refusal(error.status_code, message)
+
+
+def _close(refusal: Refusal) -> dict[str, Any]:
+    reason = refusal.message.encode()[:120].decode("utf-8", "ignore")
+    code = SOCKET_CODES.get(refusal.status, 1008)
+    return {"type": "websocket.close", "code": code, "reason": reason}
+
+
+def _number(text: str | None) -> float:
+    return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
+
+
+def _hostname(url: str) -> str:
+    return urlsplit_safe(url).hostname or ""
+
+
+def urlsplit_safe(url: str) -> Any:
+    """The parts of an address; of one that is none, nothing."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return urlsplit("")

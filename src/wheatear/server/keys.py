@@ -1,0 +1,128 @@
+"""API keys: who may use a server, and how much.  Only hashes are at rest.
+
+A key file is TOML, made by `wheatear key`:
+
+    [[key]]
+    name = "front desk"
+    sha256 = "..."              # of the key, which nobody can find again
+    streams = 4                 # both may be left out
+    requests_per_minute = 60
+
+Keys are 256 random bits, so that a plain hash of one cannot be searched through.
+"""
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import time
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from wheatear.errors import SettingsError
+
+_PREFIX, _SHORT_LIVED = "we_", "ek_"
+_MOST_SECRETS = 10_000
+
+
+class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Whose key it is, and what it may do; None is the server's own limit."""
+
+    name: str
+    sha256: str
+    streams: int | None = None
+    requests_per_minute: int | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
+            raise ValueError(f"the sha256 of {self.name!r} is not 64 hexadecimal digits")
+        for name in ("streams", "requests_per_minute"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} of {self.name!r} must be 1 or more")
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    key: list[Holder]
+
+
+@dataclass
+class Keyring:
+    """The keys of a server; none at all lets everybody in."""
+
+    holders: tuple[Holder, ...] = ()
+    _issued: dict[str, tuple[Holder, float]] = field(default_factory=dict)
+    """Hash of a short-lived secret -> whose, and until when."""
+
+    def holder(self, key: str) -> Holder | None:
+        """Whose key this is, in a time that does not depend on how much of it is right."""
+        digest = _hash(key)
+        found = None
+        for holder in self.holders:
+            if hmac.compare_digest(holder.sha256, digest):
+                found = holder
+        if found is None and key.startswith(_SHORT_LIVED):
+            holder, until = self._issued.get(digest, (None, 0.0))
+            found = holder if time.time() < until else None
+        return found
+
+    def issue(self, holder: Holder, seconds: float) -> tuple[str, int]:
+        """A secret that a browser may be given in place of the key, and when it ends."""
+        now = time.time()
+        self._issued = {h: entry for h, entry in self._issued.items() if entry[1] > now}
+        if len(self._issued) >= _MOST_SECRETS:
+            self._issued.pop(next(iter(self._issued)))
+        secret, until = _SHORT_LIVED + secrets.token_urlsafe(32), now + seconds
+        self._issued[_hash(secret)] = holder, until
+        return secret, int(until)
+
+
+def read_keys(file: Path) -> Keyring:
+    """Reads a key file.  Raises SettingsError, also for one without keys."""
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        holders = msgspec.convert(data, _File).key
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"cannot read the keys of {file}: {reason}") from error
+    if not holders:
+        raise SettingsError(f"{file} holds no key; 'wheatear key NAME --file {file}' makes one")
+    names = [holder.name for holder in holders]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise SettingsError(f"{file} holds two keys named {twice!r}; name one of them otherwise")
+    return Keyring(tuple(holders))
+
+
+def make_key(
+    file: Path, name: str, streams: int | None = None, requests_per_minute: int | None = None
+) -> str:
+    """Adds a key to a file, readable by its owner alone, and returns it: this is the only time
+    that anybody sees it.  Raises SettingsError."""
+    known = read_keys(file).holders if file.exists() else ()
+    if any(holder.name == name for holder in known):
+        raise SettingsError(f"{file} has a key named {name!r} already; choose another name")
+    key = _PREFIX + secrets.token_urlsafe(32)
+    lines = [
+        "[[key]]",
+        f"name = {json.dumps(name, ensure_ascii=False)}",
+        f'sha256 = "{_hash(key)}"',
+    ]
+    if streams is not None:
+        lines.append(f"streams = {streams}")
+    if requests_per_minute is not None:
+        lines.append(f"requests_per_minute = {requests_per_minute}")
+    text = "\n".join(lines) + "\n\n"
+    try:
+        msgspec.convert(tomllib.loads(text), _File)
+        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as out:
+            out.write(text)
+    except (OSError, ValueError) as error:
+        raise SettingsError(f"cannot write {file}: {getattr(error, 'strerror', error)}") from error
+    return key
+
+
+def _hash(key: str) -> str:
+    return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()

@@ -1,0 +1,89 @@
+"""A stream as a socket has it: bytes go in, what was heard comes out, all in one event loop."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from wheatear.pcm import LivePcm
+from wheatear.scheduler import Failed, Told
+from wheatear.server.models import Served
+
+_PIECE = 1 << 16  # bytes
+_GLANCE = 0.02  # seconds between looks at whether there is room
+
+
+class Live:
+    """One stream of one model; close it with `finish` or `abandon`."""
+
+    def __init__(self, served: Served, pcm: LivePcm, backlog_s: float, **options: Any) -> None:
+        """Raises what `Scheduler.open` raises.  options: of `Recognizer.stream`."""
+        self.served = served
+        self._pcm = pcm
+        self._backlog_s = backlog_s
+        self._told: asyncio.Queue[Sequence[Told]] = asyncio.Queue()
+        loop = asyncio.get_running_loop()
+
+        def listener(told: Sequence[Told]) -> None:
+            loop.call_soon_threadsafe(self._told.put_nowait, told)
+
+        self.feed = served.scheduler.open(listener, live=True, **options)
+
+    @classmethod
+    async def open(cls, served: Served, pcm: LivePcm, backlog_s: float, **options: Any) -> "Live":
+        """Opens one.  Phrases may take a moment to be understood; no other socket waits for it."""
+        if options.get("phrases"):
+            phrases = tuple(options["phrases"])
+            await asyncio.to_thread(served.recognizer.understand, phrases)
+        return cls(served, pcm, backlog_s, **options)
+
+    @property
+    def seconds(self) -> float:
+        """Of audio so far."""
+        return self.feed.seconds
+
+    def listen(self, pcm: LivePcm) -> None:
+        """From now on bytes are of this form; what the former one still holds is let out."""
+        self.feed.push(self._pcm.finish())
+        self._pcm = pcm
+
+    async def push(self, data: bytes) -> None:
+        """Takes bytes, and waits as long as too much is waiting, so that the socket is not read.
+
+        Raises AudioError or StreamClosedError.
+        """
+        for at in range(0, len(data), _PIECE):
+            samples = self._pcm.push(data[at : at + _PIECE])
+            if len(samples):
+                self.feed.push(samples)
+            if at:
+                await asyncio.sleep(0)  # minutes in one message are resampled beside other sockets
+        while self.feed.backlog_s > self._backlog_s:
+            await asyncio.sleep(_GLANCE)
+
+    def cut(self) -> None:
+        """As `Feed.cut`, with the last bytes."""
+        self.listen(self._pcm.fresh())
+        self.feed.cut()
+
+    def clear(self) -> None:
+        """As `Feed.clear`."""
+        self._pcm = self._pcm.fresh()
+        self.feed.clear()
+
+    def finish(self) -> None:
+        """As `Feed.finish`, with the last bytes."""
+        self.feed.push(self._pcm.finish())
+        self.feed.finish()
+
+    def abandon(self) -> None:
+        """As `Feed.abandon`; whoever waits for what is heard hears nothing."""
+        self.feed.abandon()
+        self._told.put_nowait(())
+
+    async def heard(self) -> Sequence[Told]:
+        """The next things that were heard, in order.  Raises the error that ended the stream."""
+        told = await self._told.get()
+        for item in told:
+            if isinstance(item, Failed):
+                raise item.error
+        return told

@@ -1,0 +1,131 @@
+"""The models that a server has, side by side, each with a scheduler of its own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wheatear.budget import Budget
+from wheatear.errors import SettingsError
+from wheatear.phrases import Phrase
+from wheatear.recognizer import Recognizer, load
+from wheatear.scheduler import Scheduler
+from wheatear.server.metrics import Metrics, ModelObserver
+from wheatear.server.refusals import Refusal
+from wheatear.server.settings import Settings
+
+DELAYS = ("minimal", "low", "medium", "high", "xhigh")
+"""OpenAI's five waits for text, which stand for our five latencies."""
+_FOREIGN = ("whisper", "gpt-", "nova", "default", "auto")
+_LONGEST_TERM = 4  # words in a term of a prompt
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model under the name that it is served by."""
+
+    name: str
+    recognizer: Recognizer
+    scheduler: Scheduler
+    latency_ms: int
+    """Of live streams that do not say."""
+    file_latency_ms: int
+    created: int
+    """When its bundle was made, seconds since 1970."""
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """As /v1/models has it; the fields that OpenAI's do not have come last."""
+        return {
+            "id": self.name, "object": "model", "created": self.created, "owned_by": "wheatear",
+            "languages": sorted(self.recognizer.languages),
+            "latencies_ms": list(self.recognizer.latencies_ms),
+            "default_latency_ms": self.latency_ms,
+        }  # fmt: skip
+
+    def delayed(self, delay: str) -> int:
+        """The latency that one of OpenAI's five delays stands for: the shortest that waits as
+        long, of a model that has fewer."""
+        wanted = (80, 160, 320, 560, 1120)[DELAYS.index(delay)]
+        latencies = self.recognizer.latencies_ms
+        return min((ms for ms in latencies if ms >= wanted), default=max(latencies))
+
+    def phrases(self, prompt: str | None, keywords: Sequence[str]) -> tuple[Phrase, ...]:
+        """What to listen for.  Keywords are taken as they are, and must be such that the model
+        can write them.  Of a prompt the short terms between commas, semicolons and line ends
+        are, where it can write them: what else a prompt says does nothing to a transducer.
+        """
+        found = {text: Phrase(text) for text in keywords if text.strip()}
+        for line in (prompt or "").replace(";", ",").replace(",", "\n").splitlines():
+            term = line.rpartition(":")[2].strip(" .\t\"'")
+            short = 0 < len(term.split()) <= _LONGEST_TERM
+            if short and term not in found and self.recognizer.can_write(term):
+                found[term] = Phrase(term)
+        return tuple(found.values())
+
+
+class Models:
+    """What a server serves; the first is what is meant when none is named."""
+
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
+        """Loads all of them.  Raises SettingsError and what `wheatear.load` raises."""
+        budget = Budget(settings.load)
+        self.budget = budget
+        self._served: dict[str, Served] = {}
+        try:
+            for said in settings.models or ("",):
+                self._add(_load(said, settings, metrics, budget))
+        except BaseException:
+            self.close()
+            raise
+
+    def _add(self, served: Served) -> None:
+        if served.name in self._served:
+            served.scheduler.close()
+            raise SettingsError(
+                f"two models would be served as {served.name!r}; say NAME=PATH for one of them"
+            )
+        self._served[served.name] = served
+
+    def __iter__(self) -> Any:
+        return iter(self._served.values())
+
+    @property
+    def default(self) -> Served:
+        return next(iter(self._served.values()))
+
+    def named(self, name: str | None, param: str = "model") -> Served:
+        """The model of a name.  Names of OpenAI's and Deepgram's models mean the default one, for
+        clients that cannot be told another.  Raises Refusal (404)."""
+        if not name or name.startswith(_FOREIGN):
+            return self._served.get(name or "", self.default)
+        if (served := self._served.get(name)) is None:
+            raise Refusal(
+                404, f"there is no model {name[:100]!r} here; there are {', '.join(self._served)}",
+                code="model_not_found", param=param,
+            )  # fmt: skip
+        return served
+
+    def close(self) -> None:
+        """Ends all that goes on."""
+        for served in self._served.values():
+            served.scheduler.close()
+
+
+def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Served:
+    name, mark, path = said.rpartition("=")
+    recognizer = load(path or None, threads=settings.threads)
+    name = name if mark else recognizer.bundle.manifest.name
+    modes = recognizer.bundle.manifest.default_mode
+    for asked in (settings.latency_ms, settings.file_latency_ms):
+        recognizer.choose("auto", asked)
+    scheduler = Scheduler(recognizer, budget, ModelObserver(metrics, name), settings.limits.streams)
+    metrics.streams.labels(name).set_function(lambda: scheduler.live)
+    return Served(
+        name,
+        recognizer,
+        scheduler,
+        settings.latency_ms or modes.latency_ms,
+        settings.file_latency_ms or max(recognizer.latencies_ms),
+        int((Path(recognizer.bundle.path) / "manifest.json").stat().st_mtime),
+    )

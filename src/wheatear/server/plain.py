@@ -1,0 +1,172 @@
+"""/ws: bytes of PCM in, JSON out; the least that a program needs.
+
+    /ws?model=&language=auto&latency=560&rate=16000&encoding=s16&channels=1&interim=1&phrases=...
+
+The client sends binary PCM, and text: {"type": "switch", "language", "latency_ms"}, "end_turn",
+"finish", "ping" (the bare words will do).  The server sends ready, partial, final, turn, switched,
+pong, end, error; docs/serving.md has their fields.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+
+from wheatear.pcm import LivePcm
+from wheatear.results import Final, Partial, Turn
+from wheatear.scheduler import Ended, Told
+from wheatear.server.live import Live
+from wheatear.server.models import Models, Served
+from wheatear.server.refusals import Refusal, refusal_of
+from wheatear.server.sockets import NORMAL, Dialogue, Socket, words_of
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client may say in words."""
+
+    type: str
+    language: str | None = None
+    latency_ms: int | None = None
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
+    """The query of /ws."""
+
+    model: str | None = None
+    language: str = "auto"
+    latency: int | None = None
+    rate: int = 16_000
+    encoding: str = "s16"
+    channels: int = 1
+    interim: bool = True
+    phrases: list[str] = []
+
+
+class Plain(Dialogue):
+    wire = "ws"
+    protocols = ("wheatear",)
+
+    def __init__(self, socket: Socket, models: Models) -> None:
+        super().__init__(socket)
+        self._models = models
+        self._asked = Asked()
+        self._served: Served | None = None
+        self._stopped = False
+
+    async def begin(self) -> None:
+        self._asked = asked = query_of(self.socket, Asked, lists=("phrases",))
+        self._served = served = self._models.named(asked.model or None)
+        self.live = await Live.open(
+            served,
+            LivePcm(asked.rate, asked.encoding, asked.channels),
+            self.socket.settings.limits.backlog_seconds,
+            language=asked.language,
+            latency_ms=asked.latency or served.latency_ms,
+            phrases=served.phrases(None, asked.phrases),
+        )
+        self.socket.send(
+            {
+                "type": "ready", "session": self.socket.request_id, "model": served.name,
+                "rate": asked.rate, **self._now(),
+            }
+        )  # fmt: skip
+        self.socket.listen()
+
+    async def binary(self, data: bytes) -> None:
+        if not self._stopped:
+            await self.stream.push(data)
+
+    async def text(self, message: str) -> None:
+        order = _order(message)
+        match order.type:
+            case "ping":
+                self.socket.send({"type": "pong"})
+            case "end_turn" | "flush" if not self._stopped:
+                self.stream.cut()
+            case "finish" | "close":
+                self.stop()
+            case "switch" if not self._stopped:
+                self._switch(order)
+            case _:
+                raise Refusal(400, f"{order.type[:50]!r} is nothing that can be done here now")
+
+    def _switch(self, order: Order) -> None:
+        try:
+            self.stream.feed.switch(language=order.language, latency_ms=order.latency_ms)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal.status == 500:
+                raise
+            self._tell_error(refusal)  # goes on as before
+        else:
+            self.socket.send({"type": "switched", **self._now()})
+
+    def _now(self) -> dict[str, Any]:
+        feed = self.stream.feed
+        return {"language": feed.language, "latency_ms": feed.latency_ms}
+
+    def stop(self) -> None:
+        if not self._stopped:
+            self._stopped = True
+            super().stop()
+
+    def hear(self, item: Told) -> None:
+        match item:
+            case Partial() if self._asked.interim:
+                self.socket.send({"type": "partial", **_heard(item)})
+            case Final():
+                segments = [
+                    {"text": s.text, "start": s.start, "end": s.end, "language": s.language}
+                    for s in item.segments
+                ]
+                self.socket.send({"type": "final", **_heard(item), "segments": segments})
+            case Turn():
+                self.socket.send(
+                    {
+                        "type": "turn", "kind": item.kind, "number": item.number,
+                        "time": round(item.time, 3), "forced": item.forced,
+                    }
+                )  # fmt: skip
+            case Ended():
+                self.socket.send(
+                    {"type": "end", "duration": item.duration, "language": item.language}
+                )
+                self.socket.close(NORMAL)
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._tell_error(refusal)
+
+    def _tell_error(self, refusal: Refusal) -> None:
+        self.socket.send({"type": "error", "code": refusal.code, "message": refusal.message})
+
+
+Form = TypeVar("Form", bound=msgspec.Struct)
+
+
+def query_of(socket: Socket, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
+    """The query of a socket's address.  Raises Refusal naming what it does not know."""
+    query = socket.websocket.query_params
+    data: dict[str, Any] = {}
+    for name in query:
+        data[name] = query.getlist(name) if name in lists else query[name]
+    try:
+        return msgspec.convert(data, form, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, f"in the query: {error}", code="invalid_value") from error
+
+
+def _order(message: str) -> Order:
+    try:
+        if message.strip().isidentifier():
+            return Order(message.strip())
+        return msgspec.json.decode(message, type=Order)
+    except msgspec.DecodeError as error:
+        raise Refusal(
+            400, f"not a message of this protocol: {error}", code="bad_message"
+        ) from error
+
+
+def _heard(event: Partial | Final) -> dict[str, Any]:
+    return {
+        "text": event.text, "words": words_of(event), "start": round(event.start, 3),
+        "end": round(event.end, 3), "language": event.language,
+    }  # fmt: skip

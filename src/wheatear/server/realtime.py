@@ -1,0 +1,584 @@
+"""/v1/realtime: OpenAI's realtime transcription, as generally available since 2025.
+
+Events and their order follow openai-python 3.57 and OpenAI's realtime guide.  An item is what was
+said in one turn (turn detection on) or up to a commit (off).  Its deltas come as speech comes and
+are never taken back; joined they are the transcript of its `completed`.
+
+    session.created                                            when the socket opens
+    session.updated | error                                    to session.update
+    input_audio_buffer.speech_started                          a turn begins
+      ...transcription.delta ...                               as it is said
+    input_audio_buffer.speech_stopped .committed               it ends
+    conversation.item.added .done
+      ...transcription.delta ...                               what came late
+      ...transcription.completed                               all of it
+
+What differs from OpenAI's: deltas come before the commit, too; any sample rate from 8000 to
+48000 works; `delay` chooses one of our latencies for any model; noise reduction is not done and
+therefore always null; `threshold` has no part in when a turn ends, words and loudness have.
+"""
+
+import asyncio
+import base64
+import binascii
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import msgspec
+from msgspec import UNSET, UnsetType
+
+from wheatear.pcm import LivePcm
+from wheatear.phrases import Phrase
+from wheatear.results import Final, Partial, Token, Turn
+from wheatear.scheduler import Cut, Ended, Told
+from wheatear.server.files import logprobs
+from wheatear.server.live import Live
+from wheatear.server.models import Models, Served
+from wheatear.server.refusals import Refusal, refusal_of
+from wheatear.server.sockets import NORMAL, Dialogue, Socket
+from wheatear.turns import TurnRules
+
+_LOGPROBS = "item.input_audio_transcription.logprobs"
+_INPUT = "session.audio.input"
+_EAGERNESS = {"low": (1600, 1200), "medium": (800, 560), "auto": (800, 560), "high": (480, 240)}
+"""Milliseconds of silence that end a turn, and those after the end of a sentence."""
+_ITEM = "conversation.item.input_audio_transcription"
+
+
+# -- what clients say
+
+
+class Format(msgspec.Struct):
+    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
+    rate: int | None = None
+
+    @property
+    def pcm(self) -> LivePcm:
+        """Raises AudioError for a rate that does not work."""
+        match self.type:
+            case "audio/pcmu":
+                return LivePcm(self.rate or 8000, "mulaw")
+            case "audio/pcma":
+                return LivePcm(self.rate or 8000, "alaw")
+        return LivePcm(self.rate or 24_000, "s16")
+
+
+class Transcription(msgspec.Struct):
+    model: str | UnsetType | None = UNSET
+    language: str | UnsetType | None = UNSET
+    languages: list[str] | UnsetType | None = UNSET
+    prompt: str | UnsetType | None = UNSET
+    keywords: list[str] | UnsetType | None = UNSET
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType | None = UNSET
+
+
+class ServerVad(msgspec.Struct, tag="server_vad"):
+    threshold: float | None = 0.5
+    prefix_padding_ms: int | None = 300
+    silence_duration_ms: int | None = 500
+    idle_timeout_ms: int | None = None
+
+    @property
+    def rules(self) -> TurnRules:
+        silence = 500 if self.silence_duration_ms is None else self.silence_duration_ms
+        silence = min(60_000, max(80, silence))
+        return TurnRules(min(400, silence), silence, silence)
+
+    @property
+    def padding(self) -> int:
+        return max(0, self.prefix_padding_ms or 0)
+
+
+class SemanticVad(msgspec.Struct, tag="semantic_vad"):
+    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
+
+    @property
+    def rules(self) -> TurnRules:
+        end, sentence_end = _EAGERNESS[self.eagerness]
+        return TurnRules(min(400, sentence_end), end, sentence_end)
+
+    padding = 0
+    idle_timeout_ms = None
+
+
+class AudioInput(msgspec.Struct):
+    format: Format | UnsetType = UNSET
+    transcription: Transcription | UnsetType | None = UNSET
+    turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
+    noise_reduction: Any = UNSET
+
+
+class Audio(msgspec.Struct):
+    input: AudioInput | UnsetType = UNSET
+
+
+class SessionUpdate(msgspec.Struct):
+    type: str | UnsetType = UNSET
+    audio: Audio | UnsetType = UNSET
+    include: list[str] | UnsetType | None = UNSET
+
+
+class Update(msgspec.Struct, tag="session.update"):
+    session: SessionUpdate
+    event_id: str | None = None
+
+
+class Append(msgspec.Struct, tag="input_audio_buffer.append"):
+    audio: str
+    event_id: str | None = None
+
+
+class Commit(msgspec.Struct, tag="input_audio_buffer.commit"):
+    event_id: str | None = None
+
+
+class Clear(msgspec.Struct, tag="input_audio_buffer.clear"):
+    event_id: str | None = None
+
+
+_decoder = msgspec.json.Decoder(Update | Append | Commit | Clear)
+
+
+# -- what a session is
+
+
+@dataclass(frozen=True)
+class Session:
+    """How a session is set; changed by `session.update`."""
+
+    served: Served
+    model: str
+    """As the client named it."""
+    format: Format = field(default_factory=Format)
+    language: str | None = None
+    languages: tuple[str, ...] = ()
+    prompt: str | None = None
+    keywords: tuple[str, ...] = ()
+    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
+    turn_detection: ServerVad | SemanticVad | None = field(default_factory=ServerVad)
+    include: tuple[str, ...] = ()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Of `Recognizer.stream`.  Raises what they are refused with."""
+        language = self.language or (self.languages[0] if len(self.languages) == 1 else "auto")
+        latency = self.served.delayed(self.delay) if self.delay else self.served.latency_ms
+        self.served.recognizer.choose(language, latency)
+        return {
+            "language": language, "latency_ms": latency, "turns": self.rules,
+            "phrases": self.phrases,
+        }  # fmt: skip
+
+    @property
+    def phrases(self) -> tuple[Phrase, ...]:
+        return self.served.phrases(self.prompt, self.keywords)
+
+    @property
+    def rules(self) -> TurnRules:
+        return TurnRules() if self.turn_detection is None else self.turn_detection.rules
+
+    def described(self, id: str, expires_at: int) -> dict[str, Any]:  # noqa: A002
+        """As the server tells it."""
+        rate = {} if self.format.type != "audio/pcm" else {"rate": self.format.rate or 24_000}
+        detection = self.turn_detection
+        return {
+            "id": id,
+            "object": "realtime.transcription_session",
+            "type": "transcription",
+            "expires_at": expires_at,
+            "include": list(self.include) or None,
+            "audio": {
+                "input": {
+                    "format": {"type": self.format.type, **rate},
+                    "noise_reduction": None,
+                    "transcription": {
+                        "model": self.model, "language": self.language, "prompt": self.prompt,
+                        **({"languages": list(self.languages)} if self.languages else {}),
+                        **({"keywords": list(self.keywords)} if self.keywords else {}),
+                        **({"delay": self.delay} if self.delay else {}),
+                    },
+                    "turn_detection": None if detection is None else msgspec.to_builtins(detection),
+                }
+            },
+        }  # fmt: skip
+
+    def updated(self, update: SessionUpdate, models: Models) -> "Session":
+        """What it is after an update.  Raises Refusal naming what can't be."""
+        if update.type not in (UNSET, "transcription"):
+            raise Refusal(
+                400, f"sessions of type {str(update.type)[:50]!r} are not served: this server "
+                f"transcribes", code="invalid_value", param="session.type",
+            )  # fmt: skip
+        change: dict[str, Any] = {}
+        if update.include is not UNSET:
+            change["include"] = tuple(update.include or ())
+            if unknown := [name for name in change["include"] if name != _LOGPROBS]:
+                raise Refusal(
+                    400, f"{unknown[0][:80]!r} can't be included; {_LOGPROBS} can",
+                    code="invalid_value", param="session.include",
+                )  # fmt: skip
+        given = update.audio.input if update.audio is not UNSET else UNSET
+        if given is not UNSET:
+            if given.format is not UNSET:
+                change["format"] = given.format
+                _trying(lambda: given.format.pcm, f"{_INPUT}.format.rate")
+            if given.turn_detection is not UNSET:
+                change["turn_detection"] = given.turn_detection
+            if given.transcription is not UNSET:
+                change |= self._transcription(given.transcription, models)
+        new = replace(self, **change)
+        _trying(lambda: new.phrases, f"{_INPUT}.transcription.keywords")
+        _trying(lambda: new.rules, f"{_INPUT}.turn_detection")
+        _trying(lambda: new.options, f"{_INPUT}.transcription.language")
+        return new
+
+    def _transcription(self, given: Transcription | None, models: Models) -> dict[str, Any]:
+        if given is None:
+            raise Refusal(
+                400, "transcription can't be turned off: there is nothing else that this server "
+                "does", code="invalid_value", param=f"{_INPUT}.transcription",
+            )  # fmt: skip
+        change: dict[str, Any] = {}
+        for name in ("language", "prompt", "delay"):
+            if (value := getattr(given, name)) is not UNSET:
+                change[name] = value
+        for name in ("languages", "keywords"):
+            if (value := getattr(given, name)) is not UNSET:
+                change[name] = tuple(value or ())
+        if given.model is not UNSET:
+            change["served"] = models.named(given.model, f"{_INPUT}.transcription.model")
+            change["model"] = given.model or change["served"].name
+        return change
+
+
+def _trying(what: Any, param: str) -> None:
+    """Raises Refusal, naming the parameter, if it can't be done."""
+    try:
+        what()
+    except Exception as error:
+        refusal = refusal_of(error, param)
+        if refusal.status == 500 and isinstance(error, ValueError):
+            refusal = Refusal(400, str(error), code="invalid_value", param=param)
+        refusal.param = param
+        raise refusal from error
+
+
+@dataclass
+class Item:
+    """What is said in one turn, or up to a commit."""
+
+    id: str = field(default_factory=lambda: f"item_{uuid.uuid4().hex[:20]}")
+    start: float = 0.0
+    """Seconds of the session."""
+    seconds: float = 0.0
+    told: str = ""
+    """All its text so far."""
+    settled: str = ""
+    """The part of it that is final."""
+    tokens: list[Token] = field(default_factory=list)
+    languages: list[str] = field(default_factory=list)
+    committed: bool = False
+
+
+class Realtime(Dialogue):
+    wire = "realtime"
+    protocols = ("realtime",)
+
+    def __init__(self, socket: Socket, models: Models) -> None:
+        super().__init__(socket)
+        self._models = models
+        self._id = f"sess_{uuid.uuid4().hex[:20]}"
+        self._expires_at = int(time.time() + socket.settings.limits.session_seconds)
+        self._session = Session(models.default, models.default.name)
+        self._item: Item | None = None
+        """What is being said."""
+        self._previous: str | None = None
+        """Id of the item before."""
+        self._cuts: deque[Item | None] = deque()
+        """What ends with each cut that is to come; None is forgotten instead."""
+        self._from = 0.0
+        """Seconds of audio that have been committed or cleared."""
+        self._quiet_since = 0.0
+        """Seconds at which the last turn, or wait for one, ended."""
+
+    # -- the client speaks
+
+    async def begin(self) -> None:
+        query = self.socket.websocket.query_params
+        if (intent := query.get("intent", "transcription")) != "transcription":
+            raise Refusal(400, f"intent {intent[:50]!r} is not served; 'transcription' is")
+        rate = query.get("sample_rate", "24000")
+        form = Format(rate=int(rate)) if rate.isascii() and rate.isdigit() else Format(rate=-1)
+        served = self._models.named(query.get("model"))
+        model = query.get("model") or served.name
+        self._session = Session(served, model, form)
+        form.pcm  # noqa: B018  (raises for a rate that does not work)
+        await self._open()
+        self._say("session.created", session=self._described)
+        self.socket.listen()
+
+    async def _open(self) -> None:
+        if self.live is not None:
+            self.live.abandon()
+        s = self._session
+        backlog = self.socket.settings.limits.backlog_seconds
+        self.live = await Live.open(s.served, s.format.pcm, backlog, **s.options)
+
+    async def binary(self, data: bytes) -> None:
+        self._error(Refusal(400, "audio is sent as input_audio_buffer.append, in base64"), None)
+
+    async def text(self, message: str) -> None:
+        try:
+            event = _decoder.decode(message)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            event_id, refusal = _misread(message, error)
+            self._error(refusal, event_id)
+            return
+        try:
+            match event:
+                case Update():
+                    await self._update(event.session)
+                case Append():
+                    await self._append(event.audio)
+                case Commit():
+                    self._commit()
+                case Clear():
+                    self._clear()
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal.status >= 500:
+                raise
+            self._error(refusal, event.event_id)
+
+    async def _update(self, update: SessionUpdate) -> None:
+        old, new = self._session, self._session.updated(update, self._models)
+        if new.served is not old.served:
+            if self.stream.seconds:
+                raise Refusal(
+                    400, "the model can't be changed once audio has come; open another session",
+                    code="invalid_value", param=f"{_INPUT}.transcription.model",
+                )  # fmt: skip
+            self._session = new
+            await self._open()
+        else:
+            options = new.options
+            await asyncio.to_thread(new.served.recognizer.understand, options["phrases"])
+            self.stream.feed.switch(**options)
+            if new.format != old.format:
+                self.stream.listen(new.format.pcm)
+            self._session = new
+        self._say("session.updated", session=self._described)
+
+    async def _append(self, audio: str) -> None:
+        try:
+            data = base64.b64decode(audio, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise Refusal(
+                400, f"audio is not base64: {error}", code="invalid_value", param="audio"
+            ) from error
+        await self.stream.push(data)
+        self._check_idle()
+
+    def _commit(self) -> None:
+        if self.stream.seconds <= self._from:
+            raise Refusal(
+                400, "there is no audio in the buffer to commit",
+                code="input_audio_buffer_commit_empty",
+            )  # fmt: skip
+        item = self._item if not self._cuts else None
+        item = item or Item(start=self._from)
+        item.seconds = self.stream.seconds - item.start
+        self._cut(item)
+        self._commit_item(item)
+        if item is self._item:
+            self._item = None
+
+    def _cut(self, item: Item | None) -> None:
+        self._cuts.append(item)
+        if item is None:
+            self.stream.clear()
+        else:
+            self.stream.cut()
+        self._from = self._quiet_since = self.stream.seconds
+
+    def _clear(self) -> None:
+        self._cut(None)
+        self._item = None
+        self._say("input_audio_buffer.cleared")
+
+    def _check_idle(self) -> None:
+        """A wait for speech that is longer than was asked for is told, as an empty item."""
+        detection, live = self._session.turn_detection, self.stream
+        if detection is None or not detection.idle_timeout_ms:
+            return
+        heard = live.seconds - live.feed.backlog_s
+        if self._item or self._cuts or heard - self._quiet_since < detection.idle_timeout_ms / 1000:
+            return
+        item = Item(start=self._quiet_since, seconds=heard - self._quiet_since)
+        self._say(
+            "input_audio_buffer.timeout_triggered", item_id=item.id,
+            audio_start_ms=_ms(item.start), audio_end_ms=_ms(heard),
+        )  # fmt: skip
+        self._commit_item(item)
+        self._complete(item)
+        self._quiet_since = heard
+
+    # -- the model speaks
+
+    def hear(self, item: Told) -> None:
+        forgotten = bool(self._cuts) and self._cuts[0] is None
+        match item:
+            case Partial() | Final() if not forgotten:
+                self._hear_text(item)
+            case Turn() if not forgotten:
+                self._hear_turn(item)
+            case Cut():
+                self._hear_cut()
+            case Ended():
+                if self._item is not None and self._session.turn_detection is None:
+                    item_ = self._item
+                    item_.seconds = item.duration - item_.start
+                    self._commit_item(item_)
+                    self._complete(item_)
+                self.socket.close(NORMAL)
+
+    def _current(self) -> Item:
+        """The item that what is heard belongs to."""
+        if self._cuts and (cut := self._cuts[0]) is not None:
+            return cut
+        if self._item is None:
+            self._item = Item(start=self._from)
+        return self._item
+
+    def _hear_text(self, event: Partial | Final) -> None:
+        if not event.text:
+            return
+        item = self._current()
+        text = event.text
+        if item.settled and event.words and event.words[0].space_before:
+            text = " " + text
+        whole = item.settled + text
+        delta, item.told = whole[len(item.told) :], whole
+        new = event.tokens if isinstance(event, Partial) else ()
+        item.tokens += new
+        if delta:
+            more = {"logprobs": logprobs(new)} if self._session.include else {}
+            self._say(f"{_ITEM}.delta", item_id=item.id, content_index=0, delta=delta, **more)
+        if event.language and event.language not in item.languages:
+            item.languages.append(event.language)
+        if isinstance(event, Final):
+            item.settled = whole
+            if item is self._item and self._session.turn_detection is not None:
+                self._complete(item)
+                self._item = None
+
+    def _hear_turn(self, event: Turn) -> None:
+        detection = self._session.turn_detection
+        if detection is None or (self._cuts and event.kind == "ended"):
+            return
+        if event.kind == "started" and not self._cuts:
+            start = max(self._quiet_since, event.time - detection.padding / 1000)
+            self._item = Item(start=start)
+            self._say(
+                "input_audio_buffer.speech_started", audio_start_ms=_ms(start),
+                item_id=self._item.id,
+            )  # fmt: skip
+        elif event.kind == "ended" and self._item is not None:
+            self._item.seconds = event.time - self._item.start
+            self._say(
+                "input_audio_buffer.speech_stopped", audio_end_ms=_ms(event.time),
+                item_id=self._item.id,
+            )  # fmt: skip
+            self._commit_item(self._item)
+            self._quiet_since = event.time
+
+    def _hear_cut(self) -> None:
+        item = self._cuts.popleft()
+        if item is not None:
+            self._complete(item)
+
+    # -- the server speaks
+
+    def _commit_item(self, item: Item) -> None:
+        if item.committed:
+            return
+        item.committed = True
+        self._say("input_audio_buffer.committed", item_id=item.id, previous_item_id=self._previous)
+        content = [{"type": "input_audio", "transcript": None}]
+        described = {
+            "id": item.id, "object": "realtime.item", "type": "message", "status": "completed",
+            "role": "user", "content": content,
+        }  # fmt: skip
+        for kind in ("added", "done"):
+            self._say(f"conversation.item.{kind}", previous_item_id=self._previous, item=described)
+        self._previous = item.id
+
+    def _complete(self, item: Item) -> None:
+        more: dict[str, Any] = {}
+        if self._session.include:
+            more["logprobs"] = logprobs(item.tokens)
+        self._say(
+            f"{_ITEM}.completed", item_id=item.id, content_index=0, transcript=item.told,
+            languages=[{"code": code} for code in item.languages],
+            usage={"type": "duration", "seconds": round(item.seconds, 3)}, **more,
+        )  # fmt: skip
+
+    def refuse(self, refusal: Refusal) -> None:
+        if self._item is not None:
+            self._say(
+                f"{_ITEM}.failed", item_id=self._item.id, content_index=0,
+                error=refusal.body["error"],
+            )  # fmt: skip
+        self._error(refusal, None)
+
+    def _error(self, refusal: Refusal, event_id: str | None) -> None:
+        self._say("error", error=refusal.body["error"] | {"event_id": event_id})
+
+    def _say(self, type: str, **fields: Any) -> None:  # noqa: A002
+        self.socket.send({"event_id": f"event_{uuid.uuid4().hex[:20]}", "type": type, **fields})
+
+    @property
+    def _described(self) -> dict[str, Any]:
+        return self._session.described(self._id, self._expires_at)
+
+
+def _misread(message: str, error: Exception) -> tuple[str | None, Refusal]:
+    """What is wrong with a message that is no event, and the id it has all the same."""
+    try:
+        given = msgspec.json.decode(message)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None, Refusal(400, f"this is not JSON: {error}", code="invalid_json")
+    if not isinstance(given, dict):
+        return None, Refusal(400, "an event is a JSON object with a type", code="invalid_json")
+    event_id = given.get("event_id")
+    event_id = event_id if isinstance(event_id, str) else None
+    if not isinstance(given.get("type"), str):
+        return event_id, Refusal(400, "the event has no type", code="missing", param="type")
+    name = given["type"][:80]
+    known = ("session.update", *(f"input_audio_buffer.{k}" for k in ("append", "commit", "clear")))
+    if name not in known:
+        why = "this server transcribes; it takes " + ", ".join(known)
+        return event_id, Refusal(400, f"{name!r}: {why}", code="invalid_value", param="type")
+    text, _, path = str(error).partition(" - at `$")
+    param = path.strip("`.") or None
+    return event_id, Refusal(400, text, code="invalid_value", param=param)
+
+
+def _ms(seconds: float) -> int:
+    return round(1000 * seconds)
+
+
+def secret_session(models: Models, expires_at: int, given: Any) -> dict[str, Any]:
+    """The session that a short-lived secret is told to be for.  Raises Refusal."""
+    session = Session(models.default, models.default.name)
+    if given is not None:
+        try:
+            session = session.updated(msgspec.convert(given, SessionUpdate), models)
+        except msgspec.ValidationError as error:
+            raise Refusal(
+                400, f"session: {error}", code="invalid_value", param="session"
+            ) from error
+    return session.described(f"sess_{uuid.uuid4().hex[:20]}", expires_at)

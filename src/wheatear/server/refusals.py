@@ -1,0 +1,75 @@
+"""How a request is turned away: a status, and OpenAI's form of an error."""
+
+from typing import Any
+
+from wheatear.errors import AudioError, OverloadedError, StreamClosedError, WheatearError
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+_CODES = {
+    400: "bad_request", 401: "invalid_api_key", 403: "forbidden", 404: "not_found",
+    405: "method_not_allowed", 408: "timeout", 413: "too_large", 415: "unsupported_media_type",
+    429: "rate_limit_exceeded", 500: "internal_error", 503: "overloaded",
+}  # fmt: skip
+SOCKET_CODES = {503: 1013, 429: 1013, 500: 1011}
+"""What a socket is closed with; for all else the client is at fault: 1008."""
+
+
+class Refusal(Exception):  # noqa: N818
+    """A request that is not done, in words for whoever sent it."""
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        param: str | None = None,
+        retry_after: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """reason: how /metrics counts it."""
+        super().__init__(message)
+        self.status, self.message, self.param = status, message, param
+        self.code = code or _CODES.get(status, "error")
+        self.retry_after = retry_after
+        self.reason = reason or self.code
+
+    @property
+    def kind(self) -> str:
+        """OpenAI's type of an error."""
+        server = "server_error" if self.status >= 500 else "invalid_request_error"
+        return _TYPES.get(self.status, server)
+
+    @property
+    def body(self) -> dict[str, Any]:
+        return {
+            "error": {
+                "message": self.message, "type": self.kind, "param": self.param, "code": self.code
+            }
+        }  # fmt: skip
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Those that the status asks for."""
+        headers = {}
+        if self.retry_after is not None:
+            headers["retry-after"] = str(self.retry_after)
+        if self.status == 401:
+            headers["www-authenticate"] = "Bearer"
+        return headers
+
+
+def refusal_of(error: Exception, param: str | None = None) -> Refusal:
+    """What a fault means to whoever sent the request; those of the server tell nothing of it."""
+    match error:
+        case Refusal():
+            return error
+        case OverloadedError():
+            return Refusal(503, str(error), retry_after=5, param=param)
+        case StreamClosedError():
+            return Refusal(503, str(error), code="shutting_down", retry_after=5)
+        case AudioError():
+            return Refusal(400, str(error), code="invalid_audio", param=param or "file")
+        case WheatearError():
+            return Refusal(400, str(error), code="invalid_value", param=param)
+    return Refusal(500, "the server failed at this; its log says how, under the request's id")

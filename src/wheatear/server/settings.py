@@ -1,0 +1,151 @@
+"""What the operator of a server says: a TOML file, then the environment, then flags.
+
+Every name can be given in each of the three: `host` in the file, WHEATEAR_SERVE_HOST in the
+environment, `[limits] streams` as WHEATEAR_SERVE_LIMITS_STREAMS.  A name that nobody knows is
+refused, so that a slip of the pen is no silent default.
+"""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from wheatear.errors import SettingsError
+
+PREFIX = "WHEATEAR_SERVE_"
+_LOOPBACK = ("127.0.0.1", "localhost", "::1")
+
+
+class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where the server stops taking more."""
+
+    upload_bytes: int = 1 << 29
+    """Of one file."""
+    file_seconds: float = 4 * 3600.0
+    """Of audio in one file, however small it is packed."""
+    files: int = 16
+    """That are transcribed at a time, in all."""
+    streams: int = 200
+    """Live sockets at a time, in all."""
+    streams_per_key: int = 50
+    """Live sockets and files of one key, or without keys of one address, at a time."""
+    requests_per_minute: int = 1200
+    """Of one key, or without keys of one address, sockets counted once."""
+    session_seconds: float = 4 * 3600.0
+    """A live socket is ended after so long, and after so much audio."""
+    idle_seconds: float = 60.0
+    """Without a word from the client."""
+    message_bytes: int = 20 << 20
+    """Of one message on a socket."""
+    messages_per_second: float = 400.0
+    """On one socket, on the average of ten seconds."""
+    backlog_seconds: float = 20.0
+    """Of audio that a socket takes before it has been transcribed; then it reads no more."""
+    send_seconds: float = 30.0
+    """That a client may leave what it is sent unread."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            if not getattr(self, name) > 0:
+                raise ValueError(f"limits.{name} must be above 0")
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Everything that can be said of a server."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    """0 takes any that is free."""
+    models: tuple[str, ...] = ()
+    """Bundles by path or name, NAME=PATH to serve one by another name; the first is the default.
+    None is the model that comes with Wheatear."""
+    threads: int | None = None
+    latency_ms: int | None = None
+    """Of live streams that do not say; the model's own if left out."""
+    file_latency_ms: int | None = None
+    """Of files that do not say; the longest that the model has if left out."""
+    api_key_file: str | None = None
+    wyoming_port: int | None = None
+    """Port of the Wyoming protocol; it knows no keys, so with keys `wyoming_open` is needed."""
+    wyoming_open: bool = False
+    page: bool = True
+    """Whether the page is served at /."""
+    cors_origins: tuple[str, ...] = ()
+    """Other origins whose pages may use the server, or "*"."""
+    allowed_hosts: tuple[str, ...] = ()
+    """Names that it answers to; without any, loopback names if it listens there, else all."""
+    trusted_proxies: tuple[str, ...] = ()
+    """Addresses whose X-Forwarded headers are believed."""
+    load: float = 0.85
+    """Share of the time that live streams may need before more are refused."""
+    drain_seconds: float = 30.0
+    """That streams may go on after SIGTERM."""
+    log_format: Literal["text", "json"] = "text"
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_transcripts: bool = False
+    """Whether what people say may be written to the log."""
+    limits: Limits = Limits()
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port < 1 << 16:
+            raise ValueError(f"port is {self.port}; give 0 to 65535")
+        if self.threads is not None and self.threads < 1:
+            raise ValueError(f"threads is {self.threads}; give 1 or more")
+        if not self.load > 0 or not self.drain_seconds >= 0:
+            raise ValueError("load must be above 0 and drain_seconds not below")
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach it."""
+        return self.host in _LOOPBACK
+
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Names that it answers to; none is all."""
+        return self.allowed_hosts or (_LOOPBACK if self.loopback else ())
+
+
+def read_settings(
+    file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]
+) -> Settings:
+    """Puts a server's settings together; flags of None have not been given.
+
+    Raises SettingsError naming what is unknown or makes no sense, and where it was said.
+    """
+    data: dict[str, Any] = {}
+    if file is not None:
+        try:
+            data = tomllib.loads(file.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise SettingsError(f"cannot read {file}: {reason}") from error
+        _converted(data, str(file))
+    for name, value in environment.items():
+        if name.startswith(PREFIX):
+            _put(data, name, value)
+    data |= {name: value for name, value in flags.items() if value is not None}
+    return _converted(data, "the settings")
+
+
+def _put(data: dict[str, Any], name: str, value: str) -> None:
+    """Takes over a variable of the environment; lists are divided by commas."""
+    field = name.removeprefix(PREFIX).lower()
+    place, struct = data, Settings
+    if field.startswith("limits_"):
+        place, struct = data.setdefault("limits", {}), Limits
+        field = field.removeprefix("limits_")
+    types = {f.name: f.type for f in msgspec.structs.fields(struct)}
+    if field not in types or field == "limits":
+        raise SettingsError(f"the environment has {name}, which is no setting; unset it")
+    listed = types[field] == tuple[str, ...]
+    place[field] = [part.strip() for part in value.split(",") if part.strip()] if listed else value
+    _converted(data, name, strict=False)
+
+
+def _converted(data: dict[str, Any], where: str, strict: bool = False) -> Settings:
+    try:
+        return msgspec.convert(data, Settings, strict=strict)
+    except (msgspec.ValidationError, ValueError) as error:
+        raise SettingsError(f"{where}: {error}") from error

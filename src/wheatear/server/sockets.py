@@ -1,0 +1,256 @@
+"""Any dialogue over a WebSocket: who reads, who listens, who sends, and what ends it.
+
+Three tasks run for each socket. The reader takes messages and reads no more while the stream has
+enough; the listener turns what was heard into messages; the sender sends them in order. What a
+client does not read in time ends its socket, and whatever ends a socket ends its stream: nothing
+is left behind, and nobody else waits.
+"""
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from wheatear.results import Final, Partial
+from wheatear.scheduler import Ended, Told
+from wheatear.server.gate import Rate
+from wheatear.server.live import Live
+from wheatear.server.metrics import Metrics
+from wheatear.server.refusals import SOCKET_CODES, Refusal, refusal_of
+from wheatear.server.settings import Limits, Settings
+
+_log = logging.getLogger(__name__)
+
+_MOST_UNSENT = 2000  # messages
+_LAST_WORDS = 15.0  # seconds that a stream has to end in
+NORMAL, GOING_AWAY = 1000, 1001
+
+
+class Dialogue(ABC):
+    """What one wire says; a subclass is made for each socket."""
+
+    wire: str
+    """Its name in /metrics."""
+    protocols: tuple[str, ...] = ()
+    """Subprotocols that it accepts, of those that a client offers."""
+
+    def __init__(self, socket: "Socket") -> None:
+        self.socket = socket
+        self.live: Live | None = None
+        """The stream, once there is one."""
+
+    @property
+    def stream(self) -> Live:
+        """The stream, which must be there."""
+        if self.live is None:
+            raise Refusal(400, "the stream has not begun")
+        return self.live
+
+    @abstractmethod
+    async def begin(self) -> None:
+        """The socket is open.  Raises Refusal, or what opening a stream raises."""
+
+    @abstractmethod
+    async def text(self, message: str) -> None:
+        """The client has sent text."""
+
+    @abstractmethod
+    async def binary(self, data: bytes) -> None:
+        """The client has sent bytes."""
+
+    @abstractmethod
+    def hear(self, item: Told) -> None:
+        """Something was heard; what there is to say of it is said through the socket."""
+
+    @abstractmethod
+    def refuse(self, refusal: Refusal) -> None:
+        """Tells of a fault that ends the dialogue."""
+
+    def stop(self) -> None:
+        """No more audio will be taken: ends the stream, so that all of it is told."""
+        if self.live is not None:
+            self.live.finish()
+        else:
+            self.socket.close(NORMAL)
+
+    def lost(self) -> None:  # noqa: B027
+        """The client has gone."""
+
+
+class Socket:
+    """A WebSocket with a dialogue on it."""
+
+    def __init__(
+        self, websocket: WebSocket, settings: Settings, metrics: Metrics, draining: asyncio.Event
+    ) -> None:
+        self.websocket = websocket
+        self.settings = settings
+        self._limits: Limits = settings.limits
+        self._metrics, self._draining = metrics, draining
+        self._out: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
+        self._live = asyncio.Event()
+        self._closing = False
+
+    # -- what a dialogue may do
+
+    def send(self, message: Any) -> None:
+        """Sends JSON, after what is to be sent before it."""
+        if self._closing:
+            return
+        if self._out.qsize() >= _MOST_UNSENT:
+            raise Refusal(408, "what was sent here is not being read", reason="slow_reader")
+        self._out.put_nowait(
+            message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+        )
+
+    def close(self, code: int, reason: str = "") -> None:
+        """Closes the socket, after all that is to be sent."""
+        if not self._closing:
+            self._closing = True
+            self._out.put_nowait((code, reason))
+
+    def listen(self) -> None:
+        """The dialogue has its stream."""
+        self._live.set()
+
+    # -- the dialogue
+
+    async def hold(self, dialogue: Dialogue) -> None:
+        """Holds the dialogue to its end."""
+        offered = self.websocket.scope.get("subprotocols", [])
+        chosen = next((p for p in dialogue.protocols if p in offered), None)
+        if self._draining.is_set():
+            raise Refusal(503, "this server is going down", code="shutting_down", retry_after=5)
+        await self.websocket.accept(subprotocol=chosen)
+        gauge = self._metrics.sockets.labels(dialogue.wire)
+        gauge.inc()
+        try:
+            await self._converse(dialogue)
+        finally:
+            gauge.dec()
+            dialogue.lost()
+            if dialogue.live is not None:
+                self._metrics.audio_seconds.labels(dialogue.wire).inc(dialogue.live.seconds)
+                dialogue.live.abandon()
+
+    async def _converse(self, dialogue: Dialogue) -> None:
+        sender = asyncio.create_task(self._send())
+        tasks = [
+            asyncio.create_task(self._guarded(work(dialogue), dialogue))
+            for work in (self._read, self._hear, self._watch)
+        ]
+        try:
+            await sender  # ends with the socket
+        except (WebSocketDisconnect, RuntimeError, OSError, TimeoutError):
+            pass  # the client has gone, or does not read
+        finally:
+            for task in (sender, *tasks):
+                task.cancel()
+            await asyncio.gather(sender, *tasks, return_exceptions=True)
+
+    async def _guarded(self, work: Any, dialogue: Dialogue) -> None:
+        """Does one side's work; a fault of it is told, and closes the socket."""
+        try:
+            await work
+        except WebSocketDisconnect:
+            self.close(NORMAL)
+        except Exception as error:  # noqa: BLE001  whatever it is, it is this socket's alone
+            refusal = refusal_of(error)
+            if refusal.status == 500:
+                _log.exception("a fault on a socket, request %s", self.request_id)
+                self._metrics.errors.labels(dialogue.wire).inc()
+            self._metrics.refused.labels(refusal.reason).inc()
+            with contextlib.suppress(Refusal):
+                dialogue.refuse(refusal)
+            reason = refusal.message.encode()[:120].decode("utf-8", "ignore")
+            self.close(SOCKET_CODES.get(refusal.status, 1008), reason)
+
+    @property
+    def request_id(self) -> str:
+        return self.websocket.scope["state"]["request_id"]
+
+    async def _read(self, dialogue: Dialogue) -> None:
+        await dialogue.begin()
+        per_second = self._limits.messages_per_second
+        rate = Rate(per_second, 10 * per_second)
+        while not self._closing:
+            try:
+                message = await asyncio.wait_for(
+                    self.websocket.receive(), self._limits.idle_seconds
+                )
+            except TimeoutError:
+                seconds = f"{self._limits.idle_seconds:g}"
+                raise Refusal(408, f"nothing has come for {seconds} s", code="idle") from None
+            if message["type"] == "websocket.disconnect":
+                raise WebSocketDisconnect(message.get("code", NORMAL))
+            if rate.take():
+                raise Refusal(429, f"more than {per_second:g} messages a second")
+            if (data := message.get("bytes")) is not None:
+                await dialogue.binary(data)
+            else:
+                await dialogue.text(message.get("text") or "")
+
+    async def _hear(self, dialogue: Dialogue) -> None:
+        await self._live.wait()
+        tokens = self._metrics.tokens.labels(dialogue.wire)
+        turns = self._metrics.turns.labels(dialogue.wire)
+        while True:
+            for item in await dialogue.stream.heard():
+                if isinstance(item, Partial):
+                    tokens.inc(len(item.tokens))
+                elif isinstance(item, Final) and item.text:
+                    turns.inc()
+                    if self.settings.log_transcripts:
+                        _log.info("%s: %s", self.request_id, item.text)
+                dialogue.hear(item)
+                if isinstance(item, Ended):
+                    return
+
+    async def _send(self) -> None:
+        while True:
+            message = await self._out.get()
+            if isinstance(message, tuple):
+                code, reason = message
+                with contextlib.suppress(Exception):  # whatever else it is, the socket is gone
+                    await asyncio.wait_for(self.websocket.close(code, reason), 5)
+                return
+            async with asyncio.timeout(self._limits.send_seconds):
+                await self.websocket.send_text(message)
+
+    async def _watch(self, dialogue: Dialogue) -> None:
+        """Ends a session that is too long, or that the server cannot go on with."""
+        began = time.monotonic()
+        most = self._limits.session_seconds
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), 1.0)
+            over = time.monotonic() - began > most or (
+                dialogue.live is not None and dialogue.live.seconds > most
+            )
+            if self._draining.is_set() or over:
+                break
+        dialogue.stop()
+        await asyncio.sleep(_LAST_WORDS)
+        self.close(GOING_AWAY)
+
+
+def words_of(event: Partial | Final) -> list[dict[str, Any]]:
+    """The words of an event, for JSON."""
+    return [
+        {
+            "text": w.text, "start": round(w.start, 3), "end": round(w.end, 3),
+            "confidence": round(w.confidence, 4), "space_before": w.space_before,
+        }
+        for w in event.words
+    ]  # fmt: skip
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Texts as one, those that are empty left out."""
+    return " ".join(text for text in texts if text)

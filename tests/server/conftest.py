@@ -1,0 +1,31 @@
+"""Servers for real clients, and something to say to them."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from serving import Server, running
+
+from wheatear.audio import sample_speech
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A server with the shipped model, shared by tests that leave it as they found it."""
+    with running() as server:
+        yield server
+        assert "Traceback" not in server.log, server.log
+
+
+@pytest.fixture
+def quiet_server(server: Server) -> Iterator[Server]:
+    """The shared server, on which nothing may be left when the test is over."""
+    yield server
+    server.wait_for_rest()
+
+
+@pytest.fixture(scope="session")
+def spoken() -> np.ndarray:
+    """The sample recording, 16 kHz int16, with a second and a half of silence after it."""
+    samples = np.round(sample_speech() * 32767).astype(np.int16)
+    return np.concatenate([samples, np.zeros(24_000, np.int16)])

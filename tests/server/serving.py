@@ -1,0 +1,108 @@
+"""A real `wheatear serve` in a process of its own, on a port that is free."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SAMPLE = Path(__file__).parents[2] / "src" / "wheatear" / "samples" / "en-US.flac"
+
+
+class Server:
+    """A running `wheatear serve`."""
+
+    def __init__(self, *arguments: str, **environment: str) -> None:
+        """Extra arguments of the command, and variables of its environment."""
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "wheatear", "serve", "--port", "0", *arguments],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            env=os.environ | environment,
+        )  # fmt: skip
+        self._log: list[str] = []
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        assert "listens on" in line, f"the server did not start: {line}{self.log}"
+        self.url = line.split()[-1]
+        self.port = int(self.url.rpartition(":")[2])
+        self.ws = self.url.replace("http", "ws", 1)
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error so far."""
+        return "".join(self._log)
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self._log.append(line)
+
+    def get(self, path: str, **headers: str) -> tuple[int, str]:
+        """Status and body of a GET."""
+        request = urllib.request.Request(self.url + path, headers=headers)  # noqa: S310
+        try:
+            with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+    def metric(self, name: str, **labels: str) -> float:
+        """A figure of /metrics: the sum over all its lines that have these labels."""
+        total = 0.0
+        for line in self.get("/metrics")[1].splitlines():
+            match = re.fullmatch(rf"{name}(?:_total)?(?:\{{(.*)\}})? (\S+)", line)
+            has = dict(re.findall(r'(\w+)="([^"]*)"', match[1] or "")) if match else {}
+            if match and labels.items() <= has.items():
+                total += float(match[2])
+        return total
+
+    def wait_for_rest(self, seconds: float = 15.0) -> None:
+        """Waits until no socket, file or stream is left, as it must be some time after all."""
+        end = time.monotonic() + seconds
+        names = ("wheatear_sockets", "wheatear_files", "wheatear_streams")
+        while left := {n: v for n in names if (v := self.metric(n))}:
+            assert time.monotonic() < end, f"still held: {left}\n{self.log}"
+            time.sleep(0.05)
+
+    def stop(self, sig: int = signal.SIGTERM) -> int:
+        """Asks it to go, if it has not; its exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        try:
+            return self.process.wait(60)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            self._reader.join()
+            for pipe in (self.process.stdout, self.process.stderr):
+                assert pipe is not None
+                pipe.close()
+
+
+@contextmanager
+def running(*arguments: str, **environment: str) -> Iterator[Server]:
+    """A server of one's own."""
+    server = Server(*arguments, **environment)
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGKILL)
+
+
+def events(socket, until, timeout=30):
+    """JSON messages of a socket, up to and with the first one of that type."""
+    got = []
+    while True:
+        got.append(json.loads(socket.recv(timeout=timeout)))
+        if got[-1]["type"] == until:
+            return got
