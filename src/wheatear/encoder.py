@@ -107,6 +107,10 @@ class Encoder:
         left = _frames_of(state.mel_total) - state.frames
         return min(left // chunk, most_chunks) * chunk or left
 
+    def wants(self, state: EncoderState, chunks: int) -> int:
+        """Mel frames that must come before a step of so many whole chunks is ready."""
+        return MEL_PER_FRAME * chunks * state.mode.chunk + PAST_MEL - len(state.mel)
+
     def step(
         self, states: Sequence[EncoderState], frames: int, languages: Sequence[Floats | None]
     ) -> list[Encoded]:

@@ -13,6 +13,7 @@
     ├── ManifestError (ValueError)            a manifest with lines that cannot be used
     ├── PlanError (ValueError)                a training plan that makes no sense
     ├── SettingsError (ValueError)            settings or keys of a server that make no sense
+    ├── BenchError (RuntimeError)             a measurement that cannot be taken as asked
     └── ModelError
         ├── ModelNotFoundError (FileNotFoundError)
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
@@ -73,6 +74,10 @@ class PlanError(WheatearError, ValueError):
 
 class SettingsError(WheatearError, ValueError):
     """Settings or keys of a server that are unknown or make no sense; the message names them."""
+
+
+class BenchError(WheatearError, RuntimeError):
+    """A measurement that cannot be taken as asked, or that broke off."""
 
 
 class ModelError(WheatearError):

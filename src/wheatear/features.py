@@ -69,6 +69,14 @@ class MelSpectrogram:
         groups = self._whole_groups(len(state.tail))
         return self._groups(state, groups)
 
+    def samples_for(self, state: MelState, frames: int) -> int:
+        """How many more samples it takes until so many more frames come out of `push`."""
+        if not state.frames:
+            frames += MEL_PER_FRAME - 1  # of the first group only the last frame exists
+        count = -(-frames // MEL_PER_FRAME) * MEL_PER_FRAME
+        needed = (count - 1) * self.settings.hop + self.settings.window
+        return max(0, needed - len(state.tail))
+
     def finish(self, state: MelState) -> NDArray[np.float32]:
         """Returns the frames [m, bands] still owed; the signal is silent from its end on."""
         total = state.samples // self.settings.hop

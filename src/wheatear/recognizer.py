@@ -437,6 +437,11 @@ class Stream:
         """Takes samples as `push` does, and computes nothing but their mel."""
         self._accept(self._check(samples))
 
+    def wants(self, chunks: int = 1) -> int:
+        """How many more samples it takes until a step of so many chunks is ready."""
+        frames = self._encoder.wants(self._encoder_state, chunks)
+        return self._spectrogram.samples_for(self._mel_state, frames) if frames > 0 else 0
+
     def end(self) -> None:
         """Says that no more samples will come; what is left can then be stepped through, and
         `finish` has nothing more to compute."""

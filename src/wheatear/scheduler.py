@@ -43,6 +43,7 @@ _log = logging.getLogger(__name__)
 _MOST_TOGETHER = 64  # streams in a step
 _FILE_FRAMES = 112  # encoder frames (9 s) of a file's step when nobody live is waiting
 _SLICE = 0.25  # of the shortest live chunk that a file's step may take
+_AHEAD = 1.0  # seconds that a stream may be ahead of the pace of speech, as networks are uneven
 _PATIENCE = 1.0  # seconds after which a file gets a step whatever else there is
 _LATE = 0.05  # share of late chunks at which nobody is let in
 _PARTS = SAMPLE_RATE  # samples handed on at once
@@ -133,7 +134,9 @@ class Feed:
         self._language: str | None = None
         self._ending: str | None = None
         """Why the present stream ends: to be cut, or for good."""
-        self._arrived = self._due = 0.0
+        self._arrived = self._due = self._pace = 0.0
+        """When the samples of the chunk that is ready came; when it was due; the same at the pace
+        of speech."""
         self.frames = 0
         """Of the chunk that is ready."""
         self._served = scheduler._now()
@@ -259,31 +262,46 @@ class Feed:
             raise StreamClosedError("this stream has ended; open a new one for more audio")
 
     def _prepare(self, chunks: int) -> None:
-        """Hands on what waits until a step is ready, or nothing is left."""
+        """Hands on what waits until a step is ready, or what waits is not enough for one."""
         while not self._over:
-            before = self._stream.duration
             self.frames = self._scheduler.recognizer.ready(self._stream, chunks)
             if self.frames:
                 return
             self._tell(self._stream.take_events())  # of silence that was passed over
             if self._ending is not None:
                 self._end_stream()
-                continue
-            with self._lock:
-                if not self._inbox:
-                    return
-                command = self._inbox.popleft()
-                if command.samples is not None:
-                    self._waiting -= len(command.samples)
-                    self._room.notify_all()
-            self._do(command)
-            if self._stream.duration != before:
-                self._arrived = command.arrived
+            elif (command := self._next(self._stream.wants(chunks))) is not None:
+                self._do(command)
+            else:
+                return
+
+    def _next(self, wanted: int) -> _Command | None:
+        """The next command; samples only together, and not before there are as many as wanted
+        or something else is to be done after them."""
+        with self._lock:
+            blocks: list[Samples] = []
+            count, arrived = 0, 0.0
+            for command in self._inbox:
+                if command.samples is None or (blocks and count >= wanted):
+                    break
+                blocks.append(command.samples)
+                count, arrived = count + len(command.samples), command.arrived
+            if not blocks:
+                return self._inbox.popleft() if self._inbox else None
+            if count < wanted and len(blocks) == len(self._inbox):
+                return None
+            for _ in blocks:
+                self._inbox.popleft()
+            self._waiting -= count
+            self._room.notify_all()
+        together = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        return _Command("samples", together, arrived)
 
     def _do(self, command: _Command) -> None:
         match command.kind:
             case "samples":
                 self._stream.feed(command.samples)
+                self._arrived = command.arrived
             case "switch":
                 change = dict(command.change)
                 if (turns := change.pop("turns", None)) is not None:
@@ -318,10 +336,12 @@ class Feed:
         self._tell([Cut(self._offset)])
         self._stream = self._scheduler.recognizer.stream(**self._options, keep=False)
 
-    def _set_due(self, now: float) -> None:
-        """When the chunk that is ready was there, at the pace of speech."""
-        self._due = max(self._arrived, self._due + self.frames * FRAME_MS / 1000)
-        self._due = min(self._due, max(self._arrived, now + 60))
+    def _set_due(self) -> None:
+        """When the chunk that is ready was there; of a stream that is ahead of its time, when it
+        would have been there at the pace of speech."""
+        pace = self._pace + self.frames * FRAME_MS / 1000
+        self._pace = max(self._arrived - _AHEAD, pace)
+        self._due = max(self._arrived, self._pace)
 
     @property
     def _deadline(self) -> float:
@@ -439,7 +459,7 @@ class Scheduler:
                 f"{self._most_streams} live streams are open, as many as are allowed; try later"
             )
         room = self.budget.take(self.cost, latency_ms // FRAME_MS)
-        if room and self._late > _LATE:
+        if room and self._late > _LATE and self.budget.most <= 1:
             self.budget.give_back(self.cost, latency_ms // FRAME_MS)
             room = False
         if not room:
@@ -499,6 +519,7 @@ class Scheduler:
                 self._began = None
                 self._condition.wait_for(lambda: self._awake or self._closing)
                 awake = list(self._awake)
+                self._awake.clear()
                 feeds = list(self._feeds)
                 self._began = self._now()
             if self._closing:
@@ -509,25 +530,20 @@ class Scheduler:
                 self._step(batch)
 
     def _ready(self, feeds: Sequence[Feed]) -> list[Feed]:
-        """Those that have a step ready; those that have nothing to do fall asleep."""
+        """Those that have a step ready, which stay awake for it."""
         shortest = min((f.latency_ms for f in list(self._feeds) if f.live), default=None)
-        now, ready = self._now(), []
+        ready = []
         for feed in feeds:
             waited = feed.frames == 0
             try:
                 feed._prepare(1 if feed.live else self._file_chunks(feed, shortest))
             except Exception as error:  # noqa: BLE001  whatever it is, it is this feed's alone
                 feed._fail(error)
-            if feed._over:
-                continue
-            if feed.frames:
+            if feed.frames and not feed.over:
                 if waited and feed.live:
-                    feed._set_due(now)
+                    feed._set_due()
                 ready.append(feed)
-            else:
-                with self._condition, feed._lock:
-                    if not feed._inbox:
-                        self._awake.pop(feed, None)
+                self._wake(feed)
         return ready
 
     def _file_chunks(self, feed: Feed, shortest: int | None) -> int:

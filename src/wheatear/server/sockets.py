@@ -96,6 +96,8 @@ class Socket:
         self._out: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
         self._live = asyncio.Event()
         self._closing = False
+        self._last = time.monotonic()
+        """When a message came last."""
 
     # -- what a dialogue may do
 
@@ -180,13 +182,8 @@ class Socket:
         per_second = self._limits.messages_per_second
         rate = Rate(per_second, 10 * per_second)
         while not self._closing:
-            try:
-                message = await asyncio.wait_for(
-                    self.websocket.receive(), self._limits.idle_seconds
-                )
-            except TimeoutError:
-                seconds = f"{self._limits.idle_seconds:g}"
-                raise Refusal(408, f"nothing has come for {seconds} s", code="idle") from None
+            message = await self.websocket.receive()
+            self._last = time.monotonic()
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", NORMAL))
             if rate.take():
@@ -224,12 +221,16 @@ class Socket:
                 await self.websocket.send_text(message)
 
     async def _watch(self, dialogue: Dialogue) -> None:
-        """Ends a session that is too long, or that the server cannot go on with."""
+        """Ends a session that is too long, or in which nothing comes, or that the server cannot
+        go on with."""
+        idle = self._limits.idle_seconds
         began = time.monotonic()
         most = self._limits.session_seconds
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), 1.0)
+                await asyncio.wait_for(self._draining.wait(), min(1.0, idle / 4))
+            if time.monotonic() - self._last > idle and not self._behind(dialogue):
+                raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")
             over = time.monotonic() - began > most or (
                 dialogue.live is not None and dialogue.live.seconds > most
             )
@@ -238,6 +239,11 @@ class Socket:
         dialogue.stop()
         await asyncio.sleep(_LAST_WORDS)
         self.close(GOING_AWAY)
+
+    def _behind(self, dialogue: Dialogue) -> bool:
+        """Whether it is the server that has not read what has come."""
+        backlog = self._limits.backlog_seconds
+        return dialogue.live is not None and dialogue.live.feed.backlog_s > backlog
 
 
 def words_of(event: Partial | Final) -> list[dict[str, Any]]:
