@@ -167,8 +167,9 @@ def test_sockets_beyond_the_limit_are_refused_before_they_open():
 
 
 def test_going_down_tells_what_was_said(spoken):
-    """SIGTERM: nobody is let in, and who is in gets all of the text."""
-    with running() as server, connect(f"{server.ws}/ws?latency=560") as socket:
+    """SIGTERM: nobody is let in, and who is in goes on for a while and gets all of the text."""
+    environment = {"WHEATEAR_SERVE_DRAIN_SECONDS": "1"}
+    with running(**environment) as server, connect(f"{server.ws}/ws?latency=560") as socket:
         json.loads(socket.recv(timeout=10))
         socket.send(spoken[:60_000].tobytes())
         events(socket, "partial")

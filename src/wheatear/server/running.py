@@ -17,6 +17,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from wheatear.errors import SettingsError
 from wheatear.server.app import Service
 from wheatear.server.settings import Settings
+from wheatear.server.sockets import LAST_WORDS
 
 _HEAD_SECONDS = 15.0  # that a request's head may take to come
 _EXTRAS = ("request_id", "seconds", "holder")
@@ -90,7 +91,7 @@ class _Server(uvicorn.Server):
         self._draining = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:
-        until = time.monotonic() + self._seconds
+        until = time.monotonic() + self._seconds + LAST_WORDS
         while self._service.slots.held and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self.should_exit = True

@@ -81,7 +81,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     load: float = 0.85
     """Share of the time that live streams may need before more are refused."""
     drain_seconds: float = 30.0
-    """That streams may go on after SIGTERM."""
+    """That streams may go on after SIGTERM, before they are brought to an end."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_transcripts: bool = False

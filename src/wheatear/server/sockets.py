@@ -28,8 +28,9 @@ from wheatear.server.settings import Limits, Settings
 _log = logging.getLogger(__name__)
 
 _MOST_UNSENT = 2000  # messages
-_LAST_WORDS = 15.0  # seconds that a stream has to end in
+_LOOK = 0.5  # seconds between looks at the clock
 NORMAL, GOING_AWAY = 1000, 1001
+LAST_WORDS = 10.0  # seconds that a stream has to end in
 
 
 class Dialogue(ABC):
@@ -98,6 +99,8 @@ class Socket:
         self._closing = False
         self._last = time.monotonic()
         """When a message came last."""
+        self._going = False
+        """Whether it is known that the server goes down."""
 
     # -- what a dialogue may do
 
@@ -223,21 +226,20 @@ class Socket:
     async def _watch(self, dialogue: Dialogue) -> None:
         """Ends a session that is too long, or in which nothing comes, or that the server cannot
         go on with."""
-        idle = self._limits.idle_seconds
-        began = time.monotonic()
-        most = self._limits.session_seconds
+        idle, most = self._limits.idle_seconds, self._limits.session_seconds
+        until = time.monotonic() + most
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), min(1.0, idle / 4))
-            if time.monotonic() - self._last > idle and not self._behind(dialogue):
+            await asyncio.sleep(min(_LOOK, idle / 4))
+            now = time.monotonic()
+            if now - self._last > idle and not self._behind(dialogue):
                 raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")
-            over = time.monotonic() - began > most or (
-                dialogue.live is not None and dialogue.live.seconds > most
-            )
-            if self._draining.is_set() or over:
+            if self._draining.is_set() and not self._going:
+                self._going = True
+                until = min(until, now + self.settings.drain_seconds)
+            if now >= until or (dialogue.live is not None and dialogue.live.seconds > most):
                 break
         dialogue.stop()
-        await asyncio.sleep(_LAST_WORDS)
+        await asyncio.sleep(LAST_WORDS)
         self.close(GOING_AWAY)
 
     def _behind(self, dialogue: Dialogue) -> bool:
