@@ -25,7 +25,7 @@ class Session:
 
     def __init__(self, path: Path, threads: int) -> None:
         """Raises BundleError if onnxruntime cannot run the graph."""
-        self._path = path
+        self.path = path
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -54,7 +54,7 @@ class Session:
                 or any(want not in (None, size) for want, size in zip(shape, has, strict=True))
             ):
                 raise BundleError(
-                    f"{self._path} does not fit its manifest: {name} is {has}, not {list(shape)}"
+                    f"{self.path} does not fit its manifest: {name} is {has}, not {list(shape)}"
                 )
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:

@@ -30,6 +30,7 @@ for _name, _help in {
     "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
     "train": "Train a model from a plan, or go on where the run stopped.",
     "finetune": "Fine-tune a checkpoint on a manifest of recordings.",
+    "bench": "Measure how fast a model runs on this machine.",
     "info": "Show what a model can do: latencies, locales, sizes, licence.",
 }.items():
     app.command(f"wheatear.cli.{_name}:{_name}", help=_help)

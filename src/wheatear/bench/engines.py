@@ -1,0 +1,131 @@
+"""The engines that are measured, each in processes of its own.
+
+Wheatear and sherpa-onnx get a fresh process for every measurement. NeMo takes a minute to load
+and holds 6 GB, so one process of it stays for all, idle while others are measured.
+"""
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from wheatear.bench.packs import sherpa_packs
+from wheatear.bench.process import Process
+from wheatear.bench.runs import Setting, Taken
+from wheatear.bench.tokens import chance
+from wheatear.bench.weights import Progress, random_checkpoint
+from wheatear.bench.worker import chunks_of, speech, warm_up_chunks
+
+PEERS = Path(__file__).parent / "peers"
+PEER_PRECISIONS = {"nemo": "fp32", "sherpa": "int8"}  # what each runs on a processor
+_MORE = 2.0  # seconds of audio beyond what is measured, for what an engine waits for
+
+
+class Engine(Protocol):
+    """Something that can be measured."""
+
+    def take(self, setting: Setting) -> Taken:
+        """Measures one setting once.  Raises BenchError if that cannot be done."""
+        ...
+
+
+class Wheatear:
+    """This package, on bundles by precision."""
+
+    def __init__(self, bundles: Mapping[str, Path]) -> None:
+        self._bundles = bundles
+
+    def take(self, setting: Setting) -> Taken:
+        bundle = str(self._bundles[setting.precision].absolute())
+        load = load_average()
+        with Process("wheatear", [sys.executable, "-m", "wheatear.bench.worker"]) as process:
+            answer = process.ask({"setting": asdict(setting), "bundle": bundle})
+        return _taken(answer, load)
+
+
+class Nemo:
+    """NeMo under another Python, on a checkpoint of `wheatear.bench.weights`."""
+
+    def __init__(self, python: Path, checkpoint: Path) -> None:
+        script = PEERS / "nemo_worker.py"
+        self.process = Process("NeMo", [python, script, checkpoint])
+
+    def take(self, setting: Setting) -> Taken:
+        load = load_average()
+        answer = _stream(self.process, setting)
+        return _taken(answer | {"peak_rss_mb": self.process.peak_rss_mb()}, load)
+
+
+class Sherpa:
+    """sherpa-onnx under another Python, on packs by latency."""
+
+    def __init__(self, python: Path, packs: Mapping[int, Path]) -> None:
+        self._python, self._packs = python, packs
+
+    def take(self, setting: Setting) -> Taken:
+        script = PEERS / "sherpa_worker.py"
+        pack = self._packs[setting.latency_ms].absolute()
+        load = load_average()
+        command = [self._python, script, pack, str(setting.threads)]
+        with Process("sherpa-onnx", command) as process:
+            answer = _stream(process, setting)
+            answer["peak_rss_mb"] = process.peak_rss_mb()
+        return _taken(answer, load)
+
+
+@contextmanager
+def peer_engines(
+    name: str, pythons: Mapping[str, Path], latencies_ms: Sequence[int], progress: Progress
+) -> Iterator[dict[str, Engine]]:
+    """The peers whose Python is given, on the random weights of that name.
+
+    Raises BenchError.
+    """
+    engines: dict[str, Engine] = {}
+    with ExitStack() as stack:
+        exporter = None
+        if "nemo" in pythons:
+            checkpoint = stack.enter_context(random_checkpoint(name, progress))
+            nemo = engines["nemo"] = Nemo(pythons["nemo"], checkpoint)
+            exporter = stack.enter_context(nemo.process)
+        if "sherpa" in pythons:
+            packs = sherpa_packs(name, latencies_ms, exporter, progress)
+            engines["sherpa"] = Sherpa(pythons["sherpa"], packs)
+        yield engines
+
+
+def load_average() -> float:
+    """Processes that want to run, on the average of the last minute; 0 where it is not told."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+
+
+def _stream(process: Process, setting: Setting) -> dict[str, Any]:
+    """A peer's answer: the same audio, warm-up and rate of tokens as ours."""
+    warm_up = warm_up_chunks(setting.latency_ms)
+    chunks = chunks_of(setting)
+    seconds = (warm_up + chunks) * setting.latency_ms / 1000
+    with tempfile.TemporaryDirectory() as folder:
+        samples = Path(folder) / "samples.npy"
+        np.save(samples, speech(seconds + _MORE))
+        request = {
+            "do": "stream",
+            "samples": str(samples),
+            "latency_ms": setting.latency_ms,
+            "threads": setting.threads,
+            "warm_up": warm_up,
+            "chunks": chunks,
+            "odds": chance(setting.tokens_per_s or 0.0),
+        }
+        return process.ask(request)
+
+
+def _taken(answer: dict[str, Any], load: float) -> Taken:
+    chunk_ms = tuple(answer.pop("chunk_ms"))
+    answer["load_average"] = load
+    return Taken(chunk_ms, **answer)

@@ -1,0 +1,71 @@
+"""What a figure was measured on."""
+
+import os
+import platform
+import re
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+import wheatear
+from wheatear.sessions import default_threads
+
+# What products of 8-bit numbers can be made of, by the names of Linux.
+_FLAGS = (
+    *("ssse3", "sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512_vnni"),
+    *("avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2"),
+)
+_VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "GOTO_", "ORT_", "GLIBC_TUNABLES", "MALLOC_")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Processor, system, versions, and the environment that changes speed."""
+    cpu, flags = _processor()
+    return {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "cpu": cpu,
+        "flags": [flag for flag in _FLAGS if flag in flags],
+        "cores": os.cpu_count(),
+        "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "default_threads": default_threads(),
+        "memory_gb": _memory_gb(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "wheatear": wheatear.__version__,
+        "onnxruntime": ort.__version__,
+        "numpy": np.__version__,
+        "environment": {
+            name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)
+        },
+        "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
+    }
+
+
+def _processor() -> tuple[str, set[str]]:
+    """Name and flags, as far as the system tells."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return _mac_processor() or platform.processor() or platform.machine(), set()
+    name = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    flags = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    return name[1] if name else platform.machine(), set(flags[1].split()) if flags else set()
+
+
+def _mac_processor() -> str:
+    command = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def _memory_gb() -> float | None:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1)
+    except (AttributeError, ValueError, OSError):
+        return None

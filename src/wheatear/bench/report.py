@@ -1,0 +1,107 @@
+"""The report: tables to read, and all there is as JSON."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from wheatear.bench.runs import STAGES, Run, ratio
+
+OURS = "wheatear"
+_COSTS = ("x real time", "CPU s per s", "peak MB", "load s", "tokens/s")
+
+
+def write_json(path: Path, runs: Sequence[Run], machine: dict[str, Any]) -> None:
+    """A list of runs, the machine beside each.  Raises OSError."""
+    data = [run.to_json() | {"machine": machine} for run in runs]
+    path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def print_report(console: Console, runs: Sequence[Run], machine: dict[str, Any]) -> None:
+    """The machine, a line for each run, where the time goes, and how peers compare."""
+    console.print(describe(machine), highlight=False)
+    for table in (_runs(runs), _shares(runs), _ratios(runs)):
+        if table.row_count:
+            console.print(table)
+
+
+def describe(machine: dict[str, Any]) -> str:
+    """What was measured on, in a few lines."""
+    load = machine["load_average"]
+    environment = " ".join(f"{name}={value}" for name, value in machine["environment"].items())
+    lines = (
+        f"{machine['cpu']}, {machine['usable_cores'] or machine['cores']} cores, "
+        f"{' '.join(machine['flags'])}",
+        f"onnxruntime {machine['onnxruntime']}, numpy {machine['numpy']}, Python "
+        f"{machine['python']}, Wheatear {machine['wheatear']}, {machine['date'][:10]}",
+        f"load average beforehand {load[0]:.1f}" if load else "",
+        environment,
+    )
+    return "\n".join(filter(None, lines))
+
+
+def _runs(runs: Sequence[Run]) -> Table:
+    first = runs[0].setting
+    if first.whole:
+        title = f"{first.model}: a file of {first.seconds:g} s, milliseconds"
+        table = _table(title, "p50", "best", *_COSTS)
+    else:
+        title = f"{first.model}: live streams, milliseconds for each chunk"
+        table = _table(title, "p50", "p95", "p99", "best p50", *_COSTS)
+    for run in runs:
+        data = run.to_json()
+        shares = (50,) if first.whole else (50, 95, 99)
+        table.add_row(
+            *_name(run),
+            *(f"{value:.1f}" for value in (*run.percentiles(*shares), run.chunk_ms)),
+            f"{data['rtfx']:.1f}",
+            f"{data['cpu_s_per_audio_s']:.3f}",
+            f"{data['peak_rss_mb']:.0f}",
+            f"{data['load_s']:.1f}",
+            f"{data['tokens_per_audio_s']:.1f}",
+        )
+    return table
+
+
+def _shares(runs: Sequence[Run]) -> Table:
+    table = _table("where the time goes, per cent", *STAGES)
+    for run in runs:
+        if shares := run.shares:
+            table.add_row(*_name(run), *(f"{100 * shares[stage]:.1f}" for stage in STAGES))
+    return table
+
+
+def _ratios(runs: Sequence[Run]) -> Table:
+    """Each of our runs against the peers at the same latency with as many threads."""
+    peers = sorted({run.setting.engine for run in runs} - {OURS})
+    table = _table("times as quick, by the best round of each", *peers)
+    for run in runs:
+        ours = run.setting
+        theirs = {
+            other.setting.engine: f"{ratio(run, other):.1f}"
+            for other in runs
+            if other.setting.latency_ms == ours.latency_ms
+            and (other.setting.streams, other.setting.threads) == (ours.streams, ours.threads)
+        }
+        if ours.engine == OURS and theirs.keys() & peers:
+            table.add_row(*_name(run), *(theirs.get(peer, "") for peer in peers))
+    return table
+
+
+def _name(run: Run) -> tuple[str, ...]:
+    setting = run.setting
+    counts = (setting.latency_ms, setting.streams, setting.threads)
+    return setting.engine, setting.precision, *map(str, counts)
+
+
+def _table(title: str, *columns: str) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE)
+    for column in ("engine", "precision"):
+        table.add_column(column)
+    for column in ("latency", "streams", "threads", *columns):
+        table.add_column(column, justify="right")
+    return table
