@@ -139,6 +139,11 @@ def speed(
 bench = App(name="bench", help="Measure how fast a model runs on this machine.")
 bench.default(speed)
 bench.command(speed)
+bench.command(
+    "wheatear.cli.bench_serve:serve",
+    name="serve",
+    help="Measure how many live streams a server sustains.",
+)
 
 
 def _bundles(

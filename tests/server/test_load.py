@@ -1,0 +1,72 @@
+"""The load generator, against real servers."""
+
+import asyncio
+import json
+
+import pytest
+from serving import running
+
+from wheatear.bench.load import play
+from wheatear.bench.sustain import Trial, sustained, try_streams
+from wheatear.cli import main
+from wheatear.errors import BenchError
+
+
+def test_streams_are_played_at_the_pace_of_speech_and_heard_out(quiet_server):
+    heard = asyncio.run(play(quiet_server.url, 3, 160, 6.0, language="en-US"))
+    assert (heard.ended, heard.refused, heard.lost) == (3, 0, 0)
+    assert len(heard.lags) > 10
+    assert all(lag > 0 for lag in heard.lags)  # nothing is answered before it was said
+    assert heard.percentile(50) <= heard.percentile(99)
+
+
+def test_refusals_and_losses_are_counted():
+    with running(WHEATEAR_SERVE_LOAD="0.0001") as server:
+        heard = asyncio.run(play(server.url, 4, 160, 5.0))
+        assert (heard.refused, heard.ended) == (3, 1)
+    with running(WHEATEAR_SERVE_LIMITS_SESSION_SECONDS="2") as server:
+        trial = try_streams(server.url, 1, 160, 6.0)
+        assert trial.lost == 1
+        assert not trial.kept_up
+
+
+def test_no_server_is_said():
+    with pytest.raises(BenchError, match="no server"):
+        try_streams("http://127.0.0.1:9", 1, 160, 5.0)
+
+
+@pytest.mark.parametrize("most", [0, 1, 2, 3, 7, 33, 500])
+def test_the_most_that_are_kept_up_with_are_found(monkeypatch, most):
+    """On a server that keeps up with so many and not one more."""
+
+    def trial(url, streams, latency_ms, seconds):
+        lag = 10.0 if streams <= most else 1000.0
+        return Trial(streams, latency_ms, lag, lag, lag, 0, 0)
+
+    monkeypatch.setattr("wheatear.bench.sustain.try_streams", trial)
+    tried = []
+    best = sustained("", 80, 5.0, tried.append)
+    found = best.streams if best else 0
+    assert found <= most
+    assert found >= most - most // 20
+    assert len(tried) < 25
+
+
+def test_the_command(quiet_server, tmp_path, capsys):
+    out = tmp_path / "load.json"
+    command = f"bench serve --url {quiet_server.url} --latency 560 --streams 1,2 --seconds 6"
+    with pytest.raises(SystemExit) as ended:
+        main([*command.split(), "--json", str(out)])
+    assert ended.value.code == 0
+    written = json.loads(out.read_text())
+    assert [(t["streams"], t["latency_ms"]) for t in written["trials"]] == [(1, 560), (2, 560)]
+    assert all(t["lag_ms_p50"] > 0 for t in written["trials"])
+    assert "560 ms, 2 streams: lag" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["--seconds 1", "--url http://x --threads 2", "--latency 77"])
+def test_what_makes_no_sense_is_said(wrong, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["bench", "serve", *wrong.split()])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("wheatear: ")
