@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any, TextIO
 
 import numpy as np
-import soxr
 from cyclopts import Parameter
 from rich.console import Console
 from rich.live import Live
@@ -24,6 +23,7 @@ from wheatear.errors import AudioError, MissingExtraError
 from wheatear.features import SAMPLE_RATE
 from wheatear.formats import Format, Writer, writer
 from wheatear.forms import FormWriter
+from wheatear.pcm import HIGHEST_RATE, LivePcm
 from wheatear.results import Event, Final, Partial, Transcript
 
 _BLOCK = 0.08  # seconds
@@ -141,15 +141,17 @@ def _heard(sound: Any, device: int | None) -> Iterator[Samples]:
         try:
             sound.check_input_settings(device=device, channels=1, samplerate=rate)
         except sound.PortAudioError:
-            rate = int(sound.query_devices(device, "input")["default_samplerate"])
-        resampler = soxr.ResampleStream(rate, SAMPLE_RATE, 1) if rate != SAMPLE_RATE else None
+            own = int(sound.query_devices(device, "input")["default_samplerate"])
+            rate = min(own, HIGHEST_RATE)  # what records faster also records at this
+        pcm = LivePcm(rate, "f32")
         with sound.InputStream(
             device=device, channels=1, samplerate=rate, dtype="float32",
             blocksize=round(rate * _BLOCK), callback=take,
             finished_callback=lambda: blocks.put(None),
         ):  # fmt: skip
             while (block := blocks.get()) is not None:
-                yield block if resampler is None else resampler.resample_chunk(block)
+                yield pcm.push(block.tobytes())
+            yield pcm.finish()
     except sound.PortAudioError as error:
         raise AudioError(f"the microphone cannot be used: {error}") from error
 
