@@ -111,17 +111,9 @@ def test_a_recording_that_was_never_closed(tmp_path):
         open_audio(path)
 
 
-@pytest.mark.parametrize(
-    ("data", "message"),
-    [
-        (b"\0\0\0\x20ftypM4A \0\0\0\0" * 50, "mp4 or webm"),
-        (b"\x1aE\xdf\xa3\x9fB\x86\x81\x01B\xf7\x81" * 50, "mp4 or webm"),
-        (b"this is no audio at all\n" * 50, "is text, not audio"),
-    ],
-)
-def test_pipes_that_are_no_audio(data, message):
-    with pytest.raises(AudioError, match=message):
-        open_audio(Dribble(data, [5, 3]))
+def test_text_through_a_pipe_is_no_audio():
+    with pytest.raises(AudioError, match="is text, not audio"):
+        open_audio(Dribble(b"this is no audio at all\n" * 50, [5, 3]))
 
 
 def test_audio_is_read_once():

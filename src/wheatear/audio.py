@@ -1,12 +1,14 @@
 """Any audio -> float32 mono samples at 16 kHz, in blocks, so that length costs no memory.
 
-Files and file objects are decoded by libsndfile (wav, flac, ogg, opus, mp3, aiff, ...), raw PCM is
-taken as it is, standard input is looked at to tell which of the two it is. Channels are averaged;
-other sample rates are resampled block by block, with the same result as in one go.
+Files and file objects are decoded by libsndfile (wav, flac, ogg, opus, mp3, aiff, ...) or, with the
+extra `media`, by FFmpeg (m4a, mp4, webm, wma, ...: the first sound track). Raw PCM is taken as it
+is; standard input is looked at to tell which of these it is. Channels are averaged; other sample
+rates are resampled block by block, with the same result as in one go.
 """
 
 import io
 import os
+import shutil
 import sys
 import tempfile
 import warnings
@@ -15,31 +17,39 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import soundfile
 import soxr
 from numpy.typing import NDArray
 
-from wheatear.errors import AudioError
+from wheatear.errors import AudioError, AudioTruncatedWarning
 from wheatear.features import SAMPLE_RATE
+from wheatear.media import Kind, Unpacked, is_installed, kind_of, require
 
 Samples = NDArray[np.float32]
 LOUDEST = 100  # no float audio is louder; integers that someone forgot to scale are
 
 _BLOCK_SECONDS = 0.5
 _HIGHEST_RATE = 768_000
+_MOST_CHANNELS = 64
+_LARGEST_BLOCK = 1 << 21  # values; what many channels at high rates are kept to
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a length that the file does not tell
 _WAV_HEADER = 44
 _LONGEST_WAV_HEADER = 1 << 20
 _TEXT = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 _CONTAINERS = {b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"riff"}
+_SHARED = ("wav", "ogg", "caf")  # what FFmpeg reads where libsndfile does not know the codec
 
 
-class AudioTruncatedWarning(UserWarning):
-    """A file ended before its header said it would; what was there has been transcribed."""
+@dataclass(frozen=True)
+class AudioLimits:
+    """How much audio may come out of a source, however small it is packed."""
+
+    seconds: float | None = None
+    """More is an AudioError: at once where the source tells its length, else when it is decoded."""
 
 
 @dataclass(frozen=True)
@@ -51,8 +61,7 @@ class RawFormat:
     encoding: str = "s16"
 
     def __post_init__(self) -> None:
-        if not 1 <= self.channels <= 64:
-            raise AudioError(f"raw audio of {self.channels} channels; 1 to 64 work")
+        _check_channels(self.channels, "raw audio")
         if self.encoding not in ("s16", "f32"):
             raise AudioError(f"raw audio is 's16' or 'f32', not {self.encoding!r}")
         _check_rate(self.rate)
@@ -61,13 +70,6 @@ class RawFormat:
     def frame(self) -> int:
         """Bytes of one sample of every channel."""
         return self.channels * (2 if self.encoding == "s16" else 4)
-
-
-@dataclass(frozen=True)
-class AudioLimits:
-    """How much audio may come out of a source, however small it is packed."""
-
-    seconds: float | None = None
 
 
 class AudioReader:
@@ -106,21 +108,26 @@ def open_audio(
 
     `raw` says that the source is PCM without a header; paths ending in .raw, .pcm or .s16, and
     what comes through a pipe and is no file format, are taken for 16 kHz mono 16-bit PCM without
-    being told. `apart` keeps the channels apart. Raises AudioError if it cannot be read or decoded.
+    being told. `apart` keeps the channels apart. Raises AudioError if it cannot be read or decoded,
+    and, here or while it is read, if it is more than `limits` allow.
     """
+    limits = limits or AudioLimits()
     if isinstance(source, np.ndarray):
         samples = as_samples(source)
         samples = samples[:, None] if apart else samples
+        asked = _Asked("the audio", apart, limits)
+        asked.check(len(samples) / SAMPLE_RATE)
         blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
         return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack())
     closing = ExitStack()
     try:
         if isinstance(source, str) and source == "-":
-            return _open_pipe(_stdin(), "standard input", raw, apart, closing)
+            asked = _Asked("standard input", apart, limits)
+            return _open_pipe(_stdin(), raw, asked, closing)
         if isinstance(source, str | os.PathLike):
-            return _open_path(Path(source), raw, apart, closing)
+            return _open_path(Path(source), raw, _Asked(str(source), apart, limits), closing)
         if hasattr(source, "read"):
-            return _open_stream(source, "the audio", raw, apart, closing)
+            return _open_stream(source, raw, _Asked("the audio", apart, limits), closing)
     except BaseException:
         closing.close()
         raise
@@ -173,13 +180,28 @@ def sample_speech(name: str = "en-US") -> Samples:
 # -- sources -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """How a source is called and what is wanted of it."""
+
+    name: str
+    apart: bool
+    limits: AudioLimits
+
+    def check(self, seconds: float | None) -> None:
+        """Raises AudioError if this is longer than may be."""
+        most = self.limits.seconds
+        if most is not None and seconds is not None and seconds > most:
+            raise AudioError(f"{self.name} is longer than {most:g} s, the limit that is set")
+
+
 def _stdin() -> Any:
     if sys.stdin is None:
         raise AudioError("there is no standard input to read from")
     return sys.stdin.buffer
 
 
-def _open_path(path: Path, raw: RawFormat | None, apart: bool, closing: ExitStack) -> AudioReader:
+def _open_path(path: Path, raw: RawFormat | None, asked: _Asked, closing: ExitStack) -> AudioReader:
     try:
         folder = path.is_dir()
         file = None if folder else closing.enter_context(path.open("rb"))
@@ -189,33 +211,37 @@ def _open_path(path: Path, raw: RawFormat | None, apart: bool, closing: ExitStac
         raise AudioError(f"{path} is a folder, not an audio file")
     if raw is None and path.suffix.lower() in _RAW_SUFFIXES:
         raw = RawFormat()
-    return _open_stream(file, str(path), raw, apart, closing)
+    return _open_stream(file, raw, asked, closing)
 
 
 def _open_stream(
-    file: Any, name: str, raw: RawFormat | None, apart: bool, closing: ExitStack
+    file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitStack
 ) -> AudioReader:
     if not getattr(file, "seekable", lambda: True)():
-        return _open_pipe(file, name, raw, apart, closing)
+        return _open_pipe(file, raw, asked, closing)
     if raw is not None:
         size = _size(file)
         duration = None if size is None else size // raw.frame / raw.rate
-        blocks = _resampled(_raw_blocks(file, raw), raw.rate, name, apart)
-        return AudioReader(blocks, duration, closing)
-    return _open_file(file, name, apart, closing)
+        asked.check(duration)
+        return _reader(_raw_blocks(file, raw), raw.rate, duration, asked, closing)
+    return _open_file(file, asked, closing)
 
 
-def _open_file(file: Any, name: str, apart: bool, closing: ExitStack) -> AudioReader:
+def _open_file(file: Any, asked: _Asked, closing: ExitStack) -> AudioReader:
     """Audio of a file format, from a file that can seek."""
     size = _size(file)
     try:
         decoded = closing.enter_context(soundfile.SoundFile(file))
     except (soundfile.LibsndfileError, TypeError, OSError) as error:
+        if size and (kind := _media_kind(file)):
+            return _open_media(file, kind, asked, closing)
         reason = "it is empty" if size == 0 else str(getattr(error, "error_string", error))
         raise AudioError(
-            f"cannot decode {name}: {reason.rstrip('.')}. Files that work: wav, flac, ogg, opus, "
-            f"mp3; raw PCM with its format given"
+            f"cannot decode {asked.name}: {reason.rstrip('.')}. Files that work: wav, flac, ogg, "
+            f"opus, mp3; with wheatear[media] also m4a, mp4, webm, aac, wma; raw PCM with its "
+            f"format given"
         ) from error
+    _check_channels(decoded.channels, asked.name)
     _check_rate(decoded.samplerate)
     if decoded.frames == 0 and decoded.format == "WAV" and (size or 0) > 2 * _WAV_HEADER:
         # A recording that was never closed says that it is empty: take what is there.
@@ -224,24 +250,49 @@ def _open_file(file: Any, name: str, apart: bool, closing: ExitStack) -> AudioRe
         raw, length = _wav_header(pipe)
         if raw is None:
             raise AudioError(
-                f"{name} says that it holds no audio, as recordings do that were never closed; "
-                f"repair its header, or give its format as raw PCM"
+                f"{asked.name} says that it holds no audio, as recordings do that were never "
+                f"closed; repair its header, or give its format as raw PCM"
             )
-        blocks = _resampled(_raw_blocks(pipe, raw, length), raw.rate, name, apart)
-        return AudioReader(blocks, None, closing)
+        return _reader(_raw_blocks(pipe, raw, length), raw.rate, None, asked, closing)
     # soundfile seeks after every block that it reads from a file that can; a decoder that has to
     # find its place again loses samples (mp3) or fails (flac of unknown length).
     decoded.seekable = lambda: False  # type: ignore[method-assign]
     duration = None
     if decoded.frames < _UNKNOWN_FRAMES:
         duration = decoded.frames / decoded.samplerate
-    blocks = _resampled(_decoded_blocks(decoded, name), decoded.samplerate, name, apart)
-    return AudioReader(blocks, duration, closing)
+        if decoded.format != "MP3":  # of which it is an estimate
+            asked.check(duration)
+    blocks = _decoded_blocks(decoded, asked.name)
+    return _reader(blocks, decoded.samplerate, duration, asked, closing)
 
 
-def _open_pipe(
-    file: Any, name: str, raw: RawFormat | None, apart: bool, closing: ExitStack
-) -> AudioReader:
+def _media_kind(file: Any) -> Kind | None:
+    """What FFmpeg is to read a file as, if it is to."""
+
+    def look(size: int) -> bytes:
+        file.seek(0)
+        return file.read(size)
+
+    kind = kind_of(look)
+    return None if kind and kind.demuxer in _SHARED and not is_installed() else kind
+
+
+def _open_media(file: Any, kind: Kind, asked: _Asked, closing: ExitStack) -> AudioReader:
+    """Audio that FFmpeg decodes."""
+    require(kind, asked.name)
+    if not isinstance(getattr(file, "raw", file), io.FileIO):  # it needs a file of the system's
+        file.seek(0)
+        file = _spooled(file, closing)
+    unpacked = Unpacked(file, kind, asked.name)
+    closing.callback(unpacked.close)
+    _check_channels(unpacked.channels, asked.name)
+    _check_rate(unpacked.rate)
+    asked.check(unpacked.duration)
+    blocks = unpacked.blocks(_block_size(unpacked.rate, unpacked.channels))
+    return _reader(blocks, unpacked.rate, unpacked.duration, asked, closing)
+
+
+def _open_pipe(file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitStack) -> AudioReader:
     """Audio from something that cannot seek: PCM as it comes, with or without a WAV header.
 
     Other formats have decoders that seek; what is piped in then goes to disk, not to memory.
@@ -254,20 +305,23 @@ def _open_pipe(
             raw, length = _wav_header(pipe)
         elif head[:4] in _CONTAINERS or head[:3] == b"ID3" or _is_mp3_frame(head[:4]):
             raw = None
-        elif head[4:8] == b"ftyp" or head[:4] == b"\x1aE\xdf\xa3":
-            raise AudioError(f"{name} is an mp4 or webm file; convert it to wav or flac first")
+        elif kind := kind_of(pipe.look):
+            require(kind, asked.name)
         elif len(head) == 12 and all(byte in _TEXT for byte in head):
-            raise AudioError(f"{name} is text, not audio; raw PCM can be declared with --raw")
+            raise AudioError(f"{asked.name} is text, not audio; raw PCM can be declared with --raw")
         else:
             raw = RawFormat()
         if raw is None:
-            spool = closing.enter_context(tempfile.TemporaryFile())
-            while data := pipe.read(1 << 20):
-                spool.write(data)
-            spool.seek(0)
-            return _open_file(spool, name, apart, closing)
-    blocks = _raw_blocks(pipe, raw, length)
-    return AudioReader(_resampled(blocks, raw.rate, name, apart), None, closing)
+            return _open_file(_spooled(pipe, closing), asked, closing)
+    return _reader(_raw_blocks(pipe, raw, length), raw.rate, None, asked, closing)
+
+
+def _spooled(file: Any, closing: ExitStack) -> BinaryIO:
+    """The rest of a file, as one on disk that is gone when it is closed."""
+    spool = closing.enter_context(tempfile.TemporaryFile())
+    shutil.copyfileobj(file, spool, 1 << 20)
+    spool.seek(0)
+    return spool
 
 
 class _Pipe:
@@ -348,13 +402,18 @@ def _size(file: Any) -> int | None:
 # -- blocks --------------------------------------------------------------------------------------
 
 
+def _block_size(rate: int, channels: int) -> int:
+    """Frames of a block."""
+    return min(int(rate * _BLOCK_SECONDS), _LARGEST_BLOCK // channels)
+
+
 def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterator[Samples]:
     """Blocks [n, channels] of headerless PCM, as soon as they arrive, up to `length` bytes.
 
     Bytes at the end that make no whole frame are not audio.
     """
     dtype = np.dtype("<i2" if raw.encoding == "s16" else "<f4")
-    block = int(raw.rate * _BLOCK_SECONDS) * raw.frame
+    block = _block_size(raw.rate, raw.channels) * raw.frame
     read = getattr(file, "read1", file.read)
     rest = b""
     while data := read(block if length is None else min(block, length)):
@@ -370,7 +429,7 @@ def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterato
 
 
 def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples]:
-    block = int(decoded.samplerate * _BLOCK_SECONDS)
+    block = _block_size(decoded.samplerate, decoded.channels)
     count = 0
     while True:
         try:
@@ -410,21 +469,29 @@ def _promised_frames(decoded: soundfile.SoundFile) -> int:
     return promised
 
 
-def _resampled(blocks: Iterable[Samples], rate: int, name: str, apart: bool) -> Iterator[Samples]:
+def _reader(
+    blocks: Iterator[Samples], rate: int, duration: float | None, asked: _Asked, closing: ExitStack
+) -> AudioReader:
+    """Blocks [n, channels] at any rate as they are asked for.  duration: what the file says."""
+    return AudioReader(_resampled(blocks, rate, asked), duration, closing)
+
+
+def _resampled(blocks: Iterable[Samples], rate: int, asked: _Asked) -> Iterator[Samples]:
     """Blocks [n, channels] at any rate -> blocks at 16 kHz, channels averaged or apart."""
     resampler, shape = None, (0,)
     seconds = 0.0
     for block in blocks:
         if len(block) and not np.abs(block).max() < LOUDEST:
             raise AudioError(
-                f"{name} holds values that are no audio (not numbers, or beyond +-{LOUDEST}), "
-                f"from {seconds:.1f} s on: write it again as 16-bit PCM"
+                f"{asked.name} holds values that are no audio (not numbers, or beyond "
+                f"+-{LOUDEST}), from {seconds:.1f} s on: write it again as 16-bit PCM"
             )
         seconds += len(block) / rate
-        if not apart:
+        asked.check(seconds)
+        if not asked.apart:
             block = block.mean(axis=1, dtype=np.float32)  # noqa: PLW2901
         if rate != SAMPLE_RATE and resampler is None:
-            width = block.shape[1] if apart else 1
+            width = block.shape[1] if asked.apart else 1
             resampler = soxr.ResampleStream(rate, SAMPLE_RATE, width, "float32", quality="HQ")
             shape = (0, *block.shape[1:])
         out = block if resampler is None else resampler.resample_chunk(block)
@@ -434,6 +501,11 @@ def _resampled(blocks: Iterable[Samples], rate: int, name: str, apart: bool) -> 
         out = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
         if len(out):
             yield out
+
+
+def _check_channels(channels: int, name: str) -> None:
+    if not 1 <= channels <= _MOST_CHANNELS:
+        raise AudioError(f"{name} has {channels} channels; 1 to {_MOST_CHANNELS} work")
 
 
 def _check_rate(rate: int) -> None:

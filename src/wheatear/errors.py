@@ -19,6 +19,8 @@
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
         └── CheckpointError (ValueError)      a checkpoint that cannot be converted
 
+    AudioTruncatedWarning (UserWarning)       audio that is cut off or damaged, and was read
+
 Each message says what was wrong, with what, and what to do about it; the command line
 prints the message and nothing else.
 """
@@ -30,6 +32,10 @@ class WheatearError(Exception):
 
 class AudioError(WheatearError, ValueError):
     """Audio that cannot be decoded, or samples of a kind that cannot be transcribed."""
+
+
+class AudioTruncatedWarning(UserWarning):
+    """A file is cut off or damaged; what was there has been transcribed."""
 
 
 class LanguageError(WheatearError, ValueError):

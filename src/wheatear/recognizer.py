@@ -10,6 +10,7 @@ frames that come out are searched together.
 
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,11 +126,12 @@ class Recognizer:
         """
         options = StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
-        stream = Stream(self, options, whole=reader.duration is not None)
-        for block in reader:
-            for event in stream.push(block):
-                if on_event is not None:
-                    on_event(event)
+        with closing(reader):
+            stream = Stream(self, options, whole=reader.duration is not None)
+            for block in reader:
+                for event in stream.push(block):
+                    if on_event is not None:
+                        on_event(event)
         transcript = stream.finish()
         if on_event is not None:
             for event in stream.last_events:

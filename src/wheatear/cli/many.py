@@ -19,26 +19,17 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wheatear import media
 from wheatear.audio import open_audio
 from wheatear.cli.task import Task, spaced
 from wheatear.errors import AudioError, WheatearError
 from wheatear.formats import Format
 from wheatear.results import Event, Final, Transcript
 
-SUFFIXES = frozenset(
+_SUFFIXES = frozenset(
     [
-        ".aif",
-        ".aiff",
-        ".au",
-        ".caf",
-        ".flac",
-        ".mp3",
-        ".oga",
-        ".ogg",
-        ".opus",
-        ".rf64",
-        ".w64",
-        ".wav",
+        *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"),
+        *(".w64", ".wav"),
     ]
 )  # what is taken from a folder
 _SUFFIX_OF = {"verbose_json": "json"}
@@ -74,11 +65,12 @@ def jobs_of(inputs: Sequence[str], output: Path | None, form: Format, recursive:
     if output is None or output.is_file():
         raise AudioError("several files at a time need a folder to write to: give --output FOLDER")
     found: list[tuple[Path, Path]] = []  # audio, and its path in the output
+    suffixes = _SUFFIXES | media.SUFFIXES if media.is_installed() else _SUFFIXES
     for name in inputs:
         path = Path(name)
         if path.is_dir():
             inside = sorted(path.rglob("*") if recursive else path.iterdir())
-            audio = [p for p in inside if p.suffix.lower() in SUFFIXES and p.is_file()]
+            audio = [p for p in inside if p.suffix.lower() in suffixes and p.is_file()]
             if not audio:
                 deeper = "" if recursive else "; --recursive looks into its folders"
                 raise AudioError(f"there is no audio file in {path}{deeper}")

@@ -48,8 +48,10 @@ def transcribe(
     """Transcribe audio files, or folders of them; "-" is standard input.
 
     Text appears as it is recognised. Files may be wav, flac, ogg, opus or mp3, of any sample rate
-    and number of channels. Standard input may be such a file or live raw PCM (16 kHz mono 16-bit
-    unless said otherwise): arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
+    and up to 64 channels; with the extra "media" also m4a, webm, aac, wma, and videos (mp4, mov,
+    mkv ...), of which the first sound track is taken. Standard input may be such a file or live
+    raw PCM (16 kHz mono 16-bit unless said otherwise):
+    arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
     A folder, or --jobs, needs --output FOLDER. What is done is not done again: the same command
     goes on where it was stopped.
 
