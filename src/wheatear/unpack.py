@@ -100,7 +100,7 @@ class _Track:
             SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell),
             mode="r",
             format=demuxer,
-            options={
+            container_options={
                 "format_whitelist": demuxer,
                 "codec_whitelist": ",".join(_CODECS),
                 "protocol_whitelist": "none",
