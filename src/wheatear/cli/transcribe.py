@@ -47,10 +47,9 @@ def transcribe(
 ) -> int:
     """Transcribe audio files, or folders of them; "-" is standard input.
 
-    Text appears as it is recognised. Files may be wav, flac, ogg, opus or mp3, of any sample rate
-    and up to 64 channels; with the extra "media" also m4a, webm, aac, wma, and videos (mp4, mov,
-    mkv ...), of which the first sound track is taken. Standard input may be such a file or live
-    raw PCM (16 kHz mono 16-bit unless said otherwise):
+    Text appears as it is recognised. Files may be of any sample rate and have up to 64 channels;
+    of a video, the first sound track is taken. Standard input may be a file or live raw PCM
+    (16 kHz mono 16-bit unless said otherwise):
     arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
     A folder, or --jobs, needs --output FOLDER. What is done is not done again: the same command
     goes on where it was stopped.
@@ -58,7 +57,8 @@ def transcribe(
     Parameters
     ----------
     files
-        Audio files, folders, or "-".
+        Audio files, folders, or "-": wav, flac, ogg, opus, mp3, and with the extra "media" also
+        m4a, webm, aac, wma, and the sound of videos.
     model
         Bundle folder or model name; the model that comes with Wheatear if left out.
     format
