@@ -67,7 +67,9 @@ def test_torch_is_imported_by_the_training_room_alone():
             )
         }
         if any(name.split(".")[0] == "torch" for name in names):
-            assert path.relative_to(SOURCE).parts[0] == "train"
+            # What runs NeMo beside us is a program for NeMo's own environment.
+            room = path.relative_to(SOURCE).parts
+            assert room[0] == "train" or room[:2] == ("bench", "peers")
 
 
 def test_ci_runs_the_readmes_test_command():
