@@ -132,6 +132,24 @@ def test_what_was_cut_is_told_to_its_last_sample_and_times_go_on(scheduler):
     assert finals[half].words[0].start == pytest.approx(finals[0].words[0].start + cuts[0])
 
 
+def test_a_clear_forgets_what_came_after_the_last_cut(recognizer, scheduler):
+    samples, heard = sample_speech(), Heard()
+    feed = scheduler.open(heard, latency_ms=560)
+    feed.push(samples)
+    feed.cut()
+    feed.push(samples)
+    feed.clear()
+    feed.push(samples[:16_000])
+    feed.finish()
+    told = heard.wait().told
+    durations = [item.duration for item in told if isinstance(item, Cut | Ended)]
+    lengths = (len(samples), 2 * len(samples), 2 * len(samples) + 16_000)
+    assert durations == pytest.approx([n / 16_000 for n in lengths])
+    cut = next(n for n, item in enumerate(told) if isinstance(item, Cut))
+    before = [t.id for item in told[:cut] if isinstance(item, Final) for t in item.tokens]
+    assert before == [t.id for t in recognizer.transcribe(samples, latency_ms=560).tokens]
+
+
 def test_bad_input_is_the_callers_alone(scheduler):
     heard = Heard()
     with pytest.raises(LanguageError):

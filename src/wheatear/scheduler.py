@@ -220,14 +220,17 @@ class Feed:
         self._order("cut")
 
     def clear(self) -> None:
-        """Forgets what has been pushed and not been told, then tells `Cut` and goes on as after
-        one."""
+        """Forgets what has been pushed since the last cut and not been told, then tells `Cut` and
+        goes on as after one."""
         with self._lock:
             self._check_open()
-            kept = [command for command in self._inbox if command.samples is None]
-            dropped = self._waiting / SAMPLE_RATE
-            self._waiting = 0
-            self._inbox = deque([*kept, _Command("clear", dropped=dropped)])
+            waiting = list(self._inbox)
+            cut = max((n for n, c in enumerate(waiting) if c.kind in ("cut", "clear")), default=-1)
+            since = [command.samples for command in waiting[cut + 1 :]]
+            dropped = sum(len(samples) for samples in since if samples is not None)
+            kept = waiting[: cut + 1] + [c for c in waiting[cut + 1 :] if c.samples is None]
+            self._waiting -= dropped
+            self._inbox = deque([*kept, _Command("clear", dropped=dropped / SAMPLE_RATE)])
             self._room.notify_all()
         self._scheduler._wake(self)
 

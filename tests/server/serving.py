@@ -56,6 +56,25 @@ class Server:
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
+    def post_form(self, path: str, fields: dict[str, str], file: bytes) -> tuple[int, str]:
+        """Status and body of a form with a file in it."""
+        edge = "----------------edge"
+        parts = [
+            f'--{edge}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+            for name, value in fields.items()
+        ]
+        head = 'Content-Disposition: form-data; name="file"; filename="audio"\r\n\r\n'
+        body = "".join([*parts, f"--{edge}\r\n{head}"]).encode() + file
+        request = urllib.request.Request(  # noqa: S310
+            self.url + path, body + f"\r\n--{edge}--\r\n".encode(),
+            {"content-type": f"multipart/form-data; boundary={edge}"},
+        )  # fmt: skip
+        try:
+            with urllib.request.urlopen(request, timeout=60) as response:  # noqa: S310
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
     def metric(self, name: str, **labels: str) -> float:
         """A figure of /metrics: the sum over all its lines that have these labels."""
         total = 0.0

@@ -21,8 +21,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from wheatear.audio import AudioLimits, AudioTruncatedWarning, open_audio
-from wheatear.errors import LatencyError, WheatearError
+from wheatear.errors import LatencyError, PhraseError, WheatearError
 from wheatear.formats import openai_segment, openai_word, writer
+from wheatear.latency import FRAME_MS
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Token, Transcript
 from wheatear.scheduler import Ended, Failed, Feed, Told
@@ -75,6 +76,12 @@ class Files:
         self._models, self._limits, self._slots, self._metrics = models, limits, slots, metrics
 
     async def transcribe(self, request: Request) -> Response:
+        try:
+            return await self._transcribe(request)
+        except WheatearError as error:
+            raise refusal_of(error) from error
+
+    async def _transcribe(self, request: Request) -> Response:
         with ExitStack() as held:
             held.enter_context(self._slots.hold("files", request.state.holder))
             # The form is closed with the job: a streamed answer outlives this function.
@@ -122,7 +129,10 @@ class Files:
 
     async def _start(self, asked: Asked, upload: UploadFile) -> "_Job":
         if asked.phrases:
-            await asyncio.to_thread(asked.served.recognizer.understand, asked.phrases)
+            try:
+                await asyncio.to_thread(asked.served.recognizer.understand, asked.phrases)
+            except PhraseError as error:
+                raise refusal_of(error, "keywords") from error
         return _Job(asked, upload, self._limits.file_seconds)
 
     def _asked(self, form: FormData) -> tuple[Asked, UploadFile]:
@@ -309,7 +319,7 @@ async def _events(
                 finals.append(item)
                 told = ""
             elif isinstance(item, Ended):
-                end = _json(finals, item, asked, job)
+                end = _json(finals, item, asked, job) | {"usage": _tokens(item.duration, job)}
                 yield _sse({"type": "transcript.text.done", **end})
                 yield "data: [DONE]\n\n"
     except Exception as error:
@@ -319,6 +329,16 @@ async def _events(
             raise
     finally:
         await done()
+
+
+def _tokens(seconds: float, job: _Job) -> dict[str, Any]:
+    """Usage in tokens, which is all that OpenAI's type of this event knows: those that were
+    written, and for the audio the frames that the model makes of it."""
+    frames = math.ceil(seconds * 1000 / FRAME_MS)
+    return {
+        "type": "tokens", "input_tokens": frames, "output_tokens": job.tokens,
+        "total_tokens": frames + job.tokens, "seconds": seconds,
+    }  # fmt: skip
 
 
 async def _while_connected(request: Request, answer: Any) -> Response:

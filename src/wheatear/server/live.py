@@ -60,9 +60,13 @@ class Live:
         while self.feed.backlog_s > self._backlog_s:
             await asyncio.sleep(_GLANCE)
 
+    def flush(self) -> None:
+        """Lets out what the filter still holds; what follows is a signal of its own."""
+        self.listen(self._pcm.fresh())
+
     def cut(self) -> None:
         """As `Feed.cut`, with the last bytes."""
-        self.listen(self._pcm.fresh())
+        self.flush()
         self.feed.cut()
 
     def clear(self) -> None:

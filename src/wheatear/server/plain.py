@@ -50,7 +50,6 @@ class Plain(Dialogue):
         self._models = models
         self._asked = Asked()
         self._served: Served | None = None
-        self._stopped = False
 
     async def begin(self) -> None:
         self._asked = asked = query_of(self.socket, Asked, lists=("phrases",))
@@ -72,7 +71,7 @@ class Plain(Dialogue):
         self.socket.listen()
 
     async def binary(self, data: bytes) -> None:
-        if not self._stopped:
+        if not self.stopped:
             await self.stream.push(data)
 
     async def text(self, message: str) -> None:
@@ -80,11 +79,11 @@ class Plain(Dialogue):
         match order.type:
             case "ping":
                 self.socket.send({"type": "pong"})
-            case "end_turn" | "flush" if not self._stopped:
+            case "end_turn" | "flush" if not self.stopped:
                 self.stream.cut()
             case "finish" | "close":
                 self.stop()
-            case "switch" if not self._stopped:
+            case "switch" if not self.stopped:
                 self._switch(order)
             case _:
                 raise Refusal(400, f"{order.type[:50]!r} is nothing that can be done here now")
@@ -103,11 +102,6 @@ class Plain(Dialogue):
     def _now(self) -> dict[str, Any]:
         feed = self.stream.feed
         return {"language": feed.language, "latency_ms": feed.latency_ms}
-
-    def stop(self) -> None:
-        if not self._stopped:
-            self._stopped = True
-            super().stop()
 
     def hear(self, item: Told) -> None:
         match item:

@@ -21,6 +21,7 @@ therefore always null; `threshold` has no part in when a turn ends, words and lo
 import asyncio
 import base64
 import binascii
+import re
 import time
 import uuid
 from collections import deque
@@ -30,6 +31,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from wheatear.errors import PhraseError
 from wheatear.pcm import LivePcm
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Token, Turn
@@ -45,6 +47,8 @@ _LOGPROBS = "item.input_audio_transcription.logprobs"
 _INPUT = "session.audio.input"
 _EAGERNESS = {"low": (1600, 1200), "medium": (800, 560), "auto": (800, 560), "high": (480, 240)}
 """Milliseconds of silence that end a turn, and those after the end of a sentence."""
+_COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
+"""Models of OpenAI's that end no turns: who names one of them commits."""
 _ITEM = "conversation.item.input_audio_transcription"
 
 
@@ -200,7 +204,7 @@ class Session:
                         **({"keywords": list(self.keywords)} if self.keywords else {}),
                         **({"delay": self.delay} if self.delay else {}),
                     },
-                    "turn_detection": None if detection is None else msgspec.to_builtins(detection),
+                    "turn_detection": None if detection is None else _given(detection),
                 }
             },
         }  # fmt: skip
@@ -225,10 +229,10 @@ class Session:
             if given.format is not UNSET:
                 change["format"] = given.format
                 _trying(lambda: given.format.pcm, f"{_INPUT}.format.rate")
-            if given.turn_detection is not UNSET:
-                change["turn_detection"] = given.turn_detection
             if given.transcription is not UNSET:
                 change |= self._transcription(given.transcription, models)
+            if given.turn_detection is not UNSET:
+                change["turn_detection"] = given.turn_detection
         new = replace(self, **change)
         _trying(lambda: new.phrases, f"{_INPUT}.transcription.keywords")
         _trying(lambda: new.rules, f"{_INPUT}.turn_detection")
@@ -249,9 +253,22 @@ class Session:
             if (value := getattr(given, name)) is not UNSET:
                 change[name] = tuple(value or ())
         if given.model is not UNSET:
+            if _detection_of(given.model) is None:
+                change["turn_detection"] = None
             change["served"] = models.named(given.model, f"{_INPUT}.transcription.model")
             change["model"] = given.model or change["served"].name
         return change
+
+
+def _given(struct: msgspec.Struct) -> dict[str, Any]:
+    """Its fields that say something."""
+    fields = msgspec.to_builtins(struct)
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _detection_of(model: str | None) -> ServerVad | None:
+    """The turn detection that clients expect of a model if nothing is said of it."""
+    return None if (model or "").startswith(_COMMITTED) else ServerVad()
 
 
 def _trying(what: Any, param: str) -> None:
@@ -274,13 +291,29 @@ class Item:
     start: float = 0.0
     """Seconds of the session."""
     seconds: float = 0.0
-    told: str = ""
+    text: str = ""
     """All its text so far."""
     settled: str = ""
     """The part of it that is final."""
     tokens: list[Token] = field(default_factory=list)
+    told: int = 0
+    """Characters that deltas have told."""
+    tokens_told: int = 0
     languages: list[str] = field(default_factory=list)
+    speaking: bool = False
+    """Whether speech_started has been told and speech_stopped has not."""
     committed: bool = False
+
+    def hear(self, event: Partial | Final) -> None:
+        """Takes in what is new in an event."""
+        spaced = bool(self.settled and event.words and event.words[0].space_before)
+        self.text = self.settled + " " * spaced + event.text
+        if isinstance(event, Partial):
+            self.tokens += event.tokens
+        else:
+            self.settled = self.text
+        if event.language and event.language not in self.languages:
+            self.languages.append(event.language)
 
 
 class Realtime(Dialogue):
@@ -314,18 +347,18 @@ class Realtime(Dialogue):
         form = Format(rate=int(rate)) if rate.isascii() and rate.isdigit() else Format(rate=-1)
         served = self._models.named(query.get("model"))
         model = query.get("model") or served.name
-        self._session = Session(served, model, form)
         form.pcm  # noqa: B018  (raises for a rate that does not work)
-        await self._open()
+        await self._open(Session(served, model, form, turn_detection=_detection_of(model)))
         self._say("session.created", session=self._described)
         self.socket.listen()
 
-    async def _open(self) -> None:
-        if self.live is not None:
-            self.live.abandon()
-        s = self._session
+    async def _open(self, s: Session) -> None:
+        """Goes on with a stream as the session wants it."""
         backlog = self.socket.settings.limits.backlog_seconds
-        self.live = await Live.open(s.served, s.format.pcm, backlog, **s.options)
+        former, self.live = self.live, await Live.open(s.served, s.format.pcm, backlog, **s.options)
+        self._session = s
+        if former is not None:
+            former.abandon()  # now, so that whoever waits for what is heard finds the new one
 
     async def binary(self, data: bytes) -> None:
         self._error(Refusal(400, "audio is sent as input_audio_buffer.append, in base64"), None)
@@ -338,20 +371,29 @@ class Realtime(Dialogue):
             self._error(refusal, event_id)
             return
         try:
-            match event:
-                case Update():
-                    await self._update(event.session)
-                case Append():
-                    await self._append(event.audio)
-                case Commit():
-                    self._commit()
-                case Clear():
-                    self._clear()
+            await self._do(event)
         except Exception as error:
-            refusal = refusal_of(error)
+            param = f"{_INPUT}.transcription.keywords" if isinstance(error, PhraseError) else None
+            refusal = refusal_of(error, param)
             if refusal.status >= 500:
                 raise
             self._error(refusal, event.event_id)
+
+    async def _do(self, event: Update | Append | Commit | Clear) -> None:
+        """Raises Refusal, and what a stream raises."""
+        match event:
+            case Append() if self.stopped:
+                pass
+            case _ if self.stopped:
+                raise Refusal(400, "this session takes no more", code="session_ending")
+            case Update():
+                await self._update(event.session)
+            case Append():
+                await self._append(event.audio)
+            case Commit():
+                self._commit()
+            case Clear():
+                self._clear()
 
     async def _update(self, update: SessionUpdate) -> None:
         old, new = self._session, self._session.updated(update, self._models)
@@ -361,8 +403,7 @@ class Realtime(Dialogue):
                     400, "the model can't be changed once audio has come; open another session",
                     code="invalid_value", param=f"{_INPUT}.transcription.model",
                 )  # fmt: skip
-            self._session = new
-            await self._open()
+            await self._open(new)
         else:
             options = new.options
             await asyncio.to_thread(new.served.recognizer.understand, options["phrases"])
@@ -370,6 +411,8 @@ class Realtime(Dialogue):
             if new.format != old.format:
                 self.stream.listen(new.format.pcm)
             self._session = new
+        if new.turn_detection is None:
+            self._stop_speaking(self.stream.seconds)
         self._say("session.updated", session=self._described)
 
     async def _append(self, audio: str) -> None:
@@ -383,30 +426,33 @@ class Realtime(Dialogue):
         self._check_idle()
 
     def _commit(self) -> None:
+        self.stream.flush()
         if self.stream.seconds <= self._from:
             raise Refusal(
                 400, "there is no audio in the buffer to commit",
                 code="input_audio_buffer_commit_empty",
             )  # fmt: skip
-        item = self._item if not self._cuts else None
-        item = item or Item(start=self._from)
-        item.seconds = self.stream.seconds - item.start
-        self._cut(item)
-        self._commit_item(item)
-        if item is self._item:
-            self._item = None
-
-    def _cut(self, item: Item | None) -> None:
-        self._cuts.append(item)
-        if item is None:
-            self.stream.clear()
+        self._stop_speaking(self.stream.seconds)
+        item = self._item
+        if item is None or item.committed:  # what that one still gets is not of this buffer
+            item = Item(start=self._from)
         else:
-            self.stream.cut()
+            self._item = None
+        item.seconds = self.stream.seconds - item.start
+        self._commit_item(item)
+        self._cuts.append(item)
+        self.stream.cut()
         self._from = self._quiet_since = self.stream.seconds
 
     def _clear(self) -> None:
-        self._cut(None)
-        self._item = None
+        self._stop_speaking(self.stream.seconds)
+        if self._item is not None and not self._cuts:
+            if self._item.committed:
+                self._complete(self._item)
+            self._item = None
+        self._cuts.append(None)
+        self.stream.clear()
+        self._from = self._quiet_since = self.stream.seconds
         self._say("input_audio_buffer.cleared")
 
     def _check_idle(self) -> None:
@@ -422,83 +468,59 @@ class Realtime(Dialogue):
             "input_audio_buffer.timeout_triggered", item_id=item.id,
             audio_start_ms=_ms(item.start), audio_end_ms=_ms(heard),
         )  # fmt: skip
-        self._commit_item(item)
         self._complete(item)
-        self._quiet_since = heard
+        self._from = self._quiet_since = heard
 
     # -- the model speaks
 
     def hear(self, item: Told) -> None:
         forgotten = bool(self._cuts) and self._cuts[0] is None
         match item:
-            case Partial() | Final() if not forgotten:
+            case Partial() | Final() if item.text and not forgotten:
                 self._hear_text(item)
             case Turn() if not forgotten:
                 self._hear_turn(item)
             case Cut():
-                self._hear_cut()
+                if (cut := self._cuts.popleft()) is not None:
+                    self._complete(cut)
             case Ended():
-                if self._item is not None and self._session.turn_detection is None:
-                    item_ = self._item
-                    item_.seconds = item.duration - item_.start
-                    self._commit_item(item_)
-                    self._complete(item_)
+                if self._item is not None:  # what had not been committed
+                    self._item.seconds = item.duration - self._item.start
+                    self._complete(self._item)
                 self.socket.close(NORMAL)
 
-    def _current(self) -> Item:
-        """The item that what is heard belongs to."""
-        if self._cuts and (cut := self._cuts[0]) is not None:
-            return cut
-        if self._item is None:
-            self._item = Item(start=self._from)
-        return self._item
-
     def _hear_text(self, event: Partial | Final) -> None:
-        if not event.text:
-            return
-        item = self._current()
-        text = event.text
-        if item.settled and event.words and event.words[0].space_before:
-            text = " " + text
-        whole = item.settled + text
-        delta, item.told = whole[len(item.told) :], whole
-        new = event.tokens if isinstance(event, Partial) else ()
-        item.tokens += new
-        if delta:
-            more = {"logprobs": logprobs(new)} if self._session.include else {}
-            self._say(f"{_ITEM}.delta", item_id=item.id, content_index=0, delta=delta, **more)
-        if event.language and event.language not in item.languages:
-            item.languages.append(event.language)
-        if isinstance(event, Final):
-            item.settled = whole
-            if item is self._item and self._session.turn_detection is not None:
-                self._complete(item)
-                self._item = None
+        if self._item is None and not self._cuts:
+            self._item = Item(start=self._from)
+        item = self._item or self._cuts[0]
+        assert item is not None  # noqa: S101
+        item.hear(event)
+        detects = self._session.turn_detection is not None
+        if not detects or item.speaking or item.committed or item.told:
+            self._tell(item)  # else a sign without a word, which is told with the next turn
+        if isinstance(event, Final) and item is self._item and (detects or item.committed):
+            self._complete(item)
+            self._item = None
 
     def _hear_turn(self, event: Turn) -> None:
         detection = self._session.turn_detection
-        if detection is None or (self._cuts and event.kind == "ended"):
+        if detection is None or (self._cuts and self._item is None):
             return
         if event.kind == "started" and not self._cuts:
             start = max(self._quiet_since, event.time - detection.padding / 1000)
-            self._item = Item(start=start)
+            self._item = self._item or Item()
+            self._item.speaking = True
+            if not self._item.told:
+                self._item.start = start
             self._say(
                 "input_audio_buffer.speech_started", audio_start_ms=_ms(start),
                 item_id=self._item.id,
             )  # fmt: skip
-        elif event.kind == "ended" and self._item is not None:
+        elif event.kind == "ended" and self._item is not None and not self._item.committed:
+            self._stop_speaking(event.time)
             self._item.seconds = event.time - self._item.start
-            self._say(
-                "input_audio_buffer.speech_stopped", audio_end_ms=_ms(event.time),
-                item_id=self._item.id,
-            )  # fmt: skip
             self._commit_item(self._item)
-            self._quiet_since = event.time
-
-    def _hear_cut(self) -> None:
-        item = self._cuts.popleft()
-        if item is not None:
-            self._complete(item)
+            self._from = self._quiet_since = event.time
 
     # -- the server speaks
 
@@ -516,22 +538,40 @@ class Realtime(Dialogue):
             self._say(f"conversation.item.{kind}", previous_item_id=self._previous, item=described)
         self._previous = item.id
 
+    def _stop_speaking(self, seconds: float) -> None:
+        """Tells that speech has stopped, if it was told that it had started."""
+        item = self._item
+        if item is not None and item.speaking:
+            item.speaking = False
+            self._say(
+                "input_audio_buffer.speech_stopped", audio_end_ms=_ms(seconds), item_id=item.id
+            )
+
+    def _tell(self, item: Item) -> None:
+        """Tells what of an item's text has not been told."""
+        delta, item.told = item.text[item.told :], len(item.text)
+        new, item.tokens_told = item.tokens[item.tokens_told :], len(item.tokens)
+        if delta:
+            more = {"logprobs": logprobs(new)} if self._session.include else {}
+            self._say(f"{_ITEM}.delta", item_id=item.id, content_index=0, delta=delta, **more)
+
     def _complete(self, item: Item) -> None:
-        more: dict[str, Any] = {}
-        if self._session.include:
-            more["logprobs"] = logprobs(item.tokens)
+        self._commit_item(item)
+        self._tell(item)
+        more = {"logprobs": logprobs(item.tokens)} if self._session.include else {}
         self._say(
-            f"{_ITEM}.completed", item_id=item.id, content_index=0, transcript=item.told,
+            f"{_ITEM}.completed", item_id=item.id, content_index=0, transcript=item.text,
             languages=[{"code": code} for code in item.languages],
             usage={"type": "duration", "seconds": round(item.seconds, 3)}, **more,
         )  # fmt: skip
 
     def refuse(self, refusal: Refusal) -> None:
-        if self._item is not None:
-            self._say(
-                f"{_ITEM}.failed", item_id=self._item.id, content_index=0,
-                error=refusal.body["error"],
-            )  # fmt: skip
+        for item in (self._item, *self._cuts):
+            if item is not None:
+                self._say(
+                    f"{_ITEM}.failed", item_id=item.id, content_index=0,
+                    error=refusal.body["error"],
+                )  # fmt: skip
         self._error(refusal, None)
 
     def _error(self, refusal: Refusal, event_id: str | None) -> None:
@@ -563,7 +603,8 @@ def _misread(message: str, error: Exception) -> tuple[str | None, Refusal]:
         why = "this server transcribes; it takes " + ", ".join(known)
         return event_id, Refusal(400, f"{name!r}: {why}", code="invalid_value", param="type")
     text, _, path = str(error).partition(" - at `$")
-    param = path.strip("`.") or None
+    missing = re.search("missing required field `(.*?)`", text)
+    param = ".".join(filter(None, (path.strip("`."), missing and missing[1]))) or None
     return event_id, Refusal(400, text, code="invalid_value", param=param)
 
 

@@ -45,6 +45,8 @@ class Dialogue(ABC):
         self.socket = socket
         self.live: Live | None = None
         """The stream, once there is one."""
+        self.stopped = False
+        """Whether it takes no more audio."""
 
     @property
     def stream(self) -> Live:
@@ -75,6 +77,9 @@ class Dialogue(ABC):
 
     def stop(self) -> None:
         """No more audio will be taken: ends the stream, so that all of it is told."""
+        if self.stopped:
+            return
+        self.stopped = True
         if self.live is not None:
             self.live.finish()
         else:
