@@ -28,6 +28,7 @@ class Pieces:
         for token, text in enumerate(self.texts):
             if text:
                 self.by_text.setdefault(text, []).append(token)
+        self.longest = max(map(len, self.by_text))
 
     def text(self, token: int) -> str:
         return self.texts[token]

@@ -78,7 +78,7 @@ class PhraseTree:
             raise PhraseError(f"{len(phrases)} phrases; at most {_MOST} can be listened for")
         self._pieces = vocabulary.by_text
         self._texts = vocabulary
-        self._longest = max(map(len, self._pieces))
+        self._longest = vocabulary.longest
         self._nodes = [_Node()]
         self._known: dict[Nodes, Gains] = {}
         for phrase in phrases:

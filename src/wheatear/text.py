@@ -38,6 +38,11 @@ class Vocabulary:
                 tokens.setdefault(text, []).append(token)
         return tokens
 
+    @cached_property
+    def longest(self) -> int:
+        """Letters of the longest text."""
+        return max(map(len, self.by_text))
+
     def text(self, token: int) -> str | int:
         """The text of a token, or the value of a byte piece."""
         return self._bytes.get(token, self._texts[token])

@@ -9,15 +9,16 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
-from starlette.middleware.cors import CORSMiddleware
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
-from starlette.routing import BaseRoute, Mount, Route, Router, WebSocketRoute
+from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from wheatear import __version__
+from wheatear.server.aside import aside
 from wheatear.server.files import Files
 from wheatear.server.gate import Gate, Slots
 from wheatear.server.keys import Keyring, read_keys
@@ -30,6 +31,7 @@ from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Settings
 from wheatear.server.sockets import Dialogue, Socket
 
+_LARGEST_JSON = 1 << 20  # bytes
 _STUCK = 60.0  # seconds in one step after which the server is not healthy
 _PAGE = Path(str(files("wheatear") / "server" / "page"))
 
@@ -50,14 +52,8 @@ class Service:
         """Set when the server is going down: nobody is let in, and everybody comes to an end."""
         self._files = Files(self.models, settings.limits, self.slots, self.metrics)
         self.routes = self._routes()
-        app: ASGIApp = _Routed(self.routes)
-        app = Gate(app, settings, self.keyring, self.metrics, self.slots)
-        if settings.cors_origins:
-            app = CORSMiddleware(
-                app, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
-                allow_headers=("authorization", "content-type", "x-request-id"),
-            )  # fmt: skip
-        self._app = app
+        routed = _Routed(self.routes)
+        self._app = Gate(routed, settings, self.keyring, self.metrics, self.slots)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -85,7 +81,7 @@ class Service:
             routes += [
                 Route("/", self._page),
                 Route("/favicon.ico", self._icon),
-                Mount("/page", StaticFiles(directory=_PAGE)),
+                Mount("/page", _Folder(directory=_PAGE)),
             ]
         return routes
 
@@ -156,10 +152,8 @@ class Service:
                 param="expires_after.seconds",
             )  # fmt: skip
         value, until = self.keyring.issue(request.state.holder, seconds)
-        session = secret_session(
-            self.models, int(time.time() + self.settings.limits.session_seconds),
-            given.get("session"),
-        )  # fmt: skip
+        expires_at = int(time.time() + self.settings.limits.session_seconds)
+        session = await aside(secret_session, self.models, expires_at, given.get("session"))
         return JSONResponse({"value": value, "expires_at": until, "session": session})
 
     async def _page(self, request: Request) -> Response:
@@ -169,20 +163,41 @@ class Service:
         return FileResponse(_PAGE / "icon.svg")
 
 
+class _Folder(StaticFiles):
+    """Files, and nothing for sockets."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            raise HTTPException(404)
+        await super().__call__(scope, receive, send)
+
+
 class _Routed:
     """The routes; what they do not have, or fail at, is left to the gate to tell."""
 
     def __init__(self, routes: list[BaseRoute]) -> None:
-        self._router = Router(routes, redirect_slashes=False)
+        self._router = Router(routes, redirect_slashes=False, default=self._nothing)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self  # so that Starlette raises for what is not found, and does not answer
         await self._router(scope, receive, send)
 
+    async def _nothing(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Where no route leads."""
+        socket = {**scope, "type": "websocket"}
+        sockets = (r for r in self._router.routes if isinstance(r, WebSocketRoute))
+        if scope["type"] == "http" and any(r.matches(socket)[0] is Match.FULL for r in sockets):
+            raise Refusal(426, f"{scope['path']} is a WebSocket; open it as one")
+        raise HTTPException(404)
+
 
 async def _json(request: Request) -> Mapping[str, Any]:
     """The body of a request, an object; nothing stands for an empty one.  Raises Refusal."""
-    body = await request.body()
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LARGEST_JSON:
+            raise Refusal(413, f"the body has more than {_LARGEST_JSON} bytes")
     if not body.strip():
         return {}
     try:

@@ -8,25 +8,29 @@ import asyncio
 import io
 import json
 import math
+import os
 import threading
 import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import msgspec
+from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from wheatear.audio import AudioLimits, AudioTruncatedWarning, open_audio
-from wheatear.errors import LatencyError, PhraseError, WheatearError
+from wheatear.errors import AudioError, LatencyError, PhraseError, WheatearError
 from wheatear.formats import openai_segment, openai_word, writer
 from wheatear.latency import FRAME_MS
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Token, Transcript
 from wheatear.scheduler import Ended, Failed, Feed, Told
+from wheatear.server.aside import aside
 from wheatear.server.gate import Slots
 from wheatear.server.metrics import Metrics
 from wheatear.server.models import Models, Served
@@ -37,7 +41,7 @@ from wheatear.turns import TurnRules
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 _AHEAD = 30.0  # seconds of audio that are decoded before they are computed
 _MOST_FIELDS = 1000
-_LONGEST_FIELD = 1 << 20
+_LONGEST_FIELD = 1 << 16  # bytes
 _ONLY_OTHERS = {
     "known_speaker_names": "it does not tell speakers apart",
     "known_speaker_references": "it does not tell speakers apart",
@@ -87,7 +91,7 @@ class Files:
             # The form is closed with the job: a streamed answer outlives this function.
             form = await _form(request)
             try:
-                asked, upload = self._asked(form)
+                asked, upload = await aside(self._asked, form)
                 job = await self._start(asked, upload)
             except BaseException:
                 await form.close()
@@ -96,18 +100,19 @@ class Files:
             ending = held.pop_all()
 
         async def done() -> None:
+            """Lets go of everything once the decoder has: what it reads must not be closed."""
+            await job.abandon()
             ending.close()
             await form.close()
 
         if asked.stream:
-            return StreamingResponse(
-                _events(job, asked, done), media_type="text/event-stream",
-                headers={"x-accel-buffering": "no"},
-            )  # fmt: skip
+            return _Events(_events(job, asked), done)
         try:
             return await _while_connected(request, _answer(job, asked))
+        except WheatearError as error:
+            raise refusal_of(error) from None
         finally:
-            await done()
+            await asyncio.shield(done())
 
     async def translate(self, request: Request) -> Response:
         """There is no translation in this model, and it would be no service to pretend."""
@@ -122,7 +127,6 @@ class Files:
         try:
             yield
         finally:
-            job.abandon()
             self._metrics.files.dec()
             self._metrics.audio_seconds.labels("file").inc(job.feed.seconds)
             self._metrics.tokens.labels("file").inc(job.tokens)
@@ -130,7 +134,7 @@ class Files:
     async def _start(self, asked: Asked, upload: UploadFile) -> "_Job":
         if asked.phrases:
             try:
-                await asyncio.to_thread(asked.served.recognizer.understand, asked.phrases)
+                await aside(asked.served.recognizer.understand, asked.phrases)
             except PhraseError as error:
                 raise refusal_of(error, "keywords") from error
         return _Job(asked, upload, self._limits.file_seconds)
@@ -193,12 +197,14 @@ class _Job:
             self._listen, live=False, language=asked.language, latency_ms=asked.latency_ms,
             phrases=asked.phrases, turns=asked.turns,
         )  # fmt: skip
-        self._thread = threading.Thread(target=self._decode, name="wheatear-decoder", daemon=True)
-        self._thread.start()
+        self._read = asyncio.Event()
+        """Set once the file is no longer read."""
+        threading.Thread(target=self._decode, name="wheatear-decoder", daemon=True).start()
 
-    def abandon(self) -> None:
+    async def abandon(self) -> None:
+        """Ends it, and waits until its file is no longer read."""
         self.feed.abandon()
-        self._thread.join(5)
+        await self._read.wait()
 
     async def heard(self) -> AsyncIterator[Told]:
         """What is heard, up to `Ended`.  Raises what ends it earlier."""
@@ -214,10 +220,23 @@ class _Job:
 
     def _listen(self, told: Sequence[Told]) -> None:
         for item in told:
-            self._loop.call_soon_threadsafe(self._told.put_nowait, item)
+            self._on_loop(self._told.put_nowait, item)
+
+    def _check_length(self) -> None:
+        if self.feed.seconds > self._most_seconds:
+            raise AudioError(
+                f"the file has more than {self._most_seconds:g} s of audio, the most that this "
+                f"server takes"
+            )
+
+    def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
+        with suppress(RuntimeError):  # the loop has been closed: nobody listens
+            self._loop.call_soon_threadsafe(call, *arguments)
 
     def _decode(self) -> None:
-        """Decodes the file into the feed, on a thread of its own."""
+        """Decodes the file into the feed, on a thread of its own that yields to all others."""
+        with suppress(OSError, AttributeError):  # on Linux a thread has a priority of its own
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
             file = self._upload.file
             file.seek(0)
@@ -226,6 +245,7 @@ class _Job:
                 reader = open_audio(file, limits=AudioLimits(seconds=self._most_seconds))
                 for block in reader:
                     self.feed.push(block)
+                    self._check_length()
                     self.feed.wait_for_room(_AHEAD)
             self.truncated = next((str(w.message) for w in said), None)
             self.feed.finish()
@@ -233,6 +253,8 @@ class _Job:
             if not self.feed.over:
                 self.feed.abandon()
                 self._listen([Failed(error)])
+        finally:
+            self._on_loop(self._read.set)
 
 
 # -- answers
@@ -246,6 +268,11 @@ async def _answer(job: _Job, asked: Asked) -> Response:
             finals.append(item)
         elif isinstance(item, Ended):
             ended = item
+    return await aside(_written, finals, ended, asked, job)
+
+
+def _written(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> Response:
+    """The response; that to a file of hours takes a moment."""
     match asked.format:
         case "json":
             return JSONResponse(_json(finals, ended, asked, job))
@@ -296,9 +323,24 @@ def _subtitles(finals: Sequence[Final], ended: Ended, form: Literal["srt", "vtt"
     return out.getvalue()
 
 
-async def _events(
-    job: _Job, asked: Asked, done: Callable[[], Awaitable[None]]
-) -> AsyncIterator[str]:
+class _Events(StreamingResponse):
+    """Server-sent events, after which something is to be done, even if nobody waits for the first
+    of them."""
+
+    def __init__(self, events: AsyncIterator[str], done: Callable[[], Awaitable[None]]) -> None:
+        super().__init__(
+            events, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        )
+        self._done = done
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            await asyncio.shield(self._done())
+
+
+async def _events(job: _Job, asked: Asked) -> AsyncIterator[str]:
     """The transcript as it comes, in OpenAI's events; the deltas make up the text."""
     finals: list[Final] = []
     told = ""  # of the turn that is on
@@ -327,8 +369,6 @@ async def _events(
         yield "event: error\n" + _sse(refusal.body)
         if refusal.status == 500:
             raise
-    finally:
-        await done()
 
 
 def _tokens(seconds: float, job: _Job) -> dict[str, Any]:
@@ -398,7 +438,13 @@ def _sse(event: dict[str, Any]) -> str:
 
 
 async def _form(request: Request) -> FormData:
-    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    if options.get(b"charset", b"utf-8").lower() not in (
+        b"utf-8",
+        b"utf8",
+    ):  # some take hours to decode
+        raise Refusal(415, "send the form as UTF-8", code="not_utf8")
+    if kind != b"multipart/form-data":
         raise Refusal(
             415, "send the file as a form: Content-Type: multipart/form-data", code="not_a_form"
         )

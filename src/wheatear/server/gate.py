@@ -1,11 +1,13 @@
 """The gate that every request and every socket passes, or is turned away at.
 
-Checked in this order: that the server is meant at all (Host, Origin), the key, how much its holder
-asks for, how much the body brings.  Every answer leaves with headers that keep a browser from
-doing what nobody asked it to.
+Checked in this order: that the server is meant at all (Host, Origin) and the request has one end,
+the key, how much its holder asks for, how much the body brings.  Who is turned away uses up the
+requests of its address.  Every answer leaves with headers that keep a browser from doing what
+nobody asked it to.
 """
 
 import asyncio
+import ipaddress
 import json
 import logging
 import re
@@ -19,10 +21,12 @@ from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.websockets import WebSocketDisconnect
 
-from wheatear.server.keys import Holder, Keyring
+from wheatear.server.keys import Holder, Keyring, short_lived
 from wheatear.server.metrics import Metrics
 from wheatear.server.refusals import SOCKET_CODES, Refusal
 from wheatear.server.settings import Limits, Settings
@@ -32,10 +36,13 @@ _log = logging.getLogger("wheatear.access")
 OPEN = ("/", "/health", "/ready", "/favicon.ico")
 """Paths that need no key: whether the server is there, and the page, which knows nothing."""
 OPEN_FOLDER = "/page/"
+FOR_KEYS = ("/metrics", "/v1/realtime/client_secrets")
+"""Paths that a short-lived secret does not open: it makes no others."""
+_METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "SOCKET")
 _SUBPROTOCOLS = ("openai-insecure-api-key.", "key.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_KNOWN = 10_000
-_HEADERS = {
+HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
     "referrer-policy": "no-referrer",
@@ -57,6 +64,7 @@ class Slots:
         self._limits = limits
         self._total: Counter[str] = Counter()
         self._each: Counter[str] = Counter()
+        self._files: Counter[str] = Counter()
 
     @contextmanager
     def hold(self, kind: str, holder: Holder) -> Iterator[None]:
@@ -67,20 +75,29 @@ class Slots:
                 429, f"{most} streams and files are going on for {holder.name}, as many as it may "
                 f"have at a time; end one of them", code="too_many_sessions", retry_after=5,
             )  # fmt: skip
+        if kind == "files" and self._files[holder.name] >= self._limits.files_per_key:
+            raise Refusal(
+                429, f"{self._limits.files_per_key} files are going on for {holder.name}, as many "
+                f"as it may have at a time; wait for one of them", code="too_many_sessions",
+                retry_after=5,
+            )  # fmt: skip
         if self._total[kind] >= (everybody := getattr(self._limits, kind)):
             raise Refusal(
                 503, f"{everybody} {kind} are going on, as many as this server takes; try later",
                 code="overloaded", retry_after=5,
             )  # fmt: skip
+        counts = [self._each, self._files] if kind == "files" else [self._each]
         self._total[kind] += 1
-        self._each[holder.name] += 1
+        for count in counts:
+            count[holder.name] += 1
         try:
             yield
         finally:
             self._total[kind] -= 1
-            self._each[holder.name] -= 1
-            if not self._each[holder.name]:
-                del self._each[holder.name]
+            for count in counts:
+                count[holder.name] -= 1
+                if not count[holder.name]:
+                    del count[holder.name]
 
     @property
     def held(self) -> int:
@@ -97,13 +114,22 @@ class Rate:
 
     def take(self) -> float:
         """Takes one; 0, or the seconds until there is one to be had."""
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
-        self._at = now
+        self._fill()
         if self._left >= 1:
             self._left -= 1
             return 0.0
         return (1 - self._left) / self._per_second
+
+    def spend(self, count: float) -> float:
+        """Takes so many, whether or not they are there; the seconds until none is owed."""
+        self._fill()
+        self._left -= count
+        return max(0.0, -self._left / self._per_second)
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
 
 
 class Gate:
@@ -115,6 +141,13 @@ class Gate:
         self._app, self._settings, self._keyring = app, settings, keyring
         self._metrics, self._slots = metrics, slots
         self._rates: OrderedDict[str, Rate] = OrderedDict()
+        self._inside: ASGIApp = self._let_in
+        if settings.cors_origins:
+            # No cookie counts here, so that other pages may send and read what they like.
+            self._inside = CORSMiddleware(
+                self._let_in, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
+                allow_headers=("*",), expose_headers=("x-request-id", "retry-after"),
+            )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -123,48 +156,64 @@ class Gate:
         began = time.perf_counter()
         passage = _Passage(scope, receive, send, self._settings.limits)
         scope.setdefault("state", {})["request_id"] = passage.id
+        scope["state"]["passage"] = passage
+        try:
+            await self._inside(scope, passage.receive, passage.send)
+        finally:
+            seconds = time.perf_counter() - began
+            self._note(scope, passage, seconds)
+
+    async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """The application, or a refusal."""
+        passage: _Passage = scope["state"]["passage"]
         try:
             holder = self._admit(scope, Headers(scope=scope))
             scope["state"]["holder"] = holder
             if scope["type"] == "websocket":
                 with self._slots.hold("streams", holder):
-                    await self._app(scope, passage.receive, passage.send)
+                    await self._app(scope, receive, send)
             else:
-                await self._app(scope, passage.receive, passage.send)
+                await self._app(scope, receive, send)
         except Refusal as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
-            await passage.refuse(refusal)
+            await passage.refuse(refusal, send)
         except HTTPException as error:
-            await passage.refuse(_unrouted(error, scope))
-        except ClientDisconnect:
+            await passage.refuse(_unrouted(error, scope), send)
+        except (ClientDisconnect, WebSocketDisconnect):
             passage.status = 499
         except Exception:  # noqa: BLE001  logged, and told without saying more
             _log.exception("a fault in %s, request %s", scope["path"], passage.id)
             self._metrics.errors.labels("request").inc()
-            await passage.refuse(Refusal(500, f"the server failed; its log says how: {passage.id}"))
-        finally:
-            seconds = time.perf_counter() - began
-            self._note(scope, passage, seconds)
+            refusal = Refusal(500, f"the server failed; its log says how: {passage.id}")
+            await passage.refuse(refusal, send)
 
     def _admit(self, scope: Scope, headers: Headers) -> Holder:
         """Whoever this is, if it may come in.  Raises Refusal."""
-        self._check_host(headers)
-        self._check_origin(headers)
-        client = (scope.get("client") or ("nobody", 0))[0]
-        nobody = Holder(name=client, sha256="0" * 64)
-        if scope["path"] in OPEN or scope["path"].startswith(OPEN_FOLDER):
-            return nobody
-        holder = nobody
-        if self._keyring.holders:
-            key = key_of(headers)
-            if key is None:
-                raise Refusal(
-                    401, "this server wants an API key: send it as 'Authorization: Bearer KEY'"
-                )
-            if (known := self._keyring.holder(key)) is None:
-                raise Refusal(401, "this API key is not known here")
-            holder = known
+        address = _address((scope.get("client") or ("nobody", 0))[0])
+        nobody = Holder(name=address, sha256="0" * 64)
+        try:
+            self._check_host(headers)
+            self._check_origin(headers)
+            _check_end(headers)
+            holder = self._holder(scope["path"], headers) or nobody
+        except Refusal:
+            self._check_rate(nobody)
+            raise
         self._check_rate(holder)
+        return holder
+
+    def _holder(self, path: str, headers: Headers) -> Holder | None:
+        """Whose key has come, where one is needed.  Raises Refusal."""
+        if not self._keyring.holders or path in OPEN or path.startswith(OPEN_FOLDER):
+            return None
+        if (key := key_of(headers)) is None:
+            raise Refusal(
+                401, "this server wants an API key: send it as 'Authorization: Bearer KEY'"
+            )
+        if (holder := self._keyring.holder(key)) is None:
+            raise Refusal(401, "this API key is not known here")
+        if short_lived(key) and path in FOR_KEYS:
+            raise Refusal(403, "a short-lived secret does not open this; the API key does")
         return holder
 
     def _check_host(self, headers: Headers) -> None:
@@ -205,7 +254,8 @@ class Gate:
     def _note(self, scope: Scope, passage: "_Passage", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope.get("method", "SOCKET")
-        self._metrics.requests.labels(method, route, str(passage.status)).inc()
+        known = method if method in _METHODS else "other"
+        self._metrics.requests.labels(known, route, str(passage.status)).inc()
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
         holder = scope["state"].get("holder")
@@ -227,20 +277,25 @@ class _Passage:
         given = Headers(scope=scope).get("x-request-id", "")
         self.id = given if _REQUEST_ID.fullmatch(given) else f"req_{uuid.uuid4().hex}"
         self.status = 0
+        self._until = time.monotonic() + limits.upload_seconds
         self._body = 0
         self._begun = self._closed = False
+        self._whole = scope["type"] != "http"
+        """Whether all of the request has come."""
 
     async def receive(self) -> Message:
         """Counts what a request brings, and does not wait for ever for more of it."""
-        if self._scope["type"] != "http" or self._begun:
+        if self._whole:
             return await self._receive()
         self._check_size(int(_number(Headers(scope=self._scope).get("content-length"))))
+        patience = min(self._limits.idle_seconds, self._until - time.monotonic())
         try:
-            message = await asyncio.wait_for(self._receive(), self._limits.idle_seconds)
+            message = await asyncio.wait_for(self._receive(), max(0.0, patience))
         except TimeoutError:
-            raise Refusal(408, "the rest of the request did not come") from None
+            raise Refusal(408, "the rest of the request did not come", cut_off=True) from None
         self._body += len(message.get("body", b""))
         self._check_size(self._body)
+        self._whole = not message.get("more_body", False)
         return message
 
     def _check_size(self, size: int) -> None:
@@ -264,34 +319,35 @@ class _Passage:
     def _add_headers(self, message: Message) -> None:
         headers = list(message.get("headers", ()))
         known = {name.lower() for name, _ in headers}
-        more = {**_HEADERS, "x-request-id": self.id}
+        more = {**HEADERS, "x-request-id": self.id}
         if not self._scope["path"].startswith(OPEN_FOLDER) and self._scope["path"] != "/":
             more["cache-control"] = "no-store"
         headers += [(k.encode(), v.encode()) for k, v in more.items() if k.encode() not in known]
         message["headers"] = headers
 
-    async def refuse(self, refusal: Refusal) -> None:
-        """Answers with an error, as far as an answer has not begun."""
-        body = json.dumps(refusal.body).encode()
-        fields = {"content-type": "application/json", "content-length": str(len(body))}
-        headers = [(k.encode(), v.encode()) for k, v in (fields | refusal.headers).items()]
+    async def refuse(self, refusal: Refusal, send: Send) -> None:
+        """Answers with an error, as far as an answer has not begun; one that has is cut off."""
         socket = self._scope["type"] == "websocket"
         if socket and (self._begun or not self._can_answer):
             if not self._closed:
-                await self.send(_close(refusal))
+                await send(_close(refusal))
         elif not self._begun:
             prefix = "websocket." if socket else ""
+            headers, body = answer(refusal)
             start = {"type": f"{prefix}http.response.start", "status": refusal.status}
-            if refusal.status in (408, 413):
-                headers.append((b"connection", b"close"))  # the rest of the body is not wanted
-            await self.send({**start, "headers": headers})
-            await self._send({"type": f"{prefix}http.response.body", "body": body})
-        else:
-            raise refusal  # cuts the connection: a response that stops is not a whole one
+            await send({**start, "headers": headers})
+            await send({"type": f"{prefix}http.response.body", "body": body})
 
     @property
     def _can_answer(self) -> bool:
         return "websocket.http.response" in self._scope.get("extensions", {})
+
+
+def answer(refusal: Refusal) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Headers and body of a response that refuses."""
+    body = json.dumps(refusal.body).encode()
+    fields = {"content-type": "application/json", "content-length": str(len(body))}
+    return [(k.encode(), v.encode()) for k, v in (fields | refusal.headers).items()], body
 
 
 def key_of(headers: Headers) -> str | None:
@@ -313,18 +369,39 @@ def key_of(headers: Headers) -> str | None:
     return None
 
 
+def _check_end(headers: Headers) -> None:
+    """A request that ends in two ways is two requests to a proxy that sees another end."""
+    if "transfer-encoding" in headers and "content-length" in headers:
+        raise Refusal(
+            400, "the request has both a Content-Length and a Transfer-Encoding; send one",
+            code="bad_framing", cut_off=True,
+        )  # fmt: skip
+
+
+def _address(client: str) -> str:
+    """Who counts as one: an IPv4 address, or the 2^64 IPv6 addresses that one line is given."""
+    try:
+        address = ipaddress.ip_address(client)
+    except ValueError:
+        return ascii(client[:100])  # what a proxy said
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is None:
+        return str(ipaddress.ip_network((int(address), 64), strict=False))
+    return str(getattr(address, "ipv4_mapped", None) or address)
+
+
 def _unrouted(error: HTTPException, scope: Scope) -> Refusal:
     """What Starlette raises for what is not there."""
     path = scope["path"][:200]
+    allow = None
     match error.status_code:
         case 404:
             message = f"there is nothing at {path} here; /openapi.json lists what there is"
         case 405:
-            allowed = (error.headers or {}).get("Allow", "another method")
-            message = f"{path} takes {allowed}, not {scope['method']}"
+            allow = (error.headers or {}).get("Allow", "GET")
+            message = f"{path} takes {allow}, not {scope['method'][:20]}"
         case _:
             message = error.detail
-    return Refusal(error.status_code, message)
+    return Refusal(error.status_code, message, allow=allow)
 
 
 def _close(refusal: Refusal) -> dict[str, Any]:

@@ -16,8 +16,10 @@ import hmac
 import json
 import os
 import secrets
+import stat
 import time
 import tomllib
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +28,7 @@ import msgspec
 from wheatear.errors import SettingsError
 
 _PREFIX, _SHORT_LIVED = "we_", "ek_"
-_MOST_SECRETS = 10_000
+_MOST_SECRETS = 1000  # of one holder
 
 
 class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -38,6 +40,8 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     requests_per_minute: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.name.strip() or not self.name.isprintable():
+            raise ValueError(f"the name {self.name!r} cannot be shown; use letters and digits")
         if len(self.sha256) != 64 or not set(self.sha256) <= set("0123456789abcdef"):
             raise ValueError(f"the sha256 of {self.name!r} is not 64 hexadecimal digits")
         for name in ("streams", "requests_per_minute"):
@@ -54,8 +58,8 @@ class Keyring:
     """The keys of a server; none at all lets everybody in."""
 
     holders: tuple[Holder, ...] = ()
-    _issued: dict[str, tuple[Holder, float]] = field(default_factory=dict)
-    """Hash of a short-lived secret -> whose, and until when."""
+    _issued: dict[str, dict[str, float]] = field(default_factory=dict)
+    """Whose -> hash of a short-lived secret -> until when."""
 
     def holder(self, key: str) -> Holder | None:
         """Whose key this is, in a time that does not depend on how much of it is right."""
@@ -64,34 +68,50 @@ class Keyring:
         for holder in self.holders:
             if hmac.compare_digest(holder.sha256, digest):
                 found = holder
-        if found is None and key.startswith(_SHORT_LIVED):
-            holder, until = self._issued.get(digest, (None, 0.0))
-            found = holder if time.time() < until else None
+        if found is None and short_lived(key):
+            now = time.time()
+            for holder in self.holders:
+                if self._issued.get(holder.name, {}).get(digest, 0.0) > now:
+                    found = holder
         return found
 
     def issue(self, holder: Holder, seconds: float) -> tuple[str, int]:
-        """A secret that a browser may be given in place of the key, and when it ends."""
+        """A secret that a browser may be given in place of the key, and when it ends.
+
+        When a holder has a great many of them, the oldest one ends.
+        """
         now = time.time()
-        self._issued = {h: entry for h, entry in self._issued.items() if entry[1] > now}
-        if len(self._issued) >= _MOST_SECRETS:
-            self._issued.pop(next(iter(self._issued)))
+        issued = {h: until for h, until in self._issued.get(holder.name, {}).items() if until > now}
+        if len(issued) >= _MOST_SECRETS:
+            issued.pop(next(iter(issued)))
         secret, until = _SHORT_LIVED + secrets.token_urlsafe(32), now + seconds
-        self._issued[_hash(secret)] = holder, until
+        issued[_hash(secret)] = until
+        if holder in self.holders:  # who needs no key needs no secret either
+            self._issued[holder.name] = issued
         return secret, int(until)
 
 
+def short_lived(key: str) -> bool:
+    """Whether this is such a secret, and no key."""
+    return key.startswith(_SHORT_LIVED)
+
+
 def read_keys(file: Path) -> Keyring:
-    """Reads a key file.  Raises SettingsError, also for one without keys."""
+    """Reads a key file.  Raises SettingsError, also for one without keys, and for one that
+    anybody on the machine can put a key of their own into."""
     try:
+        writable = file.stat().st_mode & stat.S_IWOTH
         data = tomllib.loads(file.read_text(encoding="utf-8"))
         holders = msgspec.convert(data, _File).key
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"cannot read the keys of {file}: {reason}") from error
+    if writable and os.name == "posix":
+        raise SettingsError(f"anybody may write keys into {file}: chmod o-w {file}")
     if not holders:
         raise SettingsError(f"{file} holds no key; 'wheatear key NAME --file {file}' makes one")
-    names = [holder.name for holder in holders]
-    if twice := next((name for name in names if names.count(name) > 1), None):
+    names = Counter(holder.name for holder in holders)
+    if twice := next((name for name, count in names.items() if count > 1), None):
         raise SettingsError(f"{file} holds two keys named {twice!r}; name one of them otherwise")
     return Keyring(tuple(holders))
 
@@ -106,6 +126,7 @@ def make_key(
         raise SettingsError(f"{file} has a key named {name!r} already; choose another name")
     key = _PREFIX + secrets.token_urlsafe(32)
     lines = [
+        "",  # the last line of a file that people have edited may have no end
         "[[key]]",
         f"name = {json.dumps(name, ensure_ascii=False)}",
         f'sha256 = "{_hash(key)}"',
@@ -114,11 +135,12 @@ def make_key(
         lines.append(f"streams = {streams}")
     if requests_per_minute is not None:
         lines.append(f"requests_per_minute = {requests_per_minute}")
-    text = "\n".join(lines) + "\n\n"
+    text = "\n".join(lines) + "\n"
     try:
         msgspec.convert(tomllib.loads(text), _File)
-        with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "w") as out:
-            out.write(text)
+        out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        with os.fdopen(out, "w", encoding="utf-8") as lines_out:
+            lines_out.write(text)
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot write {file}: {getattr(error, 'strerror', error)}") from error
     return key

@@ -1,40 +1,47 @@
 """A stream as a socket has it: bytes go in, what was heard comes out, all in one event loop."""
 
 import asyncio
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
 from wheatear.pcm import LivePcm
 from wheatear.scheduler import Failed, Told
+from wheatear.server.aside import aside
+from wheatear.server.gate import Rate
 from wheatear.server.models import Served
+from wheatear.server.refusals import Refusal
+from wheatear.server.settings import Limits
 
-_PIECE = 1 << 16  # bytes
+_PIECE = 1 << 14  # bytes
 _GLANCE = 0.02  # seconds between looks at whether there is room
 
 
 class Live:
     """One stream of one model; close it with `finish` or `abandon`."""
 
-    def __init__(self, served: Served, pcm: LivePcm, backlog_s: float, **options: Any) -> None:
+    def __init__(self, served: Served, pcm: LivePcm, limits: Limits, **options: Any) -> None:
         """Raises what `Scheduler.open` raises.  options: of `Recognizer.stream`."""
         self.served = served
         self._pcm = pcm
-        self._backlog_s = backlog_s
+        self._backlog_s = limits.backlog_seconds
+        self._orders = Rate(limits.orders_per_second, max(1, 10 * limits.orders_per_second))
         self._told: asyncio.Queue[Sequence[Told]] = asyncio.Queue()
         loop = asyncio.get_running_loop()
 
         def listener(told: Sequence[Told]) -> None:
-            loop.call_soon_threadsafe(self._told.put_nowait, told)
+            with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens
+                loop.call_soon_threadsafe(self._told.put_nowait, told)
 
         self.feed = served.scheduler.open(listener, live=True, **options)
 
     @classmethod
-    async def open(cls, served: Served, pcm: LivePcm, backlog_s: float, **options: Any) -> "Live":
+    async def open(cls, served: Served, pcm: LivePcm, limits: Limits, **options: Any) -> "Live":
         """Opens one.  Phrases may take a moment to be understood; no other socket waits for it."""
         if options.get("phrases"):
             phrases = tuple(options["phrases"])
-            await asyncio.to_thread(served.recognizer.understand, phrases)
-        return cls(served, pcm, backlog_s, **options)
+            await aside(served.recognizer.understand, phrases)
+        return cls(served, pcm, limits, **options)
 
     @property
     def seconds(self) -> float:
@@ -55,10 +62,15 @@ class Live:
             samples = self._pcm.push(data[at : at + _PIECE])
             if len(samples):
                 self.feed.push(samples)
+            while self.feed.backlog_s > self._backlog_s:
+                await asyncio.sleep(_GLANCE)
             if at:
                 await asyncio.sleep(0)  # minutes in one message are resampled beside other sockets
-        while self.feed.backlog_s > self._backlog_s:
-            await asyncio.sleep(_GLANCE)
+
+    def switch(self, **options: Any) -> None:
+        """As `Feed.switch`."""
+        self._order()
+        self.feed.switch(**options)
 
     def flush(self) -> None:
         """Lets out what the filter still holds; what follows is a signal of its own."""
@@ -66,11 +78,13 @@ class Live:
 
     def cut(self) -> None:
         """As `Feed.cut`, with the last bytes."""
+        self._order()
         self.flush()
         self.feed.cut()
 
     def clear(self) -> None:
         """As `Feed.clear`."""
+        self._order()
         self._pcm = self._pcm.fresh()
         self.feed.clear()
 
@@ -84,6 +98,13 @@ class Live:
         self.feed.abandon()
         self._told.put_nowait(())
 
+    def _order(self) -> None:
+        """What costs a step without bringing audio must not come all the time.  Raises Refusal."""
+        if wait := self._orders.take():
+            raise Refusal(
+                429, f"too many commits, clears and changes; there may be another in {wait:.1f} s"
+            )
+
     async def heard(self) -> Sequence[Told]:
         """The next things that were heard, in order.  Raises the error that ended the stream."""
         told = await self._told.get()
@@ -91,3 +112,16 @@ class Live:
             if isinstance(item, Failed):
                 raise item.error
         return told
+
+
+async def live_pcm(rate: int, encoding: str, channels: int) -> LivePcm:
+    """A signal of a form.  Raises AudioError.  The filter of an odd rate takes a moment to make,
+    in which others go on."""
+    if odd(rate):
+        return await aside(LivePcm, rate, encoding, channels)
+    return LivePcm(rate, encoding, channels)
+
+
+def odd(rate: int) -> bool:
+    """Whether hardly anything is recorded at a rate, and its filter is a large one."""
+    return rate % 100 > 0

@@ -12,7 +12,7 @@ from wheatear.recognizer import Recognizer, load
 from wheatear.scheduler import Scheduler
 from wheatear.server.metrics import Metrics, ModelObserver
 from wheatear.server.refusals import Refusal
-from wheatear.server.settings import Settings
+from wheatear.server.settings import Limits, Settings
 
 DELAYS = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's five waits for text, which stand for our five latencies."""
@@ -32,6 +32,7 @@ class Served:
     file_latency_ms: int
     created: int
     """When its bundle was made, seconds since 1970."""
+    limits: Limits
 
     @property
     def described(self) -> dict[str, Any]:
@@ -54,10 +55,22 @@ class Served:
         """What to listen for.  Keywords are taken as they are, and must be such that the model
         can write them.  Of a prompt the short terms between commas, semicolons and line ends
         are, where it can write them: what else a prompt says does nothing to a transducer.
+
+        Raises Refusal for more than the server's limits, PhraseError for what can't be written.
+        Takes a while for many: not for the event loop.
         """
+        letters = len(prompt or "") + sum(map(len, keywords))
+        if len(keywords) > self.limits.phrases or letters > self.limits.phrase_letters:
+            raise Refusal(
+                400, f"{len(keywords)} keywords, {letters} letters with the prompt; there may be "
+                f"{self.limits.phrases} and {self.limits.phrase_letters}", code="too_large",
+                param="keywords",
+            )  # fmt: skip
         found = {text: Phrase(text) for text in keywords if text.strip()}
         for line in (prompt or "").replace(";", ",").replace(",", "\n").splitlines():
             term = line.rpartition(":")[2].strip(" .\t\"'")
+            if len(found) >= self.limits.phrases:
+                break
             short = 0 < len(term.split()) <= _LONGEST_TERM
             if short and term not in found and self.recognizer.can_write(term):
                 found[term] = Phrase(term)
@@ -128,4 +141,5 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Se
         settings.latency_ms or modes.latency_ms,
         settings.file_latency_ms or max(recognizer.latencies_ms),
         int((Path(recognizer.bundle.path) / "manifest.json").stat().st_mtime),
+        settings.limits,
     )

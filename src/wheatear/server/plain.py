@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from wheatear.pcm import LivePcm
 from wheatear.results import Final, Partial, Turn
 from wheatear.scheduler import Ended, Told
-from wheatear.server.live import Live
+from wheatear.server.aside import aside
+from wheatear.server.live import Live, live_pcm
 from wheatear.server.models import Models, Served
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.sockets import NORMAL, Dialogue, Socket, words_of
@@ -54,13 +54,15 @@ class Plain(Dialogue):
     async def begin(self) -> None:
         self._asked = asked = query_of(self.socket, Asked, lists=("phrases",))
         self._served = served = self._models.named(asked.model or None)
+        pcm = await live_pcm(asked.rate, asked.encoding, asked.channels)
+        phrases = await aside(served.phrases, None, asked.phrases) if asked.phrases else ()
         self.live = await Live.open(
             served,
-            LivePcm(asked.rate, asked.encoding, asked.channels),
-            self.socket.settings.limits.backlog_seconds,
+            pcm,
+            self.socket.settings.limits,
             language=asked.language,
             latency_ms=asked.latency or served.latency_ms,
-            phrases=served.phrases(None, asked.phrases),
+            phrases=phrases,
         )
         self.socket.send(
             {
@@ -90,7 +92,7 @@ class Plain(Dialogue):
 
     def _switch(self, order: Order) -> None:
         try:
-            self.stream.feed.switch(language=order.language, latency_ms=order.latency_ms)
+            self.stream.switch(language=order.language, latency_ms=order.latency_ms)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.status == 500:

@@ -18,7 +18,6 @@ What differs from OpenAI's: deltas come before the commit, too; any sample rate 
 therefore always null; `threshold` has no part in when a turn ends, words and loudness have.
 """
 
-import asyncio
 import base64
 import binascii
 import re
@@ -26,18 +25,20 @@ import time
 import uuid
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import cached_property
+from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from wheatear.errors import PhraseError
 from wheatear.pcm import LivePcm
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Token, Turn
 from wheatear.scheduler import Cut, Ended, Told
+from wheatear.server.aside import aside
 from wheatear.server.files import logprobs
-from wheatear.server.live import Live
+from wheatear.server.live import Live, odd
 from wheatear.server.models import Models, Served
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
@@ -54,10 +55,15 @@ _ITEM = "conversation.item.input_audio_transcription"
 
 # -- what clients say
 
+EventId = Annotated[str, Meta(max_length=512)]
+Name = Annotated[str, Meta(max_length=200)]
+Names = Annotated[list[Name], Meta(max_length=200)]
+Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
+
 
 class Format(msgspec.Struct):
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
-    rate: int | None = None
+    rate: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
 
     @property
     def pcm(self) -> LivePcm:
@@ -71,9 +77,9 @@ class Format(msgspec.Struct):
 
 
 class Transcription(msgspec.Struct):
-    model: str | UnsetType | None = UNSET
-    language: str | UnsetType | None = UNSET
-    languages: list[str] | UnsetType | None = UNSET
+    model: Name | UnsetType | None = UNSET
+    language: Name | UnsetType | None = UNSET
+    languages: Names | UnsetType | None = UNSET
     prompt: str | UnsetType | None = UNSET
     keywords: list[str] | UnsetType | None = UNSET
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType | None = UNSET
@@ -81,9 +87,9 @@ class Transcription(msgspec.Struct):
 
 class ServerVad(msgspec.Struct, tag="server_vad"):
     threshold: float | None = 0.5
-    prefix_padding_ms: int | None = 300
-    silence_duration_ms: int | None = 500
-    idle_timeout_ms: int | None = None
+    prefix_padding_ms: Milliseconds | None = 300
+    silence_duration_ms: Milliseconds | None = 500
+    idle_timeout_ms: Milliseconds | None = None
 
     @property
     def rules(self) -> TurnRules:
@@ -120,27 +126,27 @@ class Audio(msgspec.Struct):
 
 
 class SessionUpdate(msgspec.Struct):
-    type: str | UnsetType = UNSET
+    type: Name | UnsetType = UNSET
     audio: Audio | UnsetType = UNSET
-    include: list[str] | UnsetType | None = UNSET
+    include: Names | UnsetType | None = UNSET
 
 
 class Update(msgspec.Struct, tag="session.update"):
     session: SessionUpdate
-    event_id: str | None = None
+    event_id: EventId | None = None
 
 
 class Append(msgspec.Struct, tag="input_audio_buffer.append"):
     audio: str
-    event_id: str | None = None
+    event_id: EventId | None = None
 
 
 class Commit(msgspec.Struct, tag="input_audio_buffer.commit"):
-    event_id: str | None = None
+    event_id: EventId | None = None
 
 
 class Clear(msgspec.Struct, tag="input_audio_buffer.clear"):
-    event_id: str | None = None
+    event_id: EventId | None = None
 
 
 _decoder = msgspec.json.Decoder(Update | Append | Commit | Clear)
@@ -176,7 +182,7 @@ class Session:
             "phrases": self.phrases,
         }  # fmt: skip
 
-    @property
+    @cached_property
     def phrases(self) -> tuple[Phrase, ...]:
         return self.served.phrases(self.prompt, self.keywords)
 
@@ -271,6 +277,16 @@ def _detection_of(model: str | None) -> ServerVad | None:
     return None if (model or "").startswith(_COMMITTED) else ServerVad()
 
 
+def _takes_a_moment(update: SessionUpdate) -> bool:
+    """Whether it has phrases or an odd sample rate, so that others had better not wait for it."""
+    given = update.audio.input if update.audio is not UNSET else UNSET
+    if given is UNSET:
+        return False
+    rate = 0 if given.format is UNSET else given.format.rate or 0
+    said = given.transcription
+    return odd(rate) or (bool(said) and (bool(said.prompt) or bool(said.keywords)))
+
+
 def _trying(what: Any, param: str) -> None:
     """Raises Refusal, naming the parameter, if it can't be done."""
     try:
@@ -344,7 +360,8 @@ class Realtime(Dialogue):
         if (intent := query.get("intent", "transcription")) != "transcription":
             raise Refusal(400, f"intent {intent[:50]!r} is not served; 'transcription' is")
         rate = query.get("sample_rate", "24000")
-        form = Format(rate=int(rate)) if rate.isascii() and rate.isdigit() else Format(rate=-1)
+        is_number = rate.isascii() and rate.isdigit() and len(rate) < 9
+        form = Format(rate=int(rate) if is_number else -1)
         served = self._models.named(query.get("model"))
         model = query.get("model") or served.name
         form.pcm  # noqa: B018  (raises for a rate that does not work)
@@ -354,8 +371,8 @@ class Realtime(Dialogue):
 
     async def _open(self, s: Session) -> None:
         """Goes on with a stream as the session wants it."""
-        backlog = self.socket.settings.limits.backlog_seconds
-        former, self.live = self.live, await Live.open(s.served, s.format.pcm, backlog, **s.options)
+        limits = self.socket.settings.limits
+        former, self.live = self.live, await Live.open(s.served, s.format.pcm, limits, **s.options)
         self._session = s
         if former is not None:
             former.abandon()  # now, so that whoever waits for what is heard finds the new one
@@ -396,7 +413,11 @@ class Realtime(Dialogue):
                 self._clear()
 
     async def _update(self, update: SessionUpdate) -> None:
-        old, new = self._session, self._session.updated(update, self._models)
+        old = self._session
+        if _takes_a_moment(update):
+            new = await aside(old.updated, update, self._models)
+        else:
+            new = old.updated(update, self._models)
         if new.served is not old.served:
             if self.stream.seconds:
                 raise Refusal(
@@ -406,8 +427,9 @@ class Realtime(Dialogue):
             await self._open(new)
         else:
             options = new.options
-            await asyncio.to_thread(new.served.recognizer.understand, options["phrases"])
-            self.stream.feed.switch(**options)
+            if new.phrases:
+                await aside(new.served.recognizer.understand, new.phrases)
+            self.stream.switch(**options)
             if new.format != old.format:
                 self.stream.listen(new.format.pcm)
             self._session = new
@@ -594,7 +616,7 @@ def _misread(message: str, error: Exception) -> tuple[str | None, Refusal]:
     if not isinstance(given, dict):
         return None, Refusal(400, "an event is a JSON object with a type", code="invalid_json")
     event_id = given.get("event_id")
-    event_id = event_id if isinstance(event_id, str) else None
+    event_id = event_id if isinstance(event_id, str) and len(event_id) <= 512 else None
     if not isinstance(given.get("type"), str):
         return event_id, Refusal(400, "the event has no type", code="missing", param="type")
     name = given["type"][:80]

@@ -8,7 +8,7 @@ _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit
 _CODES = {
     400: "bad_request", 401: "invalid_api_key", 403: "forbidden", 404: "not_found",
     405: "method_not_allowed", 408: "timeout", 413: "too_large", 415: "unsupported_media_type",
-    429: "rate_limit_exceeded", 500: "internal_error", 503: "overloaded",
+    426: "upgrade_required", 429: "rate_limit_exceeded", 500: "internal_error", 503: "overloaded",
 }  # fmt: skip
 SOCKET_CODES = {503: 1013, 429: 1013, 500: 1011}
 """What a socket is closed with; for all else the client is at fault: 1008."""
@@ -26,12 +26,15 @@ class Refusal(Exception):  # noqa: N818
         param: str | None = None,
         retry_after: int | None = None,
         reason: str | None = None,
+        cut_off: bool = False,
+        allow: str | None = None,
     ) -> None:
-        """reason: how /metrics counts it."""
+        """reason: how /metrics counts it.  cut_off: whether nothing more is read of this client.
+        allow: methods that do work."""
         super().__init__(message)
         self.status, self.message, self.param = status, message, param
         self.code = code or _CODES.get(status, "error")
-        self.retry_after = retry_after
+        self.retry_after, self.cut_off, self.allow = retry_after, cut_off, allow
         self.reason = reason or self.code
 
     @property
@@ -56,6 +59,12 @@ class Refusal(Exception):  # noqa: N818
             headers["retry-after"] = str(self.retry_after)
         if self.status == 401:
             headers["www-authenticate"] = "Bearer"
+        if self.allow is not None:
+            headers["allow"] = self.allow
+        if self.status == 426:
+            headers |= {"upgrade": "websocket", "connection": "upgrade"}
+        if self.cut_off:
+            headers["connection"] = "close"
         return headers
 
 

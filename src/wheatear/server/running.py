@@ -8,18 +8,17 @@ import sys
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wheatear.errors import SettingsError
 from wheatear.server.app import Service
+from wheatear.server.connections import Config
 from wheatear.server.settings import Settings
 from wheatear.server.sockets import LAST_WORDS
 
-_HEAD_SECONDS = 15.0  # that a request's head may take to come
+_UNREAD_BYTES = 1 << 18  # that the system keeps of what a client has not read
+_SPARE_FILES = 200  # that the models, uploads and the log need
 _EXTRAS = ("request_id", "seconds", "holder")
 
 
@@ -40,19 +39,19 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         listener.close()
 
 
-def _config(service: Service, settings: Settings) -> uvicorn.Config:
+def _config(service: Service, settings: Settings) -> Config:
     proxies = list(settings.trusted_proxies)
-    return uvicorn.Config(
+    return Config(
         service,
-        http=TimelyHttp,
-        ws="websockets-sansio",
+        settings.limits,
+        min(settings.limits.connections, _most_files() - _SPARE_FILES),
         ws_max_size=settings.limits.message_bytes,
         ws_per_message_deflate=False,  # it costs more than PCM has to gain
         ws_ping_interval=20.0,
         ws_ping_timeout=20.0,  # half-open sockets are found out
         timeout_keep_alive=30,
         timeout_graceful_shutdown=5,
-        limit_concurrency=2 * settings.limits.streams + 1000,
+        backlog=128,  # connections that are taken at once
         proxy_headers=bool(proxies),
         forwarded_allow_ips=proxies,
         access_log=False,
@@ -60,6 +59,19 @@ def _config(service: Service, settings: Settings) -> uvicorn.Config:
         server_header=False,
         lifespan="off",
     )
+
+
+def _most_files() -> int:
+    """Files and connections that the process may have open, raised to what the system allows."""
+    try:
+        import resource  # noqa: PLC0415  (Windows has none)
+    except ImportError:
+        return 2048
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        soft = hard
+    return max(2 * _SPARE_FILES, soft)
 
 
 class _Server(uvicorn.Server):
@@ -97,44 +109,14 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-class TimelyHttp(H11Protocol):
-    """HTTP whose requests have to begin: who connects and says nothing is let go."""
-
-    _timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: Any) -> None:
-        super().connection_made(transport)
-        self._timer = self.loop.call_later(_HEAD_SECONDS, self._let_go)
-
-    def handle_events(self) -> None:
-        super().handle_events()
-        if self.cycle is not None:
-            self._forget()
-
-    def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._forget()
-        super().handle_websocket_upgrade(event)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._forget()
-        super().connection_lost(exc)
-
-    def _forget(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _let_go(self) -> None:
-        self.transport.close()
-
-
 def _listen(settings: Settings) -> socket.socket:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((settings.host, settings.port))
-        listener.listen(512)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
+        listener.listen(128)
         listener.set_inheritable(True)
     except OSError as error:
         listener.close()
@@ -170,9 +152,11 @@ class _JsonLines(logging.Formatter):
 class _Text(logging.Formatter):
     """A line that people read."""
 
-    def format(self, record: logging.LogRecord) -> str:
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        """A line whatever there is in it: nobody else's words make a new one."""
         extras = (f"{name}={getattr(record, name)}" for name in _EXTRAS if hasattr(record, name))
-        return " ".join([super().format(record), *extras])
+        line = " ".join([super().formatMessage(record), *extras])
+        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
 def _set_up_logs(settings: Settings) -> None:
@@ -186,4 +170,5 @@ def _set_up_logs(settings: Settings) -> None:
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
     logging.getLogger("websockets").setLevel("ERROR")  # clients' bad manners are no news
-    logging.getLogger("uvicorn.error").setLevel("WARNING")
+    logging.getLogger("uvicorn.error").setLevel("ERROR")
+    logging.getLogger("python_multipart").setLevel("WARNING")

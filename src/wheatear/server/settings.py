@@ -5,6 +5,9 @@ environment, `[limits] streams` as WHEATEAR_SERVE_LIMITS_STREAMS.  A name that n
 refused, so that a slip of the pen is no silent default.
 """
 
+import ipaddress
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +19,8 @@ from wheatear.errors import SettingsError
 
 PREFIX = "WHEATEAR_SERVE_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -23,16 +28,26 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     upload_bytes: int = 1 << 29
     """Of one file."""
+    upload_seconds: float = 900.0
+    """That a request may take to come, all of it."""
     file_seconds: float = 4 * 3600.0
     """Of audio in one file, however small it is packed."""
     files: int = 16
-    """That are transcribed at a time, in all."""
+    """That are taken in and transcribed at a time, in all."""
+    files_per_key: int = 8
+    """Of one key, or without keys of one address, at a time."""
     streams: int = 200
     """Live sockets at a time, in all."""
     streams_per_key: int = 50
     """Live sockets and files of one key, or without keys of one address, at a time."""
     requests_per_minute: int = 1200
     """Of one key, or without keys of one address, sockets counted once."""
+    connections: int = 1000
+    """At a time, in all; when there are more, those that ask for nothing have to go."""
+    phrases: int = 1000
+    """That one stream or file may listen for."""
+    phrase_letters: int = 15_000
+    """Of its phrases and prompt together."""
     session_seconds: float = 4 * 3600.0
     """A live socket is ended after so long, and after so much audio."""
     idle_seconds: float = 60.0
@@ -40,7 +55,9 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     message_bytes: int = 20 << 20
     """Of one message on a socket."""
     messages_per_second: float = 400.0
-    """On one socket, on the average of ten seconds."""
+    """On one socket; what is sent faster waits."""
+    orders_per_second: float = 5.0
+    """Commits, clears and changes of one socket, on the average of ten seconds."""
     backlog_seconds: float = 20.0
     """Of audio that a socket takes before it has been transcribed; then it reads no more."""
     send_seconds: float = 30.0
@@ -48,8 +65,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
-            if not getattr(self, name) > 0:
-                raise ValueError(f"limits.{name} must be above 0")
+            if not 0 < getattr(self, name) < math.inf:
+                raise ValueError(f"limits.{name} must be a number above 0")
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -93,8 +110,12 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"port is {self.port}; give 0 to 65535")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads is {self.threads}; give 1 or more")
-        if not self.load > 0 or not self.drain_seconds >= 0:
-            raise ValueError("load must be above 0 and drain_seconds not below")
+        if not 0 < self.load < math.inf or not 0 <= self.drain_seconds < math.inf:
+            raise ValueError("load must be a number above 0 and drain_seconds not below")
+        _check_names(self.allowed_hosts, _HOST, "allowed_hosts", "'asr.example.org', no port")
+        _check_names(self.cors_origins, _ORIGIN, "cors_origins", "'https://example.org' or '*'")
+        for proxy in self.trusted_proxies:
+            _check_proxy(proxy)
 
     @property
     def loopback(self) -> bool:
@@ -105,6 +126,23 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def hosts(self) -> tuple[str, ...]:
         """Names that it answers to; none is all."""
         return self.allowed_hosts or (_LOOPBACK if self.loopback else ())
+
+
+def _check_names(names: tuple[str, ...], form: re.Pattern[str], setting: str, such: str) -> None:
+    """Names that could never match anything are slips.  Raises ValueError."""
+    for name in names:
+        if not form.fullmatch(name) and (name, setting) != ("*", "cors_origins"):
+            raise ValueError(
+                f"{setting} has {name!r}; say it as browsers do, in lower case: {such}"
+            )
+
+
+def _check_proxy(address: str) -> None:
+    """Raises ValueError."""
+    try:
+        ipaddress.ip_network(address)
+    except ValueError as error:
+        raise ValueError(f"trusted_proxies: {error}; give addresses or networks") from error
 
 
 def read_settings(

@@ -17,9 +17,9 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wheatear.errors import StreamClosedError
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Ended, Told
-from wheatear.server.gate import Rate
 from wheatear.server.live import Live
 from wheatear.server.metrics import Metrics
 from wheatear.server.refusals import SOCKET_CODES, Refusal, refusal_of
@@ -27,7 +27,7 @@ from wheatear.server.settings import Limits, Settings
 
 _log = logging.getLogger(__name__)
 
-_MOST_UNSENT = 2000  # messages
+_MOST_UNSENT = 4 << 20  # characters
 _LOOK = 0.5  # seconds between looks at the clock
 NORMAL, GOING_AWAY = 1000, 1001
 LAST_WORDS = 10.0  # seconds that a stream has to end in
@@ -100,10 +100,12 @@ class Socket:
         self._limits: Limits = settings.limits
         self._metrics, self._draining = metrics, draining
         self._out: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
+        self._unsent = 0
+        """Characters of `_out`."""
         self._live = asyncio.Event()
         self._closing = False
-        self._last = time.monotonic()
-        """When a message came last."""
+        self._waiting: float | None = None
+        """Since when it is the client's turn, if it is."""
         self._going = False
         """Whether it is known that the server goes down."""
 
@@ -113,11 +115,11 @@ class Socket:
         """Sends JSON, after what is to be sent before it."""
         if self._closing:
             return
-        if self._out.qsize() >= _MOST_UNSENT:
+        text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
+        if self._unsent + len(text) > _MOST_UNSENT:
             raise Refusal(408, "what was sent here is not being read", reason="slow_reader")
-        self._out.put_nowait(
-            message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
-        )
+        self._unsent += len(text)
+        self._out.put_nowait(text)
 
     def close(self, code: int, reason: str = "") -> None:
         """Closes the socket, after all that is to be sent."""
@@ -187,19 +189,20 @@ class Socket:
 
     async def _read(self, dialogue: Dialogue) -> None:
         await dialogue.begin()
-        per_second = self._limits.messages_per_second
-        rate = Rate(per_second, 10 * per_second)
         while not self._closing:
+            self._waiting = time.monotonic()
             message = await self.websocket.receive()
-            self._last = time.monotonic()
+            self._waiting = None
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", NORMAL))
-            if rate.take():
-                raise Refusal(429, f"more than {per_second:g} messages a second")
-            if (data := message.get("bytes")) is not None:
-                await dialogue.binary(data)
-            else:
-                await dialogue.text(message.get("text") or "")
+            try:
+                if (data := message.get("bytes")) is not None:
+                    await dialogue.binary(data)
+                else:
+                    await dialogue.text(message.get("text") or "")
+            except StreamClosedError:
+                if not dialogue.stopped:  # else it came too late, which is nobody's fault
+                    raise
 
     async def _hear(self, dialogue: Dialogue) -> None:
         await self._live.wait()
@@ -225,6 +228,7 @@ class Socket:
                 with contextlib.suppress(Exception):  # whatever else it is, the socket is gone
                     await asyncio.wait_for(self.websocket.close(code, reason), 5)
                 return
+            self._unsent -= len(message)
             async with asyncio.timeout(self._limits.send_seconds):
                 await self.websocket.send_text(message)
 
@@ -236,7 +240,7 @@ class Socket:
         while True:
             await asyncio.sleep(min(_LOOK, idle / 4))
             now = time.monotonic()
-            if now - self._last > idle and not self._behind(dialogue):
+            if self._waiting is not None and now - self._waiting > idle:
                 raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")
             if self._draining.is_set() and not self._going:
                 self._going = True
@@ -246,11 +250,6 @@ class Socket:
         dialogue.stop()
         await asyncio.sleep(LAST_WORDS)
         self.close(GOING_AWAY)
-
-    def _behind(self, dialogue: Dialogue) -> bool:
-        """Whether it is the server that has not read what has come."""
-        backlog = self._limits.backlog_seconds
-        return dialogue.live is not None and dialogue.live.feed.backlog_s > backlog
 
 
 def words_of(event: Partial | Final) -> list[dict[str, Any]]:
