@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame
+from websockets.http11 import Request
 
 from wheatear.server.gate import HEADERS, Rate, answer
 from wheatear.server.refusals import Refusal
@@ -208,10 +209,15 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         """What has come and has not been looked at."""
         self._later: asyncio.TimerHandle | None = None
         """When more is taken."""
+        self._gone = asyncio.Event()
 
     def data_received(self, data: bytes) -> None:
         self._held += data
         self._take()
+
+    def handle_connect(self, event: Request) -> None:
+        super().handle_connect(event)
+        self.scope["state"]["gone"] = self._gone
 
     async def receive(self) -> Any:
         message = await super().receive()
@@ -227,6 +233,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held.clear()
+        self._gone.set()
         if self._later is not None:
             self._later.cancel()
         super().connection_lost(exc)

@@ -240,6 +240,8 @@ class Socket:
         while True:
             await asyncio.sleep(min(_LOOK, idle / 4))
             now = time.monotonic()
+            if self.websocket.scope["state"]["gone"].is_set():  # whoever is busy reading or not
+                raise WebSocketDisconnect(1006)
             if self._waiting is not None and now - self._waiting > idle:
                 raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")
             if self._draining.is_set() and not self._going:
