@@ -472,7 +472,7 @@ def test_the_model_can_be_chosen_until_there_is_audio(spoken):
 
 def test_going_down_completes_what_was_said(spoken):
     """Though the client goes on to send audio."""
-    with running() as server:
+    with running(WHEATEAR_SERVE_DRAIN_SECONDS="1") as server:
         with session(server, **PCM16) as a, session(server, **PCM16, **NULL) as b:
             for s in (a, b):
                 s.append(spoken[:60_000])
