@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
@@ -98,11 +98,16 @@ class AudioReader:
         self._closing.close()
 
 
+def _warn(message: str) -> None:
+    warnings.warn(message, AudioTruncatedWarning, stacklevel=3)
+
+
 def open_audio(
     source: Any,
     raw: RawFormat | None = None,
     apart: bool = False,
     limits: AudioLimits | None = None,
+    on_damage: Callable[[str], None] = _warn,
 ) -> AudioReader:
     """Opens a path, "-" (standard input), a binary file object or an array of 16 kHz samples.
 
@@ -110,24 +115,29 @@ def open_audio(
     what comes through a pipe and is no file format, are taken for 16 kHz mono 16-bit PCM without
     being told. `apart` keeps the channels apart. Raises AudioError if it cannot be read or decoded,
     and, here or while it is read, if it is more than `limits` allow.
+
+    `on_damage` is told what is missing of a source that is cut off or damaged, after all that is
+    there has been read; if left out, that is an AudioTruncatedWarning.
     """
     limits = limits or AudioLimits()
     if isinstance(source, np.ndarray):
         samples = as_samples(source)
         samples = samples[:, None] if apart else samples
-        asked = _Asked("the audio", apart, limits)
+        asked = _Asked("the audio", apart, limits, on_damage)
         asked.check(len(samples) / SAMPLE_RATE)
         blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
         return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack())
     closing = ExitStack()
     try:
         if isinstance(source, str) and source == "-":
-            asked = _Asked("standard input", apart, limits)
+            asked = _Asked("standard input", apart, limits, on_damage)
             return _open_pipe(_stdin(), raw, asked, closing)
         if isinstance(source, str | os.PathLike):
-            return _open_path(Path(source), raw, _Asked(str(source), apart, limits), closing)
+            return _open_path(
+                Path(source), raw, _Asked(str(source), apart, limits, on_damage), closing
+            )
         if hasattr(source, "read"):
-            return _open_stream(source, raw, _Asked("the audio", apart, limits), closing)
+            return _open_stream(source, raw, _Asked("the audio", apart, limits, on_damage), closing)
     except BaseException:
         closing.close()
         raise
@@ -187,6 +197,7 @@ class _Asked:
     name: str
     apart: bool
     limits: AudioLimits
+    on_damage: Callable[[str], None]
 
     def check(self, seconds: float | None) -> None:
         """Raises AudioError if this is longer than may be."""
@@ -262,7 +273,7 @@ def _open_file(file: Any, asked: _Asked, closing: ExitStack) -> AudioReader:
         duration = decoded.frames / decoded.samplerate
         if decoded.format != "MP3":  # of which it is an estimate
             asked.check(duration)
-    blocks = _decoded_blocks(decoded, asked.name)
+    blocks = _decoded_blocks(decoded, asked)
     return _reader(blocks, decoded.samplerate, duration, asked, closing)
 
 
@@ -283,7 +294,7 @@ def _open_media(file: Any, kind: Kind, asked: _Asked, closing: ExitStack) -> Aud
     if not isinstance(getattr(file, "raw", file), io.FileIO):  # it needs a file of the system's
         file.seek(0)
         file = _spooled(file, closing)
-    unpacked = Unpacked(file, kind, asked.name)
+    unpacked = Unpacked(file, kind, asked.name, asked.on_damage)
     closing.callback(unpacked.close)
     _check_channels(unpacked.channels, asked.name)
     _check_rate(unpacked.rate)
@@ -428,7 +439,7 @@ def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterato
         yield samples.reshape(-1, raw.channels)
 
 
-def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples]:
+def _decoded_blocks(decoded: soundfile.SoundFile, asked: _Asked) -> Iterator[Samples]:
     block = _block_size(decoded.samplerate, decoded.channels)
     count = 0
     while True:
@@ -437,7 +448,7 @@ def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples
         except soundfile.LibsndfileError as error:
             at = count / decoded.samplerate
             raise AudioError(
-                f"{name} is damaged: decoding stops at {at:.1f} s ({error.error_string})"
+                f"{asked.name} is damaged: decoding stops at {at:.1f} s ({error.error_string})"
             ) from error
         if not len(samples):
             break
@@ -445,11 +456,9 @@ def _decoded_blocks(decoded: soundfile.SoundFile, name: str) -> Iterator[Samples
         yield np.asarray(samples, np.float32)
     promised = _promised_frames(decoded)
     if count < promised:
-        warnings.warn(
-            f"{name} is cut off: its header promises {promised / decoded.samplerate:.1f} s, "
-            f"{count / decoded.samplerate:.1f} s are there and were read",
-            AudioTruncatedWarning,
-            stacklevel=2,
+        asked.on_damage(
+            f"{asked.name} is cut off: its header promises {promised / decoded.samplerate:.1f} s, "
+            f"{count / decoded.samplerate:.1f} s are there and were read"
         )
 
 

@@ -9,7 +9,6 @@ import json
 import signal
 import subprocess
 import sys
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -19,7 +18,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.errors import AudioError, AudioTruncatedWarning
+from wheatear.errors import AudioError
 
 _PROGRAM = Path(__file__).with_name("unpack.py")
 _ROUNDING = 0.5  # seconds that a container may promise too much: encoders work in whole packets
@@ -104,10 +103,12 @@ class Unpacked:
     `rate` in Hz, `channels`, and `duration` in seconds, where the file tells it.
     """
 
-    def __init__(self, file: BinaryIO, kind: Kind, name: str) -> None:
+    def __init__(
+        self, file: BinaryIO, kind: Kind, name: str, on_damage: Callable[[str], None]
+    ) -> None:
         """file: one of the system's.  Raises AudioError for what cannot be decoded."""
         require(kind, name)
-        self._name = name
+        self._name, self._on_damage = name, on_damage
         try:
             self._process = subprocess.Popen(  # noqa: S603  (a program and a word of ours)
                 [sys.executable, "-P", str(_PROGRAM), kind.demuxer],
@@ -131,8 +132,8 @@ class Unpacked:
     def blocks(self, size: int) -> Iterator[NDArray[np.float32]]:
         """The sound in blocks [n, channels] of `size` frames, the last one shorter.
 
-        At its end there is an AudioTruncatedWarning if the file is cut off or damaged, or an
-        AudioError if it is so that what follows cannot be read.
+        At its end `on_damage` is told if the file is cut off or damaged; it is an AudioError if
+        what follows cannot be read.
         """
         frame = 4 * self.channels
         while data := self._out.read(size * frame):
@@ -141,7 +142,7 @@ class Unpacked:
         report = self._report()
         if "error" in report:
             raise AudioError(f"{self._name} {report['error']}")
-        self._warn(report)
+        self._tell(report)
 
     def close(self) -> None:
         """Ends the process, in whatever state it is; from any thread."""
@@ -166,7 +167,7 @@ class Unpacked:
             last = last or (signal.strsignal(-code) if code < 0 else f"exit code {code}")
             return {"error": f"cannot be decoded: its decoder was ended ({last})"}
 
-    def _warn(self, report: dict[str, Any]) -> None:
+    def _tell(self, report: dict[str, Any]) -> None:
         read, promised = report["read"], report["promised"]
         if promised is not None and promised - read > _ROUNDING:
             what = f"is cut off: it promises {promised:.1f} s, {read:.1f} s are there and were read"
@@ -179,4 +180,4 @@ class Unpacked:
             )
         else:
             return
-        warnings.warn(f"{self._name} {what}", AudioTruncatedWarning, stacklevel=3)
+        self._on_damage(f"{self._name} {what}")

@@ -10,9 +10,8 @@ import json
 import math
 import os
 import threading
-import warnings
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
@@ -23,8 +22,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from wheatear.audio import AudioLimits, AudioTruncatedWarning, open_audio
-from wheatear.errors import AudioError, LatencyError, PhraseError, WheatearError
+from wheatear.audio import AudioLimits, open_audio
+from wheatear.errors import LatencyError, PhraseError, WheatearError
 from wheatear.formats import openai_segment, openai_word, writer
 from wheatear.latency import FRAME_MS
 from wheatear.phrases import Phrase
@@ -222,12 +221,8 @@ class _Job:
         for item in told:
             self._on_loop(self._told.put_nowait, item)
 
-    def _check_length(self) -> None:
-        if self.feed.seconds > self._most_seconds:
-            raise AudioError(
-                f"the file has more than {self._most_seconds:g} s of audio, the most that this "
-                f"server takes"
-            )
+    def _damaged(self, what: str) -> None:
+        self.truncated = what
 
     def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
         with suppress(RuntimeError):  # the loop has been closed: nobody listens
@@ -240,14 +235,11 @@ class _Job:
         try:
             file = self._upload.file
             file.seek(0)
-            with warnings.catch_warnings(record=True) as said:
-                warnings.simplefilter("always", AudioTruncatedWarning)
-                reader = open_audio(file, limits=AudioLimits(seconds=self._most_seconds))
+            limits = AudioLimits(seconds=self._most_seconds)
+            with closing(open_audio(file, limits=limits, on_damage=self._damaged)) as reader:
                 for block in reader:
                     self.feed.push(block)
-                    self._check_length()
                     self.feed.wait_for_room(_AHEAD)
-            self.truncated = next((str(w.message) for w in said), None)
             self.feed.finish()
         except Exception as error:  # noqa: BLE001  told to whoever sent the file
             if not self.feed.over:
