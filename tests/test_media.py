@@ -421,7 +421,7 @@ def test_nothing_but_the_file_is_opened(server, tmp_path):
                 open_audio(source)
         (tmp_path / "list").write_text(text)
         with (tmp_path / "list").open("rb") as file, pytest.raises(AudioError):
-            Unpacked(file, Kind(demuxer, "a list"), "the list")
+            Unpacked(file, Kind(demuxer, "a list"), "the list", pytest.fail)
     assert not came
 
 
