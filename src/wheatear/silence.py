@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wheatear.bundle import EncoderShape
-from wheatear.encoder import PAST_MEL, EncoderState, Floats
+from wheatear.caches import PAST_MEL, EncoderState, Floats
 from wheatear.features import LOG_GUARD
 from wheatear.latency import MEL_PER_FRAME, LatencyMode
 

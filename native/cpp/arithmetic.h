@@ -1,0 +1,131 @@
+// The arithmetic between the products, a row at a time.
+//
+// A row is added up in the same order whatever it is a row of.
+#pragma once
+
+#include "model.h"
+#include "vectors.h"
+
+namespace wheatear {
+namespace WHEATEAR_PATH {
+
+// Within 2 units in the last place.
+inline float exponential(float x) {
+    constexpr float to_integer = 12582912.0f;  // 1.5 * 2^23: what is added to it loses its fraction
+    x = x > -87.0f ? x : -87.0f;
+    x = x < 88.0f ? x : 88.0f;
+    const float n = (x * 1.44269504f + to_integer) - to_integer;
+    const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = p * r * r + r + 1.0f;
+    const int32_t power = (int32_t(n) + 127) << 23;
+    float scale;
+    std::memcpy(&scale, &power, 4);
+    return p * scale;
+}
+
+inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
+
+inline float sum_of_lanes(Floats v) {
+    float lanes[LANES], sum = 0;
+    store(lanes, v);
+    for (float lane : lanes) sum += lane;
+    return sum;
+}
+
+inline float sum(const float* x, int n) {
+    Floats lanes = all(0), ones = all(1);
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) lanes = multiply_add(load(x + i), ones, lanes);
+    float total = sum_of_lanes(lanes);
+    for (; i < n; ++i) total += x[i];
+    return total;
+}
+
+// a . b + c . d
+inline float dot_both(const float* a, const float* b, const float* c, const float* d, int n) {
+    Floats first = all(0), second = all(0);
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        first = multiply_add(load(a + i), load(b + i), first);
+        second = multiply_add(load(c + i), load(d + i), second);
+    }
+    float total = sum_of_lanes(first) + sum_of_lanes(second);
+    for (; i < n; ++i) total += a[i] * b[i] + c[i] * d[i];
+    return total;
+}
+
+inline float sum_of_squares(const float* x, float mean, int n) {
+    Floats lanes = all(0), means = all(-mean), ones = all(1);
+    int i = 0;
+    for (; i + LANES <= n; i += LANES) {
+        Floats difference = multiply_add(load(x + i), ones, means);
+        lanes = multiply_add(difference, difference, lanes);
+    }
+    float total = sum_of_lanes(lanes);
+    for (; i < n; ++i) total += (x[i] - mean) * (x[i] - mean);
+    return total;
+}
+
+// LayerNorm; out may be x.
+inline void normalise(const float* x, Norm norm, int n, float* out) {
+    const float mean = sum(x, n) / float(n);
+    const float scale = 1.0f / std::sqrt(sum_of_squares(x, mean, n) / float(n) + 1e-5f);
+    for (int i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * norm.gain[i] + norm.shift[i];
+}
+
+inline void add(const float* x, int n, float* to) {
+    for (int i = 0; i < n; ++i) to[i] += x[i];
+}
+
+inline void silu(float* x, int n) {
+    for (int i = 0; i < n; ++i) x[i] = x[i] * sigmoid(x[i]);
+}
+
+inline void relu(float* x, int n) {
+    for (int i = 0; i < n; ++i) x[i] = x[i] > 0 ? x[i] : 0;
+}
+
+inline void gate(const float* value_and_gate, int n, float* out) {
+    for (int i = 0; i < n; ++i) out[i] = value_and_gate[i] * sigmoid(value_and_gate[n + i]);
+}
+
+inline void soften(float* scores, int n) {
+    float most = scores[0];
+    for (int i = 1; i < n; ++i) most = scores[i] > most ? scores[i] : most;
+    for (int i = 0; i < n; ++i) scores[i] = exponential(scores[i] - most);
+    const float scale = 1.0f / sum(scores, n);
+    for (int i = 0; i < n; ++i) scores[i] *= scale;
+}
+
+// A row of n activations to 8 bits: code * scale, a scale for every block.
+inline void quantise(const float* x, int n, int row, const Quantised& to) {
+    const int blocks = rounded_up(n, BLOCK) / BLOCK;
+    for (int b = 0; b < blocks; ++b) {
+        alignas(LINE) float block[BLOCK];
+        const int inputs = n - b * BLOCK < BLOCK ? n - b * BLOCK : BLOCK;
+        for (int i = 0; i < BLOCK; ++i) block[i] = 0;
+        std::memcpy(block, x + b * BLOCK, sizeof(float) * inputs);
+        int32_t bits[BLOCK], most_bits = 0;  // of positive floats they are in the same order
+        std::memcpy(bits, block, sizeof bits);
+        for (int32_t each : bits) {
+            each &= 0x7fffffff;
+            most_bits = each > most_bits ? each : most_bits;
+        }
+        float most;
+        std::memcpy(&most, &most_bits, 4);
+        const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
+        int8_t* codes = to.codes + (size_t(row) * blocks + b) * BLOCK;
+        for (int i = 0; i < BLOCK; ++i) codes[i] = int8_t(int32_t(std::nearbyint(block[i] * inverse)));
+        to.scales[row * blocks + b] = inverse > 0 ? most / 127.0f : 0.0f;
+        to.corrections[row * blocks + b] = correction_of(codes);
+    }
+}
+
+}  // namespace WHEATEAR_PATH
+}  // namespace wheatear

@@ -1,0 +1,47 @@
+// How weights and activations lie in memory, the same for every instruction set.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace wheatear {
+
+constexpr int BLOCK = 32;  // inputs that share a scale
+constexpr int TILE = 16;   // outputs computed together
+constexpr int LINE = 64;   // bytes of a cache line, and of TILE outputs times four inputs
+
+// These small functions are compiled for every instruction set (see path.cpp), so no copy of them
+// may be left for the linker to choose.
+#define WHEATEAR_INLINE __attribute__((always_inline))
+
+WHEATEAR_INLINE constexpr int rounded_up(int n, int to) { return (n + to - 1) / to * to; }
+
+// A linear layer.  Tiles of 16 outputs follow each other, each with all its inputs in order.
+//   32 bits      for every input, 16 floats
+//   4, 8 bits    for every block of 32 inputs, 16 scales and then the codes in lines of 64 bytes:
+//                byte 4 o + i of a line belongs to output o and input i of four; of 4 bits the low
+//                half belongs to that input, the high half to the one four further on
+// What is beyond the last output or input is zero.
+struct Linear {
+    int bits = 0;
+    int inputs = 0, outputs = 0;
+    const uint8_t* weights = nullptr;
+    const float* bias = nullptr;  // [padded outputs]; null: none
+
+    WHEATEAR_INLINE int blocks() const { return rounded_up(inputs, BLOCK) / BLOCK; }
+    WHEATEAR_INLINE int tiles() const { return rounded_up(outputs, TILE) / TILE; }
+    WHEATEAR_INLINE size_t block_bytes() const { return LINE + size_t(TILE) * BLOCK * bits / 8; }
+    WHEATEAR_INLINE size_t tile_bytes() const {
+        return bits == 32 ? sizeof(float) * TILE * inputs : block_bytes() * blocks();
+    }
+    WHEATEAR_INLINE size_t bytes() const { return tile_bytes() * tiles(); }
+};
+
+// Rows of activations in 8 bits, scaled by row and block; padded with zeros to whole blocks.
+struct Quantised {
+    int8_t* codes = nullptr;         // [rows, blocks, BLOCK]
+    float* scales = nullptr;         // [rows, blocks]
+    int32_t* corrections = nullptr;  // [rows, blocks], see vectors.h
+};
+
+}  // namespace wheatear

@@ -1,0 +1,134 @@
+// The product of activations and weights, for one instruction set.
+//
+// A tile of 16 outputs is multiplied with a few rows at a time, so that the sums stay in registers
+// and each weight is unpacked once for all of these rows.  What a row gets does not depend on how
+// many there are: its blocks are summed in integers, exactly, and added up one after the other.
+#pragma once
+
+#include "vectors.h"
+
+namespace wheatear {
+namespace WHEATEAR_PATH {
+
+constexpr int AHEAD = 1024;  // bytes of weights that are asked for before they are needed
+
+// The sums over a block of `at_once` vectors of outputs, from `first` on, for some rows.
+template <int bits, int rows>
+inline void sum_block(const uint8_t* lines, int first, const int8_t* x, int stride,
+                      Sum<bits> (&sums)[rows][at_once<bits>]) {
+#pragma GCC unroll 8
+    for (int input = 0; input < BLOCK; input += 4) {
+        Codes<bits> w[at_once<bits>];
+        for (int v = 0; v < at_once<bits>; ++v) {
+            if constexpr (bits == 4)
+                w[v] = codes4(lines + input / 8 * LINE, first + v, input % 8 != 0);
+            else
+                w[v] = codes8(lines + input / 4 * LINE, first + v);
+        }
+        for (int r = 0; r < rows; ++r) {
+            Activations four = activations(x + r * stride + input);
+            for (int v = 0; v < at_once<bits>; ++v) sums[r][v].add(w[v], four);
+        }
+    }
+}
+
+template <int bits, int rows>
+void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, float* out,
+                   int stride) {
+    constexpr int block_bytes = LINE + TILE * BLOCK * bits / 8;
+    const int blocks = linear.blocks();
+    const uint8_t* weights = linear.weights + tile * linear.tile_bytes();
+    const int8_t* codes = x.codes + size_t(row) * blocks * BLOCK;
+    const float* scales = x.scales + size_t(row) * blocks;
+    const int32_t* corrections = x.corrections + size_t(row) * blocks;
+    alignas(LINE) float result[rows][TILE];
+    for (int r = 0; r < rows; ++r)
+        for (int o = 0; o < TILE; ++o) result[r][o] = linear.bias ? linear.bias[tile * TILE + o] : 0;
+
+    for (int b = 0; b < blocks; ++b, weights += block_bytes) {
+        for (int line = 0; line < block_bytes; line += LINE)
+            __builtin_prefetch(weights + AHEAD + line);
+        for (int first = 0; first < VECTORS; first += at_once<bits>) {
+            Sum<bits> sums[rows][at_once<bits>];
+            for (int r = 0; r < rows; ++r)
+                for (auto& sum : sums[r]) sum.begin(corrections[r * blocks + b]);
+            sum_block<bits, rows>(weights + LINE, first, codes + b * BLOCK, blocks * BLOCK, sums);
+            for (int r = 0; r < rows; ++r) {
+                Floats scale = all(scales[r * blocks + b]);
+                for (int v = 0; v < at_once<bits>; ++v) {
+                    const int output = (first + v) * LANES;
+                    Floats both = multiply(load(reinterpret_cast<const float*>(weights) + output), scale);
+                    float* to = result[r] + output;
+                    store(to, multiply_add(sums[r][v].total(), both, load(to)));
+                }
+            }
+        }
+    }
+    for (int r = 0; r < rows; ++r)
+        std::memcpy(out + size_t(row + r) * stride + tile * TILE, result[r], sizeof result[r]);
+}
+
+// The same in float: inputs are added up one after the other.
+template <int rows>
+void multiply_tile_32(const Linear& linear, int tile, const float* x, int x_stride, float* out,
+                      int stride) {
+    const float* weights = reinterpret_cast<const float*>(linear.weights) + size_t(tile) * TILE * linear.inputs;
+    Floats sums[rows][VECTORS];
+    for (auto& row : sums)
+        for (int v = 0; v < VECTORS; ++v)
+            row[v] = linear.bias ? load(linear.bias + tile * TILE + v * LANES) : all(0);
+    for (int i = 0; i < linear.inputs; ++i, weights += TILE) {
+        __builtin_prefetch(weights + AHEAD / 4);
+        for (int r = 0; r < rows; ++r) {
+            Floats four = all(x[size_t(r) * x_stride + i]);
+            for (int v = 0; v < VECTORS; ++v)
+                sums[r][v] = multiply_add(four, load(weights + v * LANES), sums[r][v]);
+        }
+    }
+    for (int r = 0; r < rows; ++r)
+        for (int v = 0; v < VECTORS; ++v)
+            store(out + size_t(r) * stride + tile * TILE + v * LANES, sums[r][v]);
+}
+
+struct Rows {
+    const float* values;  // [count, stride]: read by a linear layer of 32 bits
+    int stride;
+    Quantised quantised;  // read by the others
+    int count;
+};
+
+template <int bits, int rows>
+void multiply_group(const Linear& linear, int tile, const Rows& x, int row, int count, float* out,
+                    int stride) {
+    if constexpr (rows > 0) {
+        if (count < rows)
+            return multiply_group<bits, rows - 1>(linear, tile, x, row, count, out, stride);
+        if constexpr (bits == 32)
+            multiply_tile_32<rows>(linear, tile, x.values + size_t(row) * x.stride, x.stride,
+                                   out + size_t(row) * stride, stride);
+        else
+            multiply_tile<bits, rows>(linear, tile, x.quantised, row, out, stride);
+    }
+}
+
+template <int bits>
+void multiply_tile_by_groups(const Linear& linear, int tile, const Rows& x, float* out, int stride) {
+    const int groups = (x.count + most_rows<bits> - 1) / most_rows<bits>;
+    for (int row = 0, g = 0; g < groups; ++g) {  // of about equal size
+        const int count = (x.count - row + groups - g - 1) / (groups - g);
+        multiply_group<bits, most_rows<bits>>(linear, tile, x, row, count, out, stride);
+        row += count;
+    }
+}
+
+// out [rows, stride] of one tile of outputs.
+inline void multiply(const Linear& linear, int tile, const Rows& x, float* out, int stride) {
+    switch (linear.bits) {
+        case 4: return multiply_tile_by_groups<4>(linear, tile, x, out, stride);
+        case 8: return multiply_tile_by_groups<8>(linear, tile, x, out, stride);
+        default: return multiply_tile_by_groups<32>(linear, tile, x, out, stride);
+    }
+}
+
+}  // namespace WHEATEAR_PATH
+}  // namespace wheatear

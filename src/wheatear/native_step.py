@@ -1,0 +1,186 @@
+"""A step of the encoder in C++, by the package wheatear-native, from the weights of the graph.
+
+Optional: without it, or with `WHEATEAR_NATIVE=0`, the graph itself runs in onnxruntime, and so
+does a bundle that the native encoder has no shape for. `WHEATEAR_NATIVE=1` insists on it.
+"""
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.bundle import ENCODER, Bundle
+from wheatear.caches import Encoded, EncoderState, Floats, live, window
+from wheatear.errors import BundleError, MissingExtraError
+from wheatear.initialisers import read_initialisers
+
+VARIABLE = "WHEATEAR_NATIVE"
+
+Tensors = Mapping[str, NDArray[Any]]
+
+
+def native_step(bundle: Bundle, threads: int) -> "NativeStep | None":
+    """The native encoder of a bundle, or None where there is none or it is not wanted.
+
+    Raises MissingExtraError or BundleError if it was insisted on.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == "0":
+        return None
+    try:
+        native = import_module("wheatear_native")
+    except ImportError as error:
+        if not wanted:
+            return None
+        raise MissingExtraError(
+            f"{VARIABLE}={wanted} asks for wheatear-native, which is not there ({error}); "
+            f"install it or unset {VARIABLE}"
+        ) from error
+    try:
+        return NativeStep(native, bundle, threads)
+    except (ValueError, KeyError, OSError) as error:
+        if not wanted:
+            return None
+        raise BundleError(
+            f"the native encoder cannot run {bundle.path}: {error}; unset {VARIABLE}"
+        ) from error
+
+
+class NativeStep:
+    """Safe to use from many threads."""
+
+    def __init__(self, native: Any, bundle: Bundle, threads: int) -> None:
+        """Raises KeyError or ValueError for a graph with other weights than it knows."""
+        self._native, self._bundle = native, bundle
+        tensors = read_initialisers(bundle.path / ENCODER)
+        shape = _shape(native, bundle, tensors)
+        weights = list(_Weights(native, tensors, shape).in_order())
+        self._encoder = native.Encoder(shape, weights, threads)
+
+    def run(
+        self,
+        states: Sequence[EncoderState],
+        frames: int,
+        chunk: int,
+        languages: Sequence[Floats | None],
+    ) -> list[Encoded]:
+        """Encodes `frames` frames of each stream in chunks of `chunk`; moves their caches on."""
+        m = self._bundle.manifest
+        sizes = (m.decoder.joint, m.encoder.width, m.encoder.width)
+        encoded = [Encoded(*(np.empty((frames, n), np.float32) for n in sizes)) for _ in states]
+        parts = [
+            self._native.Part(
+                keys_values=state.keys_values,
+                conv=state.conv,
+                next_conv=np.empty_like(state.conv),
+                mel=window(state, frames),
+                live1=live(state, frames, 1),
+                live2=live(state, frames, 2),
+                language=language,
+                projected=out.projected,
+                encoded=out.encoded,
+                hidden=out.hidden,
+                start=state.frames,
+                left=state.mode.left,
+            )
+            for state, language, out in zip(states, languages, encoded, strict=True)
+        ]
+        self._encoder.step(parts, frames, chunk)
+        for state, part in zip(states, parts, strict=True):
+            state.conv = part.next_conv
+        return encoded
+
+
+def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
+    m = bundle.manifest
+    e = m.encoder
+    first = "encoder.layers.0.feed_forward1.linear1"
+    feed_forward = (
+        len(tensors[f"{first}.codes"])
+        if f"{first}.codes" in tensors
+        else tensors[f"{first}.weight"].shape[1]
+    )
+    prompt = bundle.language_bias.shape[1] if m.prompts else 0
+    return native.Shape(
+        *(e.layers, e.width, e.heads, e.kernel, e.left, e.longest_chunk),
+        *(m.features.bands, len(tensors["encoder.pre_encode.conv.0.weight"])),
+        *(feed_forward, prompt, m.decoder.joint),
+    )
+
+
+class _Weights:
+    """The tensors of a graph in the order in which the native encoder reads them."""
+
+    def __init__(self, native: Any, tensors: Tensors, shape: Any) -> None:
+        self._native, self._tensors, self._shape = native, tensors, shape
+
+    def in_order(self) -> Iterator[Any]:
+        s, conv = self._shape, "encoder.pre_encode.conv"
+        yield from self._depthwise(f"{conv}.0")
+        for depthwise, pointwise in ((2, 3), (5, 6)):
+            yield from self._depthwise(f"{conv}.{depthwise}")
+            weight = self._tensors[f"{conv}.{pointwise}.weight"]
+            yield self._weight(weight.reshape(s.channels, s.channels).T)
+            yield self._vector(f"{conv}.{pointwise}.bias")
+        bands = s.bands
+        for _ in range(3):
+            bands = bands // 2 + 1
+        yield from self._linear("encoder.pre_encode.out", s.channels * bands)
+        for i in range(s.layers):
+            yield from self._layer(f"encoder.layers.{i}")
+        if s.prompt:
+            yield from self._linear("prompt_kernel.0", s.width)
+            yield from self._linear("prompt_kernel.2", s.prompt)
+        yield from self._linear("joint.enc", s.width)
+
+    def _layer(self, name: str) -> Iterator[Any]:
+        width, attention, conv = self._shape.width, f"{name}.self_attn", f"{name}.conv"
+        yield from self._feed_forward(name, 1)
+        yield from self._norm(f"{name}.norm_self_att")
+        yield from self._linear(f"{attention}.qkv", width)
+        yield self._vector(f"{attention}.pos_bias_u")
+        yield self._vector(f"{attention}.pos_bias_v")
+        positions = self._tensors[f"{attention}.positions"]  # [heads, head_width, offsets]
+        yield self._weight(positions.transpose(0, 2, 1).reshape(-1))
+        yield from self._linear(f"{attention}.linear_out", width)
+        yield from self._norm(f"{name}.norm_conv")
+        yield from self._linear(f"{conv}.pointwise_conv1", width)
+        yield from self._depthwise(f"{conv}.depthwise_conv")
+        yield from self._norm(f"{conv}.batch_norm")
+        yield from self._linear(f"{conv}.pointwise_conv2", width)
+        yield from self._feed_forward(name, 2)
+        yield from self._norm(f"{name}.norm_out")
+
+    def _feed_forward(self, name: str, which: int) -> Iterator[Any]:
+        yield from self._norm(f"{name}.norm_feed_forward{which}")
+        yield from self._linear(f"{name}.feed_forward{which}.linear1", self._shape.width)
+        yield from self._linear(f"{name}.feed_forward{which}.linear2", self._shape.feed_forward)
+
+    def _linear(self, name: str, inputs: int) -> Iterator[Any]:
+        if f"{name}.codes" in self._tensors:
+            codes, scales = (self._tensors[f"{name}.{part}"] for part in ("codes", "scales"))
+            yield self._native.Weight(codes, scales, inputs)
+        else:
+            yield self._weight(self._tensors[f"{name}.weight"])
+        yield self._vector(f"{name}.bias", optional=True)
+
+    def _norm(self, name: str) -> Iterator[Any]:
+        """Of a convolution's BatchNorm, which is folded into its weights, nothing is left."""
+        yield self._vector(f"{name}.weight", optional=True)
+        yield self._vector(f"{name}.bias", optional=True)
+
+    def _depthwise(self, name: str) -> Iterator[Any]:
+        weight = self._tensors[f"{name}.weight"]  # [channels, 1, taps...]
+        yield self._weight(weight.reshape(len(weight), -1).T.reshape(-1))
+        yield self._vector(f"{name}.bias")
+
+    def _vector(self, name: str, optional: bool = False) -> Any:
+        if optional and name not in self._tensors:
+            return self._native.Weight(None)
+        return self._weight(self._tensors[name].reshape(-1))
+
+    def _weight(self, array: NDArray[Any]) -> Any:
+        return self._native.Weight(np.ascontiguousarray(array, np.float32))
