@@ -32,39 +32,42 @@ inline float exponential(float x) {
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
 inline float sum_of_lanes(Floats v) {
-    float lanes[LANES], sum = 0;
+    float lanes[LANES];
     store(lanes, v);
-    for (float lane : lanes) sum += lane;
-    return sum;
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; ++i) lanes[i] += lanes[i + half];
+    return lanes[0];
 }
 
 inline float sum(const float* x, int n) {
-    Floats lanes = all(0), ones = all(1);
+    Floats lanes = all(0);
     int i = 0;
-    for (; i + LANES <= n; i += LANES) lanes = multiply_add(load(x + i), ones, lanes);
+    for (; i + LANES <= n; i += LANES) lanes = plus(load(x + i), lanes);
     float total = sum_of_lanes(lanes);
     for (; i < n; ++i) total += x[i];
     return total;
 }
 
-// a . b + c . d
+// a . b + c . d, in four chains so that one addition need not wait for the last.
 inline float dot_both(const float* a, const float* b, const float* c, const float* d, int n) {
-    Floats first = all(0), second = all(0);
+    Floats first = all(0), second = all(0), third = all(0), fourth = all(0);
     int i = 0;
-    for (; i + LANES <= n; i += LANES) {
+    for (; i + 2 * LANES <= n; i += 2 * LANES) {
         first = multiply_add(load(a + i), load(b + i), first);
         second = multiply_add(load(c + i), load(d + i), second);
+        third = multiply_add(load(a + i + LANES), load(b + i + LANES), third);
+        fourth = multiply_add(load(c + i + LANES), load(d + i + LANES), fourth);
     }
-    float total = sum_of_lanes(first) + sum_of_lanes(second);
+    float total = sum_of_lanes(plus(plus(first, second), plus(third, fourth)));
     for (; i < n; ++i) total += a[i] * b[i] + c[i] * d[i];
     return total;
 }
 
 inline float sum_of_squares(const float* x, float mean, int n) {
-    Floats lanes = all(0), means = all(-mean), ones = all(1);
+    Floats lanes = all(0), shift = all(-mean);
     int i = 0;
     for (; i + LANES <= n; i += LANES) {
-        Floats difference = multiply_add(load(x + i), ones, means);
+        Floats difference = plus(load(x + i), shift);
         lanes = multiply_add(difference, difference, lanes);
     }
     float total = sum_of_lanes(lanes);
@@ -103,27 +106,37 @@ inline void soften(float* scores, int n) {
     for (int i = 0; i < n; ++i) scores[i] *= scale;
 }
 
-// A row of n activations to 8 bits: code * scale, a scale for every block.
+// A block of activations to 8 bits: code * scale.
+inline void quantise_block(const float* x, int8_t* codes, float* scale, int32_t* correction) {
+    int32_t most_bits = 0;  // positive floats are in the order of their bits
+    for (int i = 0; i < BLOCK; ++i) {
+        int32_t bits;
+        std::memcpy(&bits, x + i, 4);
+        bits &= 0x7fffffff;
+        most_bits = bits > most_bits ? bits : most_bits;
+    }
+    float most;
+    std::memcpy(&most, &most_bits, 4);
+    const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
+    for (int i = 0; i < BLOCK; ++i) codes[i] = int8_t(int32_t(std::nearbyint(x[i] * inverse)));
+    *scale = inverse > 0 ? most / 127.0f : 0.0f;
+    *correction = correction_of(codes);
+}
+
+// A row of n activations, the last block filled up with zeros.
 inline void quantise(const float* x, int n, int row, const Quantised& to) {
     const int blocks = rounded_up(n, BLOCK) / BLOCK;
+    int8_t* codes = to.codes + size_t(row) * blocks * BLOCK;
+    float* scales = to.scales + size_t(row) * blocks;
+    int32_t* corrections = to.corrections + size_t(row) * blocks;
     for (int b = 0; b < blocks; ++b) {
-        alignas(LINE) float block[BLOCK];
-        const int inputs = n - b * BLOCK < BLOCK ? n - b * BLOCK : BLOCK;
-        for (int i = 0; i < BLOCK; ++i) block[i] = 0;
-        std::memcpy(block, x + b * BLOCK, sizeof(float) * inputs);
-        int32_t bits[BLOCK], most_bits = 0;  // of positive floats they are in the same order
-        std::memcpy(bits, block, sizeof bits);
-        for (int32_t each : bits) {
-            each &= 0x7fffffff;
-            most_bits = each > most_bits ? each : most_bits;
+        float filled[BLOCK] = {};
+        const float* block = x + b * BLOCK;
+        if (n - b * BLOCK < BLOCK) {
+            std::memcpy(filled, block, sizeof(float) * (n - b * BLOCK));
+            block = filled;
         }
-        float most;
-        std::memcpy(&most, &most_bits, 4);
-        const float inverse = most > 1e-30f ? 127.0f / most : 0.0f;
-        int8_t* codes = to.codes + (size_t(row) * blocks + b) * BLOCK;
-        for (int i = 0; i < BLOCK; ++i) codes[i] = int8_t(int32_t(std::nearbyint(block[i] * inverse)));
-        to.scales[row * blocks + b] = inverse > 0 ? most / 127.0f : 0.0f;
-        to.corrections[row * blocks + b] = correction_of(codes);
+        quantise_block(block, codes + b * BLOCK, scales + b, corrections + b);
     }
 }
 

@@ -136,26 +136,28 @@ void pack_32(const Tensor& weight, int tile, float* to) {
             *to++ = o < weight.outputs ? from[size_t(i) * weight.outputs + o] : 0.0f;
 }
 
-// One block of 32 codes of one output, into its place among those of its tile.
-void pack_block(const uint8_t* from, int bits, int output, uint8_t* lines) {
-    for (int i = 0; i < BLOCK; ++i) {
-        if (bits == 8) {
-            lines[i / 4 * LINE + output * 4 + i % 4] = from[i];
-        } else {
-            const int code = from[i / 2] >> (i % 2 * 4) & 15;
-            lines[i / 8 * LINE + output * 4 + i % 4] |= uint8_t(code << (i % 8 / 4 * 4));
-        }
+// A block of 32 codes of one output, into its place among those of its tile.
+void pack_block(const uint8_t* from, int bits, uint8_t* to) {
+    if (bits == 8) {
+        for (int i = 0; i < BLOCK; i += 4, to += LINE) std::memcpy(to, from + i, 4);
+        return;
     }
+    for (int i = 0; i < BLOCK; i += 8, from += 4, to += LINE)
+        for (int pair = 0; pair < 2; ++pair) {  // inputs 2 pair, 2 pair + 1, and those 4 further on
+            const uint8_t here = from[pair], further = from[pair + 2];
+            to[2 * pair] = uint8_t((here & 15) | further << 4);
+            to[2 * pair + 1] = uint8_t(here >> 4 | (further & 240));
+        }
 }
 
+// The memory is zero before, which is what is beyond the last output.
 void pack_codes(const Tensor& weight, const Linear& linear, int tile, uint8_t* to) {
     const auto* codes = static_cast<const uint8_t*>(weight.data);
     for (int b = 0; b < linear.blocks(); ++b, to += linear.block_bytes()) {
-        std::memset(to, 0, linear.block_bytes());
         for (int o = 0; o < TILE && tile * TILE + o < weight.outputs; ++o) {
             const size_t block = size_t(tile * TILE + o) * linear.blocks() + b;
             std::memcpy(to + sizeof(float) * o, weight.scales + block, sizeof(float));
-            pack_block(codes + block * BLOCK * weight.bits / 8, weight.bits, o, to + LINE);
+            pack_block(codes + block * BLOCK * weight.bits / 8, weight.bits, to + LINE + 4 * o);
         }
     }
 }

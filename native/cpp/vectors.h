@@ -40,10 +40,9 @@ inline int32_t four(const int8_t* x) {
     return packed;
 }
 
-inline int sum_of(const int8_t* block, int from, int step_of_4) {
-    int sum = 0;
-    for (int i = from; i < BLOCK; i += 4)
-        for (int j = 0; j < step_of_4; ++j) sum += block[i + j];
+inline int32_t sum_of(const int8_t* block) {
+    int32_t sum = 0;
+    for (int i = 0; i < BLOCK; ++i) sum += block[i];
     return sum;
 }
 
@@ -57,10 +56,11 @@ using Activations = __m512i;
 inline Floats load(const float* x) { return _mm512_loadu_ps(x); }
 inline void store(float* x, Floats v) { _mm512_storeu_ps(x, v); }
 inline Floats all(float x) { return _mm512_set1_ps(x); }
+inline Floats plus(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
 inline Activations activations(const int8_t* x) { return _mm512_set1_epi32(four(x)); }
-inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block, 0, 4); }
+inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block); }
 
 template <int bits>
 struct Codes {
@@ -100,14 +100,19 @@ using Activations = __m256i;
 inline Floats load(const float* x) { return _mm256_loadu_ps(x); }
 inline void store(float* x, Floats v) { _mm256_storeu_ps(x, v); }
 inline Floats all(float x) { return _mm256_set1_ps(x); }
+inline Floats plus(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 inline Activations activations(const int8_t* x) { return _mm256_set1_epi32(four(x)); }
 
-// Of two 16-bit numbers: each lane of 16 bits sums inputs 0, 1 or 2, 3 of every four.
+// Two numbers of 16 bits, as the lanes of a sum: one for inputs 0, 1 of every four, one for 2, 3.
 inline int32_t correction_of(const int8_t* block) {
-    auto half = [&](int from) { return uint32_t(uint16_t(-8 * sum_of(block, from, 2))); };
-    return int32_t(half(0) | half(2) << 16);
+    __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block));
+    __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
+    __m128i sum = _mm_add_epi16(_mm256_castsi256_si128(pairs), _mm256_extracti128_si256(pairs, 1));
+    sum = _mm_add_epi16(sum, _mm_srli_si128(sum, 8));
+    sum = _mm_add_epi16(sum, _mm_srli_si128(sum, 4));
+    return _mm_cvtsi128_si32(_mm_mullo_epi16(sum, _mm_set1_epi16(-8)));
 }
 
 template <int bits>
@@ -182,12 +187,13 @@ using Activations = int8x16_t;
 inline Floats load(const float* x) { return vld1q_f32(x); }
 inline void store(float* x, Floats v) { vst1q_f32(x, v); }
 inline Floats all(float x) { return vdupq_n_f32(x); }
+inline Floats plus(Floats a, Floats b) { return vaddq_f32(a, b); }
 inline Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
 inline Activations activations(const int8_t* x) {
     return vreinterpretq_s8_s32(vdupq_n_s32(four(x)));
 }
-inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block, 0, 4); }
+inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block); }
 
 template <int bits>
 struct Codes {
@@ -235,6 +241,9 @@ inline Floats each(Of of) {
 inline Floats load(const float* x) { return each([&](int i) { return x[i]; }); }
 inline void store(float* x, Floats v) { std::memcpy(x, v.lane, sizeof v.lane); }
 inline Floats all(float x) { return each([&](int) { return x; }); }
+inline Floats plus(Floats a, Floats b) {
+    return each([&](int i) { return a.lane[i] + b.lane[i]; });
+}
 inline Floats multiply(Floats a, Floats b) {
     return each([&](int i) { return a.lane[i] * b.lane[i]; });
 }
@@ -242,7 +251,7 @@ inline Floats multiply_add(Floats a, Floats b, Floats c) {
     return each([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
 }
 inline Activations activations(const int8_t* x) { return {{x[0], x[1], x[2], x[3]}}; }
-inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block, 0, 4); }
+inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block); }
 
 template <int bits>
 struct Codes {

@@ -1,6 +1,5 @@
 #include "workspace.h"
 
-#include <cstring>
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
@@ -19,17 +18,18 @@ int greatest(std::initializer_list<int> numbers) {
 }  // namespace
 
 void Memory::reserve(size_t bytes) {
-    std::free(start_);
-    start_ = nullptr;
+    std::free(held_);
+    held_ = nullptr;
     size_ = used_ = 0;
-    const size_t page = bytes < HUGE_PAGE ? 4096 : HUGE_PAGE;
-    const size_t size = (bytes + page) / page * page;
-    start_ = static_cast<char*>(std::aligned_alloc(page, size));
-    if (!start_) throw std::bad_alloc();
+    const size_t page = bytes < HUGE_PAGE ? LINE : HUGE_PAGE;
+    const size_t size = (bytes + page - 1) / page * page;
+    held_ = std::calloc(size + page, 1);
+    if (!held_) throw std::bad_alloc();
+    const uintptr_t at = reinterpret_cast<uintptr_t>(held_);
+    start_ = static_cast<char*>(held_) + (page - at % page);
 #if defined(__linux__)
     if (page == HUGE_PAGE) madvise(start_, size, MADV_HUGEPAGE);
 #endif
-    std::memset(start_, 0, size);
     size_ = size;
 }
 

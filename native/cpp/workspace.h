@@ -21,11 +21,11 @@ struct Table {
 class Memory {
   public:
     Memory() = default;
-    ~Memory() { std::free(start_); }
+    ~Memory() { std::free(held_); }
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
 
-    // Makes room for so many bytes; what was there is lost.
+    // Makes room for so many bytes, all zero; what was there is lost.
     void reserve(size_t bytes);
     // The next so many bytes of it.
     void* take(size_t bytes) {
@@ -37,6 +37,7 @@ class Memory {
     size_t size() const { return size_; }
 
   private:
+    void* held_ = nullptr;
     char* start_ = nullptr;
     size_t size_ = 0, used_ = 0;
 };
