@@ -1,7 +1,9 @@
 """What the tests share: the oracle's checkpoints converted once, and models loaded from them."""
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 import wheatear
 from wheatear.audio import sample_speech
 from wheatear.convert import convert
+from wheatear.native_step import VARIABLE
 
 ORACLE = Path(__file__).parent / "oracle"
 TINY = ("tiny-en", "tiny-multi")
@@ -52,12 +55,22 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     return make
 
 
+@pytest.fixture(scope="module", params=["onnxruntime", "native"])
+def engine(request: pytest.FixtureRequest) -> Iterator[str]:
+    """What computes the encoder of the models loaded meanwhile; both in turn."""
+    if request.param == "native" and find_spec("wheatear_native") is None:
+        pytest.skip("wheatear-native is not installed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "1" if request.param == "native" else "0")
+        yield request.param
+
+
 @pytest.fixture(scope="session")
 def recognizer_of(bundle_of: Callable[..., Path]) -> Callable[..., wheatear.Recognizer]:
     """Loads a checkpoint of the oracle."""
 
     @cache
-    def loaded(bundle: Path) -> wheatear.Recognizer:
+    def loaded(bundle: Path, engine: str) -> wheatear.Recognizer:
         return wheatear.load(bundle, threads=1)
 
-    return lambda *model: loaded(bundle_of(*model))
+    return lambda *model: loaded(bundle_of(*model), os.environ.get(VARIABLE, ""))

@@ -11,6 +11,8 @@ from wheatear.encoder import Encoder
 from wheatear.features import MelSettings, MelSpectrogram
 from wheatear.latency import LatencyMode
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 MODES = [
     (model, lookahead)
     for model in (*TINY, *GEOMETRIES)

@@ -18,7 +18,7 @@ SPEECH = sample_speech()
 
 
 @pytest.fixture(scope="module")
-def shipped() -> wheatear.Recognizer:
+def shipped(engine) -> wheatear.Recognizer:
     return wheatear.load(threads=1)
 
 

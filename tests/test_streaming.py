@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 import wheatear
 from wheatear.encoder import Encoder
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 PRECISIONS = ("fp32", "int8", "int4")
 CLIP = 40_000  # samples: 2.5 s
 

@@ -15,8 +15,8 @@ SOURCE = ROOT / "src" / "wheatear"
 # Left to right: a room may import from rooms before it.
 FLOW = """
     errors results latency languages scripts features unpack media audio pcm bundle sessions
-    encoder silence text phrases decoder lm beam words segments voice turns transcript forms
-    recognizer channels formats budget scheduler
+    caches initialisers graph_step native_step encoder silence text phrases decoder lm beam words
+    segments voice turns transcript forms recognizer channels formats budget scheduler
 """.split()  # noqa: SIM905  (one name a line would be 30 lines)
 
 

@@ -52,13 +52,16 @@ def native_step(bundle: Bundle, threads: int) -> "NativeStep | None":
 class NativeStep:
     """Safe to use from many threads."""
 
-    def __init__(self, native: Any, bundle: Bundle, threads: int) -> None:
-        """Raises KeyError or ValueError for a graph with other weights than it knows."""
+    def __init__(self, native: Any, bundle: Bundle, threads: int, path: str = "") -> None:
+        """path: one of the package's `paths()`, or empty for the fastest.
+
+        Raises KeyError or ValueError for a graph with other weights than it knows.
+        """
         self._native, self._bundle = native, bundle
         tensors = read_initialisers(bundle.path / ENCODER)
         shape = _shape(native, bundle, tensors)
-        weights = list(_Weights(native, tensors, shape).in_order())
-        self._encoder = native.Encoder(shape, weights, threads)
+        weights = _Weights(native, tensors, shape).all()
+        self._encoder = native.Encoder(shape, weights, threads, path)
 
     def run(
         self,
@@ -116,13 +119,32 @@ class _Weights:
 
     def __init__(self, native: Any, tensors: Tensors, shape: Any) -> None:
         self._native, self._tensors, self._shape = native, tensors, shape
+        self._read: set[str] = set()
 
-    def in_order(self) -> Iterator[Any]:
+    def all(self) -> list[Any]:
+        """Raises ValueError if the graph has weights that the encoder does not: it then computes
+        something else.
+        """
+        weights = list(self._in_order())
+        unread = {
+            name
+            for name, tensor in self._tensors.items()
+            if name not in self._read and tensor.dtype != np.int64
+        }
+        if unread:
+            raise ValueError(f"it has weights for {', '.join(sorted(unread)[:3])}")
+        return weights
+
+    def _tensor(self, name: str) -> NDArray[Any]:
+        self._read.add(name)
+        return self._tensors[name]
+
+    def _in_order(self) -> Iterator[Any]:
         s, conv = self._shape, "encoder.pre_encode.conv"
         yield from self._depthwise(f"{conv}.0")
         for depthwise, pointwise in ((2, 3), (5, 6)):
             yield from self._depthwise(f"{conv}.{depthwise}")
-            weight = self._tensors[f"{conv}.{pointwise}.weight"]
+            weight = self._tensor(f"{conv}.{pointwise}.weight")
             yield self._weight(weight.reshape(s.channels, s.channels).T)
             yield self._vector(f"{conv}.{pointwise}.bias")
         bands = s.bands
@@ -143,7 +165,9 @@ class _Weights:
         yield from self._linear(f"{attention}.qkv", width)
         yield self._vector(f"{attention}.pos_bias_u")
         yield self._vector(f"{attention}.pos_bias_v")
-        positions = self._tensors[f"{attention}.positions"]  # [heads, head_width, offsets]
+        positions = self._tensor(f"{attention}.positions")  # [heads, head_width, offsets]
+        if positions.shape[:2] != (self._shape.heads, width // self._shape.heads):
+            raise ValueError(f"its positions are for {positions.shape[0]} heads")
         yield self._weight(positions.transpose(0, 2, 1).reshape(-1))
         yield from self._linear(f"{attention}.linear_out", width)
         yield from self._norm(f"{name}.norm_conv")
@@ -161,10 +185,10 @@ class _Weights:
 
     def _linear(self, name: str, inputs: int) -> Iterator[Any]:
         if f"{name}.codes" in self._tensors:
-            codes, scales = (self._tensors[f"{name}.{part}"] for part in ("codes", "scales"))
+            codes, scales = (self._tensor(f"{name}.{part}") for part in ("codes", "scales"))
             yield self._native.Weight(codes, scales, inputs)
         else:
-            yield self._weight(self._tensors[f"{name}.weight"])
+            yield self._weight(self._tensor(f"{name}.weight"))
         yield self._vector(f"{name}.bias", optional=True)
 
     def _norm(self, name: str) -> Iterator[Any]:
@@ -173,14 +197,14 @@ class _Weights:
         yield self._vector(f"{name}.bias", optional=True)
 
     def _depthwise(self, name: str) -> Iterator[Any]:
-        weight = self._tensors[f"{name}.weight"]  # [channels, 1, taps...]
+        weight = self._tensor(f"{name}.weight")  # [channels, 1, taps...]
         yield self._weight(weight.reshape(len(weight), -1).T.reshape(-1))
         yield self._vector(f"{name}.bias")
 
     def _vector(self, name: str, optional: bool = False) -> Any:
         if optional and name not in self._tensors:
             return self._native.Weight(None)
-        return self._weight(self._tensors[name].reshape(-1))
+        return self._weight(self._tensor(name).reshape(-1))
 
     def _weight(self, array: NDArray[Any]) -> Any:
         return self._native.Weight(np.ascontiguousarray(array, np.float32))

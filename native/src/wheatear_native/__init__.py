@@ -219,7 +219,9 @@ def _open() -> c.CDLL:
     path = Path(__file__).with_name("libwheatear.so")
     library = c.CDLL(str(path))
     if (found := library.wheatear_abi()) != _ABI:
-        raise ImportError(f"{path} has interface {found}, not {_ABI}; install wheatear-native again")
+        raise ImportError(
+            f"{path} has interface {found}, not {_ABI}; install wheatear-native again"
+        )
     struct = c.POINTER
     library.wheatear_path.restype = c.c_char_p
     library.wheatear_open.argtypes = [
