@@ -21,9 +21,8 @@
 #include "layout.h"
 
 #if defined(__AVX2__) || defined(WHEATEAR_AVX512)
-#ifdef WHEATEAR_SIMDE  // AVX-512 on a machine without it, for tests
-#include <simde/x86/avx512.h>
-#include <simde/x86/fma.h>
+#ifdef WHEATEAR_SIMDE
+#include "../tests/simde.h"
 #else
 #include <immintrin.h>
 #endif
