@@ -23,9 +23,9 @@ class Server:
     def __init__(self, *arguments: str, **environment: str) -> None:
         """Extra arguments of the command, and variables of its environment."""
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "wheatear", "serve", "--port", "0", *arguments],
+            [sys.executable, "-m", "wheatear", "serve", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-            env=os.environ | environment,
+            env=os.environ | {"WHEATEAR_SERVE_PORT": "0"} | environment,
         )  # fmt: skip
         self._log: list[str] = []
         self._reader = threading.Thread(target=self._read_log, daemon=True)

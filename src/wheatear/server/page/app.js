@@ -1,0 +1,268 @@
+// The page: what is shown, what the controls do.
+
+import { Captions } from "./captions.js";
+import { Choices } from "./choices.js";
+import { $, set, tell } from "./dom.js";
+import { Job } from "./files.js";
+import { Live } from "./live.js";
+import { Meter } from "./meter.js";
+import { Microphone } from "./microphone.js";
+import { allowSaving, offerSaving } from "./saving.js";
+import { key, models, ServerError } from "./server.js";
+import { JOBS, STATES, paceOf, problemOf } from "./status.js";
+import { Transcript } from "./transcript.js";
+import { clock } from "./writing.js";
+
+/**
+ * What is on the shelf: the microphone's captions, or a file's.
+ * @typedef {{transcript: Transcript, live?: Live, job?: Job, row: HTMLElement}} Item
+ */
+
+const audio = /** @type {HTMLAudioElement} */ ($("player"));
+const microphone = new Microphone();
+const captions = new Captions();
+const choices = new Choices();
+const meter = new Meter(/** @type {HTMLCanvasElement} */ ($("meter")));
+
+/** @type {Item[]} */ const items = [];
+/** @type {Item | undefined} */ let shown;
+/** @type {Live | undefined} */ let live;
+/** @type {"away" | "key" | ""} */ let trouble = "";
+let troubleText = "";
+let lastSound = 0;
+
+// -- the server
+
+async function connect() {
+  try {
+    choices.offer(await models());
+    trouble = "";
+  } catch (error) {
+    if (!(error instanceof ServerError)) throw error;
+    trouble = error.status === 401 ? "key" : "away";
+    troubleText = key.value || error.status !== 401 ? error.message : "";
+  }
+  show();
+}
+
+/** @type {HTMLFormElement} */ ($("key-form")).onsubmit = async (event) => {
+  event.preventDefault();
+  const field = /** @type {HTMLInputElement} */ ($("key"));
+  key.set(field.value);
+  field.value = "";
+  if (live?.state === "key") live.state = "idle";
+  await connect();
+  if (!trouble) $("start").focus();
+};
+
+// -- the microphone
+
+async function toggle() {
+  if (live?.busy) return live.stop();
+  if (trouble) await connect();
+  if (trouble) return;
+  lastSound = performance.now();
+  if (!live) {
+    const transcript = new Transcript("Microphone");
+    live = new Live(transcript, microphone);
+    live.onchange = show;
+    live.onlevel = (peak) => {
+      meter.add(peak);
+      if (peak > 0.001) lastSound = performance.now();
+    };
+    put({ transcript, live });
+  }
+  if (shown?.live !== live) choose(items.find((item) => item.live));
+  else captions.follow();
+  await live.start(choices.choice, choices.sound);
+  choices.listMicrophones();
+}
+
+choices.onswitch = () => {
+  if (live?.busy) live.switch(choices.choice);
+};
+$("start").onclick = toggle;
+document.onkeydown = (event) => {
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.repeat) return;
+  event.preventDefault();
+  toggle();
+};
+
+// -- files
+
+let working = Promise.resolve();
+
+function add(/** @type {Iterable<File>} */ files) {
+  for (const file of files) {
+    const job = new Job(file, choices.choice);
+    job.onchange = show;
+    choose(put({ transcript: job.transcript, job }));
+    run(job);
+  }
+}
+
+function run(/** @type {Job} */ job) {
+  working = working.then(async () => {
+    await job.run();
+    if (job.state === "done") tell(`${job.file.name} is transcribed`);
+  });
+}
+
+const picker = /** @type {HTMLInputElement} */ ($("file"));
+$("open").onclick = () => picker.click();
+picker.onchange = () => {
+  add(picker.files ?? []);
+  picker.value = "";
+};
+$("cancel").onclick = () => shown?.job?.cancel();
+
+document.ondragover = (event) => {
+  if (!event.dataTransfer?.types.includes("Files")) return;
+  event.preventDefault();
+  document.body.classList.add("dropping");
+};
+document.ondragleave = (event) => {
+  if (!event.relatedTarget) document.body.classList.remove("dropping");
+};
+document.ondrop = (event) => {
+  event.preventDefault();
+  document.body.classList.remove("dropping");
+  add(event.dataTransfer?.files ?? []);
+};
+captions.onseek = (seconds) => {
+  audio.currentTime = seconds;
+  audio.play();
+};
+audio.onerror = () => (audio.hidden = true); // a format that this browser cannot play
+
+// -- the shelf
+
+/** Puts something on the shelf. */
+function put(/** @type {Omit<Item, "row">} */ what) {
+  const row = document.createElement("li");
+  const button = document.createElement("button");
+  const item = { ...what, row };
+  button.type = "button";
+  button.textContent = what.transcript.title;
+  button.onclick = () => choose(item);
+  row.append(button);
+  $("transcripts").append(row);
+  items.push(item);
+  return item;
+}
+
+function choose(/** @type {Item | undefined} */ item) {
+  shown = item;
+  captions.show(item?.transcript ?? null, item?.live !== undefined);
+  const { recording = "" } = item?.transcript ?? {};
+  audio.pause();
+  audio.hidden = !recording;
+  if (recording) audio.src = recording;
+  else audio.removeAttribute("src");
+  show();
+}
+
+$("clear").onclick = async () => {
+  const dialog = /** @type {HTMLDialogElement} */ ($("sure"));
+  if (shown?.transcript.saved !== false) return clear();
+  dialog.returnValue = "keep";
+  dialog.onclose = () => dialog.returnValue === "clear" && clear();
+  dialog.showModal();
+};
+
+function clear() {
+  if (!shown) return;
+  const index = items.indexOf(shown);
+  items.splice(index, 1);
+  shown.row.remove();
+  shown.job?.forget();
+  if (shown.live) live = undefined;
+  choose(items[Math.min(index, items.length - 1)]);
+  $("start").focus();
+}
+
+addEventListener("beforeunload", (event) => {
+  if (items.some(({ transcript }) => !transcript.saved)) event.preventDefault();
+});
+
+// -- what is shown
+
+function show() {
+  const state = live?.busy ? live.state : trouble || (live?.state ?? "idle");
+  const { job } = shown ?? {};
+  const listening = live?.busy ?? false;
+  set($("state").firstElementChild, STATES[state]);
+  $("state").dataset.state = state;
+  document.title = `${listening ? "● " : ""}Wheatear`;
+
+  const wanted = state === "key" || Boolean(job?.unauthorised && !key.value);
+  if ($("key-form").hidden === wanted) {
+    $("key-form").hidden = !wanted;
+    if (wanted) $("key").focus();
+  }
+  showProblem(state);
+
+  $("start").dataset.doing = listening ? "stop" : "start";
+  set($("start-text"), listening ? "Stop" : live?.transcript.duration ? "Go on" : "Start");
+  choices.lock(listening);
+  captions.growing = listening && shown?.live !== undefined;
+  if (!microphone.open) meter.off();
+
+  const bare = !shown || !(listening || shown.job || shown.transcript.duration);
+  $("shelf").hidden = items.length === 0 || (bare && items.length === 1);
+  $("clear").hidden = Boolean(shown?.live && listening);
+  for (const { row } of items)
+    /** @type {Element} */ (row.firstElementChild).ariaCurrent = row === shown?.row ? "true" : null;
+  $("job").hidden = !job?.busy;
+  if (job) showJob(job);
+}
+
+function showProblem(/** @type {string} */ state) {
+  const { job } = shown ?? {};
+  const text = live?.busy
+    ? problemOf(live, performance.now() - lastSound)
+    : trouble
+      ? troubleText
+      : (live?.problem ?? "");
+  const [line, again] = $("problem").children;
+  set(line, job?.problem || text);
+  $("problem").hidden = !line.textContent;
+  /** @type {HTMLElement} */ (again).hidden =
+    !job?.problem && !["away", "full", "lost"].includes(state);
+}
+
+$("again").onclick = () => {
+  if (shown?.job?.problem) {
+    shown.job.again(choices.choice);
+    run(shown.job);
+  } else if (trouble) connect();
+  else toggle();
+  $("start").focus();
+};
+
+function showJob(/** @type {Job} */ { state, sent }) {
+  const [line, bar] = $("job").children;
+  const progress = /** @type {HTMLProgressElement} */ (bar);
+  set(line, JOBS[state]);
+  if (state === "sending") progress.value = sent;
+  else progress.removeAttribute("value");
+}
+
+/** What changes with time alone. */
+function tick() {
+  set($("elapsed"), clock(live?.elapsed ?? 0));
+  set($("pace"), live ? paceOf(live) : "");
+  const any = Boolean(shown && !shown.transcript.empty);
+  allowSaving(any);
+  $("empty").hidden = any || Boolean(shown?.job);
+  set($("invitation"), live?.busy ? "Listening …" : "Press Start and speak, or open a recording.");
+  if (live?.state === "live") showProblem("live");
+}
+
+setInterval(tick, 250);
+if (/Mac|iP/.test(navigator.platform)) set(document.querySelector("#shortcut kbd"), "⌘");
+set($("privacy"), `Sound goes to ${location.host} and nowhere else; captions stay in this page.`);
+offerSaving(() => shown?.transcript);
+connect();
+show();
+tick();

@@ -1,0 +1,46 @@
+// What state things are in, in words.
+
+const SLOW = 3; // seconds of audio waiting for the network that are worth a word
+const LATE = 2; // seconds that captions may come late before the page says so
+const SILENT = 5_000; // ms without any sound, likewise
+
+export const STATES = {
+  idle: "Ready",
+  asking: "Waiting for the microphone",
+  connecting: "Connecting",
+  live: "Live",
+  finishing: "Finishing",
+  reconnecting: "Reconnecting",
+  lost: "Connection lost",
+  full: "Server full",
+  key: "Key wanted",
+  away: "Server away",
+};
+
+export const JOBS = {
+  waiting: "Waiting for the file before …",
+  sending: "Sending …",
+  working: "Transcribing …",
+  done: "",
+  failed: "",
+};
+
+/** @typedef {import("./live.js").Live} Live */
+
+/** What is wrong while it listens.  silent: ms since there was a sound. */
+export function problemOf(
+  /** @type {Live} */ { state, problem, unsent },
+  /** @type {number} */ silent,
+) {
+  if (problem || state !== "live") return problem;
+  if (unsent > SLOW)
+    return `The network is too slow: ${Math.round(unsent)} seconds of sound wait to be sent.`;
+  if (silent > SILENT) return "The microphone is silent. Is it muted, or the wrong one?";
+  return "";
+}
+
+/** Whether captions keep up with what is said. */
+export function paceOf(/** @type {Live} */ { state, behind }) {
+  if (state !== "live") return "";
+  return behind < LATE ? "in step" : `${Math.round(behind)} s behind`;
+}

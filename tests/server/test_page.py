@@ -1,0 +1,794 @@
+"""The page in a real browser: a recording as its microphone, a real server behind it."""
+
+import html
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+import srt
+import webvtt
+from axe_playwright_python.sync_playwright import Axe
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from playwright import sync_api
+from serving import SAMPLE, Server, running
+from websockets.sync.client import connect
+
+import wheatear
+from wheatear.audio import sample_speech
+from wheatear.features import SAMPLE_RATE
+from wheatear.formats import writer
+from wheatear.pcm import LivePcm
+from wheatear.results import Final, Segment, Word
+
+expect = sync_api.expect
+
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+CHROMIUM = next(filter(None, map(shutil.which, _NAMES)), None)
+if CHROMIUM is None and "CI" not in os.environ:
+    pytest.skip("there is no Chromium here: apt-get install chromium", allow_module_level=True)
+
+FLAGS = [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+    "--use-fake-device-for-media-stream",
+]  # fmt: skip
+SAID = {"sorry", "the", "person", "calling"}
+"""What the shipped model makes of the sample at any latency."""
+APART = 6.5
+"""Seconds between one sample and the next."""
+Open = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def playwright() -> Iterator[Any]:
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+def _wav(path: Path, samples: np.ndarray) -> Path:
+    """A file that Chromium takes for a microphone."""
+    rate = 48_000
+    soundfile.write(path, soxr.resample(samples, SAMPLE_RATE, rate), rate, subtype="PCM_16")
+    return path
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the microphone hears: the sample after a second of silence, and silence for ever."""
+    samples = np.pad(sample_speech(), (SAMPLE_RATE, 0))
+    return _wav(tmp_path_factory.mktemp("page") / "once.wav", samples)
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The sample twice."""
+    samples = np.pad(sample_speech(), (SAMPLE_RATE, 0))
+    apart = np.pad(samples, (0, round(APART * SAMPLE_RATE) - len(samples)))
+    return _wav(tmp_path_factory.mktemp("page") / "twice.wav", np.tile(apart, 2))
+
+
+@pytest.fixture
+def open_page(playwright: Any, recording: Path, tmp_path: Path) -> Open:
+    """Opens the page of a server in a browser of its own, whose profile is empty.
+
+    Whatever the test does, the page asks nobody but its server, breaks no policy, and has no
+    error; `unwell` lets it complain of a server that is not there or refuses.
+    """
+
+    @contextmanager
+    def opened(
+        server: Server, *, hears: Path = recording, allowed: bool = True, unwell: bool = False,
+        viewport: tuple[int, int] = (1000, 700), script: str = "",
+        before: Callable[[Any], object] = lambda _page: None, **options: Any,
+    ) -> Iterator[Any]:  # fmt: skip
+        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={hears}%noloop"]
+        context = playwright.chromium.launch_persistent_context(
+            tmp_path / "profile", executable_path=CHROMIUM, args=flags, headless=True,
+            viewport=dict(zip(("width", "height"), viewport, strict=True)),
+            permissions=["clipboard-read", "clipboard-write", *["microphone"] * allowed], **options,
+        )  # fmt: skip
+        context.set_default_timeout(20_000)
+        expect.set_options(timeout=20_000)
+        page, asked, complaints = context.pages[0], [], []
+        context.on("request", lambda request: asked.append(request.url))
+        page.on("websocket", lambda socket: asked.append(socket.url.replace("ws", "http", 1)))
+        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.add_init_script(
+            "addEventListener('securitypolicyviolation', "
+            f"event => console.error('policy: ' + event.violatedDirective)); {script}"
+        )
+        try:
+            before(page)
+            page.goto(server.url)
+            expect(state(page)).to_have_text(re.compile("Ready|Key wanted"))
+            yield page
+        finally:
+            context.close()
+        local = (f"{server.url}/", f"blob:{server.url}/", "about:", "data:")
+        assert all(url.startswith(local) for url in asked), asked
+        if unwell:  # Chromium itself reports what cannot be reached
+            complaints = [c for c in complaints if "WebSocket" not in c and "resource" not in c]
+        assert not complaints
+
+    return opened
+
+
+def state(page: Any) -> Any:
+    return page.locator("#state")
+
+
+def saved(page: Any, form: str) -> str:
+    """A file that the page makes."""
+    page.locator("#save").click()
+    with page.expect_download() as download:
+        page.locator(f"#{form}").click()
+    assert download.value.suggested_filename.endswith(f".{form}")
+    return Path(download.value.path()).read_text(encoding="utf-8")
+
+
+def words_on(page: Any) -> list[str]:
+    """The words of settled turns, as they are read."""
+    return " ".join(page.locator("#turns .said").all_inner_texts()).split()
+
+
+def letters_of(words: list[str]) -> set[str]:
+    """Words without what is around them."""
+    return {word.strip(",.?!").lower() for word in words}
+
+
+def finals_of(saved_json: str) -> list[Final]:
+    """The finals that a file of the page's tells."""
+    return [
+        Final(
+            f["text"], tuple(Word(**w) for w in f["words"]), f["start"], f["end"], f["language"],
+            tuple(
+                Segment(
+                    s["text"], tuple(Word(**w) for w in s["words"]), s["start"], s["end"],
+                    s["language"], None,
+                )
+                for s in f["segments"]
+            ),
+            (),
+        )
+        for f in json.loads(saved_json)["finals"]
+    ]  # fmt: skip
+
+
+def written(finals: list[Final], form: Any, path: Path) -> str:
+    """The subtitles that the engine's own writer makes of finals."""
+    with path.open("w", encoding="utf-8") as out:
+        for_form = writer(form, out, "")
+        for final in finals:
+            for_form.final(final)
+    return path.read_text(encoding="utf-8")
+
+
+class Stage:
+    """The server's side of the page's socket, played by the test."""
+
+    def __init__(self, page: Any) -> None:
+        page.route_web_socket(re.compile("/ws\\?"), self._open)
+        self.orders: list[dict[str, Any]] = []
+        self.opened = 0
+        self.end = 0.0
+
+    def _open(self, socket: Any) -> None:
+        self._socket, self.url = socket, socket.url
+        self.opened += 1
+        socket.on_message(lambda data: isinstance(data, str) and self._take(json.loads(data)))
+        self.send("ready", latency_ms=320)
+
+    def _take(self, order: dict[str, Any]) -> None:
+        self.orders.append(order)
+        if order["type"] == "finish":
+            self.send("end", duration=self.end, language="en-US")
+            self._socket.close(code=1000)
+
+    def close(self, code: int) -> None:
+        self._socket.close(code=code)
+
+    def send(self, kind: str, **fields: Any) -> None:
+        self._socket.send(json.dumps({"type": kind, **fields}))
+
+    def say(self, text: str, kind: str = "final", language: str = "en-US") -> None:
+        """Says a text of a second a word, with less and less confidence."""
+        start = self.end
+        words = [
+            {"text": word, "start": start + n, "end": start + n + 0.9,
+             "confidence": max(0.05, 1 - n / 10), "space_before": True}
+            for n, word in enumerate(text.split())
+        ]  # fmt: skip
+        end = start + len(words)
+        said = {"text": text, "start": start, "end": end, "language": language}
+        self.send(kind, **said, words=words, segments=[said])
+        if kind == "final":
+            self.end = end
+
+
+# -- the microphone
+
+
+def test_what_the_microphone_hears_becomes_captions(server, open_page, tmp_path):
+    """Partials come and settle, are those of the engine, and can be taken along."""
+    heard: list[bytes] = []
+    rates: list[str] = []
+
+    def watch(socket: Any) -> None:
+        rates.append(parse_qs(urlsplit(socket.url).query)["rate"][0])
+        socket.on("framesent", lambda data: isinstance(data, bytes) and heard.append(data))
+
+    with open_page(server) as page:
+        page.on("websocket", watch)
+        page.locator("#language").select_option("en-US")
+        page.locator("#latency").select_option("160")
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        assert page.locator("#turns li").count() == 0
+        level = page.locator("#meter")
+        assert float(level.get_attribute("aria-valuenow")) > 10
+        expect(page.locator("#pace")).to_have_text("in step")
+        expect(page.locator("#turns li")).to_have_count(1)
+        expect(page.locator("#partial")).to_be_hidden()
+        assert page.locator("#turns time").inner_text() in ("0:00", "0:01")
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Ready")
+        assert float(level.get_attribute("aria-valuenow")) == 0
+
+        pcm = LivePcm(int(rates[0]), "s16", 1)
+        samples = np.concatenate([*map(pcm.push, heard), pcm.finish()])
+        engine = wheatear.load(threads=1)
+        expected = engine.transcribe(samples, language="en-US", latency_ms=160)
+        shown = words_on(page)
+        assert shown == [word.text for word in expected.words]
+        assert letters_of(shown) >= SAID
+
+        everything = saved(page, "json")
+        finals = finals_of(everything)
+        whole = json.loads(everything)
+        assert whole["text"] == " ".join(shown)
+        assert whole["complete"] is True
+        assert whole["duration"] == pytest.approx(len(samples) / SAMPLE_RATE, abs=0.01)
+        assert all(0 < word.confidence <= 1 for final in finals for word in final.words)
+        cues, captions = saved(page, "srt"), saved(page, "vtt")
+        page.locator("#save").click()
+        page.locator("#copy").click()
+        assert page.evaluate("navigator.clipboard.readText()") == " ".join(shown)
+
+    assert cues == written(finals, "srt", tmp_path / "srt")
+    assert captions == written(finals, "vtt", tmp_path / "vtt")
+    assert " ".join(cue.content for cue in srt.parse(cues)).split() == shown
+    read = webvtt.from_string(captions)
+    assert " ".join(caption.text for caption in read).split() == shown
+
+
+def test_what_was_said_while_the_server_was_away_is_captioned(open_page, repeated):
+    """Killed in the middle of a turn; finals stay, the page says so, and nothing is missing."""
+    with running() as server, open_page(server, hears=repeated, unwell=True) as page:
+        page.locator("#language").select_option("en-US")
+        page.locator("#start").click()
+        expect(page.locator("#turns li")).to_have_count(1)
+        first = page.locator("#turns li").inner_text()
+        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        server.stop(signal.SIGKILL)
+        expect(state(page)).to_have_text("Reconnecting")
+        expect(page.locator("#problem")).to_contain_text("cannot be reached")
+        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        assert page.locator("#turns li").inner_text() == first
+        with running(WHEATEAR_SERVE_PORT=str(server.port)):
+            expect(state(page)).to_have_text("Live")
+            expect(page.locator("#problem")).to_be_hidden()
+            expect(page.locator("#turns li")).to_have_count(2)
+            page.locator("#start").click()
+            expect(state(page)).to_have_text("Ready")
+        finals = finals_of(saved(page, "json"))
+    for final in finals:
+        assert letters_of(final.text.split()) >= SAID, final.text
+    assert len(finals) == 2
+    assert finals[1].start == finals[0].end
+    assert finals[1].words[0].start - finals[0].words[0].start == pytest.approx(APART, abs=0.3)
+
+
+def test_a_microphone_that_is_refused_is_told(server, open_page):
+    with open_page(server, allowed=False) as page:
+        page.locator("#start").click()
+        expect(page.locator("#problem")).to_contain_text("may not use the microphone")
+        expect(state(page)).to_have_text("Ready")
+        expect(page.locator("#start")).to_have_text("Start")
+
+
+def test_a_silent_microphone_is_told(server, open_page, tmp_path):
+    silence = _wav(tmp_path / "silence.wav", np.zeros(SAMPLE_RATE, np.float32))
+    with open_page(server, hears=silence) as page:
+        page.locator("#start").click()
+        expect(page.locator("#problem")).to_contain_text("The microphone is silent")
+        expect(page.locator("#meter")).to_have_attribute("aria-valuetext", "silent")
+
+
+def test_a_microphone_that_is_unplugged_is_told(server, open_page):
+    watched = (
+        "const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+        "navigator.mediaDevices.getUserMedia = async (what) => window.stream = await ask(what);"
+    )
+    with open_page(server, script=watched) as page:
+        page.locator("#start").click()
+        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        page.evaluate("stream.getTracks()[0].dispatchEvent(new Event('ended'))")
+        expect(state(page)).to_have_text("Ready")
+        expect(page.locator("#problem")).to_contain_text("unplugged")
+        expect(page.locator("#turns")).to_contain_text("sorry")
+
+
+def test_a_connection_that_is_dead_is_found_out(server, open_page):
+    """Nobody answers and nobody hangs up."""
+
+    stage: list[Stage] = []
+
+    def before(page: Any) -> None:
+        page.clock.install()
+        stage.append(Stage(page))
+
+    with open_page(server, before=before) as page:
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        page.clock.run_for(30_000)
+        page.wait_for_timeout(100)
+        expect(state(page)).to_have_text("Live")
+        assert stage[0].opened == 2
+
+
+def test_a_slow_network_is_told_and_not_fed(server, open_page):
+    stuck = (
+        "Object.defineProperty(WebSocket.prototype, 'bufferedAmount', {get: () => 1e6});"
+        "const send = WebSocket.prototype.send;"
+        "WebSocket.prototype.send = function (data) {"
+        "  if (typeof data !== 'string') window.fed = true; send.call(this, data); };"
+    )
+    with open_page(server, script=stuck) as page:
+        page.locator("#start").click()
+        expect(page.locator("#problem")).to_contain_text("The network is too slow")
+        expect(page.locator("#pace")).to_contain_text("s behind")
+        assert not page.evaluate("'fed' in window")
+
+
+def test_a_server_that_is_full_says_so_and_may_be_asked_again(open_page, spoken):
+    with (
+        running(WHEATEAR_SERVE_LOAD="0.0001") as server,
+        open_page(server) as page,
+    ):
+        with connect(f"{server.ws}/ws") as other:
+            assert json.loads(other.recv(timeout=10))["type"] == "ready"
+            page.locator("#start").click()
+            expect(state(page)).to_have_text("Server full")
+            expect(page.locator("#problem")).to_contain_text("Try later")
+            expect(page.locator("#start")).to_have_text("Start")
+        server.wait_for_rest()
+        page.locator("#again").click()
+        expect(state(page)).to_have_text("Live")
+
+
+def test_sockets_that_are_not_let_in_are_told_of(open_page):
+    with (
+        running(WHEATEAR_SERVE_LIMITS_STREAMS="1") as server,
+        connect(f"{server.ws}/ws"),
+        open_page(server, unwell=True) as page,
+    ):
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Server full")
+        expect(page.locator("#problem")).to_contain_text("takes no more streams")
+
+
+def test_a_server_that_is_not_there_is_told_and_comes_back(open_page):
+    with running() as server, open_page(server, unwell=True) as page:
+        server.stop(signal.SIGKILL)
+        page.locator("#start").click()
+        expect(page.locator("#problem")).to_contain_text("cannot be reached")
+        with running(WHEATEAR_SERVE_PORT=str(server.port)):
+            page.locator("#start").click()
+            expect(state(page)).to_have_text("Live")
+
+
+def test_a_key_is_asked_for_and_stays_in_its_tab(open_page, tmp_path):
+    keys = tmp_path / "keys"
+    command = [sys.executable, "-m", "wheatear", "key", "tester", "--file", str(keys)]
+    made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    key = made.split()[-1]
+    with (
+        running("--api-key-file", str(keys)) as server,
+        open_page(server, unwell=True) as page,
+    ):
+        expect(state(page)).to_have_text("Key wanted")
+        field = page.get_by_label("API key")
+        expect(field).to_be_focused()
+        assert field.get_attribute("type") == "password"
+        field.fill("not this one")
+        field.press("Enter")
+        expect(page.locator("#problem")).to_contain_text("not known")
+        field.fill(key)
+        field.press("Enter")
+        expect(state(page)).to_have_text("Ready")
+        page.set_input_files("#file", SAMPLE)
+        expect(page.locator("#turns li")).to_have_count(1)
+        page.locator("#start").click()
+        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        assert key not in page.url
+        assert key not in page.evaluate("JSON.stringify(localStorage)")
+        assert key in page.evaluate("JSON.stringify(sessionStorage)")
+
+
+# -- files
+
+
+def test_files_are_transcribed_and_played(server, open_page, recording, tmp_path):
+    with open_page(server) as page:
+        page.set_input_files("#file", [SAMPLE, recording])
+        shelf = page.locator("#transcripts button")
+        expect(shelf).to_have_text(["en-US.flac", "once.wav"])
+        expect(page.locator("#said")).to_have_text("once.wav is transcribed")
+        shelf.first.click()
+        shown = words_on(page)
+        engine = wheatear.load(threads=1)
+        expected = engine.transcribe(SAMPLE, latency_ms=1120)
+        assert shown == [word.text for word in expected.words]
+        finals = finals_of(saved(page, "json"))
+        told = [word for final in finals for word in final.words]
+        assert [w.space_before for w in told] == [w.space_before for w in expected.words]
+        for word, other in zip(told, expected.words, strict=True):
+            assert word.confidence == pytest.approx(other.confidence, abs=1e-3)
+            assert word.start == pytest.approx(other.start, abs=1e-3)
+        expect(page.locator("#player")).to_be_visible()
+        page.locator("#turns button").first.click()
+        page.evaluate(
+            "new Promise((done) => document.getElementById('player').ontimeupdate = done)"
+        )
+
+
+def test_a_file_is_dropped(server, open_page):
+    with open_page(server) as page:
+        page.evaluate(
+            """async (bytes) => {
+              const transfer = new DataTransfer();
+              transfer.items.add(new File([new Uint8Array(bytes)], "dropped.flac"));
+              const happen = (kind) => document.body.dispatchEvent(
+                new DragEvent(kind, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+              happen("dragover");
+              if (!document.body.classList.contains("dropping")) throw new Error("not shown");
+              happen("drop");
+            }""",
+            list(SAMPLE.read_bytes()),
+        )
+        expect(page.locator("#turns li")).to_have_count(1)
+        assert letters_of(words_on(page)) >= SAID
+        expect(page.locator("#transcripts button")).to_have_text("dropped.flac")
+
+
+def test_a_file_that_is_none_is_told(server, open_page, tmp_path):
+    bad = tmp_path / "notes.txt"
+    bad.write_text("no audio")
+    with open_page(server, unwell=True) as page:
+        page.set_input_files("#file", bad)
+        expect(page.locator("#problem")).to_contain_text("Cannot decode")
+        expect(page.locator("#again")).to_be_visible()
+        page.locator("#clear").click()
+        expect(page.locator("#empty")).to_be_visible()
+
+
+# -- what is shown
+
+
+def test_hours_of_captions_stay_light_and_whole(server, open_page):
+    stage: list[Stage] = []
+    with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        for n in range(1000):
+            stage[0].say(f"caption {n}")
+        rows = page.locator("#turns li")
+        expect(rows.last).to_contain_text("caption 999")
+        expect(rows).to_have_count(200)
+        assert at_bottom(page)
+
+        page.mouse.move(500, 300)
+        page.mouse.wheel(0, -2000)
+        expect(page.locator("#latest")).to_be_visible()
+        before = page.evaluate("scrollY")
+        stage[0].say("one more")
+        expect(rows.last).to_contain_text("one more")
+        assert page.evaluate("scrollY") == before
+        page.locator("#earlier").click()
+        expect(rows.first).to_contain_text("caption 700")
+        assert rows.count() <= 300
+        page.locator("#latest").click()
+        expect(rows.last).to_contain_text("one more")
+        assert at_bottom(page)
+        stage[0].say("and the last")
+        expect(rows.last).to_contain_text("and the last")
+        assert at_bottom(page)
+
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Ready")
+        finals = finals_of(saved(page, "json"))
+        assert len(finals) == 1002
+        assert finals[7].text == "caption 7"
+        assert len(list(srt.parse(saved(page, "srt")))) == 1002
+
+
+def at_bottom(page: Any) -> bool:
+    return page.evaluate("document.documentElement.scrollHeight - innerHeight - scrollY < 2")
+
+
+def test_text_is_text_and_runs_as_its_script_does(server, open_page):
+    stage: list[Stage] = []
+    evil = "<img/src=x/onerror=alert(1)> & --> <b>"
+    with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        stage[0].say(evil, "partial")
+        expect(page.locator("#partial .said")).to_have_text(evil)
+        stage[0].say(evil)
+        stage[0].say("שלום עולם", language="he-IL")
+        rows = page.locator("#turns .said")
+        expect(rows).to_have_text([evil, "שלום עולם"])
+        assert page.locator("#turns img, #turns b").count() == 0
+        direction = "element => getComputedStyle(element).direction"
+        assert rows.first.evaluate(direction) == "ltr"
+        assert rows.last.evaluate(direction) == "rtl"
+        assert rows.last.get_attribute("lang") == "he-IL"
+        captions = webvtt.from_string(saved(page, "vtt"))
+        assert html.unescape(captions[0].text.replace("\n", " ")) == evil
+
+
+def test_choices_are_remembered_and_told_to_the_session(server, open_page):
+    stage: list[Stage] = []
+    with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
+        page.locator("#language").select_option(label="German (Germany)")
+        page.locator("#latency").select_option("1120")
+        page.get_by_text("More", exact=True).click()
+        page.locator("#phrases").fill("Wheatear, Nguyen ,")
+        page.locator("#shade").uncheck()
+        page.reload()
+        expect(page.locator("#language")).to_have_value("de-DE")
+        expect(page.locator("#latency")).to_have_value("1120")
+        expect(page.locator("#phrases")).to_have_value("Wheatear, Nguyen ,")
+        expect(page.locator("#shade")).not_to_be_checked()
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        asked = parse_qs(urlsplit(stage[0].url).query)
+        assert (asked["language"], asked["latency"]) == (["de-DE"], ["1120"])
+        assert asked["phrases"] == ["Wheatear", "Nguyen"]
+        page.locator("#latency").select_option("80")
+        page.wait_for_timeout(100)
+        switch = {"type": "switch", "language": "de-DE", "latency_ms": 80}
+        assert switch in stage[0].orders
+
+
+# -- for everybody
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_stands_in_anybodys_way(server, open_page, scheme):
+    """axe-core finds nothing, whatever is on the page."""
+    stage: list[Stage] = []
+    with open_page(
+        server, before=lambda page: stage.append(Stage(page)), color_scheme=scheme,
+        reduced_motion="reduce",
+    ) as page:  # fmt: skip
+        check(page)
+        page.get_by_text("More", exact=True).click()
+        check(page)
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        stage[0].say("one two three four five six seven eight nine ten")
+        stage[0].say("half a turn", "partial")
+        expect(page.locator("#partial")).to_be_visible()
+        check(page)
+        assert faintest(page) >= 4.5
+        page.locator("#save").click()
+        check(page)
+        page.keyboard.press("Escape")
+        stage[0].send("error", code="overloaded", message="no more")
+        stage[0].close(1013)
+        expect(state(page)).to_have_text("Reconnecting")
+        check(page)
+        page.set_input_files("#file", SAMPLE)
+        expect(page.locator("#turns button")).to_have_count(1)
+        check(page)
+        page.locator("#clear").click()
+        expect(page.locator("dialog")).to_be_visible()
+        check(page)
+
+
+def check(page: Any) -> None:
+    found = Axe().run(page, options={"resultTypes": ["violations"]})
+    assert found.violations_count == 0, found.generate_report()
+
+
+def faintest(page: Any) -> float:
+    """The least contrast of a caption with its ground."""
+    return page.evaluate(
+        """() => {
+          const light = (colour) => {
+            const [r, g, b] = colour.match(/[\\d.]+/g).map((value) => {
+              const part = value / 255;
+              return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
+            });
+            return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
+          };
+          const ground = light(getComputedStyle(document.documentElement).backgroundColor);
+          const words = [...document.querySelectorAll("#turns .said span, #partial .said span")];
+          const levels = words.map((word) => light(getComputedStyle(word).color));
+          if (new Set(levels).size < 6) throw new Error("not all shades are there");
+          return Math.min(...levels.map((l) => Math.max(l, ground) / Math.min(l, ground)));
+        }"""
+    )
+
+
+def test_it_fits_a_small_telephone(server, open_page):
+    stage: list[Stage] = []
+    with open_page(
+        server, before=lambda page: stage.append(Stage(page)), viewport=(320, 640),
+        has_touch=True, is_mobile=True,
+    ) as page:  # fmt: skip
+        fits(page)
+        page.get_by_text("More", exact=True).tap()
+        fits(page)
+        page.locator("#start").tap()
+        expect(state(page)).to_have_text("Live")
+        stage[0].say("Donaudampfschifffahrtsgesellschaftskapitänswitwenrente " * 3)
+        stage[0].say("half", "partial")
+        expect(page.locator("#partial")).to_be_visible()
+        fits(page)
+        page.locator("#save").tap()
+        fits(page)
+
+
+def fits(page: Any) -> None:
+    """Nothing is wider than the screen, and what is to be touched is large enough for it."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    for button in page.locator("footer button:visible").all():
+        box = button.bounding_box()
+        assert min(box["width"], box["height"]) >= 40
+        assert 0 <= box["x"] <= box["x"] + box["width"] <= 320
+
+
+def test_a_keyboard_is_enough(server, open_page):
+    with open_page(server) as page:
+        reached = [focused(page) for _ in range(7) if not page.keyboard.press("Tab")]
+        assert reached == ["skip", "language", "latency", "model", "more", "start", "open"]
+        page.keyboard.press("Control+Enter")
+        expect(state(page)).to_have_text("Live")
+        expect(page.locator("#turns li")).to_have_count(1)
+        page.keyboard.press("Control+Enter")
+        expect(state(page)).to_have_text("Ready")
+        page.keyboard.press("Tab")
+        assert focused(page) == "save"
+        page.keyboard.press("Enter")
+        page.keyboard.press("Tab")
+        assert focused(page) == "copy"
+        page.keyboard.press("Tab")
+        with page.expect_download() as download:
+            page.keyboard.press("Enter")
+        assert download.value.suggested_filename == "Microphone.srt"
+        button = page.locator("#start")
+        assert button.get_attribute("aria-keyshortcuts") == "Control+Enter"
+        expect(button).to_have_accessible_description("Ctrl Enter starts and stops")
+        log = page.get_by_role("log")
+        assert log.get_attribute("aria-live") in ("polite", "off")
+
+
+def focused(page: Any) -> str:
+    """What has the focus, and shows it."""
+    return page.evaluate(
+        """() => {
+          const element = document.activeElement;
+          const { outlineStyle, outlineWidth } = getComputedStyle(element);
+          if (outlineStyle === "none" || outlineWidth === "0px") throw new Error("not seen");
+          return element.id || element.className || element.textContent.trim().toLowerCase();
+        }"""
+    )
+
+
+# -- subtitles
+
+
+texts = st.text(
+    st.characters(categories=("L", "M", "N", "P"), max_codepoint=0x1FFFF), min_size=1,
+    max_size=12,
+) | st.sampled_from(["你好", "カタカナ", "한국어", "e\u0301", "नमस्ते", "a-->b", "&<"])  # fmt: skip
+
+
+@st.composite
+def turns(draw: Any) -> list[Final]:
+    """Finals as the engine gives them: times never run backwards."""
+    at, finals = 0.0, []
+
+    def later(most: float) -> float:
+        nonlocal at
+        at = round(at + draw(st.integers(0, int(most * 1000))) / 1000, 3)
+        return at
+
+    for _ in range(draw(st.integers(1, 4))):
+        start, segments = at, []
+        for _ in range(draw(st.integers(1, 3))):
+            words = tuple(
+                Word(draw(texts), later(2), later(1), 1.0, draw(st.booleans()))
+                for _ in range(draw(st.integers(1, 12)))
+            )
+            text = "".join(w.text for w in words)
+            segments.append(Segment(text, words, words[0].start, at, None, None))
+            at = round(at + 0.001, 3)  # segments are told apart by where they begin
+        words = tuple(word for segment in segments for word in segment.words)
+        finals.append(Final("", words, start, later(1), None, tuple(segments), ()))
+    return finals
+
+
+@pytest.fixture(scope="module")
+def subtitles(server, playwright) -> Iterator[Callable[[str, list[Final]], str]]:
+    """The page's own subtitles of finals."""
+    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    page = browser.new_page()
+    page.goto(server.url)
+
+    def make(form: str, finals: list[Final]) -> str:
+        said = [{**asdict(final), "language": None} for final in finals]
+        return page.evaluate(
+            """async ([form, finals]) => {
+              const { Transcript } = await import("/page/transcript.js");
+              const transcript = new Transcript("");
+              for (const final of finals) transcript.settle(final);
+              return (await import("/page/subtitles.js"))[form](transcript.all);
+            }""",
+            [form, said],
+        )
+
+    yield make
+    browser.close()
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt"])
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture],
+)  # fmt: skip
+@given(finals=turns())
+def test_subtitles_are_cut_as_the_engine_cuts_them(subtitles, tmp_path, form, finals):
+    assert subtitles(form, finals) == written(finals, form, tmp_path / "cues")
+
+
+DISCOURAGED = (0x0F73, 0x0F75, 0x0F81)
+"""Tibetan vowels that are made of combining marks and, by exception, are not such themselves."""
+
+
+def test_letters_are_as_wide_as_the_engine_says(server, open_page):
+    letters = [
+        chr(code)
+        for code in range(0x20, 0x30000)
+        if unicodedata.category(chr(code))[0] in "LMNP" and code not in DISCOURAGED
+    ]
+    wide = [
+        2 if unicodedata.east_asian_width(c) in "WF" else int(not unicodedata.combining(c))
+        for c in letters
+    ]
+    with open_page(server) as page:
+        got = page.evaluate(
+            "async (letters) => { const {width} = await import('/page/subtitles.js');"
+            "return letters.map(width); }", letters,
+        )  # fmt: skip
+    different = [c for c, a, b in zip(letters, got, wide, strict=True) if a != b]
+    assert not different, f"{len(different)}: {different[:20]}"
