@@ -61,8 +61,7 @@ def _lines(runs: Sequence[Run]) -> dict[str, list[Run]]:
     lines: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.setting.latency_ms):
         s = run.setting
-        name = f"{s.engine} {s.precision}, {s.streams} streams, {s.threads} threads"
-        lines.setdefault(name, []).append(run)
+        lines.setdefault(f"{s.engine} {s.precision}, {s.load}", []).append(run)
     return lines
 
 
@@ -74,10 +73,8 @@ def _finish(axes: Any, latencies: Sequence[int]) -> None:
 
 
 def _draw_shares(axes: Any, runs: Sequence[Run]) -> None:
-    names = [
-        f"{s.latency_ms} ms, {s.precision}\n{s.streams} streams, {s.threads} threads"
-        for s in (run.setting for run in runs)
-    ]
+    settings = [run.setting for run in runs]
+    names = [f"{s.latency_ms} ms, {s.precision}\n{s.load}" for s in settings]
     left = [0.0] * len(runs)
     for stage in STAGES:
         widths = [100 * run.shares[stage] for run in runs]
@@ -86,4 +83,4 @@ def _draw_shares(axes: Any, runs: Sequence[Run]) -> None:
     axes.set(xlabel="share of the time, %", xlim=(0, 100))
     axes.invert_yaxis()
     axes.tick_params(axis="y", labelsize="x-small")
-    axes.legend(fontsize="x-small", loc="lower left", ncols=len(STAGES))
+    axes.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, 1.08), ncols=5)

@@ -24,6 +24,7 @@ class Process:
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
             )  # fmt: skip
         except OSError as error:
+            self._errors.close()
             raise BenchError(f"cannot start {command[0]}: {error.strerror or error}") from error
 
     def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,6 +27,12 @@ class Setting:
     tokens_per_s: float | None = None
     """How many tokens a second of audio is made to bring; None: those that the weights find."""
 
+    @property
+    def load(self) -> str:
+        """How much at a time, with how much: 8 streams, 2 threads."""
+        counts = {"stream": self.streams, "thread": self.threads}
+        return ", ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in counts.items())
+
 
 @dataclass(frozen=True)
 class Taken:

@@ -101,6 +101,7 @@ class RandomModel:
 
     def config(self) -> dict[str, Any]:
         """The parts of NeMo's model_config.yaml that describe the architecture."""
+        prompts = {"prompt_dictionary": {"en-US": 0, "auto": 101}} if self.prompts else {}
         return {
             "target": maker(),
             "preprocessor": {"features": self.bands, "window_size": 0.025, "normalize": "NA"},
@@ -122,7 +123,7 @@ class RandomModel:
             },
             "decoder": {"prednet": {"pred_hidden": self.hidden, "pred_rnn_layers": 2}},
             "joint": {"jointnet": {"joint_hidden": self.joint, "activation": "relu"}},
-            "model_defaults": {"prompt_dictionary": {"en-US": 0, "auto": 101}},
+            "model_defaults": prompts,
         }
 
 

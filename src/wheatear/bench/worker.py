@@ -46,7 +46,7 @@ def take(setting: Setting, bundle: Path) -> Taken:
     recognizer = wheatear.load(bundle, threads=setting.threads)
     load_s = time.perf_counter() - start
     with speaking(setting.tokens_per_s), timed_stages() as stages:
-        measure = _file if setting.whole else _streams
+        measure = _run_file if setting.whole else run_streams
         chunk_ms, cpu_s, tokens = measure(recognizer, setting, stages)
     stages["Python"] = sum(chunk_ms) / 1000 - sum(stages.values())
     return Taken(
@@ -65,7 +65,7 @@ def _seconds(setting: Setting) -> float:
     return setting.seconds if setting.whole else setting.latency_ms / 1000
 
 
-def _streams(
+def run_streams(
     recognizer: wheatear.Recognizer, setting: Setting, stages: dict[str, float]
 ) -> tuple[list[float], float, int]:
     """Milliseconds of each chunk, seconds of processor time and tokens of them all.
@@ -100,7 +100,7 @@ def _streams(
     return chunk_ms, time.process_time() - cpu, tokens
 
 
-def _file(
+def _run_file(
     recognizer: wheatear.Recognizer, setting: Setting, stages: dict[str, float]
 ) -> tuple[list[float], float, int]:
     """Milliseconds for a file, once after a short one, seconds of processor time and tokens."""

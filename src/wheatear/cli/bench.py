@@ -1,6 +1,6 @@
 """`wheatear bench`: how fast a model runs on this machine."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -111,12 +111,9 @@ def speed(
     for path in filter(None, (picture, json)):
         path.open("ab").close()  # now rather than when all has been measured
     with ExitStack() as stack:
-        show = stack.enter_context(_progress())
-        name, bundles, manifest = _bundles(random, model, precision, show)
-        latencies = [
-            choose_mode(manifest.modes, manifest.default_mode, ms).latency_ms
-            for ms in latency or [mode.latency_ms for mode in manifest.modes]
-        ]
+        show = stack.enter_context(show_progress())
+        name, bundles, manifest = choose_bundles(random, model, precision, show)
+        latencies = choose_latencies(manifest, latency)
         usual = _FILE_SECONDS if whole else _STREAM_SECONDS
         rate = SPEECH if random and tokens is None else tokens
         grid = Grid(name, latencies, streams, threads, seconds or usual, whole, rate)
@@ -144,12 +141,17 @@ bench.command(
     name="serve",
     help="Measure how many live streams a server sustains.",
 )
+bench.command(
+    "wheatear.cli.operators:operators",
+    help="Show what the encoder spends its time on, operator by operator.",
+)
 
 
-def _bundles(
-    random: str | None, model: str | None, precisions: Sequence[str], show: Show
+def choose_bundles(
+    random: str | None, model: str | None, asked: Iterable[str], show: Show
 ) -> tuple[str, dict[str, Path], Manifest]:
     """What the model is called, its bundles by precision, and what one of them says of itself."""
+    precisions = tuple(dict.fromkeys(asked))
     if random is None:
         if precisions:
             raise BenchError("a model has the precision it was converted to: give no --precision")
@@ -158,10 +160,17 @@ def _bundles(
         return manifest.name, {manifest.precision: path}, manifest
     if model is not None:
         raise BenchError("give --random or --model, not both")
-    precisions = tuple(dict.fromkeys(precisions or ("int4",)))
+    precisions = precisions or ("int4",)
     paths = random_bundles(random, precisions, show)
     manifest = open_bundle(paths[0]).manifest
     return manifest.name, dict(zip(precisions, paths, strict=True)), manifest
+
+
+def choose_latencies(manifest: Manifest, asked: Sequence[int]) -> list[int]:
+    """All that the model has, if none are asked for.  Raises LatencyError."""
+    for latency_ms in asked:
+        choose_mode(manifest.modes, manifest.default_mode, latency_ms)
+    return list(asked) or [mode.latency_ms for mode in manifest.modes]
 
 
 def _pythons(
@@ -180,7 +189,7 @@ def _pythons(
 
 
 @contextmanager
-def _progress() -> Iterator[Show]:
+def show_progress() -> Iterator[Show]:
     """A line of progress on standard error, if that is a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
@@ -192,5 +201,6 @@ def _progress() -> Iterator[Show]:
 
 
 def _doing(setting: Setting) -> str:
-    counts = f"{setting.latency_ms} ms, {setting.streams} streams, {setting.threads} threads"
-    return f"measuring {setting.engine} {setting.precision}, {counts}"
+    return (
+        f"measuring {setting.engine} {setting.precision}, {setting.latency_ms} ms, {setting.load}"
+    )
