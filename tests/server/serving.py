@@ -77,8 +77,10 @@ class Server:
 
     def metric(self, name: str, **labels: str) -> float:
         """A figure of /metrics: the sum over all its lines that have these labels."""
+        status, text = self.get("/metrics")
+        assert status == 200, text
         total = 0.0
-        for line in self.get("/metrics")[1].splitlines():
+        for line in text.splitlines():
             match = re.fullmatch(rf"{name}(?:_total)?(?:\{{(.*)\}})? (\S+)", line)
             has = dict(re.findall(r'(\w+)="([^"]*)"', match[1] or "")) if match else {}
             if match and labels.items() <= has.items():

@@ -189,8 +189,7 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: Headers) -> Holder:
         """Whoever this is, if it may come in.  Raises Refusal."""
-        address = _address((scope.get("client") or ("nobody", 0))[0])
-        nobody = Holder(name=address, sha256="0" * 64)
+        nobody = keyless((scope.get("client") or ("nobody", 0))[0])
         try:
             self._check_host(headers)
             self._check_origin(headers)
@@ -376,6 +375,11 @@ def _check_end(headers: Headers) -> None:
             400, "the request has both a Content-Length and a Transfer-Encoding; send one",
             code="bad_framing", cut_off=True,
         )  # fmt: skip
+
+
+def keyless(client: str) -> Holder:
+    """Whoever comes from an address without a key."""
+    return Holder(name=_address(client), sha256="0" * 64)
 
 
 def _address(client: str) -> str:

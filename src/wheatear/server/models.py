@@ -13,11 +13,20 @@ from wheatear.scheduler import Scheduler
 from wheatear.server.metrics import Metrics, ModelObserver
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Limits, Settings
+from wheatear.turns import TurnRules
 
 DELAYS = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's five waits for text, which stand for our five latencies."""
+_EAGERNESS = {"low": (1600, 1200), "medium": (800, 560), "auto": (800, 560), "high": (480, 240)}
+"""Milliseconds of silence that end a turn, and those after the end of a sentence."""
 _FOREIGN = ("whisper", "gpt-", "nova", "default", "auto")
 _LONGEST_TERM = 4  # words in a term of a prompt
+
+
+def eager(eagerness: str) -> TurnRules:
+    """When a turn ends for a listener who is "low", "medium", "high" or "auto" in eagerness."""
+    end, sentence_end = _EAGERNESS[eagerness]
+    return TurnRules(min(400, sentence_end), end, sentence_end)
 
 
 @dataclass(frozen=True)

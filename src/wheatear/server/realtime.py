@@ -34,20 +34,19 @@ from msgspec import UNSET, Meta, UnsetType
 from wheatear.errors import PhraseError
 from wheatear.pcm import LivePcm
 from wheatear.phrases import Phrase
-from wheatear.results import Final, Partial, Token, Turn
+from wheatear.results import Final, Partial, Turn
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.aside import aside
 from wheatear.server.files import logprobs
 from wheatear.server.live import Live, odd
-from wheatear.server.models import Models, Served
+from wheatear.server.models import Models, Served, eager
 from wheatear.server.refusals import Refusal, refusal_of
+from wheatear.server.said import Said
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 from wheatear.turns import TurnRules
 
 _LOGPROBS = "item.input_audio_transcription.logprobs"
 _INPUT = "session.audio.input"
-_EAGERNESS = {"low": (1600, 1200), "medium": (800, 560), "auto": (800, 560), "high": (480, 240)}
-"""Milliseconds of silence that end a turn, and those after the end of a sentence."""
 _COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
 """Models of OpenAI's that end no turns: who names one of them commits."""
 _ITEM = "conversation.item.input_audio_transcription"
@@ -107,8 +106,7 @@ class SemanticVad(msgspec.Struct, tag="semantic_vad"):
 
     @property
     def rules(self) -> TurnRules:
-        end, sentence_end = _EAGERNESS[self.eagerness]
-        return TurnRules(min(400, sentence_end), end, sentence_end)
+        return eager(self.eagerness)
 
     padding = 0
     idle_timeout_ms = None
@@ -300,36 +298,16 @@ def _trying(what: Any, param: str) -> None:
 
 
 @dataclass
-class Item:
+class Item(Said):
     """What is said in one turn, or up to a commit."""
 
     id: str = field(default_factory=lambda: f"item_{uuid.uuid4().hex[:20]}")
     start: float = 0.0
     """Seconds of the session."""
     seconds: float = 0.0
-    text: str = ""
-    """All its text so far."""
-    settled: str = ""
-    """The part of it that is final."""
-    tokens: list[Token] = field(default_factory=list)
-    told: int = 0
-    """Characters that deltas have told."""
-    tokens_told: int = 0
-    languages: list[str] = field(default_factory=list)
     speaking: bool = False
     """Whether speech_started has been told and speech_stopped has not."""
     committed: bool = False
-
-    def hear(self, event: Partial | Final) -> None:
-        """Takes in what is new in an event."""
-        spaced = bool(self.settled and event.words and event.words[0].space_before)
-        self.text = self.settled + " " * spaced + event.text
-        if isinstance(event, Partial):
-            self.tokens += event.tokens
-        else:
-            self.settled = self.text
-        if event.language and event.language not in self.languages:
-            self.languages.append(event.language)
 
 
 class Realtime(Dialogue):
@@ -571,8 +549,7 @@ class Realtime(Dialogue):
 
     def _tell(self, item: Item) -> None:
         """Tells what of an item's text has not been told."""
-        delta, item.told = item.text[item.told :], len(item.text)
-        new, item.tokens_told = item.tokens[item.tokens_told :], len(item.tokens)
+        delta, new = item.delta()
         if delta:
             more = {"logprobs": logprobs(new)} if self._session.include else {}
             self._say(f"{_ITEM}.delta", item_id=item.id, content_index=0, delta=delta, **more)

@@ -7,11 +7,13 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from types import FrameType
 
 import uvicorn
 
 from wheatear.errors import SettingsError
+from wheatear.server import wyoming
 from wheatear.server.app import Service
 from wheatear.server.connections import Config
 from wheatear.server.settings import Settings
@@ -29,14 +31,25 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     listen there, and what loading the models raises.
     """
     _set_up_logs(settings)
-    listener = _listen(settings)
-    service = Service(settings)
-    try:
-        server = _Server(_config(service, settings), service, lambda: say(_address(listener)))
-        server.run(sockets=[listener])
-    finally:
-        service.close()
-        listener.close()
+    if settings.api_key_file and settings.wyoming_port is not None and not settings.wyoming_open:
+        raise SettingsError(
+            "Wyoming knows no keys: whoever reaches wyoming_port needs none. Set wyoming_open if "
+            "that is meant, or leave wyoming_port out"
+        )
+    with ExitStack() as closing:
+        listener = closing.enter_context(_listen(settings.host, settings.port))
+        other = None
+        if settings.wyoming_port is not None:
+            other = closing.enter_context(_listen(settings.host, settings.wyoming_port))
+        service = Service(settings)
+        closing.callback(service.close)
+
+        def say_where() -> None:
+            say(f"http://{_address(listener)}")
+            if other is not None:
+                say(f"tcp://{_address(other)} (Wyoming)")
+
+        _Server(_config(service, settings), service, say_where, other).run(sockets=[listener])
 
 
 def _config(service: Service, settings: Settings) -> Config:
@@ -77,15 +90,31 @@ def _most_files() -> int:
 class _Server(uvicorn.Server):
     """Lets streams come to an end before it goes."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, on_start: Callable[[], None]):
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        on_start: Callable[[], None],
+        wyoming: socket.socket | None,
+    ) -> None:
+        """wyoming: where that protocol is to be served, if it is."""
         super().__init__(config)
         self._service, self._on_start = service, on_start
+        self._listener = wyoming
+        self._wyoming: asyncio.Server | None = None
         self._seconds = service.settings.drain_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            if self._listener is not None:
+                self._wyoming = await wyoming.serve(self._service, self._listener)
             self._on_start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        if self._wyoming is not None:
+            self._wyoming.close()
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal lets nobody in and everybody finish; the second one ends it."""
@@ -109,19 +138,19 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _listen(settings: Settings) -> socket.socket:
-    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((settings.host, settings.port))
+        listener.bind((host, port))
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNREAD_BYTES)
         listener.listen(128)
         listener.set_inheritable(True)
     except OSError as error:
         listener.close()
         raise SettingsError(
-            f"cannot listen on {settings.host} port {settings.port}: {error.strerror or error}"
+            f"cannot listen on {host} port {port}: {error.strerror or error}"
         ) from error
     return listener
 
@@ -129,7 +158,7 @@ def _listen(settings: Settings) -> socket.socket:
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     host = "localhost" if host in ("127.0.0.1", "::1") else host
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+    return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
 # -- logs

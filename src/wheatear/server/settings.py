@@ -108,6 +108,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def __post_init__(self) -> None:
         if not 0 <= self.port < 1 << 16:
             raise ValueError(f"port is {self.port}; give 0 to 65535")
+        if not 0 <= (self.wyoming_port or 0) < 1 << 16:
+            raise ValueError(f"wyoming_port is {self.wyoming_port}; give 0 to 65535")
         if self.threads is not None and self.threads < 1:
             raise ValueError(f"threads is {self.threads}; give 1 or more")
         if not 0 < self.load < math.inf or not 0 <= self.drain_seconds < math.inf:

@@ -1,0 +1,436 @@
+"""Wyoming, the protocol of Home Assistant's voice services: events of JSON and PCM over TCP.
+
+    describe                                      -> info
+    transcribe, audio-start, audio-chunk ..., audio-stop
+                 -> transcript-start, transcript-chunk ..., transcript, transcript-stop
+
+It knows no keys and no encryption.  A command ends with audio-stop; where `transcribe` has a
+vad_sensitivity it ends with its first turn, if that comes earlier, and what is said after it is
+not listened to.  A connection may bring one command after the other.  It is held to the limits of
+any other live socket.
+"""
+
+import asyncio
+import io
+import logging
+import socket
+import time
+import uuid
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeVar, cast
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+from starlette.websockets import WebSocket
+from wyoming.asr import Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
+from wyoming.error import Error
+from wyoming.event import Eventable, write_event
+from wyoming.info import AsrModel, AsrProgram, Attribution, Info
+from wyoming.ping import Pong
+
+from wheatear import __version__
+from wheatear.languages import AUTO
+from wheatear.results import Final, Partial
+from wheatear.scheduler import Cut, Ended, Told
+from wheatear.server.app import Service
+from wheatear.server.aside import aside
+from wheatear.server.gate import keyless
+from wheatear.server.live import Live, live_pcm
+from wheatear.server.models import Models, Served, eager
+from wheatear.server.refusals import Refusal
+from wheatear.server.said import Said
+from wheatear.server.sockets import NORMAL, Dialogue, Socket
+from wheatear.turns import TurnRules
+
+_log = logging.getLogger("wheatear.access")
+
+_LONGEST_HEAD = 1 << 16  # bytes of an event's first line
+_MOST_DATA = 1 << 20  # bytes of its data
+_REST_SECONDS = 2.0  # that a client which is not let in may take to go
+_EAGERNESS = {"relaxed": "low", "default": "medium", "aggressive": "high"}
+_HOME = Attribution("Wheatear", "https://pypi.org/project/wheatear/")
+Length = Annotated[int, Meta(ge=0)]
+
+
+# -- what clients say
+
+
+class Head(msgspec.Struct):
+    """The first line of an event."""
+
+    type: str
+    data: dict[str, Any] | None = None
+    data_length: Length | None = None
+    payload_length: Length | None = None
+
+
+class Transcribe(msgspec.Struct):
+    """How the next command is to be listened to."""
+
+    name: str | None = None
+    language: str | None = None
+    vad_sensitivity: str | None = None
+    transcript_names: list[str] | None = None
+    transcript_terms: list[str] | None = None
+
+    @property
+    def turns(self) -> TurnRules:
+        return eager(_EAGERNESS.get(self.vad_sensitivity or "default", "medium"))
+
+    def hints(self, longest: int) -> str:
+        """What may be said, as a prompt, names first, of no more letters than that."""
+        hints = ""
+        for hint in (*(self.transcript_names or ()), *(self.transcript_terms or ())):
+            if len(hints) + len(hint) >= longest:
+                break
+            hints += hint + "\n"
+        return hints
+
+
+class Sound(msgspec.Struct, frozen=True):
+    """The form of audio."""
+
+    rate: int
+    width: Annotated[int, Meta(ge=1, le=4)]
+    """Bytes of a sample."""
+    channels: int
+
+
+@dataclass
+class Command(Said):
+    """What is said up to audio-stop, or to the end of its first turn."""
+
+    language: str
+    """That was asked for."""
+    one_turn: bool
+    begun: bool = False
+    """Whether transcript-start has been sent."""
+
+
+class Wyoming(Dialogue):
+    wire = "wyoming"
+
+    def __init__(self, socket: Socket, models: Models) -> None:
+        super().__init__(socket)
+        self._models = models
+        self._asked = Transcribe()
+        self._sound: Sound | None = None
+        self._rest = b""
+        """Bytes of a sample that has not come whole."""
+        self._command: Command | None = None
+        """What is being listened to."""
+        self._deaf = False
+        """Whether audio is passed over, since the command it belongs to has had its turn."""
+        self._cuts: deque[Command | None] = deque()
+        """What ends with each cut that is to come; None is forgotten instead."""
+
+    # -- the client speaks
+
+    async def begin(self) -> None:
+        """Nothing is asked for yet."""
+
+    async def text(self, message: str) -> None:
+        raise Refusal(400, "events come as bytes")
+
+    async def binary(self, data: bytes) -> None:
+        """A whole event."""
+        line, _, rest = data.partition(b"\n")
+        head = _decoded(line, Head, "event")
+        length = head.data_length or 0
+        fields = head.data or {}
+        if length:
+            fields = fields | _decoded(rest[:length], dict[str, Any], head.type)
+        match head.type:
+            case "describe":
+                self._send(_info(self._models))
+            case "ping":
+                text = fields.get("text")
+                self._send(Pong(text if isinstance(text, str) else None))
+            case "transcribe":
+                self._asked = _typed(fields, Transcribe, head.type)
+            case "audio-start":
+                await self._start(_typed(fields, Sound, head.type))
+            case "audio-chunk" if not self._deaf:
+                await self._take(_typed(fields, Sound, head.type), rest[length:])
+            case "audio-stop":
+                self._stop_audio()
+
+    async def _start(self, sound: Sound) -> None:
+        """A command begins; one that has not been ended is forgotten."""
+        if self._command is not None:
+            self._forget()
+        asked, served = self._asked, self._models.named(self._asked.name, "name")
+        hints = asked.hints(self.socket.settings.limits.phrase_letters)
+        options: dict[str, Any] = {
+            "language": asked.language or AUTO, "turns": asked.turns,
+            "phrases": await aside(served.phrases, hints, ()) if hints else (),
+        }  # fmt: skip
+        if self.live is None or self.live.served is not served:
+            await self._open(served, sound, options)
+        else:
+            if options["phrases"]:
+                await aside(served.recognizer.understand, options["phrases"])
+            self.live.switch(**options)
+            await self._listen(sound)
+        self._deaf, self._rest = False, b""
+        one_turn = asked.vad_sensitivity is not None
+        self._command = Command(language=self.stream.feed.language, one_turn=one_turn)
+
+    async def _open(self, served: Served, sound: Sound, options: dict[str, Any]) -> None:
+        if self._cuts:
+            raise Refusal(409, "the model can't be changed before the last transcript is there")
+        pcm = await live_pcm(sound.rate, "s16", sound.channels)
+        limits = self.socket.settings.limits
+        live = await Live.open(served, pcm, limits, latency_ms=served.latency_ms, **options)
+        former, self.live, self._sound = self.live, live, sound
+        if former is not None:
+            former.abandon()
+        self.socket.listen()
+
+    async def _listen(self, sound: Sound) -> None:
+        """From now on audio is of this form."""
+        if sound != self._sound:
+            self.stream.listen(await live_pcm(sound.rate, "s16", sound.channels))
+            self._sound, self._rest = sound, b""
+
+    async def _take(self, sound: Sound, data: bytes) -> None:
+        if self._command is None:
+            await self._start(sound)
+        await self._listen(sound)
+        data = self._rest + data
+        whole = len(data) // sound.width * sound.width
+        self._rest = data[whole:]
+        await self.stream.push(_s16(data[:whole], sound.width))
+
+    def _stop_audio(self) -> None:
+        if self._command is not None:
+            self._cuts.append(self._command)
+            self.stream.cut()
+        elif not self._deaf:  # no audio at all: the client waits for its answer all the same
+            self._answer(Command(language=self._asked.language or AUTO, one_turn=False))
+        self._command, self._deaf = None, False
+
+    def _forget(self) -> None:
+        self._cuts.append(None)
+        self.stream.clear()
+        self._command = None
+
+    # -- the model speaks
+
+    def hear(self, item: Told) -> None:
+        forgotten = bool(self._cuts) and self._cuts[0] is None
+        match item:
+            case Partial() | Final() if item.text and not forgotten:
+                self._hear_text(item)
+            case Cut():
+                if (command := self._cuts.popleft()) is not None:
+                    self._answer(command)
+            case Ended():
+                if self._command is not None:
+                    self._answer(self._command)
+                self.socket.close(NORMAL)
+
+    def _hear_text(self, event: Partial | Final) -> None:
+        command = self._cuts[0] if self._cuts else self._command
+        if command is None:
+            return  # its turn is over
+        command.hear(event)
+        self._tell(command)
+        if isinstance(event, Final) and command.one_turn and command is self._command:
+            self._answer(command)
+            if not self.stopped:
+                self._forget()
+            self._command, self._deaf = None, True
+
+    # -- the server speaks
+
+    def _tell(self, command: Command) -> None:
+        """Tells what has been said and not been told."""
+        if not command.begun:
+            command.begun = True
+            self._send(TranscriptStart(language=command.language))
+        if delta := command.delta()[0]:
+            self._send(TranscriptChunk(delta))
+
+    def _answer(self, command: Command) -> None:
+        self._tell(command)
+        language = next(iter(command.languages), command.language)
+        self._send(Transcript(command.text, language=language))
+        self._send(TranscriptStop())
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._send(Error(refusal.message, refusal.code))
+
+    def _send(self, event: Eventable) -> None:
+        self.socket.send(_framed(event))
+
+
+def _framed(event: Eventable) -> str:
+    """An event as it is sent."""
+    out = io.BytesIO()
+    write_event(event.event(), out)
+    return out.getvalue().decode()
+
+
+Form = TypeVar("Form")
+
+
+def _decoded(data: bytes, form: type[Form], what: str) -> Form:
+    """Raises Refusal."""
+    try:
+        return msgspec.json.decode(data, type=form)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise Refusal(
+            400, f"this is no Wyoming {what[:50]}: {error}", code="bad_message"
+        ) from error
+
+
+def _typed(fields: dict[str, Any], form: type[Form], what: str) -> Form:
+    """Raises Refusal."""
+    try:
+        return msgspec.convert(fields, form)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, f"{what}: {error}", code="invalid_value") from error
+
+
+def _s16(data: bytes, width: int) -> bytes:
+    """Samples of so many bytes, little-endian with a sign -> of two bytes, the upper ones."""
+    if width == 2:
+        return data
+    bytes_ = np.frombuffer(data, np.uint8).reshape(-1, width)
+    if width == 1:
+        return np.stack([np.zeros_like(bytes_[:, 0]), bytes_[:, 0]], axis=1).tobytes()
+    return bytes_[:, -2:].tobytes()
+
+
+def _info(models: Models) -> Info:
+    """What this server can do."""
+    made = {"attribution": _HOME, "installed": True}
+    known = [
+        AsrModel(
+            name=served.name, description=f"{served.name}, {served.latency_ms} ms behind speech",
+            version=None, languages=sorted({*served.recognizer.languages} - {AUTO}), **made,
+        )
+        for served in models
+    ]  # fmt: skip
+    program = AsrProgram(
+        name="wheatear", description="Streaming speech recognition", version=__version__,
+        models=known, supports_transcript_streaming=True, requires_external_vad=True, **made,
+    )  # fmt: skip
+    return Info(asr=[program])
+
+
+# -- connections
+
+
+class Line:
+    """A TCP connection, in the way of a WebSocket whose messages are events."""
+
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, largest: int
+    ) -> None:
+        self._reader, self._writer, self._largest = reader, writer, largest
+        gone = cast("_Protocol", writer.transport.get_protocol()).gone
+        self.scope = {"state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone}}
+
+    async def accept(self, subprotocol: str | None = None) -> None:
+        """There is nothing to agree on."""
+
+    async def receive(self) -> dict[str, Any]:
+        """The next event, whole.  Raises Refusal for what is none, or is too large."""
+        try:
+            line = await self._reader.readuntil(b"\n")
+            head = _decoded(line, Head, "event")
+            size = (head.data_length or 0) + (head.payload_length or 0)
+            if (head.data_length or 0) > _MOST_DATA or size > self._largest:
+                raise Refusal(413, f"an event of {size} bytes; {self._largest} are the most")
+            rest = await self._reader.readexactly(size)
+        except asyncio.LimitOverrunError as error:
+            raise Refusal(413, f"an event begins with a line of {_LONGEST_HEAD} bytes") from error
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.receive", "bytes": line + rest}
+
+    async def send_text(self, message: str) -> None:
+        self._writer.write(message.encode())
+        await self._writer.drain()
+
+    async def close(self, code: int = NORMAL, reason: str | None = None) -> None:
+        """Says that nothing more comes, and waits for the client to go: what it sends meanwhile
+        is dropped, since a connection closed on it takes the last words with it."""
+        transport = cast("asyncio.Transport", self._writer.transport)
+        if not (transport.is_closing() or self._reader.at_eof()):
+            transport.set_protocol(deaf := _Deaf())
+            transport.resume_reading()
+            transport.write_eof()
+            await deaf.gone.wait()
+
+
+class _Protocol(asyncio.StreamReaderProtocol):
+    """Tells when the client has gone, also where nobody is reading."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.gone = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+        super().connection_lost(exc)
+
+
+class _Deaf(asyncio.Protocol):
+    """Hears nothing but that the client has gone."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    def eof_received(self) -> bool:
+        self.gone.set()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+
+
+async def serve(service: Service, listener: socket.socket) -> asyncio.Server:
+    """Takes connections, until the server is closed."""
+    loop = asyncio.get_running_loop()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _hold(service, reader, writer)
+
+    def protocol() -> _Protocol:
+        return _Protocol(asyncio.StreamReader(limit=_LONGEST_HEAD), connected)
+
+    return await loop.create_server(protocol, sock=listener)
+
+
+async def _hold(
+    service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Holds a connection to its end, in one of the places that live sockets have."""
+    began = time.perf_counter()
+    holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
+    line = Line(reader, writer, service.settings.limits.message_bytes)
+    try:
+        with service.slots.hold("streams", holder):
+            socket = cast("WebSocket", line)
+            held = Socket(socket, service.settings, service.metrics, service.draining)
+            await held.hold(Wyoming(held, service.models))
+    except Refusal as refusal:
+        service.metrics.refused.labels(refusal.reason).inc()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_REST_SECONDS):
+                await line.send_text(_framed(Error(refusal.message, refusal.code)))
+                await line.close()
+    finally:
+        writer.close()
+        _log.info(
+            "WYOMING", extra={
+                "request_id": line.scope["state"]["request_id"], "holder": holder.name,
+                "seconds": round(time.perf_counter() - began, 4),
+            },
+        )  # fmt: skip
