@@ -181,11 +181,13 @@ void pack(const Tensor& weight, Linear& linear, uint8_t* to, Pool& pool) {
         else
             pack_codes(weight, linear, tile, at);
     };
-    pool.run(linear.tiles(), [](void* job, int tile, int) { (*static_cast<decltype(work)*>(job))(tile); },
-             &work);
+    pool.run(
+        linear.tiles(),
+        [](void* job, int tile, int) { (*static_cast<decltype(work)*>(job))(tile); }, &work);
 }
 
-Encoder::Encoder(const Shape& shape, const Tensor* tensors, int count, const Path& path, int threads)
+Encoder::Encoder(const Shape& shape, const Tensor* tensors, int count, const Path& path,
+                 int threads)
     : path_(path), layers_(shape.layers), pool_(threads) {
     model_.shape = shape;
     model_.layers = layers_.data();
@@ -203,7 +205,8 @@ void Encoder::step(const Batch& batch) {
         batch.chunk > s.longest_chunk)
         throw std::invalid_argument("the encoder has no such chunks");
     for (int b = 0; b < batch.count; ++b)
-        if (batch.streams[b].left < 0 || batch.streams[b].left > s.left || batch.streams[b].start < 0)
+        if (batch.streams[b].left < 0 || batch.streams[b].left > s.left ||
+            batch.streams[b].start < 0)
             throw std::invalid_argument("the encoder cannot look so far back");
     std::unique_ptr<Workspace> work = borrow();
     work->fit(s, batch, pool_.threads());

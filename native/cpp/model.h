@@ -11,7 +11,9 @@ struct Shape {
 
     WHEATEAR_INLINE int head_width() const { return width / heads; }
     WHEATEAR_INLINE int padded_channels() const { return rounded_up(channels, TILE); }
-    WHEATEAR_INLINE int offsets() const { return left + 2 * longest_chunk - 1; }  // of the table of positions
+    WHEATEAR_INLINE int offsets() const {
+        return left + 2 * longest_chunk - 1;
+    }  // of the table of positions
     WHEATEAR_INLINE int bands_after(int convolutions) const {
         int n = bands;
         for (int i = 0; i < convolutions; ++i) n = n / 2 + 1;
@@ -58,14 +60,14 @@ struct Model {
 
 // One stream's part of a step.  Frames are [frames, width] each.
 struct Stream {
-    float* keys_values;      // [layers, 2, heads, left, head_width], a ring over the frames
-    const float* conv;       // [layers, kernel - 1, width]: before this step
-    float* next_conv;        // the same after it
-    const float* mel;        // [8 frames + 7, bands]
-    const float* live1;      // [4 frames + 3]: 1 where a row of the first convolution exists
-    const float* live2;      // [2 frames + 1]: the same for the second
-    const float* language;   // [prompt]: bias of the language prompt
-    float* projected;        // [frames, joint]
+    float* keys_values;     // [layers, 2, heads, left, head_width], a ring over the frames
+    const float* conv;      // [layers, kernel - 1, width]: before this step
+    float* next_conv;       // the same after it
+    const float* mel;       // [8 frames + 7, bands]
+    const float* live1;     // [4 frames + 3]: 1 where a row of the first convolution exists
+    const float* live2;     // [2 frames + 1]: the same for the second
+    const float* language;  // [prompt]: bias of the language prompt
+    float* projected;       // [frames, joint]
     float* encoded;
     float* hidden;
     int64_t start;  // frames before this step

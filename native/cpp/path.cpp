@@ -13,16 +13,15 @@ void step(const Model& model, const Batch& batch, const Workspace& work, Pool* p
     Step(model, batch, work, pool).run();
 }
 
-void product(const Linear& linear, const float* x, int count, const Quantised& quantised, float* out,
-             Pool* pool) {
+void product(const Linear& linear, const float* x, int count, const Quantised& quantised,
+             float* out, Pool* pool) {
     if (linear.bits != 32)
         each(pool, count, [&](int r, int) {
             quantise(x + size_t(r) * linear.inputs, linear.inputs, r, quantised);
         });
     const Rows input{x, linear.inputs, quantised, count};
-    each(pool, linear.tiles(), [&](int tile, int) {
-        multiply(linear, tile, input, out, linear.tiles() * TILE);
-    });
+    each(pool, linear.tiles(),
+         [&](int tile, int) { multiply(linear, tile, input, out, linear.tiles() * TILE); });
 }
 
 }  // namespace WHEATEAR_PATH

@@ -7,9 +7,9 @@
 
 namespace wheatear {
 
-#define WHEATEAR_DECLARE(NAME)                                                        \
-    namespace NAME {                                                                  \
-    void step(const Model&, const Batch&, const Workspace&, Pool*);                   \
+#define WHEATEAR_DECLARE(NAME)                                                       \
+    namespace NAME {                                                                 \
+    void step(const Model&, const Batch&, const Workspace&, Pool*);                  \
     void product(const Linear&, const float*, int, const Quantised&, float*, Pool*); \
     }
 

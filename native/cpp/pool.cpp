@@ -56,7 +56,8 @@ void Pool::run(int units, Work work, void* job) {
         std::lock_guard lock(mutex_);
         wake_.notify_all();
     }
-    while (take_one(0)) {}
+    while (take_one(0)) {
+    }
     if (soon([&] { return undone_.load() == 0; })) return;
     std::unique_lock lock(mutex_);
     done_.wait(lock, [&] { return undone_.load() == 0; });
@@ -79,7 +80,8 @@ void Pool::serve(int worker) {
     uint64_t last = 0;
     while (wait_for_job(last)) {
         last = ticket_.load() >> 2 * FIELD;
-        while (take_one(worker)) {}
+        while (take_one(worker)) {
+        }
     }
 }
 

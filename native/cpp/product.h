@@ -43,7 +43,8 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
     const int32_t* corrections = x.corrections + size_t(row) * blocks;
     alignas(LINE) float result[rows][TILE];
     for (int r = 0; r < rows; ++r)
-        for (int o = 0; o < TILE; ++o) result[r][o] = linear.bias ? linear.bias[tile * TILE + o] : 0;
+        for (int o = 0; o < TILE; ++o)
+            result[r][o] = linear.bias ? linear.bias[tile * TILE + o] : 0;
 
     for (int b = 0; b < blocks; ++b, weights += block_bytes) {
         for (int line = 0; line < block_bytes; line += LINE)
@@ -57,7 +58,8 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
                 Floats scale = all(scales[r * blocks + b]);
                 for (int v = 0; v < at_once<bits>; ++v) {
                     const int output = (first + v) * LANES;
-                    Floats both = multiply(load(reinterpret_cast<const float*>(weights) + output), scale);
+                    Floats both =
+                        multiply(load(reinterpret_cast<const float*>(weights) + output), scale);
                     float* to = result[r] + output;
                     store(to, multiply_add(sums[r][v].total(), both, load(to)));
                 }
@@ -72,7 +74,8 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
 template <int rows>
 void multiply_tile_32(const Linear& linear, int tile, const float* x, int x_stride, float* out,
                       int stride) {
-    const float* weights = reinterpret_cast<const float*>(linear.weights) + size_t(tile) * TILE * linear.inputs;
+    const float* weights =
+        reinterpret_cast<const float*>(linear.weights) + size_t(tile) * TILE * linear.inputs;
     Floats sums[rows][VECTORS];
     for (auto& row : sums)
         for (int v = 0; v < VECTORS; ++v)
@@ -112,7 +115,8 @@ void multiply_group(const Linear& linear, int tile, const Rows& x, int row, int 
 }
 
 template <int bits>
-void multiply_tile_by_groups(const Linear& linear, int tile, const Rows& x, float* out, int stride) {
+void multiply_tile_by_groups(const Linear& linear, int tile, const Rows& x, float* out,
+                             int stride) {
     const int groups = (x.count + most_rows<bits> - 1) / most_rows<bits>;
     for (int row = 0, g = 0; g < groups; ++g) {  // of about equal size
         const int count = (x.count - row + groups - g - 1) / (groups - g);
@@ -124,9 +128,12 @@ void multiply_tile_by_groups(const Linear& linear, int tile, const Rows& x, floa
 // out [rows, stride] of one tile of outputs.
 inline void multiply(const Linear& linear, int tile, const Rows& x, float* out, int stride) {
     switch (linear.bits) {
-        case 4: return multiply_tile_by_groups<4>(linear, tile, x, out, stride);
-        case 8: return multiply_tile_by_groups<8>(linear, tile, x, out, stride);
-        default: return multiply_tile_by_groups<32>(linear, tile, x, out, stride);
+        case 4:
+            return multiply_tile_by_groups<4>(linear, tile, x, out, stride);
+        case 8:
+            return multiply_tile_by_groups<8>(linear, tile, x, out, stride);
+        default:
+            return multiply_tile_by_groups<32>(linear, tile, x, out, stride);
     }
 }
 

@@ -20,15 +20,21 @@ void each(Pool* pool, int units, Of of) {
         for (int unit = 0; unit < units; ++unit) of(unit, 0);
         return;
     }
-    pool->run(units, [](void* job, int unit, int worker) { (*static_cast<Of*>(job))(unit, worker); },
-              &of);
+    pool->run(
+        units, [](void* job, int unit, int worker) { (*static_cast<Of*>(job))(unit, worker); },
+        &of);
 }
 
 class Step {
   public:
     Step(const Model& model, const Batch& batch, const Workspace& work, Pool* pool)
-        : m(model), s(model.shape), batch(batch), work(work), pool(pool),
-          rows(batch.count * batch.frames), channels(model.shape.padded_channels()) {}
+        : m(model),
+          s(model.shape),
+          batch(batch),
+          work(work),
+          pool(pool),
+          rows(batch.count * batch.frames),
+          channels(model.shape.padded_channels()) {}
 
     void run() const {
         subsample();
@@ -79,14 +85,15 @@ class Step {
         each(pool, batch.count * second, [&](int unit, int worker) {
             const int b = unit / second, row = unit % second;
             float* out = work.second.row(unit);
-            convolve(m.convolution2, m.convolution3, work.first, b * first + 2 * row, 1, worker, out);
+            convolve(m.convolution2, m.convolution3, work.first, b * first + 2 * row, 1, worker,
+                     out);
             mask(batch.streams[b].live2[row], s.bands_after(2) * channels, out);
         });
         each(pool, rows, [&](int row, int worker) {
             const int b = row / frames, bands = s.bands_after(3);
             float* flat = work.wide.row(row);
-            convolve(m.convolution5, m.convolution6, work.second, b * second + 2 * (row % frames), 2,
-                     worker, flat);
+            convolve(m.convolution5, m.convolution6, work.second, b * second + 2 * (row % frames),
+                     2, worker, flat);
             for (int c = 0; c < s.channels; ++c)
                 for (int band = 0; band < bands; ++band)
                     work.subsampled.row(row)[c * bands + band] = flat[band * channels + c];
@@ -148,9 +155,8 @@ class Step {
         feed_forward(layer.first);
         each(pool, rows, [&](int r, int) { add_and_ready(r, layer.attention_norm, layer.qkv); });
         attention(layer, i);
-        each(pool, rows, [&](int r, int) {
-            add_and_ready(r, layer.convolution_norm, layer.pointwise_in);
-        });
+        each(pool, rows,
+             [&](int r, int) { add_and_ready(r, layer.convolution_norm, layer.pointwise_in); });
         convolution(layer, i);
         each(pool, rows, [&](int r, int) { add_and_ready(r, layer.second.norm, layer.second.in); });
         feed_forward(layer.second);
@@ -183,7 +189,8 @@ class Step {
         const int chunks = rows / batch.chunk;
         each(pool, chunks * s.heads, [&](int unit, int worker) {
             const int first = unit / s.heads * batch.chunk, head = unit % s.heads;
-            for (int r = first; r < first + batch.chunk; ++r) attend(layer, i, head, first, r, worker);
+            for (int r = first; r < first + batch.chunk; ++r)
+                attend(layer, i, head, first, r, worker);
         });
         each(pool, rows, [&](int r, int) { ready(layer.attention_out, work.gated, r); });
         each(pool, batch.count, [&](int b, int) {
@@ -242,7 +249,8 @@ class Step {
         float* to = ring(stream, i, kind, head);
         const int kept = batch.frames < s.left ? batch.frames : s.left;
         for (int f = batch.frames - kept; f < batch.frames; ++f) {
-            const float* from = work.wide.row(b * batch.frames + f) + (1 + kind) * s.width + head * n;
+            const float* from =
+                work.wide.row(b * batch.frames + f) + (1 + kind) * s.width + head * n;
             std::memcpy(to + (stream.start + f) % s.left * n, from, sizeof(float) * n);
         }
     }
@@ -306,7 +314,7 @@ class Step {
         each(pool, rows, [&](int r, int) { write(work.narrow, r, s.joint, &Stream::projected); });
     }
 
-    void write(const Table& x, int r, int n, float* Stream::*to) const {
+    void write(const Table& x, int r, int n, float* Stream::* to) const {
         std::memcpy(stream_of(r).*to + size_t(r % batch.frames) * n, x.row(r), sizeof(float) * n);
     }
 };

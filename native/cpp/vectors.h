@@ -8,7 +8,8 @@
 //   multiply_add(a, b, c) a * b + c, rounded once
 //   Codes<bits>           the weights of LANES outputs and four inputs, as unsigned codes
 //   Activations           four activations, the same for all outputs
-//   Sum<bits>             LANES sums over a block of 32 inputs, exact; begins with a correction that
+//   Sum<bits>             LANES sums over a block of 32 inputs, exact; begins with a correction
+//   that
 //                         makes up for the codes' zero, 8 or 128 (correction_of: for one block)
 //   most_rows<bits>       rows of activations, and
 //   at_once<bits>         vectors of outputs, whose sums fit the registers together
@@ -75,9 +76,7 @@ inline Codes<8> codes8(const uint8_t* line, int) { return {_mm512_loadu_si512(li
 template <int bits>
 struct Sum {
     __m512i sum;
-    void begin(int32_t correction) {
-        sum = _mm512_set1_epi32(correction * (bits == 8 ? 16 : 1));
-    }
+    void begin(int32_t correction) { sum = _mm512_set1_epi32(correction * (bits == 8 ? 16 : 1)); }
     void add(Codes<bits> w, Activations x) { sum = _mm512_dpbusd_epi32(sum, w.codes, x); }
     Floats total() const { return _mm512_cvtepi32_ps(sum); }
 };
@@ -172,7 +171,9 @@ struct Sum<8> {
 };
 
 template <int bits>
-constexpr int most_rows = bits == 4 ? 5 : bits == 8 ? 4 : 6;
+constexpr int most_rows = bits == 4   ? 5
+                          : bits == 8 ? 4
+                                      : 6;
 template <int bits>
 constexpr int at_once = bits == 8 ? 1 : 2;
 
@@ -237,9 +238,13 @@ inline Floats each(Of of) {
     for (int i = 0; i < LANES; ++i) v.lane[i] = of(i);
     return v;
 }
-inline Floats load(const float* x) { return each([&](int i) { return x[i]; }); }
+inline Floats load(const float* x) {
+    return each([&](int i) { return x[i]; });
+}
 inline void store(float* x, Floats v) { std::memcpy(x, v.lane, sizeof v.lane); }
-inline Floats all(float x) { return each([&](int) { return x; }); }
+inline Floats all(float x) {
+    return each([&](int) { return x; });
+}
 inline Floats plus(Floats a, Floats b) {
     return each([&](int i) { return a.lane[i] + b.lane[i]; });
 }
@@ -279,7 +284,9 @@ struct Sum {
         for (int i = 0; i < LANES; ++i)
             for (int j = 0; j < 4; ++j) sum[i] += w.codes[4 * i + j] * x.input[j];
     }
-    Floats total() const { return each([&](int i) { return float(sum[i]); }); }
+    Floats total() const {
+        return each([&](int i) { return float(sum[i]); });
+    }
 };
 
 template <int bits>

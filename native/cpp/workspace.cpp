@@ -36,11 +36,12 @@ void Memory::reserve(size_t bytes) {
 void Workspace::fit(const Shape& s, const Batch& batch, int threads) {
     const int rows = batch.count * batch.frames;
     const int channels = s.padded_channels();
-    const int most_inputs = greatest({s.width, s.feed_forward, s.prompt, channels * s.bands_after(3)});
+    const int most_inputs =
+        greatest({s.width, s.feed_forward, s.prompt, channels * s.bands_after(3)});
     const int most_outputs = greatest({s.feed_forward, 3 * s.width, s.prompt, most_inputs});
     const int blocks = rounded_up(most_inputs, BLOCK) / BLOCK;
-    const int own = greatest({s.bands_after(2) * channels,
-                              2 * s.head_width() + s.left + s.longest_chunk});
+    const int own =
+        greatest({s.bands_after(2) * channels, 2 * s.head_width() + s.left + s.longest_chunk});
 
     size_t bytes = 0;
     auto place_all = [&](auto place) {

@@ -54,7 +54,6 @@ struct Workspace {
     Table scratch;     // [threads, most a thread needs for itself]
     Quantised quantised;
 
-    // Rows of `second` are also the scratch of its bands: one row at a time, by one thread.
     void fit(const Shape& shape, const Batch& batch, int threads);
 
   private:
