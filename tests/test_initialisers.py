@@ -5,7 +5,7 @@ from contextlib import suppress
 import numpy as np
 import onnx
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
@@ -26,6 +26,7 @@ def test_as_onnx_reads_them(bundle_of, model, precision):
         np.testing.assert_array_equal(found[tensor.name], array)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_damage_is_an_error_and_never_another_one(bundle_of, tmp_path_factory, data):
     whole = (bundle_of("tiny-en", "int4") / ENCODER).read_bytes()

@@ -63,7 +63,7 @@ def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:
         elif number == _RAW:
             data = np.frombuffer(value, np.uint8)
         elif number == _EXTERNAL:
-            entry = {key: str(text, "utf-8") for key, text in _fields(value)}  # type: ignore[arg-type]
+            entry = dict(_texts(value))
             place[entry[1]] = entry[2]
     if kind not in _TYPES:
         raise ValueError(f"{name} has the type {kind}")
@@ -95,6 +95,13 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
                 at += 4
             case other:
                 raise ValueError(f"a field of kind {other}")
+
+
+def _texts(message: memoryview) -> Iterator[tuple[int, str]]:
+    for number, value in _fields(message):
+        if isinstance(value, int):
+            raise ValueError(f"a number where a text should be: {value}")
+        yield number, str(value, "utf-8")
 
 
 def _packed(message: memoryview) -> list[int]:
