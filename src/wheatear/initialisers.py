@@ -100,7 +100,7 @@ def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 def _texts(message: memoryview) -> Iterator[tuple[int, str]]:
     for number, value in _fields(message):
         if isinstance(value, int):
-            raise ValueError(f"a number where a text should be: {value}")
+            raise ValueError(f"a number where a text should be: {value}")  # noqa: TRY004
         yield number, str(value, "utf-8")
 
 
