@@ -206,12 +206,17 @@ class Wyoming(Dialogue):
         await self.stream.push(_s16(data[:whole], sound.width))
 
     def _stop_audio(self) -> None:
-        if self._command is not None:
-            self._cuts.append(self._command)
-            self.stream.cut()
-        elif not self._deaf:  # no audio at all: the client waits for its answer all the same
-            self._answer(Command(language=self._asked.language or AUTO, one_turn=False))
+        """The command has its end, and gets its answer in its turn, also if it had no audio."""
+        command, deaf = self._command, self._deaf
         self._command, self._deaf = None, False
+        if deaf:
+            return  # it has been answered
+        command = command or Command(language=self._asked.language or AUTO, one_turn=False)
+        if self.live is None:
+            self._answer(command)
+        else:
+            self._cuts.append(command)
+            self.live.cut()
 
     def _forget(self) -> None:
         self._cuts.append(None)
