@@ -417,6 +417,7 @@ def test_a_key_is_asked_for_and_stays_in_its_tab(open_page, tmp_path):
         expect(state(page)).to_have_text("Key wanted")
         field = page.get_by_label("API key")
         expect(field).to_be_focused()
+        expect(page.locator("#settings")).to_be_hidden()
         assert field.get_attribute("type") == "password"
         field.fill("not this one")
         field.press("Enter")
@@ -424,6 +425,7 @@ def test_a_key_is_asked_for_and_stays_in_its_tab(open_page, tmp_path):
         field.fill(key)
         field.press("Enter")
         expect(state(page)).to_have_text("Ready")
+        expect(page.locator("#settings")).to_be_visible()
         page.set_input_files("#file", SAMPLE)
         expect(page.locator("#turns li")).to_have_count(1)
         page.locator("#start").click()

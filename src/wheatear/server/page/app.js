@@ -255,7 +255,8 @@ function tick() {
   const any = Boolean(shown && !shown.transcript.empty);
   allowSaving(any);
   $("empty").hidden = any || Boolean(shown?.job);
-  set($("invitation"), live?.busy ? "Listening …" : "Press Start and speak, or open a recording.");
+  const invitation = trouble ? "" : "Press Start and speak, or open a recording.";
+  set($("invitation"), live?.busy ? "Listening …" : invitation);
   if (live?.state === "live") showProblem("live");
 }
 

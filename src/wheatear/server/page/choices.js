@@ -49,6 +49,7 @@ export class Choices {
   /** Offers what the server has. */
   offer(/** @type {Model[]} */ models) {
     this.#models = models;
+    /** @type {HTMLElement} */ ($("settings")).hidden = false;
     const usual = models.find((model) => model.default) ?? models[0];
     fill(
       "model",
