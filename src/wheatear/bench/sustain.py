@@ -75,9 +75,13 @@ def sustained(
 
 
 @contextmanager
-def served(model: str | None, threads: int | None) -> Iterator[str]:
-    """A server of one's own that refuses nobody; its address.  Raises BenchError."""
-    command = [sys.executable, "-m", "wheatear", "serve", "--port", "0"]
+def served(model: str | None, threads: int | None, tokens: float | None) -> Iterator[str]:
+    """A server of one's own that refuses nobody; its address.  Raises BenchError.
+
+    tokens: how many its model says a second, whatever its weights say; None leaves it alone.
+    """
+    program = ["wheatear"] if tokens is None else ["wheatear.bench.speaker", str(tokens)]
+    command = [sys.executable, "-m", *program, "serve", "--port", "0"]
     command += ["--model", model] if model else []
     command += ["--threads", str(threads)] if threads else []
     unbounded = {"WHEATEAR_SERVE_LOAD": "1000", "WHEATEAR_SERVE_LIMITS_STREAMS": str(_MOST)}

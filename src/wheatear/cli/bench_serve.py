@@ -10,18 +10,23 @@ from rich.table import Table
 
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.sustain import Trial, served, sustained, try_streams
+from wheatear.bench.tokens import SPEECH
+from wheatear.bench.weights import random_bundles
 from wheatear.bundle import find_bundle, open_bundle
-from wheatear.cli.bench import Names, Numbers
+from wheatear.cli.bench import Names, Numbers, show_progress
 from wheatear.errors import BenchError
 
 
 def serve(
     *,
+    random: str | None = None,
     model: Names = (),
+    precision: Names = (),
     url: str | None = None,
     latency: Numbers = (),
     streams: Numbers = (),
     threads: int | None = None,
+    tokens: float | None = None,
     seconds: float = 20.0,
     json: Path | None = None,
 ) -> None:
@@ -34,8 +39,13 @@ def serve(
 
     Parameters
     ----------
+    random
+        Random weights of the exact shapes of "nemotron-3.5" or "nemotron-en", as for "wheatear
+        bench".
     model
         Bundles by path or name, each served in turn; the one that comes with Wheatear if left out.
+    precision
+        Of random weights: fp32, int8, int4; several as int4,int8. int4 if left out.
     url
         A server that runs already, with the limits that it has.
     latency
@@ -44,6 +54,9 @@ def serve(
         Streams at a time, such as 1,8,16; the most are searched for if left out.
     threads
         Processors that a step may use.
+    tokens
+        Tokens that the model says a second, whatever its weights say; three, as people do, of
+        random weights if left out.
     seconds
         How long each trial plays.
     json
@@ -51,8 +64,16 @@ def serve(
     """
     if seconds < 5:
         raise BenchError("give at least 5 seconds: the first three of a stream are not counted")
-    if url is not None and (model or threads):
+    if url is not None and (random or model or threads or tokens):
         raise BenchError("a server that runs has its own model and threads; leave them out")
+    if random is not None:
+        if model:
+            raise BenchError("give --random or --model, not both")
+        with show_progress() as show:
+            paths = random_bundles(random, precision or ("int4",), show)
+        model, tokens = tuple(map(str, paths)), SPEECH if tokens is None else tokens
+    elif precision:
+        raise BenchError("a model has the precision it was converted to: give no --precision")
     console = Console()
     runs: list[dict[str, Any]] = []
     for name in model or (None,):
@@ -62,7 +83,7 @@ def serve(
             raise BenchError(f"{manifest.name} has no {unknown[0]} ms; it has {known}")
         head = {"model": manifest.name, "precision": manifest.precision, "threads": threads}
         head = {"url": url} if url else head
-        with nullcontext(url) if url else served(name, threads) as address:
+        with nullcontext(url) if url else served(name, threads, tokens) as address:
             for ms in latency or known:
                 trials = _trials(address, ms, streams, seconds, console)
                 runs += [head | trial.to_json() for trial in trials]
