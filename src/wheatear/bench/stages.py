@@ -2,7 +2,8 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from time import perf_counter
 from typing import Any
 
@@ -21,6 +22,9 @@ def timed_stages() -> Iterator[dict[str, float]]:
         stack.enter_context(_timed(MelSpectrogram, "push", seconds, lambda _: "mel"))
         stack.enter_context(_timed(MelSpectrogram, "finish", seconds, lambda _: "mel"))
         stack.enter_context(_timed(Session, "run", seconds, lambda session: session.path.stem))
+        with suppress(ImportError):  # optional
+            native = import_module("wheatear_native").Encoder
+            stack.enter_context(_timed(native, "step", seconds, lambda _: "encoder"))
         yield seconds
 
 
