@@ -1,4 +1,5 @@
-"""Pipecat and LiveKit, as agents are made of them, with their OpenAI plug-ins pointed at us.
+"""Pipecat and LiveKit, as agents are made of them, with their OpenAI and Deepgram plug-ins
+pointed at us.
 
 They are installed into an environment of their own, which pytest's cache keeps.
 """
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from test_snippets import BLOCKS
 
 CLIENTS = Path(__file__).parent / "clients"
 REQUIREMENTS = CLIENTS / "requirements.txt"
@@ -64,6 +66,15 @@ def heard(server, clients_python, tmp_path_factory, spoken):
     return printed
 
 
+@pytest.mark.parametrize("block", [b for b in BLOCKS if "pipecat" in b or "livekit" in b])
+def test_snippets_of_the_documentation(clients_python, block):
+    """They make services, which these tests then talk to."""
+    done = subprocess.run(
+        [clients_python, "-c", block], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_nothing_was_logged(heard):
     assert [client["logged"] for client in heard.values()] == [[], []]
 
@@ -83,6 +94,9 @@ def test_pipecat(heard):
         kinds = sessions[name]["kinds"]
         assert (kinds[0], kinds[-2]) == ("started", "stopped"), name
         assert kinds[1] == "interim", name
+    deepgram = sessions["deepgram"]
+    assert all(deepgram["final"][0].startswith(text) for text in deepgram["interim"])
+    assert len(deepgram["interim"]) >= 4
 
 
 def test_livekit(heard):
@@ -101,4 +115,8 @@ def test_livekit(heard):
         ), name  # fmt: skip
         assert len(one["interim"]) >= 3, name
         assert all(one["final"][0][0].startswith(text) for text in one["interim"]), name
+    deepgram = sessions["deepgram"]
+    assert deepgram["kinds"][0] == "start_of_speech"
+    assert deepgram["kinds"][-3:] == ["final_transcript", "end_of_speech", "recognition_usage"]
+    assert len(deepgram["interim"]) >= 4
     assert sessions["server_vad"]["usage"][0] == pytest.approx(4.0, abs=1)

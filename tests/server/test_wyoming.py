@@ -211,16 +211,24 @@ def test_with_a_sensitivity_the_turn_ends_the_command(quiet_home, spoken, sensit
     assert "calling" in check(second)
 
 
-def test_names_are_listened_for(quiet_home, recognizer, spoken):
+def test_names_are_listened_for(recognizer, spoken):
     """Those that the model cannot write are passed over."""
-    latency = recognizer.bundle.manifest.default_mode.latency_ms
-    heard = {
-        name: recognizer.transcribe(spoken, latency_ms=latency, phrases=[name] if name else []).text
-        for name in (None, "sorry unable")
-    }
-    names = ["\u0bb5\u0ba3", "sorry unable"]
-    text = check(run(quiet_home, lambda client: command(client, spoken, transcript_names=names)))
-    assert text == heard["sorry unable"]
+    plain, heard = (
+        recognizer.transcribe(spoken, latency_ms=1120, phrases=names).text
+        for names in ([], ["I'm sorry unable"])
+    )
+    assert plain != heard
+    with running("--wyoming-port", "0", "--latency", "1120") as server:
+        server.wyoming = port_of(server)
+
+        async def work(client):
+            names = ["\u0bb5\u0ba3", "I'm sorry unable"]
+            return [
+                check(await command(client, spoken, **hints))
+                for hints in ({"transcript_names": names}, {}, {"transcript_terms": names})
+            ]
+
+        assert run(server, work) == [heard, plain, heard]
 
 
 def test_several_at_once(quiet_home, spoken):

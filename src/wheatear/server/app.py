@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 
 from wheatear import __version__
 from wheatear.server.aside import aside
+from wheatear.server.deepgram import Deepgram, Recordings
 from wheatear.server.files import Files
 from wheatear.server.gate import Gate, Slots
 from wheatear.server.keys import Keyring, read_keys
@@ -30,8 +31,10 @@ from wheatear.server.realtime import Realtime, secret_session
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Settings
 from wheatear.server.sockets import Dialogue, Socket
+from wheatear.server.vllm import Vllm
 
 _LARGEST_JSON = 1 << 20  # bytes
+_DIALECTS = {"openai": Realtime, "vllm": Vllm}
 _STUCK = 60.0  # seconds in one step after which the server is not healthy
 _PAGE = Path(str(files("wheatear") / "server" / "page"))
 
@@ -51,6 +54,7 @@ class Service:
         self.draining = asyncio.Event()
         """Set when the server is going down: nobody is let in, and everybody comes to an end."""
         self._files = Files(self.models, settings.limits, self.slots, self.metrics)
+        self._recordings = Recordings(self._files, self.models)
         self.routes = self._routes()
         routed = _Routed(self.routes)
         self._app = Gate(routed, settings, self.keyring, self.metrics, self.slots)
@@ -74,7 +78,9 @@ class Service:
             Route(f"{v1}/transcriptions", self._refusing(self._files.transcribe), methods=["POST"]),
             Route(f"{v1}/translations", self._files.translate, methods=["POST"]),
             Route("/v1/realtime/client_secrets", self._secret, methods=["POST"]),
-            WebSocketRoute("/v1/realtime", self._socket(Realtime)),
+            WebSocketRoute("/v1/realtime", self._socket(_realtime)),
+            Route("/v1/listen", self._refusing(self._recordings.listen), methods=["POST"]),
+            WebSocketRoute("/v1/listen", self._socket(Deepgram)),
             WebSocketRoute("/ws", self._socket(Plain)),
         ]
         if self.settings.page:
@@ -161,6 +167,17 @@ class Service:
 
     async def _icon(self, request: Request) -> Response:
         return FileResponse(_PAGE / "icon.svg")
+
+
+def _realtime(socket: Socket, models: Models) -> Dialogue:
+    """The dialogue of a realtime socket, in the dialect that it asks for."""
+    dialect = socket.websocket.query_params.get("dialect", "openai")
+    if (kind := _DIALECTS.get(dialect)) is None:
+        raise Refusal(
+            400, f"dialect {dialect[:50]!r} is none of {', '.join(_DIALECTS)}",
+            code="invalid_value", param="dialect",
+        )  # fmt: skip
+    return kind(socket, models)
 
 
 class _Folder(StaticFiles):

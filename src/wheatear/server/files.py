@@ -72,6 +72,15 @@ class Asked:
     stream: bool
 
 
+@dataclass(frozen=True)
+class Intake:
+    """What a request has brought."""
+
+    asked: Asked
+    upload: UploadFile
+    close: Callable[[], Awaitable[None]]
+
+
 class Files:
     """The endpoint."""
 
@@ -79,21 +88,30 @@ class Files:
         self._models, self._limits, self._slots, self._metrics = models, limits, slots, metrics
 
     async def transcribe(self, request: Request) -> Response:
+        return await self.run(request, self._intake, _answer)
+
+    async def run(
+        self,
+        request: Request,
+        take_in: Callable[[Request], Awaitable["Intake"]],
+        answer: Callable[["Job", Asked], Awaitable[Response]],
+    ) -> Response:
+        """Takes in the file of a request, transcribes it and answers.  Raises Refusal."""
         try:
-            return await self._transcribe(request)
+            return await self._run(request, take_in, answer)
         except WheatearError as error:
             raise refusal_of(error) from error
 
-    async def _transcribe(self, request: Request) -> Response:
+    async def _run(self, request: Request, take_in: Any, answer: Any) -> Response:
         with ExitStack() as held:
             held.enter_context(self._slots.hold("files", request.state.holder))
-            # The form is closed with the job: a streamed answer outlives this function.
-            form = await _form(request)
+            intake: Intake = await take_in(request)
+            # It is closed with the job: a streamed answer outlives this function.
+            asked = intake.asked
             try:
-                asked, upload = await aside(self._asked, form)
-                job = await self._start(asked, upload)
+                job = await self._start(asked, intake.upload)
             except BaseException:
-                await form.close()
+                await intake.close()
                 raise
             held.enter_context(self._counted(job))
             ending = held.pop_all()
@@ -102,16 +120,23 @@ class Files:
             """Lets go of everything once the decoder has: what it reads must not be closed."""
             await job.abandon()
             ending.close()
-            await form.close()
+            await intake.close()
 
         if asked.stream:
             return _Events(_events(job, asked), done)
         try:
-            return await _while_connected(request, _answer(job, asked))
-        except WheatearError as error:
-            raise refusal_of(error) from None
+            return await _while_connected(request, answer(job, asked))
         finally:
             await asyncio.shield(done())
+
+    async def _intake(self, request: Request) -> "Intake":
+        form = await _form(request)
+        try:
+            asked, upload = await aside(self._asked, form)
+        except BaseException:
+            await form.close()
+            raise
+        return Intake(asked, upload, form.close)
 
     async def translate(self, request: Request) -> Response:
         """There is no translation in this model, and it would be no service to pretend."""
@@ -121,7 +146,7 @@ class Files:
         )  # fmt: skip
 
     @contextmanager
-    def _counted(self, job: "_Job") -> Any:
+    def _counted(self, job: "Job") -> Any:
         self._metrics.files.inc()
         try:
             yield
@@ -130,13 +155,13 @@ class Files:
             self._metrics.audio_seconds.labels("file").inc(job.feed.seconds)
             self._metrics.tokens.labels("file").inc(job.tokens)
 
-    async def _start(self, asked: Asked, upload: UploadFile) -> "_Job":
+    async def _start(self, asked: Asked, upload: UploadFile) -> "Job":
         if asked.phrases:
             try:
                 await aside(asked.served.recognizer.understand, asked.phrases)
             except PhraseError as error:
                 raise refusal_of(error, "keywords") from error
-        return _Job(asked, upload, self._limits.file_seconds)
+        return Job(asked, upload, self._limits.file_seconds)
 
     def _asked(self, form: FormData) -> tuple[Asked, UploadFile]:
         upload = form.get("file")
@@ -182,7 +207,7 @@ class Files:
         )  # fmt: skip
 
 
-class _Job:
+class Job:
     """One file on its way through decoder and scheduler."""
 
     def __init__(self, asked: Asked, upload: UploadFile, most_seconds: float) -> None:
@@ -216,6 +241,16 @@ class _Job:
             yield item
             if isinstance(item, Ended):
                 return
+
+    async def whole(self) -> tuple[list[Final], Ended]:
+        """All that is said in the file.  Raises what ends it earlier."""
+        finals, ended = [], Ended(0.0, None)
+        async for item in self.heard():
+            if isinstance(item, Final):
+                finals.append(item)
+            elif isinstance(item, Ended):
+                ended = item
+        return finals, ended
 
     def _listen(self, told: Sequence[Told]) -> None:
         for item in told:
@@ -252,18 +287,13 @@ class _Job:
 # -- answers
 
 
-async def _answer(job: _Job, asked: Asked) -> Response:
+async def _answer(job: Job, asked: Asked) -> Response:
     """The whole transcript in the form that was asked for."""
-    finals, ended = [], Ended(0.0, None)
-    async for item in job.heard():
-        if isinstance(item, Final):
-            finals.append(item)
-        elif isinstance(item, Ended):
-            ended = item
+    finals, ended = await job.whole()
     return await aside(_written, finals, ended, asked, job)
 
 
-def _written(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> Response:
+def _written(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> Response:
     """The response; that to a file of hours takes a moment."""
     match asked.format:
         case "json":
@@ -276,7 +306,7 @@ def _written(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> 
             return PlainTextResponse(_subtitles(finals, ended, asked.format))
 
 
-def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> dict[str, Any]:
+def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict[str, Any]:
     tokens = [token for final in finals for token in final.tokens]
     return {
         "text": _joined(finals),
@@ -287,7 +317,7 @@ def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> dic
     }
 
 
-def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: _Job) -> dict[str, Any]:
+def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict[str, Any]:
     segments = [segment for final in finals for segment in final.segments]
     words = [
         openai_word(word) | {"confidence": round(word.confidence, 4)}
@@ -332,7 +362,7 @@ class _Events(StreamingResponse):
             await asyncio.shield(self._done())
 
 
-async def _events(job: _Job, asked: Asked) -> AsyncIterator[str]:
+async def _events(job: Job, asked: Asked) -> AsyncIterator[str]:
     """The transcript as it comes, in OpenAI's events; the deltas make up the text."""
     finals: list[Final] = []
     told = ""  # of the turn that is on
@@ -363,7 +393,7 @@ async def _events(job: _Job, asked: Asked) -> AsyncIterator[str]:
             raise
 
 
-def _tokens(seconds: float, job: _Job) -> dict[str, Any]:
+def _tokens(seconds: float, job: Job) -> dict[str, Any]:
     """Usage in tokens, which is all that OpenAI's type of this event knows: those that were
     written, and for the audio the frames that the model makes of it."""
     frames = math.ceil(seconds * 1000 / FRAME_MS)

@@ -19,7 +19,7 @@ DELAYS = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's five waits for text, which stand for our five latencies."""
 _EAGERNESS = {"low": (1600, 1200), "medium": (800, 560), "auto": (800, 560), "high": (480, 240)}
 """Milliseconds of silence that end a turn, and those after the end of a sentence."""
-_FOREIGN = ("whisper", "gpt-", "nova", "default", "auto")
+_FOREIGN = ("whisper", "gpt-", "nova", "flux-", "enhanced", "default", "auto")
 _LONGEST_TERM = 4  # words in a term of a prompt
 
 

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -17,7 +18,7 @@ from typing import Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from wheatear.errors import StreamClosedError
+from wheatear.errors import StreamClosedError, WheatearError
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Ended, Told
 from wheatear.server.live import Live
@@ -40,6 +41,8 @@ class Dialogue(ABC):
     """Its name in /metrics."""
     protocols: tuple[str, ...] = ()
     """Subprotocols that it accepts, of those that a client offers."""
+    idle_seconds = math.inf
+    """Without a word from the client, where the wire has a limit of its own."""
 
     def __init__(self, socket: "Socket") -> None:
         self.socket = socket
@@ -54,6 +57,10 @@ class Dialogue(ABC):
         if self.live is None:
             raise Refusal(400, "the stream has not begun")
         return self.live
+
+    def ask(self) -> None:  # noqa: B027
+        """Looks at what is asked for, before the socket is open.  What this raises is answered
+        as a request is, and no socket opens."""
 
     @abstractmethod
     async def begin(self) -> None:
@@ -74,6 +81,10 @@ class Dialogue(ABC):
     @abstractmethod
     def refuse(self, refusal: Refusal) -> None:
         """Tells of a fault that ends the dialogue."""
+
+    def farewell(self, refusal: Refusal) -> tuple[int, str]:
+        """The code and the reason that the socket is then closed with."""
+        return SOCKET_CODES.get(refusal.status, 1008), refusal.message
 
     def stop(self) -> None:
         """No more audio will be taken: ends the stream, so that all of it is told."""
@@ -139,6 +150,10 @@ class Socket:
         chosen = next((p for p in dialogue.protocols if p in offered), None)
         if self._draining.is_set():
             raise Refusal(503, "this server is going down", code="shutting_down", retry_after=5)
+        try:
+            dialogue.ask()
+        except WheatearError as error:
+            raise refusal_of(error) from error
         await self.websocket.accept(subprotocol=chosen)
         gauge = self._metrics.sockets.labels(dialogue.wire)
         gauge.inc()
@@ -180,8 +195,8 @@ class Socket:
             self._metrics.refused.labels(refusal.reason).inc()
             with contextlib.suppress(Refusal):
                 dialogue.refuse(refusal)
-            reason = refusal.message.encode()[:120].decode("utf-8", "ignore")
-            self.close(SOCKET_CODES.get(refusal.status, 1008), reason)
+            code, reason = dialogue.farewell(refusal)
+            self.close(code, reason.encode()[:120].decode("utf-8", "ignore"))
 
     @property
     def request_id(self) -> str:
@@ -235,7 +250,8 @@ class Socket:
     async def _watch(self, dialogue: Dialogue) -> None:
         """Ends a session that is too long, or in which nothing comes, or that the server cannot
         go on with."""
-        idle, most = self._limits.idle_seconds, self._limits.session_seconds
+        idle = min(self._limits.idle_seconds, dialogue.idle_seconds)
+        most = self._limits.session_seconds
         until = time.monotonic() + most
         while True:
             await asyncio.sleep(min(_LOOK, idle / 4))

@@ -1,4 +1,4 @@
-"""LiveKit's OpenAI plug-in against a server of ours; prints the events of its streams.
+"""LiveKit's OpenAI and Deepgram plug-ins against a server of ours; prints what streams say.
 
 python livekit_client.py http://localhost:8000/v1 speech.wav
 """
@@ -12,7 +12,7 @@ import wave
 
 from livekit import rtc
 from livekit.agents import stt, utils
-from livekit.plugins import openai
+from livekit.plugins import deepgram, openai
 
 BLOCK = 320  # samples at 16 kHz: 20 ms
 
@@ -75,10 +75,14 @@ async def main(base_url, path):
             "local_vad": openai.STT(
                 **ours, model="gpt-live-transcribe", noise_reduction_type="near_field"
             ),
+            "deepgram": deepgram.STT(base_url=f"{base_url}/listen", api_key="none"),
         }  # fmt: skip
         said = await asyncio.gather(*(converse(s, pcm) for s in services.values()))
-        file = await whole(openai.STT(**ours, model="whisper-1"), pcm)
-    return dict(zip(services, said, strict=True)) | {"file": file}
+        files = {
+            "file": await whole(openai.STT(**ours, model="whisper-1"), pcm),
+            "deepgram_file": await whole(services["deepgram"], pcm),
+        }
+    return dict(zip(services, said, strict=True)) | files
 
 
 class Kept(logging.Handler):

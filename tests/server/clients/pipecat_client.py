@@ -1,4 +1,4 @@
-"""Pipecat's OpenAI services against a server of ours; prints what came out of their pipelines.
+"""Pipecat's OpenAI and Deepgram services against a server of ours; prints what pipelines say.
 
 python pipecat_client.py http://localhost:8000/v1 speech.wav
 """
@@ -24,6 +24,7 @@ from pipecat.pipeline.pipeline import Pipeline
 from pipecat.pipeline.worker import PipelineParams, PipelineWorker
 from pipecat.processors.audio.vad_processor import VADProcessor
 from pipecat.processors.frame_processor import FrameProcessor
+from pipecat.services.deepgram.stt import DeepgramSTTService
 from pipecat.services.openai.stt import OpenAIRealtimeSTTService, OpenAISTTService
 from pipecat.workers.runner import WorkerRunner
 
@@ -129,9 +130,11 @@ async def main(base_url, path):
             settings=settings(noise_reduction="near_field", delay="high"),
         ),
         "file": OpenAISTTService(api_key="none", base_url=base_url),
+        "deepgram": DeepgramSTTService(api_key="none", base_url=base_url.removesuffix("/v1")),
     }  # fmt: skip
+    local = ("local_vad", "file", "deepgram")
     said = await asyncio.gather(
-        *(converse(s, pcm, name in ("local_vad", "file")) for name, s in services.items())
+        *(converse(service, pcm, name in local) for name, service in services.items())
     )
     return dict(zip(services, said, strict=True))
 

@@ -1,0 +1,209 @@
+"""/v1/realtime?dialect=vllm: the realtime transcription of vLLM, which is not OpenAI's.
+
+    session.created                                     when the socket opens
+    <- session.update {model}                           not answered; must come before a commit
+    <- input_audio_buffer.append {audio}                PCM16, 16 kHz, base64
+    <- input_audio_buffer.commit                        text is told from now on
+    transcription.delta {delta} ...
+    <- input_audio_buffer.commit {final: true}          the utterance ends
+    transcription.done {text, usage}                    the next one may begin
+    error {error, code}
+
+Events are those of vLLM 0.2x.  Besides, the query may have sample_rate, language and delay.
+"""
+
+import base64
+import binascii
+import math
+import time
+import uuid
+from collections import deque
+from dataclasses import dataclass
+from typing import Any, get_args
+
+import msgspec
+
+from wheatear.languages import AUTO
+from wheatear.latency import FRAME_MS
+from wheatear.results import Final, Partial
+from wheatear.scheduler import Cut, Ended, Told
+from wheatear.server.live import Live, live_pcm
+from wheatear.server.models import DELAYS, Models
+from wheatear.server.refusals import Refusal, refusal_of
+from wheatear.server.said import Said
+from wheatear.server.sockets import NORMAL, Dialogue, Socket
+
+
+class Update(msgspec.Struct, tag="session.update"):
+    model: str | None = None
+
+
+class Append(msgspec.Struct, tag="input_audio_buffer.append"):
+    audio: str
+
+
+class Commit(msgspec.Struct, tag="input_audio_buffer.commit"):
+    final: bool = False
+
+
+_decoder = msgspec.json.Decoder(Update | Append | Commit)
+_KNOWN = [kind.__struct_config__.tag for kind in get_args(Update | Append | Commit)]
+
+
+@dataclass
+class Utterance(Said):
+    """What is said up to a final commit."""
+
+    start: float = 0.0
+    """Seconds of the stream."""
+    end: float = 0.0
+    begun: bool = False
+    """Whether its text is told as it comes."""
+
+
+class Vllm(Dialogue):
+    wire = "vllm"
+
+    def __init__(self, socket: Socket, models: Models) -> None:
+        super().__init__(socket)
+        self._models = models
+        self._served = models.default
+        self._rate, self._language = "16000", AUTO
+        self._delay: str | None = None
+        self._validated = False
+        self._utterance = Utterance()
+        self._cuts: deque[Utterance] = deque()
+        """What ends with each cut that is to come."""
+
+    # -- the client speaks
+
+    def ask(self) -> None:
+        query = self.socket.websocket.query_params
+        self._served = self._models.named(query.get("model"))
+        self._rate = query.get("sample_rate", self._rate)
+        if not (self._rate.isascii() and self._rate.isdigit() and len(self._rate) < 7):
+            raise Refusal(400, "sample_rate must be a whole number", code="invalid_value")
+        self._delay, self._language = query.get("delay"), query.get("language", AUTO)
+        if self._delay not in (None, *DELAYS):
+            raise Refusal(400, f"delay is one of {', '.join(DELAYS)}", code="invalid_value")
+        self._served.recognizer.choose(self._language, None)
+
+    async def begin(self) -> None:
+        await self._open()
+        self._say("session.created", id=f"sess-{uuid.uuid4().hex}", created=int(time.time()))
+        self.socket.listen()
+
+    async def _open(self) -> None:
+        """Goes on with a stream of the model that is wanted."""
+        served = self._served
+        latency = served.delayed(self._delay) if self._delay else served.latency_ms
+        pcm = await live_pcm(int(self._rate), "s16", 1)
+        limits = self.socket.settings.limits
+        live = await Live.open(served, pcm, limits, language=self._language, latency_ms=latency)
+        former, self.live = self.live, live
+        if former is not None:
+            former.abandon()
+
+    async def binary(self, data: bytes) -> None:
+        self._fail("audio is sent as input_audio_buffer.append, in base64", "invalid_audio")
+
+    async def text(self, message: str) -> None:
+        try:
+            event = _decoder.decode(message)
+        except msgspec.ValidationError as error:
+            self._fail(f"{error}; events are {', '.join(_KNOWN)}", "unknown_event")
+            return
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            self._fail(f"this is not JSON: {error}", "invalid_json")
+            return
+        if self.stopped:
+            return
+        try:
+            await self._do(event)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal.status >= 500:
+                raise
+            self._fail(refusal.message, refusal.code)
+
+    async def _do(self, event: Update | Append | Commit) -> None:
+        """Raises Refusal, and what a stream raises."""
+        match event:
+            case Update():
+                await self._update(event.model)
+            case Append():
+                await self.stream.push(_audio(event.audio))
+            case Commit() if not self._validated:
+                self._fail("send session.update with a model first", "model_not_validated")
+            case Commit(final=True):
+                self._finish()
+            case Commit():
+                self._utterance.begun = True
+                self._tell(self._utterance)
+
+    async def _update(self, model: str | None) -> None:
+        served = self._models.named(model)
+        if served is not self._served:
+            if self.stream.seconds:
+                raise Refusal(400, "the model can't be changed once audio has come")
+            self._served = served
+            await self._open()
+        self._validated = True
+
+    def _finish(self) -> None:
+        """The utterance ends with the audio that has come."""
+        self.stream.flush()
+        utterance, self._utterance = self._utterance, Utterance(start=self.stream.seconds)
+        utterance.end, utterance.begun = self.stream.seconds, True
+        self._cuts.append(utterance)
+        self.stream.cut()
+
+    # -- the model speaks
+
+    def hear(self, item: Told) -> None:
+        match item:
+            case Partial() | Final() if item.text:
+                utterance = self._cuts[0] if self._cuts else self._utterance
+                utterance.hear(item)
+                if utterance.begun:
+                    self._tell(utterance)
+            case Cut():
+                self._tell_done(self._cuts.popleft())
+            case Ended():
+                self._utterance.end = item.duration
+                if self._utterance.begun:
+                    self._tell_done(self._utterance)
+                self.socket.close(NORMAL)
+
+    # -- the server speaks
+
+    def _tell(self, utterance: Utterance) -> None:
+        """Tells what has been said and not been told."""
+        if delta := utterance.delta()[0]:
+            self._say("transcription.delta", delta=delta)
+
+    def _tell_done(self, utterance: Utterance) -> None:
+        self._tell(utterance)
+        heard = math.ceil((utterance.end - utterance.start) * 1000 / FRAME_MS)
+        wrote = len(utterance.tokens)
+        usage = {
+            "prompt_tokens": heard, "completion_tokens": wrote, "total_tokens": heard + wrote,
+        }  # fmt: skip
+        self._say("transcription.done", text=utterance.text, usage=usage)
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._fail(refusal.message, refusal.code)
+
+    def _fail(self, message: str, code: str) -> None:
+        self._say("error", error=message, code=code)
+
+    def _say(self, type: str, **fields: Any) -> None:  # noqa: A002
+        self.socket.send({"type": type, **fields})
+
+
+def _audio(text: str) -> bytes:
+    """Raises Refusal."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refusal(400, f"audio is not base64: {error}", code="invalid_audio") from error
