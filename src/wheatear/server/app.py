@@ -135,7 +135,7 @@ class Service:
         return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE_LATEST})
 
     async def _openapi(self, request: Request) -> Response:
-        return JSONResponse(describe())
+        return JSONResponse(describe(self.settings.page))
 
     # -- what it has
 

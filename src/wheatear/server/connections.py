@@ -7,6 +7,7 @@ not keep the event loop from everybody else's.
 
 import asyncio
 import binascii
+import select
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
-from websockets.frames import Frame
+from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
 from wheatear.server.gate import HEADERS, Rate, answer
@@ -27,7 +28,10 @@ _REST_SECONDS = 5.0  # that an answered request's body is still read, so that th
 _LEAST_READ = 16_384  # bytes of what it is sent that a client reads in `send_seconds`
 _MOST_HEADERS, _LONGEST_LINE = 100, 8000  # of a request for a socket
 _PIECE = 2048  # bytes of frames that are parsed at once
-_LARGE = 16_384  # bytes of a frame that count as one more
+_LARGE = 16_384  # bytes that count as one message more
+_SMALL = 512  # bytes of a fragment that is hardly worth its head
+_TRIFLES = 20.0  # pings, pongs and small fragments a second, on the average of ten seconds
+_HUNG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 class Config(uvicorn.Config):
@@ -205,11 +209,12 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         super().__init__(*arguments, **options)
         most = self.ours.limits.messages_per_second
         self._rate = Rate(most, most)
+        self._trifles = Rate(_TRIFLES, 10 * _TRIFLES)
         self._held = bytearray()
         """What has come and has not been looked at."""
         self._later: asyncio.TimerHandle | None = None
         """When more is taken."""
-        self._gone = asyncio.Event()
+        self._lost = False
 
     def data_received(self, data: bytes) -> None:
         self._held += data
@@ -217,7 +222,8 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
-        self.scope["state"]["gone"] = self._gone
+        if self.response.status_code == 101:
+            self.scope["state"]["gone"] = self._has_gone
 
     async def receive(self) -> Any:
         message = await super().receive()
@@ -233,7 +239,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._held.clear()
-        self._gone.set()
+        self._lost = True
         if self._later is not None:
             self._later.cancel()
         super().connection_lost(exc)
@@ -255,7 +261,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         super().handle_pong(event)
 
     def handle_ping(self) -> None:
-        self._count()
+        self._trifles.spend(1)
         super().handle_ping()
 
     def send_receive_event_to_app(self) -> None:
@@ -263,8 +269,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
             try:
                 b"".join(self.frames).decode()
             except UnicodeDecodeError:
-                self.conn.fail(1007, "the text is not UTF-8")
-                self.handle_parser_exception()
+                self._fail(1007, "the text is not UTF-8")
                 return
         super().send_receive_event_to_app()
 
@@ -274,27 +279,44 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
             if self.transport.is_closing():
                 self._held.clear()
                 return
-            piece = bytes(self._held[:_PIECE])
-            del self._held[:_PIECE]
+            size = _PIECE if self.handshake_initiated else len(self._held)
+            piece = bytes(self._held[:size])
+            del self._held[:size]
             super().data_received(piece)
+            if not self.handshake_initiated:
+                self.transport.close()  # this was to be a handshake, and all of it
+            elif self._trifles.spend(0):
+                self._fail(1008, "too many frames that bring nothing")
         if self._held:
             self.transport.pause_reading()
         elif not self.read_paused:
             self.transport.resume_reading()
 
-    def _count(self, frame: Frame | None = None) -> None:
+    def _count(self, frame: Frame) -> None:
         """A frame has come; if it is one too many, the next ones wait."""
-        size = 0 if frame is None else len(frame.data)
-        wait = self._rate.spend(1 + size / _LARGE)
-        if wait and self._later is None:
-            self._later = self.loop.call_later(wait, self._go_on)
+        if frame.opcode is Opcode.PONG or (len(frame.data) < _SMALL and not frame.fin):
+            self._trifles.spend(1)
+        else:
+            wait = self._rate.spend(frame.fin + len(frame.data) / _LARGE)
+            if wait and self._later is None:
+                self._later = self.loop.call_later(wait, self._go_on)
 
     def _go_on(self) -> None:
         self._later = None
-        if wait := self._rate.spend(0):
-            self._later = self.loop.call_later(wait, self._go_on)
-        else:
-            self._take()
+        self._take()
+
+    def _fail(self, code: int, reason: str) -> None:
+        if not self.transport.is_closing():
+            self.conn.fail(code, reason)
+            self.handle_parser_exception()
+
+    def _has_gone(self) -> bool:
+        """Whether the client has closed its side, even if much that it sent has not been read."""
+        if self._lost or self.transport.is_closing():
+            return True
+        looks = select.poll()
+        looks.register(self.transport.get_extra_info("socket"), _HUNG_UP)
+        return bool(looks.poll(0))
 
 
 def _is_handshake(scope: Any) -> bool:
@@ -309,6 +331,7 @@ def _is_handshake(scope: Any) -> bool:
     longest = max(len(name) + len(value) for name, value in headers)
     return (
         sound
+        and not {b"content-length", b"transfer-encoding"} & {name for name, _ in headers}
         and versions == [b"13"]
         and (scope["method"], scope["http_version"]) == ("GET", "1.1")
         and len(headers) <= _MOST_HEADERS

@@ -62,7 +62,7 @@ Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
 
 class Format(msgspec.Struct):
     type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
-    rate: Annotated[int, Meta(ge=0, le=1_000_000)] | None = None
+    rate: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
     @property
     def pcm(self) -> LivePcm:

@@ -1,14 +1,17 @@
 """A server as a process: it starts, says where it is, and goes down without dropping a word."""
 
 import asyncio
+import faulthandler
 import json
 import logging
+import os
 import socket
 import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from types import FrameType
+from typing import TextIO
 
 import uvicorn
 
@@ -30,7 +33,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
     say: is told where the server is, once it takes requests.  Raises SettingsError if it can't
     listen there, and what loading the models raises.
     """
-    _set_up_logs(settings)
+    log = _set_up_logs(settings)
     if settings.api_key_file and settings.wyoming_port is not None and not settings.wyoming_open:
         raise SettingsError(
             "Wyoming knows no keys: whoever reaches wyoming_port needs none. Set wyoming_open if "
@@ -44,12 +47,13 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         service = Service(settings)
         closing.callback(service.close)
 
-        def say_where() -> None:
+        def started() -> None:
             say(f"http://{_address(listener)}")
             if other is not None:
                 say(f"tcp://{_address(other)} (Wyoming)")
+            _hush(log)
 
-        _Server(_config(service, settings), service, say_where, other).run(sockets=[listener])
+        _Server(_config(service, settings), service, started, other).run(sockets=[listener])
 
 
 def _config(service: Service, settings: Settings) -> Config:
@@ -118,7 +122,7 @@ class _Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """The first signal lets nobody in and everybody finish; the second one ends it."""
-        if self._service.draining.is_set() or not self._service.slots.held:
+        if self._service.draining.is_set():
             self.force_exit, self.should_exit = self.should_exit, True
         else:
             asyncio.get_running_loop().call_soon_threadsafe(self._drain)
@@ -188,7 +192,7 @@ class _Text(logging.Formatter):
         return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
 
 
-def _set_up_logs(settings: Settings) -> None:
+def _set_up_logs(settings: Settings) -> logging.StreamHandler[TextIO]:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         _JsonLines()
@@ -201,3 +205,17 @@ def _set_up_logs(settings: Settings) -> None:
     logging.getLogger("websockets").setLevel("ERROR")  # clients' bad manners are no news
     logging.getLogger("uvicorn.error").setLevel("ERROR")
     logging.getLogger("python_multipart").setLevel("WARNING")
+    return handler
+
+
+def _hush(log: logging.StreamHandler[TextIO]) -> None:
+    """Keeps C libraries out of the log: libmpg123 has a line for each damaged frame that anybody
+    sends.  What ends the process is still told there."""
+    out = os.fdopen(os.dup(2), "w", buffering=1, encoding="utf-8", errors="backslashreplace")
+    log.setStream(out)
+    sys.stderr = out
+    faulthandler.enable(out)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)

@@ -256,7 +256,7 @@ class Socket:
         while True:
             await asyncio.sleep(min(_LOOK, idle / 4))
             now = time.monotonic()
-            if self.websocket.scope["state"]["gone"].is_set():  # whoever is busy reading or not
+            if self.websocket.scope["state"]["gone"]():
                 raise WebSocketDisconnect(1006)
             if self._waiting is not None and now - self._waiting > idle:
                 raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")

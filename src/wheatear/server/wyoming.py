@@ -37,11 +37,12 @@ from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.app import Service
 from wheatear.server.aside import aside
-from wheatear.server.gate import keyless
+from wheatear.server.gate import Rate, keyless
 from wheatear.server.live import Live, live_pcm
 from wheatear.server.models import Models, Served, eager
 from wheatear.server.refusals import Refusal
 from wheatear.server.said import Said
+from wheatear.server.settings import Limits
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 from wheatear.turns import TurnRules
 
@@ -335,17 +336,20 @@ class Line:
     """A TCP connection, in the way of a WebSocket whose messages are events."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, largest: int
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits
     ) -> None:
-        self._reader, self._writer, self._largest = reader, writer, largest
+        self._reader, self._writer = reader, writer
+        self._largest = limits.message_bytes
+        self._rate = Rate(limits.messages_per_second, limits.messages_per_second)
         gone = cast("_Protocol", writer.transport.get_protocol()).gone
-        self.scope = {"state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone}}
+        self.scope = {"state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone.is_set}}
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """There is nothing to agree on."""
 
     async def receive(self) -> dict[str, Any]:
         """The next event, whole.  Raises Refusal for what is none, or is too large."""
+        await asyncio.sleep(self._rate.spend(1))  # others have their turn in any case
         try:
             line = await self._reader.readuntil(b"\n")
             head = _decoded(line, Head, "event")
@@ -419,7 +423,7 @@ async def _hold(
     """Holds a connection to its end, in one of the places that live sockets have."""
     began = time.perf_counter()
     holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
-    line = Line(reader, writer, service.settings.limits.message_bytes)
+    line = Line(reader, writer, service.settings.limits)
     try:
         with service.slots.hold("streams", holder):
             socket = cast("WebSocket", line)
@@ -433,6 +437,7 @@ async def _hold(
                 await line.close()
     finally:
         writer.close()
+        asyncio.get_running_loop().call_later(_REST_SECONDS, writer.transport.abort)
         _log.info(
             "WYOMING", extra={
                 "request_id": line.scope["state"]["request_id"], "holder": holder.name,
