@@ -50,6 +50,8 @@ class AudioLimits:
 
     seconds: float | None = None
     """More is an AudioError: at once where the source tells its length, else when it is decoded."""
+    bytes: int | None = None
+    """Of samples, 4 for each of all channels at their own rate; more is an AudioError."""
 
 
 @dataclass(frozen=True)
@@ -204,6 +206,14 @@ class _Asked:
         most = self.limits.seconds
         if most is not None and seconds is not None and seconds > most:
             raise AudioError(f"{self.name} is longer than {most:g} s, the limit that is set")
+
+    def check_size(self, size: int) -> None:
+        """Raises AudioError if these are more bytes of samples than may be."""
+        if self.limits.bytes is not None and size > self.limits.bytes:
+            raise AudioError(
+                f"{self.name} unpacks to more than {self.limits.bytes} bytes of samples, the limit "
+                f"that is set: fewer channels, or a lower rate, will do"
+            )
 
 
 def _stdin() -> Any:
@@ -488,8 +498,10 @@ def _reader(
 def _resampled(blocks: Iterable[Samples], rate: int, asked: _Asked) -> Iterator[Samples]:
     """Blocks [n, channels] at any rate -> blocks at 16 kHz, channels averaged or apart."""
     resampler, shape = None, (0,)
-    seconds = 0.0
+    seconds, size = 0.0, 0
     for block in blocks:
+        size += 4 * block.size
+        asked.check_size(size)
         if len(block) and not np.abs(block).max() < LOUDEST:
             raise AudioError(
                 f"{asked.name} holds values that are no audio (not numbers, or beyond "

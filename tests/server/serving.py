@@ -36,6 +36,8 @@ class Server:
         self.url = line.split()[-1]
         self.port = int(self.url.rpartition(":")[2])
         self.ws = self.url.replace("http", "ws", 1)
+        self.key: str | None = None
+        """What `get` shows, if it is to show one."""
 
     @property
     def log(self) -> str:
@@ -49,7 +51,8 @@ class Server:
 
     def get(self, path: str, **headers: str) -> tuple[int, str]:
         """Status and body of a GET."""
-        request = urllib.request.Request(self.url + path, headers=headers)  # noqa: S310
+        key = {"x-api-key": self.key} if self.key else {}
+        request = urllib.request.Request(self.url + path, headers=key | headers)  # noqa: S310
         try:
             with urllib.request.urlopen(request, timeout=30) as response:  # noqa: S310
                 return response.status, response.read().decode()
@@ -94,6 +97,16 @@ class Server:
         while left := {n: v for n in names if (v := self.metric(n))}:
             assert time.monotonic() < end, f"still held: {left}\n{self.log}"
             time.sleep(0.05)
+
+    def used(self) -> dict[str, float]:
+        """What the process has of the machine: descriptors, threads, MB of memory."""
+        process = Path(f"/proc/{self.process.pid}")
+        pages = int((process / "statm").read_text().split()[1])
+        return {
+            "descriptors": len(os.listdir(process / "fd")),
+            "threads": len(os.listdir(process / "task")),
+            "memory": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
+        }
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
         """Asks it to go, if it has not; its exit code."""

@@ -97,17 +97,17 @@ class PatientHttp(_Patient, H11Protocol):
     """HTTP whose requests have to come."""
 
     _timer: asyncio.TimerHandle | None = None
-    _patience: float | None = None
-    """Seconds that the client has for what it has to do next; None while it is our turn."""
+    _expected: str | None = None
+    """What the client has to send: "head" or "rest" of a request; None while it is our turn."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._lingering = _Lingering(cast("asyncio.Transport", transport), self._is_sent_to)
         super().connection_made(cast("asyncio.Transport", self._lingering))
-        self._mind(_HEAD_SECONDS)
+        self._mind()
         if len(self.connections) > self.ours.most:
             longest = next(iter(self.ours.waiting))
             longest.transport.abort()
-            longest._set(None)
+            longest._expect(None)
 
     def data_received(self, data: bytes) -> None:
         if not self._lingering.lingers:
@@ -123,11 +123,11 @@ class PatientHttp(_Patient, H11Protocol):
         self._mind()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._set(None)
+        self._expect(None)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        self._set(None)
+        self._expect(None)
         self._forget_unread()
         self.transport = self._lingering.transport
         super().handle_websocket_upgrade(event)
@@ -150,29 +150,28 @@ class PatientHttp(_Patient, H11Protocol):
         """Whether this asks for a socket as it should; all else is a request as any other."""
         return self._get_upgrade() == b"websocket" and _is_handshake(self.scope)
 
-    def _mind(self, first: float = _NEXT_SECONDS) -> None:
-        """Sets how long the client may take; bytes that change nothing give it no more time."""
+    def _mind(self) -> None:
+        """Sets how long the client may take for what it has to do; bytes that do not do it give it
+        no more time."""
         if self.transport.get_protocol() is not self:
             return  # it is a socket now
         if self.cycle is not None and not self.cycle.response_complete:
-            patience = None
+            self._expect(None)
         elif self._is_sent_to():
-            patience = _REST_SECONDS
+            self._expect("rest", _REST_SECONDS)
         else:
-            patience = first
-        if patience is None or self._patience in (None, _REST_SECONDS):
-            self._set(patience)
+            self._expect("head", _HEAD_SECONDS if self.cycle is None else _NEXT_SECONDS)
 
-    def _set(self, patience: float | None) -> None:
-        if patience == self._patience:
+    def _expect(self, what: str | None, seconds: float = 0.0) -> None:
+        if what == self._expected:
             return
-        self._patience = patience
+        self._expected = what
         if self._timer is not None:
             self._timer.cancel()
         self._timer = None
         self.ours.waiting.pop(self, None)
-        if patience is not None:
-            self._timer = self.loop.call_later(patience, self.transport.close)
+        if what is not None:
+            self._timer = self.loop.call_later(seconds, self._lingering.transport.close)
             self.ours.waiting[self] = None
 
 

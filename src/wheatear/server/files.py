@@ -161,7 +161,7 @@ class Files:
                 await aside(asked.served.recognizer.understand, asked.phrases)
             except PhraseError as error:
                 raise refusal_of(error, "keywords") from error
-        return Job(asked, upload, self._limits.file_seconds)
+        return Job(asked, upload, self._limits)
 
     def _asked(self, form: FormData) -> tuple[Asked, UploadFile]:
         upload = form.get("file")
@@ -210,11 +210,11 @@ class Files:
 class Job:
     """One file on its way through decoder and scheduler."""
 
-    def __init__(self, asked: Asked, upload: UploadFile, most_seconds: float) -> None:
+    def __init__(self, asked: Asked, upload: UploadFile, limits: Limits) -> None:
         self.tokens = 0
         self._told: asyncio.Queue[Told] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._upload, self._most_seconds = upload, most_seconds
+        self._upload, self._limits = upload, limits
         self.truncated: str | None = None
         """What the file said was missing of it."""
         self.feed: Feed = asked.served.scheduler.open(
@@ -270,7 +270,7 @@ class Job:
         try:
             file = self._upload.file
             file.seek(0)
-            limits = AudioLimits(seconds=self._most_seconds)
+            limits = AudioLimits(self._limits.file_seconds, self._limits.decoded_bytes)
             with closing(open_audio(file, limits=limits, on_damage=self._damaged)) as reader:
                 for block in reader:
                     self.feed.push(block)

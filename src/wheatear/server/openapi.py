@@ -8,7 +8,6 @@ import msgspec
 
 from wheatear import __version__
 
-
 _PAGE = ("/", "/favicon.ico", "/page/{path}")
 
 

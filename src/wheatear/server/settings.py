@@ -32,6 +32,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """That a request may take to come, all of it."""
     file_seconds: float = 4 * 3600.0
     """Of audio in one file, however small it is packed."""
+    decoded_bytes: int = 8 << 30
+    """Of its samples as they are unpacked: 4 for each, of all channels, at its own rate."""
     files: int = 16
     """That are taken in and transcribed at a time, in all."""
     files_per_key: int = 8
