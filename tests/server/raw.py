@@ -106,6 +106,16 @@ def status(answer: bytes) -> int:
     return int(answer[9:12]) if answer.startswith(b"HTTP/1.1 ") else 0
 
 
+def read_to(client: socket.socket, end: bytes) -> bytes:
+    """What comes, up to that."""
+    got = bytearray()
+    while end not in got[-100_000:]:
+        data = client.recv(1 << 16)
+        assert data, f"it was closed: {bytes(got[-300:])!r}"
+        got += data
+    return bytes(got)
+
+
 # -- sockets
 
 
@@ -119,10 +129,12 @@ def handshake(path: str = "/ws", **headers: str) -> bytes:
 
 
 @contextlib.contextmanager
-def opened(port: int, path: str = "/ws", unread: int | None = None) -> Iterator[socket.socket]:
+def opened(
+    port: int, path: str = "/ws", unread: int | None = None, key: str | None = None
+) -> Iterator[socket.socket]:
     """A WebSocket that has been opened, and what it is then sent is up to you."""
     with connection(port, unread) as client:
-        client.sendall(handshake(path))
+        client.sendall(handshake(path, **({"x_api_key": key} if key else {})))
         head = b""
         while b"\r\n\r\n" not in head:
             data = client.recv(1)

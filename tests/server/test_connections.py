@@ -63,16 +63,6 @@ def until(there: Callable[[], Any], seconds: float = 10) -> None:
         time.sleep(0.01)
 
 
-def read_to(client: Any, end: bytes) -> bytes:
-    """What comes, up to that."""
-    got = bytearray()
-    while end not in got[-100_000:]:
-        data = client.recv(1 << 16)
-        assert data, f"it was closed: {bytes(got[-300:])!r}"
-        got += data
-    return bytes(got)
-
-
 def port_of(server: uvicorn.Server) -> int:
     return server.servers[0].sockets[0].getsockname()[1]
 
@@ -209,7 +199,7 @@ def test_large_fragments_are_no_flood():
     pieces = [frame(0, whole[i : i + 4096], fin=False) for i in range(0, len(whole), 4096)]
     with serving(messages_per_second=1e6) as server, opened(port_of(server)) as client:
         client.sendall(frame(TEXT, b"", fin=False) + b"".join(pieces) + frame(0, b"end"))
-        got = read_to(client, b"\0end")
+        got = raw.read_to(client, b"\0end")
         assert len(got) == 3_000_000 + 3 + 10
 
 
@@ -218,7 +208,7 @@ def test_messages_wait_for_their_time_and_none_is_lost():
     with serving(messages_per_second=200) as server, opened(port_of(server)) as client:
         began = time.monotonic()
         client.sendall(b"".join(frame(TEXT, b"number %d;" % n) for n in range(700)))
-        got = read_to(client, b"number 699;")
+        got = raw.read_to(client, b"number 699;")
         assert time.monotonic() - began > 1.4
         numbers = got.replace(b"number ", b";").split(b";")[1::2]
         assert [int(n) for n in numbers] == list(range(700))
@@ -228,7 +218,7 @@ def test_large_messages_count_for_several():
     with serving(messages_per_second=20) as server, opened(port_of(server)) as client:
         began = time.monotonic()
         client.sendall((frame(BINARY, bytes(200_000)) * 4) + frame(TEXT, b"end"))
-        read_to(client, b"end")
+        raw.read_to(client, b"end")
         assert time.monotonic() - began > 0.7  # 600 kB count for 36 messages
 
 

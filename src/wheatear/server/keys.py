@@ -50,7 +50,7 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    key: list[Holder]
+    key: list[Holder] = []
 
 
 @dataclass
@@ -99,6 +99,13 @@ def short_lived(key: str) -> bool:
 def read_keys(file: Path) -> Keyring:
     """Reads a key file.  Raises SettingsError, also for one without keys, and for one that
     anybody on the machine can put a key of their own into."""
+    holders = _holders(file)
+    if not holders:
+        raise SettingsError(f"{file} holds no key; 'wheatear key NAME --file {file}' makes one")
+    return Keyring(holders)
+
+
+def _holders(file: Path) -> tuple[Holder, ...]:
     try:
         writable = file.stat().st_mode & stat.S_IWOTH
         data = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -108,12 +115,10 @@ def read_keys(file: Path) -> Keyring:
         raise SettingsError(f"cannot read the keys of {file}: {reason}") from error
     if writable and os.name == "posix":
         raise SettingsError(f"anybody may write keys into {file}: chmod o-w {file}")
-    if not holders:
-        raise SettingsError(f"{file} holds no key; 'wheatear key NAME --file {file}' makes one")
     names = Counter(holder.name for holder in holders)
     if twice := next((name for name, count in names.items() if count > 1), None):
         raise SettingsError(f"{file} holds two keys named {twice!r}; name one of them otherwise")
-    return Keyring(tuple(holders))
+    return tuple(holders)
 
 
 def make_key(
@@ -121,7 +126,7 @@ def make_key(
 ) -> str:
     """Adds a key to a file, readable by its owner alone, and returns it: this is the only time
     that anybody sees it.  Raises SettingsError."""
-    known = read_keys(file).holders if file.exists() else ()
+    known = _holders(file) if file.exists() else ()
     if any(holder.name == name for holder in known):
         raise SettingsError(f"{file} has a key named {name!r} already; choose another name")
     key = _PREFIX + secrets.token_urlsafe(32)
