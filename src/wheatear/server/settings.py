@@ -20,7 +20,7 @@ from wheatear.errors import SettingsError
 PREFIX = "WHEATEAR_SERVE_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
-_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\s]+")
+_ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -1,0 +1,179 @@
+"""Settings: a file, the environment, options; and nothing that is not known."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wheatear.errors import SettingsError
+from wheatear.server.settings import PREFIX, Limits, Settings, read_settings
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "serve.toml"
+    path.write_text('host = "10.9.8.7"\nport = 1000\nmodels = ["a"]\n[limits]\nstreams = 10\n')
+    return path
+
+
+def test_without_anything_there_are_defaults():
+    assert read_settings(None, {}, {}) == Settings()
+    assert Settings().loopback
+    assert Settings().hosts == ("127.0.0.1", "localhost", "::1")
+
+
+def test_options_count_more_than_the_environment_and_that_more_than_a_file(file):
+    environment = {
+        "WHEATEAR_SERVE_PORT": "2000", "WHEATEAR_SERVE_LIMITS_STREAMS": "20",
+        "WHEATEAR_SERVE_MODELS": "b, c=/d/e,", "WHEATEAR_SERVE_PAGE": "false", "OTHER": "x",
+        "WHEATEAR_SERVE_LIMITS_IDLE_SECONDS": "1.5",
+    }  # fmt: skip
+    first = read_settings(file, {}, {})
+    assert (first.port, first.models, first.limits.streams) == (1000, ("a",), 10)
+    second = read_settings(file, environment, {})
+    assert (second.port, second.models, second.page) == (2000, ("b", "c=/d/e"), False)
+    assert (second.limits.streams, second.limits.idle_seconds) == (20, 1.5)
+    assert second.limits.files == Limits().files
+    third = read_settings(file, environment, {"port": 3000, "models": ("f",), "host": None})
+    assert (third.port, third.models, third.host) == (3000, ("f",), "10.9.8.7")
+    assert not third.loopback
+    assert third.hosts == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("colour = 1", "colour"), ("[limits]\ncolour = 1", "colour"), ("limits = 5", "limits"),
+        ('port = "x"', "port"), ("port = 70000", "port is 70000"), ("port = -1", "port is -1"),
+        ("threads = 0", "threads is 0"), ("load = 0", "load"), ("load = nan", "load"),
+        ("load = inf", "load"), ("drain_seconds = -1", "drain_seconds"), ('models = "a"', "models"),
+        ("drain_seconds = nan", "drain_seconds"), ('log_format = "xml"', "log_format"),
+        ('log_level = "trace"', "log_level"), ("[limits]\nstreams = 0", "limits.streams"),
+        ("[limits]\nstreams = 1.5", "streams"), ("[limits]\nidle_seconds = inf", "idle_seconds"),
+        ("[limits]\nidle_seconds = nan", "idle_seconds"), ("[limits]\nfiles = -5", "files"),
+        ('cors_origins = ["https://a.example/"]', "cors_origins"), ("page = 5", "page"),
+        ('cors_origins = ["a.example"]', "cors_origins"), ('host = ["a"]', "host"),
+        ('cors_origins = ["https://A.example"]', "lower case"),
+        ('allowed_hosts = ["a.example:80"]', "allowed_hosts"), ("host = 5", "host"),
+        ('allowed_hosts = ["A.example"]', "lower case"), ('allowed_hosts = ["*"]', "allowed_hosts"),
+        ('trusted_proxies = ["10.0.0.0/33"]', "trusted_proxies"), ("[[limits]]", "limits"),
+        ('trusted_proxies = ["proxy.example"]', "trusted_proxies"), ("port = ", "cannot read"),
+        ('trusted_proxies = ["*"]', "trusted_proxies"), ("\xff", "cannot read"),
+    ],
+)  # fmt: skip
+def test_a_file_that_makes_no_sense_is_refused_and_named(tmp_path, text, says):
+    path = tmp_path / "serve.toml"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=re.escape(says)) as refused:
+        read_settings(path, {}, {})
+    assert str(path) in str(refused.value)
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    for path in (tmp_path / "nothing.toml", tmp_path):
+        with pytest.raises(SettingsError, match="cannot read"):
+            read_settings(path, {}, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("COLOUR", "1", "no setting"), ("LIMITS_COLOUR", "1", "no sett"), ("LIMITS", "1", "no s"),
+        ("PORT", "x", "PORT"), ("PORT", "", "PORT"), ("LIMITS_STREAMS", "many", "STREAMS"),
+        ("LIMITS_STREAMS", "0", "limits.streams"), ("LIMITS_IDLE_SECONDS", "nan", "idle_seconds"),
+        ("PAGE", "perhaps", "PAGE"), ("LOG_FORMAT", "xml", "LOG_FORMAT"), ("HOSTS", "a", "no sett"),
+        ("LIMITS_LIMITS", "1", "no setting"), ("", "1", "no setting"), ("LOAD", "inf", "load"),
+    ],
+)  # fmt: skip
+def test_a_variable_that_makes_no_sense_is_refused_and_named(name, value, says):
+    with pytest.raises(SettingsError, match=re.escape(says)) as refused:
+        read_settings(None, {PREFIX + name: value}, {})
+    assert PREFIX + name in str(refused.value)
+
+
+def test_every_setting_can_be_given_in_the_environment():
+    told = {
+        int: "7", float: "0.5", bool: "true", str: "word", tuple[str, ...]: "one,two",
+    }  # fmt: skip
+    special = {
+        "LOG_FORMAT": "json", "LOG_LEVEL": "debug", "CORS_ORIGINS": "https://a.example",
+        "TRUSTED_PROXIES": "10.0.0.1",
+    }  # fmt: skip
+    environment = {}
+    for struct, prefix in ((Settings, ""), (Limits, "LIMITS_")):
+        for field in msgspec.structs.fields(struct):
+            name = prefix + field.name.upper()
+            kind = next((k for k in told if k in (field.type, *_parts(field.type))), None)
+            if field.name != "limits":
+                environment[PREFIX + name] = special.get(name) or told[kind]
+    settings = read_settings(None, environment, {})
+    assert settings.limits == msgspec.convert(
+        {f.name: 7 if f.type is int else 0.5 for f in msgspec.structs.fields(Limits)}, Limits
+    )
+    assert settings.threads == 7
+    assert settings.trusted_proxies == ("10.0.0.1",)
+    assert settings.log_transcripts
+
+
+def _parts(kind: object) -> tuple[object, ...]:
+    return getattr(kind, "__args__", ())
+
+
+def test_the_command_says_what_is_wrong_in_a_line():
+    command = [sys.executable, "-m", "wheatear", "serve", "--port", "0"]
+    done = subprocess.run(
+        command, check=False, capture_output=True, text=True, timeout=60,
+        env=os.environ | {"WHEATEAR_SERVE_LIMITS_STREAM": "5"},
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "WHEATEAR_SERVE_LIMITS_STREAM, which is no setting" in done.stderr.replace("\n", " ")
+    assert "Traceback" not in done.stderr
+
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+names = st.sampled_from([f.name for s in (Settings, Limits) for f in msgspec.structs.fields(s)])
+
+
+@given(st.dictionaries(names | st.text(), values, max_size=4))
+def test_whatever_is_said_is_understood_or_refused(options):
+    try:
+        settings = read_settings(None, {}, options)
+    except SettingsError:
+        return
+    assert 0 <= settings.port < 1 << 16
+    assert all(value > 0 for value in msgspec.structs.asdict(settings.limits).values())
+
+
+@given(st.text(alphabet=st.characters(exclude_categories=("Cs",))), names, st.booleans())
+def test_whatever_a_variable_says_is_understood_or_refused(value, name, limit):
+    variable = f"{PREFIX}{'LIMITS_' * limit}{name.upper()}"
+    told = ""
+    try:
+        read_settings(None, {variable: value}, {})
+    except SettingsError as error:
+        told = str(error)
+    assert not told or variable in told
+
+
+@given(st.binary(max_size=200))
+def test_whatever_a_file_holds_is_understood_or_refused(tmp_path_factory, content):
+    file = tmp_path_factory.getbasetemp() / "any.toml"
+    file.write_bytes(content)
+    try:
+        read_settings(file, {}, {})
+    except SettingsError:
+        return
+    assert tomllib.loads(file.read_text()).keys() <= {
+        field.name for field in msgspec.structs.fields(Settings)
+    }
