@@ -10,6 +10,7 @@ good reason.
 """
 
 import os
+import platform
 import re
 import resource
 import shutil
@@ -96,7 +97,7 @@ def cycles(folder: Path) -> dict[str, float]:
 
 
 @pytest.mark.skipif(not shutil.which("callgrind_control"), reason="valgrind is not installed")
-@pytest.mark.skipif(os.uname().machine != "x86_64", reason="counts are of x86")
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="counts are of x86")
 def test_a_chunk_is_no_more_work(tmp_path, engine):
     found = cycles(tmp_path)
     for name, known in CYCLES[engine].items():
