@@ -69,7 +69,17 @@ def run(capsys, monkeypatch):
 
 def test_version_and_help(run):
     assert run("--version")[:2] == (0, f"{wheatear.__version__}\n")
-    for command in ("transcribe", "listen", "convert", "train", "finetune", "info"):
+    for command in (
+        "transcribe",
+        "listen",
+        "convert",
+        "train",
+        "finetune",
+        "evaluate",
+        "reproduce",
+        "locales",
+        "info",
+    ):
         assert command in run("--help")[1]
         assert "Usage" in run(command, "--help")[1]
 

@@ -7,22 +7,38 @@ import difflib
 from collections.abc import Mapping
 
 from wheatear.errors import LanguageError
+from wheatear.locales import LOCALES
 
 AUTO = "auto"
+# Old codes, and what a macro-language means.
+_OTHER = {"fil": ("tl",), "in": ("id",), "ji": ("yi",), "nb": ("no",), "no": ("nb", "nn")}
 
-# What a bare language means where a model has several of its locales, most usual first; and old
-# or macro-language codes.
-_PREFERRED = {
-    "ar": ("ar-AR", "ar-SA", "ar-AE"), "en": ("en-US", "en-GB"), "es": ("es-US", "es-ES"),
-    "fr": ("fr-FR", "fr-CA"), "nb": ("nb-NO", "no"), "nl": ("nl-NL",), "no": ("nb-NO", "nn-NO"),
-    "pt": ("pt-BR", "pt-PT"), "zh": ("zh-CN", "zh-TW"),
-}  # fmt: skip
-_OTHER_CODES = {"cmn": "zh", "fil": "tl", "in": "id", "iw": "he", "ji": "yi", "mo": "ro"}
+
+def _meanings() -> dict[str, str]:
+    """Names and other codes -> the locale or, where they name no region, the language."""
+    found: dict[str, str] = {}
+    for locale in LOCALES:
+        for alias in locale.aliases:
+            found[_plain(alias)] = _plain(locale.id) if "-" in alias else locale.language
+        for name in (locale.english, locale.own):
+            bare, region, _ = _plain(name).partition(" (")
+            found.setdefault(bare, locale.language)
+            if region:
+                found[_plain(name)] = _plain(locale.id)
+    return found
+
+
+def _plain(language: str) -> str:
+    return language.strip().replace("_", "-").lower()
+
+
+_MEANINGS = _meanings()
 
 
 def resolve_language(prompts: Mapping[str, int], language: str) -> str:
-    """The key of the prompt dictionary meant by `language`; case and `_`/`-` do not matter, and a
-    bare language such as `zh` means its usual locale where the model has it.
+    """The key of the prompt dictionary meant by `language`: a key, an alias of one (`es-419`), a
+    name (`German`, `Deutsch`) or a bare language (`zh`), which means its usual locale among those
+    that the model has. Case and `_`/`-` do not matter.
 
     Raises LanguageError with the nearest keys, or, for a model without prompts, for anything
     but "auto".
@@ -40,10 +56,10 @@ def resolve_language(prompts: Mapping[str, int], language: str) -> str:
     if _plain(language) in ("no", "no-no") and "nb-no" in by_plain:
         # NVIDIA's dictionary has a slot for "no" that none of its locales was trained in.
         return by_plain["nb-no"]
-    if (key := by_plain.get(_plain(language))) is not None:
-        return key
-    if (key := _by_language(by_plain, _plain(language))) is not None:
-        return key
+    name = _MEANINGS.get(_plain(language), _plain(language))
+    for meant in (_plain(language), name, *_OTHER.get(name, ())):
+        if (key := by_plain.get(meant) or _by_language(by_plain, meant)) is not None:
+            return key
     nearest = difflib.get_close_matches(_plain(language), by_plain, n=4, cutoff=0.5)
     hint = (
         f"did you mean {', '.join(by_plain[name] for name in nearest)}?"
@@ -55,15 +71,10 @@ def resolve_language(prompts: Mapping[str, int], language: str) -> str:
 
 def _by_language(by_plain: Mapping[str, str], language: str) -> str | None:
     """The locale that a language without a region stands for, if the model has one."""
-    language = _OTHER_CODES.get(language, language)
-    if not language.isalpha():
-        return None
-    for locale in (language, *_PREFERRED.get(language, ())):
-        if (key := by_plain.get(locale.lower())) is not None:
-            return key
+    usual = (_plain(locale.id) for locale in LOCALES if locale.language == language)
+    if (
+        key := next((by_plain[locale] for locale in usual if locale in by_plain), None)
+    ) is not None:
+        return key
     locales = [key for plain, key in by_plain.items() if plain.partition("-")[0] == language]
     return locales[0] if len(locales) == 1 else None
-
-
-def _plain(language: str) -> str:
-    return language.strip().replace("_", "-").lower()

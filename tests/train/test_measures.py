@@ -9,7 +9,9 @@ import pytest
 import soundfile
 
 from wheatear.audio import sample_speech
-from wheatear.train import boosting, endings, novelty
+from wheatear.cli import main as wheatear_command
+from wheatear.evaluate.records import Condition, Record
+from wheatear.train import boosting, endings, held, novelty
 
 
 @pytest.fixture
@@ -49,11 +51,38 @@ def test_words_trained_on_and_others(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    held, clips = tmp_path / "held.jsonl", tmp_path / "trained.jsonl"
-    held.write_text("\n".join(json.dumps({**line, "source": "asterisk"}) for line in lines))
-    clips.write_text(json.dumps({"text": "Unable to locate the 7 persons", "lang": "en-US"}))
-    novelty.main([str(held), str(clips)])
-    row = capsys.readouterr().out.splitlines()[2].split(" | ")
-    assert row[0] == "| human en-US, speaker known"
-    assert (row[1], row[3]) == ("4", "12")
-    assert novelty.missed(["a", "b", "c", "d"], ["a", "c", "x"]) == {1, 3}
+    said = [{**line, "speaker": name} for line, name in zip(lines, ("ann", "bob"), strict=True)]
+    manifest.write_text("\n".join(map(json.dumps, said)))
+    clips, all_of_it, out = tmp_path / "trained.jsonl", tmp_path / "all.jsonl", tmp_path / "out"
+    trained = {"text": "Unable to locate the 7 persons", "lang": "en-US", "speaker": "ann"}
+    clips.write_text(json.dumps(trained))
+    sources = [str(manifest), "--trained", str(clips), "--synthetic", str(manifest)]
+    held.main([*sources, "--out", str(all_of_it)])
+    sets = [json.loads(line)["set"] for line in all_of_it.read_text().splitlines()]
+    assert sets == [held.KNOWN, held.UNKNOWN, held.SYNTHETIC, held.SYNTHETIC]
+    options = ["--by", "set", "--prompt", "given", "--mode", "whole", "--latency", "1120"]
+    with pytest.raises(SystemExit) as ended:
+        wheatear_command(["evaluate", str(all_of_it), "--output", str(out), *options])
+    assert ended.value.code == 0
+    capsys.readouterr()
+    novelty.main([str(out), str(clips)])
+    found = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0] for row in found] == [f"en-US, {name}" for name in sets[:3]]
+    assert [(row[1], row[3]) for row in found] == [("4", "9"), ("0", "3"), ("4", "12")]
+
+
+def test_words_are_compared_one_by_one() -> None:
+    assert held.compared("Press 25, it's Été", "en-US") == [
+        "press",
+        "twenty",
+        "five",
+        "it's",
+        "été",
+    ]
+    assert held.compared("Pulse 7, años", "es-419") == ["pulse", "siete", "anos"]
+    record = Record(
+        Condition("m", "", "whole", 80, "given"), "a", "en-US", "", None, 1.0, "a b c d", "a c x"
+    )
+    assert novelty.count([record], frozenset("ab")) == {
+        "known": 2, "known missed": 1, "new": 2, "new missed": 1,
+    }  # fmt: skip

@@ -31,6 +31,9 @@ for _name, _help in {
     "train": "Train a model from a plan, or go on where the run stopped.",
     "finetune": "Fine-tune a checkpoint on a manifest of recordings.",
     "bench": "Measure how fast a model runs on this machine.",
+    "evaluate": "Measure models on recordings: error rates, latencies, speed.",
+    "reproduce": "Make a published table of error rates again, and compare.",
+    "locales": "Show the locales that a model can be asked for.",
     "info": "Show what a model can do: latencies, locales, sizes, licence.",
 }.items():
     app.command(f"wheatear.cli.{_name}:{_name}", help=_help)

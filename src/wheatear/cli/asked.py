@@ -22,7 +22,9 @@ from wheatear.voice import Voice
 class Asked:
     """How to listen and how to write; options of the command line."""
 
-    language: Annotated[str, Parameter(help="Locale such as en-US, or auto.")] = AUTO
+    language: Annotated[
+        str, Parameter(help='Locale, language or auto; "wheatear locales" lists them.')
+    ] = AUTO
     latency: Annotated[
         int | None,
         Parameter(

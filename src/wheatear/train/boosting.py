@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import wheatear
-from wheatear.convert.verify import edit_distance
-from wheatear.train.evaluate import FOLDED, normal
+from wheatear.evaluate.alignment import count_edits
+from wheatear.train.held import compared
 from wheatear.train.manifest import Utterance, read_manifest
 from wheatear.train.sentences import LOCALE_OF
 
@@ -44,8 +44,7 @@ def measure(
     chance = random.Random(0)  # noqa: S311
     total: Counter[str] = Counter()
     for clip in clips:
-        fold, own = clip.locale in FOLDED, long_words(clip)
-        said = normal(clip.text, clip.locale, fold)
+        own, said = long_words(clip), compared(clip.text, clip.locale)
         others = sorted(
             {w for c in clips if c is not clip for w in long_words(c)}
             - {*own, *map(str.capitalize, own), *map(str.lower, own)}
@@ -53,16 +52,16 @@ def measure(
         others = chance.sample(others, min(count, len(others)))
         lists = {"plain": [], "own": [*own, *others], "others": others}
         total["words"] += len(said)
-        listed = {form for word in own for form in normal(word, clip.locale, fold)}
+        listed = {form for word in own for form in compared(word, clip.locale)}
         total["listed"] += len(listed)
         for name, phrases in lists.items():
             heard = recognizer.transcribe(
                 clip.read(), language=clip.locale, latency_ms=latency, beam=beam,
                 phrases=[wheatear.Phrase(p, weight) for p in phrases],
             )  # fmt: skip
-            got = normal(heard.text, clip.locale, fold)
-            foreign = {form for word in others for form in normal(word, clip.locale, fold)}
-            total[f"{name} errors"] += edit_distance(said, got)
+            got = compared(heard.text, clip.locale)
+            foreign = {form for word in others for form in compared(word, clip.locale)}
+            total[f"{name} errors"] += count_edits(said, got).errors
             total[f"{name} found"] += len(listed & set(got))
             total[f"{name} false"] += sum(w in foreign and w not in said for w in got)
     rates = {

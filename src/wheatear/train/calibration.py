@@ -19,7 +19,6 @@ import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any, get_args
 
@@ -28,7 +27,8 @@ import numpy.typing as npt
 
 import wheatear
 from wheatear.bundle import Bundle, Measure, open_bundle, write_manifest
-from wheatear.train.evaluate import FOLDED, normal
+from wheatear.evaluate.alignment import right as aligned
+from wheatear.train.held import compared
 from wheatear.train.manifest import Utterance, read_manifest
 from wheatear.words import calibrated
 
@@ -42,20 +42,17 @@ def judged(
     """(confidence, 1 if right else 0) of every word that was heard in the clips."""
     sure, right = [], []
     for clip in clips:
-        fold = clip.locale in FOLDED
-        said = normal(clip.text, clip.locale, fold)
+        said = compared(clip.text, clip.locale)
         for latency in latencies:
             words = recognizer.transcribe(
                 clip.read(), language=clip.locale, latency_ms=latency
             ).words
             heard, owner = [], []
             for number, word in enumerate(words):
-                parts = normal(word.text, clip.locale, fold)
+                parts = compared(word.text, clip.locale)
                 heard += parts
                 owner += [number] * len(parts)
-            good = set()
-            for block in SequenceMatcher(None, said, heard, autojunk=False).get_matching_blocks():
-                good |= set(owner[block.b : block.b + block.size])
+            good = {owner[place] for _, place in aligned(said, heard)}
             for number in set(owner):
                 sure.append(words[number].confidence)
                 right.append(float(number in good))

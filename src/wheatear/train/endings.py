@@ -17,12 +17,12 @@ from typing import Any, get_args
 import numpy as np
 
 import wheatear
+from wheatear.evaluate.clips import speech_span
 from wheatear.train.manifest import Utterance, read_manifest
 from wheatear.train.mel import SAMPLE_RATE
 from wheatear.train.sentences import LOCALE_OF
 from wheatear.voice import Voice
 
-_LOUD = 0.03  # of the clip's peak
 _EARLY = 0.1  # seconds
 
 
@@ -34,8 +34,7 @@ def measure(
     rng, delays, early = np.random.default_rng(0), [], 0
     for clip in clips:
         samples = clip.read()
-        last = int(np.flatnonzero(np.abs(samples) > _LOUD * np.abs(samples).max())[-1])
-        end = 1 + last / SAMPLE_RATE
+        end = 1 + speech_span(samples)[1]
         padded = np.pad(samples, (SAMPLE_RATE, 3 * SAMPLE_RATE))
         padded = (padded + rng.normal(0, noise, len(padded))).astype(np.float32)
         ends: list[float] = []

@@ -16,15 +16,11 @@ import json
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import soundfile as sf
-import soxr
-
 from wheatear.errors import ManifestError
+from wheatear.evaluate.clips import read_stretch, stored_audio
 from wheatear.train.augment import Samples
 from wheatear.train.mel import SAMPLE_RATE
 
@@ -47,30 +43,7 @@ class Utterance:
 
     def read(self) -> Samples:
         """float32 samples [n] at 16 kHz, mono."""
-        if self.path.suffix == ".pcm":
-            stored = _mapped(self.path)[self.start : self.start + self.size]
-            return np.asarray(stored / np.float32(32768), np.float32)
-        rate = _stored(self.path)[0]
-        first, frames = (round(n * rate / SAMPLE_RATE) for n in (self.start, self.size))
-        samples, _ = sf.read(self.path, frames=frames, start=first, dtype="float32", always_2d=True)
-        mono = samples.mean(1)
-        if rate != SAMPLE_RATE:
-            mono = soxr.resample(mono, rate, SAMPLE_RATE)
-        return np.ascontiguousarray(mono, np.float32)
-
-
-@cache
-def _mapped(path: Path) -> np.ndarray:
-    return np.memmap(path, "<i2", "r")
-
-
-@lru_cache(maxsize=4096)
-def _stored(path: Path) -> tuple[int, float]:
-    """Rate and seconds of an audio file."""
-    if path.suffix == ".pcm":
-        return SAMPLE_RATE, path.stat().st_size / 2 / SAMPLE_RATE
-    about = sf.info(path)
-    return about.samplerate, about.frames / about.samplerate
+        return read_stretch(self.path, self.start, self.size)
 
 
 def read_manifest(
@@ -125,7 +98,7 @@ def _utterance(raw: bytes, folder: Path, locale: str | None) -> Utterance:
     if not isinstance(named, str) or not named:
         raise ValueError("it names no locale: add 'lang', or give --locale")
     try:
-        _rate, stored = _stored(audio)
+        _rate, stored = stored_audio(audio)
     except (OSError, RuntimeError) as error:
         what = "cannot be read" if audio.exists() else "is not there"
         raise ValueError(f"its audio {audio} {what}") from error

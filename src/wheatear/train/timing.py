@@ -19,7 +19,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from difflib import SequenceMatcher
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +29,7 @@ import soxr
 import wheatear
 from wheatear.bundle import open_bundle, write_manifest
 from wheatear.errors import CorpusError
+from wheatear.evaluate.alignment import right
 from wheatear.features import SAMPLE_RATE
 from wheatear.train import texts
 from wheatear.train.augment import Samples
@@ -136,15 +136,12 @@ def offsets(
     builder = WordBuilder(delay)
     heard = [word for token in found.tokens for word in builder.add(token)] + builder.finish()
     true = [words(word) for word, _ in spoken.starts]
-    matcher = SequenceMatcher(None, true, [words(word.text) for word in heard], autojunk=False)
     result = []
-    for block in matcher.get_matching_blocks():
-        for i in range(block.size):
-            a, word = block.a + i, heard[block.b + i]
-            # Where the next word follows at once, its beginning is this one's end.
-            follows = a + 1 < len(true) and word.text[-1:].isalnum()
-            end = word.end - spoken.starts[a + 1][1] if follows else None
-            result.append(Offset(word.start - spoken.starts[a][1], end))
+    for a, b in right(true, [words(word.text) for word in heard]):
+        # Where the next word follows at once, its beginning is this one's end.
+        word, follows = heard[b], a + 1 < len(true) and heard[b].text[-1:].isalnum()
+        end = word.end - spoken.starts[a + 1][1] if follows else None
+        result.append(Offset(word.start - spoken.starts[a][1], end))
     return result
 
 

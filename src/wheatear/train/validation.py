@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from wheatear.convert.verify import edit_distance
+from wheatear.evaluate.alignment import count_edits
+from wheatear.evaluate.normal import letters, plain, units
 from wheatear.train.manifest import Utterance
 from wheatear.train.mel import LogMel
 from wheatear.train.network import Network
 from wheatear.train.plan import LOOKAHEADS
 from wheatear.train.search import greedy
-from wheatear.train.sentences import words
 from wheatear.train.tokenizer import Tokenizer
 
 _BATCH = 8  # clips; long ones are sorted together
@@ -64,6 +64,8 @@ def validate(
 ) -> list[dict[str, Any]]:
     """A row for each locale and latency: clips, words, wer, cer (per cent).
 
+    Of locales that do not put spaces between words, characters count as words.
+
     Greedy search over whole utterances under the mask of the latency, the locale given as prompt.
     """
     device = next(network.parameters()).device
@@ -83,10 +85,11 @@ def validate(
         for latency in latencies:
             encoded, sizes = network.encode(features, frames, slots, LOOKAHEADS[latency])
             for u, ids in zip(clips, greedy(network, encoded, sizes), strict=True):
-                said, heard = words(u.text), words(tokenizer.decode(ids)[0])
+                said, heard = (plain(t, u.locale) for t in (u.text, tokenizer.decode(ids)[0]))
+                by_word = count_edits(units(said, u.locale), units(heard, u.locale))
+                by_letter = count_edits(letters(said), letters(heard))
                 counts[u.locale, latency] += (
-                    1, len(said.split()), edit_distance(said.split(), heard.split()),
-                    len(said), edit_distance(said, heard),
+                    1, by_word.length, by_word.errors, by_letter.length, by_letter.errors,
                 )  # fmt: skip
     network.train(was_training)
     return [

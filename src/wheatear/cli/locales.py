@@ -1,0 +1,103 @@
+"""`wheatear locales`: what a model can be asked for, and what is known of it."""
+
+import json
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from wheatear.bundle import Manifest, find_bundle, open_bundle
+from wheatear.languages import AUTO
+from wheatear.locales import LOCALES, error_unit, has_spaces
+
+
+def locales(
+    *,
+    model: str | None = None,
+    all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
+    """Show the locales that a model can be asked for.
+
+    Tiers are NVIDIA's: transcription-ready locales can be relied on, broad-coverage ones make more
+    mistakes, adaptation-ready ones want fine-tuning first. A locale without a tier is none of the
+    forty that NVIDIA speaks for, though the model has a prompt for it.
+
+    Parameters
+    ----------
+    model
+        Bundle folder or model name; the model that comes with Wheatear if left out.
+    all_
+        Show all forty locales of Nemotron 3.5, those that this model lacks too.
+    as_json
+        Print JSON instead of a table.
+    """
+    manifest = open_bundle(find_bundle(model)).manifest
+    rows = locale_rows(manifest)
+    if not all_:
+        rows = [row for row in rows if row["id"] is not None]
+    if as_json:
+        print(json.dumps(rows, ensure_ascii=False, indent=1))
+    elif not rows:
+        print(f"{manifest.name} has one language and takes no language prompt")
+    else:
+        Console().print(_table(rows, manifest.name))
+
+
+def locale_rows(manifest: Manifest) -> list[dict[str, Any]]:
+    """The forty locales, then what else the model's dictionary has; `id` is None where it lacks it.
+
+    keys: what the dictionary calls the locale. detected: whether the model can tell it by itself.
+    """
+    keys: dict[int, list[str]] = {}
+    for key, prompt in manifest.prompts.items():
+        if key != AUTO:
+            keys.setdefault(prompt, []).append(key)
+    tags, rows = set(manifest.tags.values()), []
+    for locale in LOCALES:
+        prompt = manifest.prompts.get(locale.id)
+        rows.append(
+            {
+                "locale": locale.id, "id": prompt,
+                "keys": [] if prompt is None else keys[prompt],
+                "tier": locale.tier, "english": locale.english, "own": locale.own,
+                "aliases": list(locale.aliases), "scripts": list(locale.scripts),
+                "unit": locale.unit, "spaces": locale.spaces, "detected": locale.id in tags,
+            }
+        )  # fmt: skip
+    known = {row["id"] for row in rows}
+    for prompt, names in sorted(keys.items()):
+        if prompt in known:
+            continue
+        main = next((name for name in names if "-" in name), names[0])
+        rows.append(
+            {
+                "locale": main, "id": prompt, "keys": names, "tier": None, "english": None,
+                "own": None, "aliases": [], "scripts": [], "unit": error_unit(main),
+                "spaces": has_spaces(main), "detected": main in tags,
+            }
+        )  # fmt: skip
+    return rows
+
+
+def _table(rows: list[dict[str, Any]], name: str) -> Table:
+    title = f"Locales of {escape(name)}"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for head in ("locale", "id", "also", "tier", "name", "own name", "errors in", "detected"):
+        whole = head not in ("name", "own name")
+        table.add_column(
+            head, justify="right" if head == "id" else "left", no_wrap=whole, overflow="fold"
+        )
+    for row in rows:
+        also = " ".join(key for key in row["keys"] if key != row["locale"])
+        own = "" if row["own"] == row["english"] else row["own"]
+        cells = (
+            row["locale"], "-" if row["id"] is None else str(row["id"]), also,
+            (row["tier"] or "-").partition("-")[0], row["english"] or "", own,
+            f"{row['unit']}s", "yes" if row["detected"] else "no",
+        )  # fmt: skip
+        table.add_row(*map(escape, cells))
+    return table

