@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import ORACLE, answers, speech
+from checkpoints import ORACLE, answers, speech
 from safetensors.numpy import save_file
 
 import wheatear

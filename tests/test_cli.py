@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 import soundfile
-from conftest import ORACLE, speech
+from checkpoints import ORACLE, speech
 
 import wheatear
 from wheatear.cli import main

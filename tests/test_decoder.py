@@ -1,7 +1,7 @@
 """The batched search, looking ahead over blanks, finds what the plain loop finds."""
 
 import numpy as np
-from conftest import ORACLE
+from checkpoints import ORACLE
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

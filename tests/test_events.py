@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import speech
+from checkpoints import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_turns import check as check_turns

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import speech
+from checkpoints import speech
 
 from wheatear.cli import main
 from wheatear.cli.many import jobs_of

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import GEOMETRIES, TINY, speech
+from checkpoints import GEOMETRIES, TINY, speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import GEOMETRIES, LOOKAHEADS, ORACLE, TINY, answers, language_of, speech
+from checkpoints import GEOMETRIES, LOOKAHEADS, ORACLE, TINY, answers, language_of, speech
 
 from wheatear.convert import reference
 from wheatear.convert.architecture import read_architecture

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 import soundfile
-from conftest import speech
+from checkpoints import speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

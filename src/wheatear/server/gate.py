@@ -319,8 +319,9 @@ class _Passage:
         headers = list(message.get("headers", ()))
         known = {name.lower() for name, _ in headers}
         more = {**HEADERS, "x-request-id": self.id}
-        if not self._scope["path"].startswith(OPEN_FOLDER) and self._scope["path"] != "/":
-            more["cache-control"] = "no-store"
+        page = self._scope["path"].startswith(OPEN_FOLDER) or self._scope["path"] == "/"
+        # A browser asks whether the page has changed, so that no two versions of it are mixed.
+        more["cache-control"] = "no-cache" if page else "no-store"
         headers += [(k.encode(), v.encode()) for k, v in more.items() if k.encode() not in known]
         message["headers"] = headers
 
