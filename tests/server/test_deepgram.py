@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import contextmanager
 
+import httpx
 import numpy as np
 import pydantic
 import pytest
@@ -457,7 +458,8 @@ def environment(server):
 
 @pytest.fixture(scope="module")
 def client(server):
-    return DeepgramClient(api_key="none", environment=environment(server))
+    with httpx.Client() as http:
+        yield DeepgramClient(api_key="none", environment=environment(server), httpx_client=http)
 
 
 OPTIONS = {

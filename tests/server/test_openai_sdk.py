@@ -222,9 +222,15 @@ def locked(tmp_path_factory):
         yield server, key
 
 
-def test_a_wrong_key(locked):
+@pytest.fixture(scope="module")
+def right(locked):
+    """A client with the key."""
     server, key = locked
-    right = openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
+        yield client
+
+
+def test_a_wrong_key(right):
     wrong = right.with_options(api_key="we_wrong")
     assert right.models.list().data
     with pytest.raises(openai.AuthenticationError) as refused:
@@ -237,16 +243,14 @@ def test_a_wrong_key(locked):
     assert SAID in transcribe(right).text
 
 
-def test_a_secret_opens_a_session_and_says_for_what(locked, spoken_24k):
-    server, key = locked
-    client = openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0)
+def test_a_secret_opens_a_session_and_says_for_what(right, spoken_24k):
     wanted = {"type": "transcription", "audio": {"input": {"transcription": {"language": "en"}}}}
-    secret = client.realtime.client_secrets.create(
+    secret = right.realtime.client_secrets.create(
         session=wanted, expires_after={"anchor": "created_at", "seconds": 60}
     )
     check(secret.to_dict(), ClientSecretCreateResponse)
     assert secret.session.audio.input.transcription.language == "en"
-    other = client.with_options(api_key=secret.value)
+    other = right.with_options(api_key=secret.value)
     with other.realtime.connect(extra_query={"intent": "transcription"}) as socket:
         assert SAID in converse(socket, spoken_24k)[-1].transcript
 

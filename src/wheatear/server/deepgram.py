@@ -138,7 +138,8 @@ def asked_of(query: QueryParams, models: Models, live: bool = True) -> Asked:
             raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
     served = models.named(query.get("model"))
     language = query.get("language", AUTO)
-    multilingual = language == "multi" or _flag(query, "detect_language")
+    detects = query.get("detect_language", "false").lower() != "false"  # else some languages
+    multilingual = language == "multi" or detects
     language = AUTO if multilingual else language
     served.recognizer.choose(language, None)
     return Asked(
