@@ -6,14 +6,14 @@ lets it do what it must not. `hostile_hour.py` runs them all the time, `test_hos
 
 import contextlib
 import json
-import multiprocessing
-import os
 import random
-import signal
 import socket
 import struct
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import hostile_media
 import numpy as np
@@ -608,27 +608,16 @@ def half_open_sockets(port: int) -> None:
         time.sleep(0.5)
 
 
-def _talk(port: int) -> None:
-    speech = hostile_media.speech().tobytes()
-    with opened(port) as client:
-        os.write(1, b"")
-        while True:
-            client.sendall(frame(BINARY, speech[:3200]))
-            time.sleep(0.02)
-
-
 @_in(CROWDS)
 def processes_that_are_killed(port: int) -> None:
     """Clients in the middle of a stream, ended with SIGKILL."""
-    context = multiprocessing.get_context("fork")
-    for _ in range(3):
-        clients = [context.Process(target=_talk, args=(port,), daemon=True) for _ in range(4)]
+    command = [sys.executable, str(Path(__file__).with_name("talker.py")), str(port), raw.KEY]
+    for _ in range(2):
+        clients = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(4)]
         for client in clients:
-            client.start()
-        time.sleep(0.4)
-        for client in clients:
-            os.kill(client.pid or 0, signal.SIGKILL)
-            client.join()
+            with client:
+                client.stdout.readline()  # type: ignore[union-attr]
+                client.kill()
 
 
 ALL = HTTP | FORMS | SOCKETS | REALTIME | CROWDS

@@ -7,6 +7,10 @@ import socket
 import struct
 from collections.abc import Iterator, Sequence
 
+KEY = ""
+"""An API key that every request shows; none if it is empty."""
+SOURCE = ""
+"""The address that connections come from; the usual one if it is empty."""
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
 
@@ -18,6 +22,8 @@ def connection(port: int, unread: int | None = None) -> Iterator[socket.socket]:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, unread)
     client.settimeout(30)
     try:
+        if SOURCE:
+            client.bind((SOURCE, 0))
         client.connect(("127.0.0.1", port))
         yield client
     finally:
@@ -35,6 +41,8 @@ def request(
 ) -> bytes:
     """A request; underscores in names of headers stand for hyphens."""
     fields = {"host": "localhost", "connection": "close"} | headers
+    if KEY:
+        fields.setdefault("x_api_key", KEY)
     if body is not None:
         fields.setdefault("content_length", str(len(body)))
     lines = [f"{method} {path} HTTP/1.1"]

@@ -1,0 +1,261 @@
+"""An hour of hostile input beside streams that ought not to notice it.
+
+    python tests/server/hostile_hour.py --minutes 60
+
+A server with its usual limits is attacked by several processes at a time, with keys that may ask
+for a lot and without any, while good streams are spoken to it at the pace of speech. It prints how
+long words waited for their text before and during the attacks, whether all of the text was right,
+and what the server held of the machine from the beginning to the end; the exit code says whether
+all was well.
+"""
+
+import argparse
+import contextlib
+import os
+import random
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import attacks
+import numpy as np
+import raw
+from good_stream import Answers, speak
+from serving import Server, running
+
+from wheatear.audio import sample_speech
+from wheatear.server.keys import make_key
+
+LATENCY = 160  # of the good streams, which no attacker uses
+_LOOK = 5.0  # seconds between looks at what the server holds
+
+
+@dataclass
+class Report:
+    """How it went."""
+
+    quiet: list[float] = field(default_factory=list)
+    """Seconds that words waited for their text when there were no attacks."""
+    hostile: list[float] = field(default_factory=list)
+    lag_quiet: dict[float, float] = field(default_factory=dict)
+    """The server's own histogram of lag: bound -> chunks up to it."""
+    lag_hostile: dict[float, float] = field(default_factory=dict)
+    streams_told: int = 0
+    texts_that_differ: int = 0
+    faults: list[str] = field(default_factory=list)
+    attacks: int = 0
+    attacks_by_name: dict[str, int] = field(default_factory=dict)
+    used: list[dict[str, float]] = field(default_factory=list)
+    """Descriptors, threads, memory and places, as time went by."""
+    left: dict[str, float] = field(default_factory=dict)
+    """What was still held after all had gone."""
+    tracebacks: int = 0
+    refused: dict[str, float] = field(default_factory=dict)
+    exit_code: int | None = None
+
+    @property
+    def well(self) -> bool:
+        return not (
+            self.texts_that_differ or self.faults or self.left or self.tracebacks or self.exit_code
+        )
+
+
+def run(minutes: float, quiet_seconds: float, attackers: int, streams: int) -> Report:
+    """The whole of it.  streams: good ones, at a time."""
+    report = Report()
+    spoken = np.round(np.tile(sample_speech(), 2) * 32767).astype(np.int16)
+    with tempfile.TemporaryDirectory() as folder:
+        keys = Path(folder) / "keys.toml"
+        good = make_key(keys, "good", requests_per_minute=100_000)
+        bad = [
+            make_key(keys, f"bad {n}", streams=20, requests_per_minute=20_000)
+            for n in range(attackers)
+        ]
+        with running("--api-key-file", str(keys)) as server:
+            server.key = good
+            address = f"{server.ws}/ws?latency={LATENCY}"
+            first = Answers()
+            speak(address, spoken, first, good, pace=0)
+            (expected,) = first.texts
+            _look(server, report)
+            before = _lags(server)
+            report.quiet = _spoken(address, good, spoken, streams, quiet_seconds, report, expected)
+            between = _lags(server)
+            report.lag_quiet = _less(between, before)
+            stop = threading.Event()
+            watcher = threading.Thread(target=_watch, args=(server, report, stop))
+            watcher.start()
+            processes = [_attacker(server.port, key, 60 * minutes) for key in bad]
+            report.hostile = _spoken(address, good, spoken, streams, 60 * minutes, report, expected)
+            report.lag_hostile = _less(_lags(server), between)
+            for process in processes:
+                out, _ = process.communicate(timeout=300)
+                for name in out.split():
+                    report.attacks += 1
+                    report.attacks_by_name[name] = report.attacks_by_name.get(name, 0) + 1
+            stop.set()
+            watcher.join()
+            _settle(server, report)
+            report.exit_code = server.stop()
+            report.tracebacks = server.log.count("Traceback")
+    return report
+
+
+def _attacker(port: int, key: str, seconds: float) -> "subprocess.Popen[str]":
+    command = [sys.executable, __file__, "--attack", str(port), key, str(seconds)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def _attack(port: int, key: str, seconds: float) -> None:
+    """One attacker: anything, all the time, with its key and without one."""
+    os.nice(10)  # it is the server's processor that is at stake here, and not the clients' own
+    chance = random.Random(key)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        name = chance.choice(list(attacks.ALL))
+        raw.KEY = key if chance.random() < 0.8 else ""
+        raw.SOURCE = f"127.0.0.{chance.randrange(2, 250)}"
+        with contextlib.suppress(Exception):  # being refused is what it has to expect
+            attacks.ALL[name](port)
+        print(name, flush=True)
+
+
+def _spoken(
+    address: str,
+    key: str,
+    samples: np.ndarray,
+    streams: int,
+    seconds: float,
+    report: Report,
+    expected: str,
+) -> list[float]:
+    """Speaks for so long, in several streams at a time; how long words waited."""
+    answers = [Answers() for _ in range(streams)]
+    end = time.monotonic() + seconds
+
+    def go_on(mine: Answers) -> None:
+        while time.monotonic() < end:
+            speak(address, samples, mine, key)
+
+    threads = [threading.Thread(target=go_on, args=(mine,)) for mine in answers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for mine in answers:
+        report.streams_told += len(mine.texts)
+        report.texts_that_differ += sum(text != expected for text in mine.texts)
+        report.faults += mine.faults
+    return [wait for mine in answers for wait in mine.waits]
+
+
+def _watch(server: Server, report: Report, stop: threading.Event) -> None:
+    while not stop.wait(_LOOK):
+        _look(server, report)
+
+
+def _look(server: Server, report: Report) -> None:
+    names = ("sockets", "files", "streams")
+    places = {name: server.metric(f"wheatear_{name}") for name in names}
+    report.used.append(server.used() | places)
+
+
+def _settle(server: Server, report: Report) -> None:
+    """Waits until all is given back; what is not is reported."""
+    end = time.monotonic() + 120
+    names = ("wheatear_sockets", "wheatear_files", "wheatear_streams")
+    while left := {name: held for name in names if (held := server.metric(name))}:
+        if time.monotonic() > end:
+            break
+        time.sleep(0.5)
+    report.left = left
+    _look(server, report)
+    for line in server.get("/metrics")[1].splitlines():
+        if match := re.fullmatch(r'wheatear_refused_total\{reason="(\w+)"\} (\S+)', line):
+            report.refused[match[1]] = float(match[2])
+
+
+def _lags(server: Server) -> dict[float, float]:
+    """Bound -> chunks of good streams whose lag was no longer, by /metrics."""
+    lags = {}
+    pattern = r"wheatear_lag_seconds_bucket\{(.*)\} (\S+)"
+    for line in server.get("/metrics")[1].splitlines():
+        match = re.fullmatch(pattern, line)
+        if match and f'latency_ms="{LATENCY}"' in match[1]:
+            bound = float(re.search('le="(.*?)"', match[1])[1].replace("+Inf", "inf"))
+            lags[bound] = float(match[2])
+    return lags
+
+
+def _less(lags: Mapping[float, float], before: Mapping[float, float]) -> dict[float, float]:
+    return {bound: count - before.get(bound, 0.0) for bound, count in lags.items()}
+
+
+def _quantile(lags: Mapping[float, float], share: float) -> float:
+    """The bound below which that share of the chunks is, between bounds in proportion."""
+    bounds = sorted(lags)
+    wanted, low, below = share * lags[bounds[-1]], 0.0, 0.0
+    for bound in bounds:
+        if lags[bound] >= wanted:
+            if bound == float("inf"):
+                return low
+            return low + (bound - low) * (wanted - below) / max(lags[bound] - below, 1e-9)
+        low, below = bound, lags[bound]
+    return low
+
+
+def _print(report: Report) -> None:
+    print(f"{report.attacks} attacks of {len(report.attacks_by_name)} kinds")
+    print(
+        f"{report.streams_told} good streams, {report.texts_that_differ} with another text, "
+        f"{len(report.faults)} faults {report.faults[:3]}"
+    )
+    for name, waits, lags in (
+        ("quiet", report.quiet, report.lag_quiet), ("hostile", report.hostile, report.lag_hostile)
+    ):  # fmt: skip
+        print(
+            f"{name:8} word to text p50 {_ms(np.quantile(waits, 0.5))} p99 "
+            f"{_ms(np.quantile(waits, 0.99))} (clients, {len(waits)} words); lag of a chunk p50 "
+            f"{_ms(_quantile(lags, 0.5))} p99 {_ms(_quantile(lags, 0.99))} (server, "
+            f"{max(lags.values()):.0f} chunks of {LATENCY} ms)"
+        )
+    shown = report.used[:: max(1, len(report.used) // 12)]
+    for name in report.used[0]:
+        row = " ".join(f"{used[name]:.0f}" for used in (*shown, report.used[-1]))
+        print(f"{name:12} {row}")
+    print("refused:", ", ".join(f"{name} {count:.0f}" for name, count in report.refused.items()))
+    print(
+        f"left held: {report.left or 'nothing'}; tracebacks in the log: {report.tracebacks}; exit "
+        f"code after SIGTERM: {report.exit_code}"
+    )
+
+
+def _ms(seconds: float) -> str:
+    return f"{1000 * float(seconds):.0f} ms"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=60.0)
+    parser.add_argument("--quiet-seconds", type=float, default=60.0)
+    parser.add_argument("--attackers", type=int, default=3)
+    parser.add_argument("--streams", type=int, default=4, help="good ones at a time")
+    parser.add_argument("--attack", nargs=3, metavar=("PORT", "KEY", "SECONDS"))
+    asked = parser.parse_args(arguments)
+    if asked.attack:
+        port, key, seconds = asked.attack
+        _attack(int(port), key, float(seconds))
+        return 0
+    report = run(asked.minutes, asked.quiet_seconds, asked.attackers, asked.streams)
+    _print(report)
+    return 0 if report.well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,107 @@
+"""Every attack, once: the server does not fall, holds nothing, and goes on transcribing."""
+
+import json
+import re
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import attacks
+import hostile_hour
+import hostile_media
+import numpy as np
+import pytest
+import raw
+from good_stream import Answers, speak
+from serving import Server, running
+
+import wheatear
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> wheatear.Recognizer:
+    return wheatear.load(threads=1)
+
+
+@pytest.fixture(scope="module")
+def expected(recognizer: wheatear.Recognizer, spoken: np.ndarray) -> str:
+    return recognizer.transcribe(spoken, latency_ms=160).text
+
+
+@pytest.fixture
+def unharmed(quiet_server: Server, spoken: np.ndarray, expected: str) -> Iterator[Server]:
+    """The shared server; after the attack it is at rest, and transcribes as before."""
+    yield quiet_server
+    quiet_server.wait_for_rest(60)
+    after = Answers()
+    speak(f"{quiet_server.ws}/ws?latency=160", spoken, after, pace=0)
+    assert after.texts == [expected], after.faults
+    assert quiet_server.get("/health")[0] == 200
+    assert "Traceback" not in quiet_server.log, quiet_server.log
+    assert " ERROR " not in quiet_server.log, quiet_server.log
+
+
+@pytest.mark.parametrize("attack", attacks.ALL)
+def test_attack(unharmed, attack):
+    attacks.ALL[attack](unharmed.port)
+
+
+@pytest.mark.parametrize("name", hostile_media.files())
+def test_a_file_that_is_no_audio(unharmed, name):
+    """It is refused in words, or what there is of it is transcribed."""
+    sound = hostile_media.files()[name]
+    answer = raw.answer(unharmed.port, raw.upload(raw.form([], [("file", sound)])))
+    body = json.loads(answer.partition(b"\r\n\r\n")[2])
+    if raw.status(answer) == 400:
+        assert body["error"]["param"] == "file"
+        assert body["error"]["code"] == "invalid_audio"
+        assert not re.search("passwd|<script|Traceback|0x[0-9a-f]{6}", body["error"]["message"])
+    else:
+        assert raw.status(answer) == 200
+        assert set(body) >= {"text", "usage"}
+
+
+def test_killed_clients_do_not_touch_a_stream_that_goes_on(unharmed, spoken, recognizer):
+    """Processes ended with SIGKILL in a loop, beside a stream at the pace of speech."""
+    answers, samples = Answers(), np.tile(spoken, 2)
+    address = f"{unharmed.ws}/ws?latency=160"
+    good = threading.Thread(target=speak, args=(address, samples, answers))
+    good.start()
+    while good.is_alive():
+        attacks.processes_that_are_killed(unharmed.port)
+    good.join()
+    assert answers.faults == []
+    assert answers.texts == [recognizer.transcribe(samples, latency_ms=160).text]
+
+
+def test_two_models_side_by_side(spoken, expected):
+    """What is done to one of them does nothing to the other."""
+    bundle = Path(wheatear.__file__).parent / "models" / "wheatear-small"
+    models = ("--model", f"one={bundle}", "--model", f"two={bundle}")
+    with running(*models) as server:
+        answers = Answers()
+        address = f"{server.ws}/ws?model=two&latency=160"
+        good = threading.Thread(target=speak, args=(address, spoken, answers))
+        good.start()
+        for attack in (attacks.hours_in_a_message, attacks.cuts_all_the_time, attacks.bombs):
+            attack(server.port)
+        good.join()
+        assert (answers.texts, answers.faults) == ([expected], [])
+        assert server.metric("wheatear_tokens") > 0
+        server.wait_for_rest(60)
+        assert "Traceback" not in server.log, server.log
+
+
+@pytest.mark.slow
+def test_a_minute_of_all_of_it():
+    """Good streams keep their text, and nothing is left of the attacks."""
+    report = hostile_hour.run(minutes=1, quiet_seconds=20, attackers=2, streams=2)
+    assert report.texts_that_differ == 0, report
+    assert report.faults == [], report
+    assert report.streams_told > 2
+    assert report.attacks > 20
+    assert report.left == {}, report
+    assert not report.tracebacks, report
+    after, before = report.used[-1], report.used[0]
+    assert after["threads"] <= before["threads"] + 8
+    assert after["descriptors"] <= before["descriptors"] + 8
