@@ -28,7 +28,7 @@ from wheatear.server.models import Models
 from wheatear.server.openapi import describe
 from wheatear.server.plain import Plain
 from wheatear.server.realtime import Realtime, secret_session
-from wheatear.server.refusals import Refusal
+from wheatear.server.refusals import Refusal, going_down
 from wheatear.server.settings import Settings
 from wheatear.server.sockets import Dialogue, Socket
 from wheatear.server.vllm import Vllm
@@ -107,7 +107,7 @@ class Service:
 
         async def refusing(request: Request) -> Response:
             if self.draining.is_set():
-                raise Refusal(503, "this server is going down", code="shutting_down", retry_after=5)
+                raise going_down()
             return await endpoint(request)
 
         return refusing

@@ -28,7 +28,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from wheatear.server.keys import Holder, Keyring, short_lived
 from wheatear.server.metrics import Metrics
-from wheatear.server.refusals import SOCKET_CODES, Refusal
+from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down
 from wheatear.server.settings import Limits, Settings
 
 _log = logging.getLogger("wheatear.access")
@@ -181,6 +181,8 @@ class Gate:
             await passage.refuse(_unrouted(error, scope), send)
         except (ClientDisconnect, WebSocketDisconnect):
             passage.status = 499
+        except asyncio.CancelledError:  # by the server, which can wait no longer
+            await passage.refuse(going_down(cut_off=True), send)
         except Exception:  # noqa: BLE001  logged, and told without saying more
             _log.exception("a fault in %s, request %s", scope["path"], passage.id)
             self._metrics.errors.labels("request").inc()

@@ -68,6 +68,13 @@ class Refusal(Exception):  # noqa: N818
         return headers
 
 
+def going_down(cut_off: bool = False) -> Refusal:
+    """Of a server that has been told to stop."""
+    return Refusal(
+        503, "this server is going down", code="shutting_down", retry_after=5, cut_off=cut_off
+    )
+
+
 def refusal_of(error: Exception, param: str | None = None) -> Refusal:
     """What a fault means to whoever sent the request; those of the server tell nothing of it."""
     match error:

@@ -23,7 +23,7 @@ from wheatear.results import Final, Partial
 from wheatear.scheduler import Ended, Told
 from wheatear.server.live import Live
 from wheatear.server.metrics import Metrics
-from wheatear.server.refusals import SOCKET_CODES, Refusal, refusal_of
+from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down, refusal_of
 from wheatear.server.settings import Limits, Settings
 
 _log = logging.getLogger(__name__)
@@ -149,7 +149,7 @@ class Socket:
         offered = self.websocket.scope.get("subprotocols", [])
         chosen = next((p for p in dialogue.protocols if p in offered), None)
         if self._draining.is_set():
-            raise Refusal(503, "this server is going down", code="shutting_down", retry_after=5)
+            raise going_down()
         try:
             dialogue.ask()
         except WheatearError as error:
