@@ -190,6 +190,7 @@ def random_bundles(name: str, precisions: Sequence[str], progress: Progress) -> 
     bundles = [folder / f"random-{name}-{precision}" for precision in precisions]
     missing = [n for n, bundle in enumerate(bundles) if not _is_current(bundle)]
     if missing:
+        _check_conversion([precisions[n] for n in missing])
         with random_checkpoint(name, progress) as checkpoint:
             for n in missing:
                 _convert(checkpoint, bundles[n], precisions[n], progress)
@@ -209,13 +210,21 @@ def random_checkpoint(name: str, progress: Progress) -> Iterator[Path]:
         yield path
 
 
-def _convert(checkpoint: Path, out: Path, precision: str, progress: Progress) -> None:
+def _check_conversion(precisions: Sequence[str]) -> None:
+    """Fails before gigabytes are written for nothing."""
     try:
-        from wheatear.convert import convert  # noqa: PLC0415  (an extra, and slow to import)
+        from wheatear.convert.quantize import RECIPES  # noqa: PLC0415  (an extra, and slow to import)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"making random models needs {error.name}: pip install 'wheatear[convert]'"
         ) from error
+    if unknown := set(precisions) - RECIPES.keys():
+        raise BenchError(f"no precision {unknown.pop()!r}; choose one of {', '.join(RECIPES)}")
+
+
+def _convert(checkpoint: Path, out: Path, precision: str, progress: Progress) -> None:
+    from wheatear.convert import convert  # noqa: PLC0415
+
     if out.exists():
         shutil.rmtree(out)
     doing = f"converting {checkpoint.stem} to {precision}"

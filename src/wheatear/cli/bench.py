@@ -1,6 +1,6 @@
 """`wheatear bench`: how fast a model runs on this machine."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -96,15 +96,12 @@ def speed(
     json
         File to write all runs into, as a list.
     """
-    counts = {"--latency": latency, "--streams": streams, "--threads": threads}
-    for option, values in counts.items():
-        if any(value < 1 for value in values):
-            raise BenchError(f"{option} has {min(values)}; give numbers from 1 on")
-    if rounds < 1 or (seconds is not None and not 0 < seconds < 36_000):
-        raise BenchError("give at least one round, of more than 0 and less than 36,000 seconds")
+    _check({"--latency": latency, "--streams": streams, "--threads": threads, "--rounds": [rounds]})
+    if seconds is not None and not 0 < seconds < 36_000:
+        raise BenchError(f"--seconds is {seconds:g}; give more than 0 and less than 36,000")
     if tokens is not None and not 0 <= tokens <= 100:
         raise BenchError(f"--tokens is {tokens:g}; give 0 to 100 a second")
-    measurable = random is not None and not whole
+    measurable = random is not None and not whole and 1 in streams
     pythons = _pythons(against, nemo_python, sherpa_python, measurable)
     if picture is not None:
         check_matplotlib()
@@ -173,6 +170,12 @@ def choose_latencies(manifest: Manifest, asked: Sequence[int]) -> list[int]:
     return list(asked) or [mode.latency_ms for mode in manifest.modes]
 
 
+def _check(counts: Mapping[str, Sequence[int]]) -> None:
+    for option, values in counts.items():
+        if any(value < 1 for value in values):
+            raise BenchError(f"{option} has {min(values)}; give numbers from 1 on")
+
+
 def _pythons(
     against: Sequence[str], nemo: Path | None, sherpa: Path | None, measurable: bool
 ) -> dict[str, Path]:
@@ -184,7 +187,7 @@ def _pythons(
         if given[peer] is None:
             raise BenchError(f"--against {peer} needs --{peer}-python, of an environment with it")
     if against and not measurable:
-        raise BenchError("--against measures live streams of --random weights, no files or models")
+        raise BenchError("--against measures --random weights with one live stream, nothing else")
     return {peer: python for peer in against if (python := given[peer]) is not None}
 
 
