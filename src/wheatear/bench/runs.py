@@ -1,6 +1,5 @@
 """What is measured, what one process found, and what all rounds of it come to."""
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -123,7 +122,3 @@ class Run:
 def ratio(run: Run, other: Run) -> float:
     """How many times quicker `run` is than `other`, by chunk; of files, in all."""
     return other.chunk_ms / run.chunk_ms
-
-
-def of_engine(runs: Sequence[Run], engine: str) -> list[Run]:
-    return [run for run in runs if run.setting.engine == engine]
