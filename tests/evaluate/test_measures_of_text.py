@@ -7,8 +7,13 @@ from hypothesis import strategies as st
 
 from wheatear.convert.verify import edit_distance
 from wheatear.evaluate.alignment import align, count_edits, right
-from wheatear.evaluate.intervals import difference, rate, spread
+from wheatear.evaluate.intervals import Rate, difference, rates, spread
 from wheatear.evaluate.written import Written, compare_written, has_capitals, has_marks
+
+
+def rate(parts: list[int], wholes: list[int]) -> Rate | None:
+    return rates({"one": (parts, wholes)})["one"]
+
 
 words = st.lists(st.sampled_from(["a", "b", ""]), max_size=12)
 
@@ -47,6 +52,8 @@ def test_intervals_hold_what_they_promise():
 
 def test_a_rate_of_nothing_is_none():
     assert rate([], []) is None
+    several = rates({"a": ([1, 2], [4, 4]), "b": ([0, 0], [0, 0]), "c": ([1, 2], [4, 4])})
+    assert several == {"a": rate([1, 2], [4, 4]), "b": None, "c": several["a"]}
     assert rate([1, 0], [0, 0]) is None
     certain = rate([0, 0], [3, 4])
     assert (certain.value, certain.low, certain.high) == (0, 0, 0)

@@ -135,7 +135,7 @@ def test_engines_of_one_name_are_told_apart(corpus: Path, clock: Clock, tmp_path
     clips = read_corpus(corpus).clips[:1]
     parrots = [Parrot(clock, SAYS), Parrot(clock, {5: "x"}), Parrot(clock, {5: "y"}, precision="")]
     results = run(clips, iter(parrots), replace(WHOLE, prompts=("given",)), tmp_path / "out")
-    assert [name for _, name in results.engines] == ["parrot", "parrot #2", "parrot"]
+    assert [name for name, _ in results.engines] == ["parrot", "parrot #2", "parrot"]
     assert [line["hypothesis"] for line in spoken(tmp_path / "out")] == ["One two free", "x", "y"]
 
 

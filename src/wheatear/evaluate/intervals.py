@@ -8,14 +8,14 @@ Source: Bisani and Ney 2004 (bootstrap estimates for confidence intervals in ASR
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-DRAWS = 2000
+DRAWS = 1000
 _AT_ONCE = 100
 Floats = npt.NDArray[np.float64]
 
@@ -29,13 +29,25 @@ class Rate:
     high: float
 
 
-def rate(parts: Sequence[float], wholes: Sequence[float]) -> Rate | None:
-    """Of all utterances together; None where there is nothing to have a part of."""
-    if not sum(wholes):
-        return None
-    part, whole = _draws(np.array([parts, wholes], float).T).T
-    low, high = _middle(part, whole)
-    return Rate(_per_cent(sum(parts), sum(wholes)), low, high)
+Parts = tuple[Sequence[float], Sequence[float]]
+"""Of each utterance, a part and the whole that it is a part of."""
+
+
+def rates(measures: Mapping[str, Parts]) -> dict[str, Rate | None]:
+    """Several rates of the same utterances, all on the same draws.
+
+    Each is that of all utterances together, or None where there is nothing to have a part of.
+    """
+    drawn = _draws(np.array([each for parts in measures.values() for each in parts], float).T).T
+    found: dict[str, Rate | None] = {}
+    for number, (name, (part, whole)) in enumerate(measures.items()):
+        found[name] = None
+        if sum(whole):
+            parts, wholes = drawn[2 * number : 2 * number + 2]
+            fits = wholes > 0
+            low, high = np.percentile(100 * parts[fits] / wholes[fits], [2.5, 97.5])
+            found[name] = Rate(_per_cent(sum(part), sum(whole)), float(low), float(high))
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +90,13 @@ def spread(values: Sequence[float]) -> dict[str, Any] | None:
 def _draws(columns: Floats) -> Floats:
     """Sums of the columns [utterances, k] over each draw of utterances, [draws, k]."""
     chance, count = np.random.default_rng(0), len(columns)
-    evenly = np.full(count, 1 / count)
-    sums = [chance.multinomial(count, evenly, _AT_ONCE) @ columns for _ in range(DRAWS // _AT_ONCE)]
+    sums = []
+    for _ in range(DRAWS // _AT_ONCE):
+        drawn = chance.integers(0, max(1, count), (_AT_ONCE, count))
+        drawn += count * np.arange(_AT_ONCE)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=_AT_ONCE * count)
+        sums.append(times.reshape(_AT_ONCE, count).astype(float) @ columns)
     return np.concatenate(sums)
-
-
-def _middle(part: Floats, whole: Floats) -> tuple[float, float]:
-    fits = whole > 0
-    low, high = np.percentile(100 * part[fits] / whole[fits], [2.5, 97.5])
-    return float(low), float(high)
 
 
 def _per_cent(part: float, whole: float) -> float:

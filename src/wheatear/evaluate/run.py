@@ -12,7 +12,7 @@ import numpy as np
 from wheatear.audio import Samples
 from wheatear.errors import WheatearError
 from wheatear.evaluate.clips import Clip
-from wheatear.evaluate.engines import Engine
+from wheatear.evaluate.engines import About, Engine
 from wheatear.evaluate.records import (
     AUTO,
     GIVEN,
@@ -71,7 +71,7 @@ class Results:
 
     scored: tuple[tuple[Record, Score], ...]
     """In the order of the plan, those that came to nothing among them."""
-    engines: tuple[tuple[Engine, str], ...]
+    engines: tuple[tuple[str, About], ...]
     """Each with its name in the report."""
     left_out: Mapping[tuple[str, str], int]
     """Clips by engine and locale of locales that an engine does not know."""
@@ -97,12 +97,12 @@ def run(
     before = read_records(folder)
     write_records(folder, ((r, score(r, plan.scoring)) for r in before.values()))
     done: dict[tuple[Condition, str], tuple[Record, Score]] = {}
-    used: list[tuple[Engine, str]] = []
+    used: list[tuple[str, About]] = []
     left_out: dict[tuple[str, str], int] = {}
     with (folder / UTTERANCES).open("a", encoding="utf-8", buffering=1) as out:
         for engine in engines:
             name = _name(engine, used)
-            used.append((engine, name))
+            used.append((name, engine.about))
             unknown = [clip.locale for clip in clips if engine.asks(clip.locale) is None]
             left_out |= {(name, locale): unknown.count(locale) for locale in sorted(set(unknown))}
             for task in _tasks(engine, name, clips, plan):
@@ -115,14 +115,14 @@ def run(
     return Results(tuple(done.values()), tuple(used), left_out)
 
 
-def _name(engine: Engine, used: Sequence[tuple[Engine, str]]) -> str:
+def _name(engine: Engine, used: Sequence[tuple[str, About]]) -> str:
     """The engine's name, numbered if another one has it that differs in nothing that is told."""
-    same = [
-        other for other, _ in used
-        if (other.name, other.about.precision, other.about.latency_ms)
-        == (engine.name, engine.about.precision, engine.about.latency_ms)
-    ]  # fmt: skip
-    return f"{engine.name} #{len(same) + 1}" if same else engine.name
+    taken = {(name, about.precision, about.latency_ms) for name, about in used}
+    name, number = engine.name, 1
+    while (name, engine.about.precision, engine.about.latency_ms) in taken:
+        number += 1
+        name = f"{engine.name} #{number}"
+    return name
 
 
 @dataclass(frozen=True)

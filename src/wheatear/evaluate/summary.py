@@ -14,7 +14,7 @@ from typing import Any
 from wheatear import __version__
 from wheatear.errors import WheatearError
 from wheatear.evaluate.alignment import Edits
-from wheatear.evaluate.intervals import difference, rate, spread
+from wheatear.evaluate.intervals import Parts, difference, rates, spread
 from wheatear.evaluate.records import AUTO, Condition, Record, Score
 from wheatear.evaluate.run import NOISE, Results
 from wheatear.locales import error_unit
@@ -29,7 +29,7 @@ def summarise(results: Results) -> dict[str, Any]:
     spoken = [(r, s) for r, s in results.scored if r.group != NOISE]
     rows = [_row(members) for members in _by_row(spoken)]
     return {
-        "systems": [{"system": name, **asdict(engine.about)} for engine, name in results.engines],
+        "systems": [{"system": name, **asdict(about)} for name, about in results.engines],
         "rows": rows,
         "means": list(_means(rows)),
         "differences": list(_between_systems(spoken)),
@@ -85,7 +85,6 @@ def _row(members: Sequence[Scored]) -> Row:
     first = members[0][0]
     heard = [(r, s) for r, s in members if r.fault is None]
     edits = [s.edits for _, s in heard]
-    words = [s.words for _, s in heard if s.words]
     seconds = sum(r.seconds for r, _ in heard)
     compute = sum(r.compute or 0.0 for r, _ in heard)
     return {
@@ -98,15 +97,7 @@ def _row(members: Sequence[Scored]) -> Row:
         "unit": error_unit(first.locale),
         "length": sum(e.length for e in edits),
         "errors": sum(e.errors for e in edits),
-        "error_rate": _error_rate(edits),
-        "insertions": _rate([e.insertions for e in edits], edits),
-        "deletions": _rate([e.deletions for e in edits], edits),
-        "substitutions": _rate([e.substitutions for e in edits], edits),
-        "wer": _error_rate(words),
-        "cer": _error_rate([s.letters for _, s in heard]),
-        "punctuation": _share([(s.written.wrong_marks, s.written.marks) for _, s in heard]),
-        "capitals": _share([(s.written.miscased, s.written.cased) for _, s in heard]),
-        "language_right": _language_right(heard),
+        **{name: _rounded(found) for name, found in rates(_measures(heard)).items()},
         "rtf": round(compute / seconds, 4) if seconds else None,
         "first_ms": _spread(r.first_ms for r, _ in heard),
         "end_ms": _spread(r.end_ms for r, _ in heard),
@@ -114,23 +105,30 @@ def _row(members: Sequence[Scored]) -> Row:
     }
 
 
-def _error_rate(edits: Sequence[Edits]) -> Row | None:
-    return _rate([e.errors for e in edits], edits)
-
-
-def _rate(errors: Sequence[int], edits: Sequence[Edits]) -> Row | None:
-    return _rounded(rate(errors, [e.length for e in edits]))
-
-
-def _share(pairs: Sequence[tuple[int, int]]) -> Row | None:
-    return _rounded(rate([part for part, _ in pairs], [whole for _, whole in pairs]))
-
-
-def _language_right(heard: Sequence[Scored]) -> Row | None:
-    """None of an engine that never tells; a clip without an answer counts as wrong otherwise."""
-    if not any(r.condition.prompt == AUTO and r.language for r, _ in heard):
-        return None
-    return _share([(int(s.language_right is True), 1) for _, s in heard])
+def _measures(heard: Sequence[Scored]) -> dict[str, Parts]:
+    """What is a part of what, utterance by utterance."""
+    edits = [s.edits for _, s in heard]
+    words = [s.words or Edits(0, 0, 0, 0) for _, s in heard]
+    letters = [s.letters for _, s in heard]
+    written = [s.written for _, s in heard]
+    lengths = [e.length for e in edits]
+    # No answer is a wrong one, but of an engine that never tells a language.
+    tells = any(r.condition.prompt == AUTO and r.language for r, _ in heard)
+    right = [int(s.language_right is True) for _, s in heard]
+    return {
+        "error_rate": ([e.errors for e in edits], lengths),
+        "insertions": ([e.insertions for e in edits], lengths),
+        "deletions": ([e.deletions for e in edits], lengths),
+        "substitutions": ([e.substitutions for e in edits], lengths),
+        "wer": ([e.errors for e in words], [e.length for e in words]),
+        "cer": ([e.errors for e in letters], [e.length for e in letters]),
+        "punctuation": ([w.wrong_marks for w in written], [w.marks for w in written]),
+        "capitals": ([w.miscased for w in written], [w.cased for w in written]),
+        "language_right": (
+            [int(s.language_right is True) for _, s in heard],
+            [int(tells)] * len(heard),
+        ),
+    }
 
 
 def _spread(values: Iterable[float | None]) -> Row | None:
