@@ -124,10 +124,7 @@ def _measures(heard: Sequence[Scored]) -> dict[str, Parts]:
         "cer": ([e.errors for e in letters], [e.length for e in letters]),
         "punctuation": ([w.wrong_marks for w in written], [w.marks for w in written]),
         "capitals": ([w.miscased for w in written], [w.cased for w in written]),
-        "language_right": (
-            [int(s.language_right is True) for _, s in heard],
-            [int(tells)] * len(heard),
-        ),
+        "language_right": (right, [int(tells)] * len(heard)),
     }
 
 
