@@ -40,7 +40,7 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Of one key, or without keys of one address, at a time."""
     streams: int = 200
     """Live sockets at a time, in all."""
-    streams_per_key: int = 50
+    streams_per_key: int = 200
     """Live sockets and files of one key, or without keys of one address, at a time."""
     requests_per_minute: int = 1200
     """Of one key, or without keys of one address, sockets counted once."""
