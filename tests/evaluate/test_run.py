@@ -91,6 +91,20 @@ def test_a_run_goes_on_where_it_was_stopped(corpus: Path, clock: Clock, tmp_path
     assert not list(out.glob("*.partial"))
 
 
+def test_what_another_run_needs_is_kept(corpus: Path, clock: Clock, tmp_path: Path):
+    clips, out = read_corpus(corpus).clips[:2], tmp_path / "out"
+    plan = replace(WHOLE, prompts=("given",))
+    run(clips, iter([Parrot(clock, SAYS), Parrot(clock, SAYS, "other")]), plan, out)
+    everything = lines(out)
+    run(clips[:1], iter([Parrot(clock, SAYS)]), plan, out)
+    assert [line["id"] for line in spoken(out)] == ["5.wav"]
+    parrots = [Parrot(clock, SAYS), Parrot(clock, SAYS, "other")]
+    run(clips, iter(parrots), plan, out)
+    assert [parrot.heard for parrot in parrots] == [[], []]
+    assert lines(out) == everything
+    assert [path.name for path in out.iterdir()] == [UTTERANCES]
+
+
 def test_what_has_changed_is_done_again(corpus: Path, clock: Clock, tmp_path: Path):
     clips, out = read_corpus(corpus).clips, tmp_path / "out"
     plan = replace(WHOLE, prompts=("given",))

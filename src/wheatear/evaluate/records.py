@@ -21,6 +21,8 @@ from wheatear.languages import resolve_language
 from wheatear.locales import error_unit, has_spaces, language_of
 
 UTTERANCES = "utterances.jsonl"
+EARLIER = "earlier.jsonl"
+"""What a folder holds of systems and recordings that its last run had nothing to do with."""
 WHOLE, STREAM = "whole", "stream"
 GIVEN, AUTO = "given", "auto"
 
@@ -149,29 +151,34 @@ def from_line(line: Mapping[str, Any]) -> Record:
     return Record(condition, **{name: line[name] for name in names})
 
 
-def read_records(folder: Path) -> dict[tuple[Condition, str], Record]:
-    """What a run has written so far; a line that was cut off is left out."""
+def read_records(folder: Path, *names: str) -> dict[tuple[Condition, str], Record]:
+    """What a run has written so far; a line that was cut off is left out.
+
+    names: the files to read; the utterances of its last run if none is given.
+    """
     found: dict[tuple[Condition, str], Record] = {}
-    path = folder / UTTERANCES
-    if not path.exists():
-        return found
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    except OSError as error:
-        raise ManifestError(f"cannot read {path}: {error.strerror or error}") from error
-    for line in lines:
-        try:
-            record = from_line(json.loads(line))
-        except (ValueError, KeyError, TypeError):
+    for path in (folder / name for name in names or (UTTERANCES,)):
+        if not path.exists():
             continue
-        found[record.key] = record
+        try:
+            lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        except OSError as error:
+            raise ManifestError(f"cannot read {path}: {error.strerror or error}") from error
+        for line in lines:
+            try:
+                record = from_line(json.loads(line))
+            except (ValueError, KeyError, TypeError):
+                continue
+            found[record.key] = record
     return found
 
 
-def write_records(folder: Path, scored: Iterable[tuple[Record, Score]]) -> None:
-    """Writes all lines anew, or leaves the file as it was."""
-    path = folder / UTTERANCES
+def write_records(path: Path, scored: Iterable[tuple[Record, Score]]) -> None:
+    """Writes a file of lines anew, or leaves it as it was; without lines there is none."""
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8") as out:
         out.writelines(to_line(record, found) for record, found in scored)
+        empty = not out.tell()
     os.replace(partial, path)
+    if empty:
+        path.unlink()

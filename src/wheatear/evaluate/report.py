@@ -149,6 +149,7 @@ def _error_rates(summary: Row) -> Iterator[Section]:
         columns = list(dict.fromkeys((heard_as(r), r["prompt"]) for r in rows))
         prompts = {prompt for _, prompt in columns}
         heads = [f"{heard}, {prompt}" if len(prompts) > 1 else heard for heard, prompt in columns]
+        grouped = any(row["group"] for row in rows)
         lines = []
         for (locale, group), members in _grouped(rows, ("locale", "group")):
             cells = {(heard_as(r), r["prompt"]): _interval(r["error_rate"]) for r in members}
@@ -156,13 +157,12 @@ def _error_rates(summary: Row) -> Iterator[Section]:
             about = members[0]
             lines.append(
                 (
-                    locale, *([group] if group else []), str(about["utterances"]),
+                    locale, *([group] if grouped else []), str(about["utterances"]),
                     f"{about['length']} {about['unit']}s",
                     *(cells.get(column, "-") for column in columns),
                     f"{told['language_right']['value']:.0f} %" if told else "-",
                 )
             )  # fmt: skip
-        grouped = any(row["group"] for row in rows)
         table = Table(
             ("locale", *(["group"] if grouped else []), "utterances", "length", *heads,
              "language right"),

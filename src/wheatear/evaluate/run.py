@@ -15,6 +15,7 @@ from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.engines import About, Engine
 from wheatear.evaluate.records import (
     AUTO,
+    EARLIER,
     GIVEN,
     STREAM,
     UTTERANCES,
@@ -91,11 +92,11 @@ def run(
     """Measures engines one after the other; each clip is written down when it is done.
 
     What `folder` holds of the same clips, engines and threads is not done again; clips that came
-    to nothing are.
+    to nothing are. What it holds of others is put aside, for a run that wants it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    before = read_records(folder)
-    write_records(folder, ((r, score(r, plan.scoring)) for r in before.values()))
+    before = read_records(folder, EARLIER, UTTERANCES)
+    write_records(folder / UTTERANCES, ((r, score(r, plan.scoring)) for r in before.values()))
     done: dict[tuple[Condition, str], tuple[Record, Score]] = {}
     used: list[tuple[str, About]] = []
     left_out: dict[tuple[str, str], int] = {}
@@ -111,7 +112,9 @@ def run(
         faults = [record.fault for record, _ in done.values() if record.fault]
         why = f": {faults[0]}" if faults else ": no engine knows any of the locales"
         raise WheatearError(f"nothing could be transcribed{why}")
-    write_records(folder, done.values())
+    others = [record for key, record in before.items() if key not in done]
+    write_records(folder / EARLIER, ((record, score(record, plan.scoring)) for record in others))
+    write_records(folder / UTTERANCES, done.values())
     return Results(tuple(done.values()), tuple(used), left_out)
 
 
