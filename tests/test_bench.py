@@ -5,6 +5,7 @@ import re
 import stat
 import sys
 from collections import Counter
+from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from wheatear.bench.engines import Wheatear
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.operators import BETWEEN, operator_shares
 from wheatear.bench.process import Process
-from wheatear.bench.runs import STAGES, Run, Setting, Taken, ratio
+from wheatear.bench.runs import STAGES, Run, Setting, Taken, comparable, ratio
 from wheatear.bench.speed import Grid, measure
 from wheatear.bench.stages import timed_stages
 from wheatear.bench.tokens import SPEECH, chance, drawn, speaking
@@ -150,9 +151,9 @@ def test_a_whole_file(run, tmp_path):
         (["--rounds", "0"], "--rounds has 0"),
         (["--seconds", "0"], "--seconds is 0"),
         (["--tokens", "-1"], "--tokens is -1"),
-        (["--against", "kaldi"], "nemo, sherpa"),
+        (["--against", "kaldi"], "onnxruntime, nemo, sherpa"),
         (["--random", "tiny", "--against", "nemo"], "--nemo-python"),
-        (["--against", "nemo", "--nemo-python", "python"], "--random weights with one"),
+        (["--against", "nemo", "--nemo-python", "python"], "peers are measured on --random"),
         (["--json", "/nowhere/at/all.json"], "No such file"),
     ],
 )
@@ -171,6 +172,28 @@ def test_operators(run, tiny):
     assert sum(shares.values()) == pytest.approx(1)
     assert BETWEEN in shares
     assert "If" not in shares
+
+
+def test_wheatear_without_the_native_encoder(run):
+    options = (
+        "--random",
+        "tiny",
+        "--latency",
+        80,
+        "--streams",
+        "1,2",
+        "--seconds",
+        1,
+        "--rounds",
+        1,
+    )
+    code, out, err = run(*options, "--against", "onnxruntime")
+    if find_spec("wheatear_native") is None:
+        assert (code, out) == (2, "")
+        assert "wheatear-native is not installed" in err
+    else:
+        assert code == 0
+        assert len(re.findall(r"wheatear +int4 +80 +[12] +1 +\d+\.\d *\n", out)) == 2
 
 
 # -- random weights ------------------------------------------------------------------------------
@@ -287,6 +310,25 @@ def test_settings_are_measured_in_turn():
     assert [run.setting for run in runs] == settings
     assert all(len(run.rounds) == 3 for run in runs)
     assert told == sorted(told)
+
+
+def test_each_is_compared_with_its_like():
+    settings = Grid("m", [80], [1, 8], [1], 2.0).settings(["int4", "int8"], ["onnxruntime", "nemo"])
+    ours = [s for s in settings if s.engine == "wheatear"]
+    like = {
+        (s.precision, s.streams): [
+            (other.engine, other.precision, other.streams)
+            for other in settings
+            if other.engine != "wheatear" and comparable(s, other)
+        ]
+        for s in ours
+    }
+    assert like == {
+        ("int4", 1): [("onnxruntime", "int4", 1), ("nemo", "fp32", 1)],
+        ("int4", 8): [("onnxruntime", "int4", 8)],
+        ("int8", 1): [("onnxruntime", "int8", 1), ("nemo", "fp32", 1)],
+        ("int8", 8): [("onnxruntime", "int8", 8)],
+    }
 
 
 def test_what_rounds_come_to():

@@ -17,13 +17,14 @@ import numpy as np
 
 from wheatear.bench.packs import sherpa_packs
 from wheatear.bench.process import Process
-from wheatear.bench.runs import Setting, Taken
+from wheatear.bench.runs import NEMO, OURS, SHERPA, Setting, Taken
 from wheatear.bench.tokens import chance
 from wheatear.bench.weights import Progress, random_checkpoint
 from wheatear.bench.worker import chunks_of, speech, warm_up_chunks
+from wheatear.native_step import VARIABLE
 
 PEERS = Path(__file__).parent / "peers"
-PEER_PRECISIONS = {"nemo": "fp32", "sherpa": "int8"}  # what each runs on a processor
+PEER_PRECISIONS = {NEMO: "fp32", SHERPA: "int8"}  # what each runs on a processor
 _MORE = 2.0  # seconds of audio beyond what is measured, for what an engine waits for
 
 
@@ -36,15 +37,17 @@ class Engine(Protocol):
 
 
 class Wheatear:
-    """This package, on bundles by precision."""
+    """This package, on bundles by precision, with the native encoder or without."""
 
-    def __init__(self, bundles: Mapping[str, Path]) -> None:
+    def __init__(self, bundles: Mapping[str, Path], native: bool = True) -> None:
         self._bundles = bundles
+        self._environment = {} if native else {VARIABLE: "0"}
 
     def take(self, setting: Setting) -> Taken:
         bundle = str(self._bundles[setting.precision].absolute())
         load = load_average()
-        with Process("wheatear", [sys.executable, "-m", "wheatear.bench.worker"]) as process:
+        command = [sys.executable, "-m", "wheatear.bench.worker"]
+        with Process(OURS, command, self._environment) as process:
             answer = process.ask({"setting": asdict(setting), "bundle": bundle})
         return _taken(answer, load)
 
@@ -90,13 +93,13 @@ def peer_engines(
     engines: dict[str, Engine] = {}
     with ExitStack() as stack:
         exporter = None
-        if "nemo" in pythons:
+        if NEMO in pythons:
             checkpoint = stack.enter_context(random_checkpoint(name, progress))
-            nemo = engines["nemo"] = Nemo(pythons["nemo"], checkpoint)
+            nemo = engines[NEMO] = Nemo(pythons[NEMO], checkpoint)
             exporter = stack.enter_context(nemo.process)
-        if "sherpa" in pythons:
+        if SHERPA in pythons:
             packs = sherpa_packs(name, latencies_ms, exporter, progress)
-            engines["sherpa"] = Sherpa(pythons["sherpa"], packs)
+            engines[SHERPA] = Sherpa(pythons[SHERPA], packs)
         yield engines
 
 

@@ -5,6 +5,7 @@ import platform
 import re
 import subprocess
 from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 import wheatear
+from wheatear.native_step import VARIABLE
 from wheatear.sessions import default_threads
 
 # What products of 8-bit numbers can be made of, by the names of Linux.
@@ -19,7 +21,7 @@ _FLAGS = (
     *("ssse3", "sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512_vnni"),
     *("avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2"),
 )
-_VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "GOTO_", "ORT_", "GLIBC_TUNABLES", "MALLOC_")
+_VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "GOTO_", "ORT_", "GLIBC_TUNABLES", "MALLOC_", VARIABLE)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -37,12 +39,20 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "wheatear": wheatear.__version__,
         "onnxruntime": ort.__version__,
+        "wheatear_native": _version("wheatear-native"),
         "numpy": np.__version__,
         "environment": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)
         },
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return None
 
 
 def _processor() -> tuple[str, set[str]]:

@@ -1,7 +1,8 @@
-"""Where the time of the encoder's graph goes, operator by operator, as onnxruntime tells it."""
+"""Where the time of the encoder's graph goes in onnxruntime, operator by operator."""
 
 import gc
 import json
+import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -14,6 +15,7 @@ import onnxruntime as ort
 from wheatear.bench.runs import Setting
 from wheatear.bench.worker import run_streams
 from wheatear.bundle import ENCODER
+from wheatear.native_step import VARIABLE
 from wheatear.recognizer import load
 
 BETWEEN = "between nodes"
@@ -36,8 +38,10 @@ def operator_shares(bundle: Path, setting: Setting) -> dict[str, float]:
 
 @contextmanager
 def _profiled(folder: Path) -> Iterator[None]:
-    """Sessions that are opened in the block write a profile each, named after their graph."""
-    plain = ort.InferenceSession
+    """Sessions that are opened in the block write a profile each, named after their graph; the
+    encoder is one of them, whether wheatear-native is installed or not.
+    """
+    plain, wanted = ort.InferenceSession, os.environ.get(VARIABLE)
 
     class Profiled(plain):
         def __init__(self, path: Path, options: ort.SessionOptions, **more: Any) -> None:
@@ -45,11 +49,14 @@ def _profiled(folder: Path) -> Iterator[None]:
             options.profile_file_prefix = str(folder / path.stem)
             super().__init__(path, options, **more)
 
-    ort.InferenceSession = Profiled
+    ort.InferenceSession, os.environ[VARIABLE] = Profiled, "0"
     try:
         yield
     finally:
         ort.InferenceSession = plain
+        del os.environ[VARIABLE]
+        if wanted is not None:
+            os.environ[VARIABLE] = wanted
 
 
 def _shares(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from wheatear.bench.report import OURS
-from wheatear.bench.runs import STAGES, Run
+from wheatear.bench.runs import OURS, STAGES, Run
 from wheatear.errors import MissingExtraError
 
 

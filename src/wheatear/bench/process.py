@@ -1,10 +1,12 @@
 """A process of our own that answers requests, a line of JSON each."""
 
 import json
+import os
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, Self
 
 from wheatear.bench.memory import peak_rss_mb
@@ -14,14 +16,22 @@ from wheatear.errors import BenchError
 class Process:
     """Runs for as long as a `with` block lasts, or until `close`."""
 
-    def __init__(self, name: str, command: Sequence[str | Path]) -> None:
-        """Raises BenchError if there is no such program."""
+    def __init__(
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """environment: variables beside those of this process.  Raises BenchError if there is no
+        such program.
+        """
         self._name = name
         self._errors: IO[bytes] = tempfile.TemporaryFile()  # a pipe that nobody reads fills up
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(part) for part in command],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._errors, text=True,
+                env=os.environ | environment,
             )  # fmt: skip
         except OSError as error:
             self._errors.close()

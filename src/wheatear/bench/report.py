@@ -9,9 +9,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wheatear.bench.runs import STAGES, Run, ratio
+from wheatear.bench.runs import OURS, STAGES, Run, comparable, ratio
 
-OURS = "wheatear"
 _COSTS = ("x real time", "CPU s per s", "peak MB", "load s", "tokens/s")
 
 
@@ -36,8 +35,9 @@ def describe(machine: dict[str, Any]) -> str:
     lines = (
         f"{machine['cpu']}, {machine['usable_cores'] or machine['cores']} cores, "
         f"{' '.join(machine['flags'])}",
+        f"Wheatear {machine['wheatear']}, wheatear-native {machine['wheatear_native'] or 'none'}, "
         f"onnxruntime {machine['onnxruntime']}, numpy {machine['numpy']}, Python "
-        f"{machine['python']}, Wheatear {machine['wheatear']}, {machine['date'][:10]}",
+        f"{machine['python']}, {machine['date'][:10]}",
         f"load average beforehand {load[0]:.1f}" if load else "",
         environment,
     )
@@ -84,8 +84,7 @@ def _ratios(runs: Sequence[Run]) -> Table:
         theirs = {
             other.setting.engine: f"{ratio(run, other):.1f}"
             for other in runs
-            if other.setting.latency_ms == ours.latency_ms
-            and (other.setting.streams, other.setting.threads) == (ours.streams, ours.threads)
+            if comparable(ours, other.setting)
         }
         if ours.engine == OURS and theirs.keys() & peers:
             table.add_row(*_name(run), *(theirs.get(peer, "") for peer in peers))
@@ -101,7 +100,7 @@ def _name(run: Run) -> tuple[str, ...]:
 def _table(title: str, *columns: str) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE)
     for column in ("engine", "precision"):
-        table.add_column(column)
+        table.add_column(column, no_wrap=True)
     for column in ("latency", "streams", "threads", *columns):
         table.add_column(column, justify="right")
     return table

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+OURS, ONNXRUNTIME, NEMO, SHERPA = "wheatear", "onnxruntime", "nemo", "sherpa"
+"""Engines: Wheatear, the same without wheatear-native, NeMo, sherpa-onnx."""
 STAGES = ("mel", "encoder", "predictor", "joint", "Python")
 
 
@@ -13,7 +15,6 @@ class Setting:
     """One configuration of one engine."""
 
     engine: str
-    """wheatear, nemo or sherpa."""
     model: str
     precision: str
     latency_ms: int
@@ -117,6 +118,13 @@ class Run:
 
     def _sum(self, name: str) -> float:
         return sum(getattr(taken, name) for taken in self.rounds)
+
+
+def comparable(one: Setting, other: Setting) -> bool:
+    """Whether two engines do the same; peers have a precision of their own."""
+    same = ("latency_ms", "streams", "threads")
+    same += ("precision",) if other.engine == ONNXRUNTIME else ()
+    return all(getattr(one, name) == getattr(other, name) for name in same)
 
 
 def ratio(run: Run, other: Run) -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import product
 
 from wheatear.bench.engines import PEER_PRECISIONS, Engine
-from wheatear.bench.runs import Run, Setting, Taken
+from wheatear.bench.runs import ONNXRUNTIME, OURS, Run, Setting, Taken
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,17 @@ class Grid:
     tokens_per_s: float | None = None
 
     def settings(self, precisions: Sequence[str], peers: Sequence[str] = ()) -> list[Setting]:
-        """Of Wheatear in these precisions, and of peers, which are measured with one stream."""
+        """Of Wheatear in these precisions, and of peers: those that are not Wheatear itself have
+        a precision of their own and one stream.
+        """
         streams = (1,) if self.whole else self.streams
-        ours = [("wheatear", precision, count) for precision in precisions for count in streams]
-        theirs = [(peer, PEER_PRECISIONS[peer], 1) for peer in peers]
+        ours = [
+            (engine, precision, count)
+            for precision in precisions
+            for count in streams
+            for engine in (OURS, *({ONNXRUNTIME} & set(peers)))
+        ]
+        theirs = [(peer, PEER_PRECISIONS[peer], 1) for peer in peers if peer in PEER_PRECISIONS]
         return [
             Setting(
                 engine, self.model, precision, latency_ms, count, threads, self.seconds,

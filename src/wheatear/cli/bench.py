@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from wheatear.bench.engines import Wheatear, peer_engines
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.picture import check_matplotlib, draw
 from wheatear.bench.report import describe, print_report, write_json
-from wheatear.bench.runs import Setting
+from wheatear.bench.runs import NEMO, ONNXRUNTIME, OURS, SHERPA, Setting
 from wheatear.bench.speed import Grid, measure
 from wheatear.bench.tokens import SPEECH
 from wheatear.bench.weights import Progress as Show
@@ -85,8 +86,8 @@ def speed(
         Tokens that a second of audio is made to bring; 3 for random weights, which emit nonsense,
         and what is recognised for a model.
     against
-        nemo, sherpa or nemo,sherpa: measured on the same random weights, in the same turns, with
-        one stream.
+        Any of onnxruntime,nemo,sherpa, measured in the same turns: Wheatear without
+        wheatear-native, or a peer on the same random weights, with one stream.
     nemo_python
         The python of an environment with nemo_toolkit[asr].
     sherpa_python
@@ -117,15 +118,15 @@ def speed(
         peers = stack.enter_context(peer_engines(random or "", pythons, latencies, show))
         machine = describe_machine()
         runs = measure(
-            grid.settings([*bundles], [*peers]),
-            {"wheatear": Wheatear(bundles), **peers},
+            grid.settings([*bundles], against),
+            {OURS: Wheatear(bundles), ONNXRUNTIME: Wheatear(bundles, native=False), **peers},
             rounds,
             lambda setting, share: show(_doing(setting), share),
         )
     if json is not None:
         write_json(json, runs, machine)
     console = Console()
-    print_report(Console(width=None if console.is_terminal else 140), runs, machine)
+    print_report(Console(width=None if console.is_terminal else 160), runs, machine)
     if picture is not None:
         draw(picture, runs, f"{name}: {describe(machine)}")
 
@@ -179,16 +180,20 @@ def _check(counts: Mapping[str, Sequence[int]]) -> None:
 def _pythons(
     against: Sequence[str], nemo: Path | None, sherpa: Path | None, measurable: bool
 ) -> dict[str, Path]:
-    """The Python of each peer that is asked for."""
-    given = {"nemo": nemo, "sherpa": sherpa}
-    for peer in against:
-        if peer not in given:
-            raise BenchError(f"--against has {peer!r}; it may have {', '.join(given)}")
-        if given[peer] is None:
-            raise BenchError(f"--against {peer} needs --{peer}-python, of an environment with it")
-    if against and not measurable:
-        raise BenchError("--against measures --random weights with one live stream, nothing else")
-    return {peer: python for peer in against if (python := given[peer]) is not None}
+    """The Python of each peer that has one of its own."""
+    given = {NEMO: nemo, SHERPA: sherpa}
+    known = (ONNXRUNTIME, *given)
+    if unknown := [peer for peer in against if peer not in known]:
+        raise BenchError(f"--against has {unknown[0]!r}; it may have {', '.join(known)}")
+    if ONNXRUNTIME in against and find_spec("wheatear_native") is None:
+        raise BenchError("wheatear-native is not installed: onnxruntime is all there is")
+    if missing := [peer for peer, python in given.items() if peer in against and not python]:
+        peer = missing[0]
+        raise BenchError(f"--against {peer} needs --{peer}-python, of an environment with it")
+    pythons = {peer: python for peer, python in given.items() if peer in against and python}
+    if pythons and not measurable:
+        raise BenchError("peers are measured on --random weights with one live stream, only")
+    return pythons
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def operators(
     threads: int = 1,
     seconds: float = 10.0,
 ) -> None:
-    """Show what the encoder spends its time on, operator by operator.
+    """Show what the encoder spends its time on in onnxruntime, operator by operator.
 
     Parameters
     ----------
