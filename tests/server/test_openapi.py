@@ -7,6 +7,7 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import checks
+from serving import SAMPLE
 from starlette.routing import Mount, WebSocketRoute
 
 from wheatear import __version__
@@ -82,8 +83,20 @@ CHECKS = (
 )  # fmt: skip
 
 
+few = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+
+
 @schema.parametrize()
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@few
 def test_any_request_is_answered_as_it_says(case, quiet_server):
+    response = case.call(base_url=quiet_server.url, timeout=60)
+    case.validate_response(response, checks=CHECKS)
+
+
+@schema.include(operation_id="transcribe").parametrize()
+@few
+def test_any_wish_for_a_real_file_is_answered_as_it_says(case, quiet_server):
+    if isinstance(case.body, dict):
+        case.body["file"] = SAMPLE.read_bytes()
     response = case.call(base_url=quiet_server.url, timeout=60)
     case.validate_response(response, checks=CHECKS)
