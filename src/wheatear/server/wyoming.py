@@ -52,7 +52,7 @@ _LONGEST_HEAD = 1 << 16  # bytes of an event's first line
 _MOST_DATA = 1 << 20  # bytes of its data
 _REST_SECONDS = 2.0  # that a client which is not let in may take to go
 _EAGERNESS = {"relaxed": "low", "default": "medium", "aggressive": "high"}
-_HOME = Attribution("Wheatear", "https://pypi.org/project/wheatear/")
+_HOME = Attribution("Wheatear", "")
 Length = Annotated[int, Meta(ge=0)]
 
 
