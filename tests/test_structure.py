@@ -14,9 +14,9 @@ SOURCE = ROOT / "src" / "wheatear"
 
 # Left to right: a room may import from rooms before it.
 FLOW = """
-    errors results latency locales languages scripts features unpack media audio pcm bundle sessions
-    caches initialisers graph_step native_step encoder silence text phrases decoder lm beam words
-    segments voice turns transcript forms recognizer channels formats budget scheduler
+    errors results latency locales languages scripts features unpack media audio pcm pieces bundle
+    sessions caches initialisers graph_step native_step encoder silence text phrases decoder lm
+    beam words segments voice turns transcript forms recognizer channels formats budget scheduler
 """.split()  # noqa: SIM905  (one name a line would be 30 lines)
 
 

@@ -9,18 +9,13 @@ from hypothesis import strategies as st
 from wheatear.errors import LanguageError, LatencyError
 from wheatear.languages import resolve_language
 from wheatear.latency import LatencyMode, available_modes, choose_mode
+from wheatear.pieces import pieces_from_texts
 from wheatear.text import Detokenizer, Vocabulary
 
 PIECES = ["<unk>", "<en-US>", "\u2581Hel", "lo", ",", "\u2581w", "\u00f6", "<s>"]
 PIECES += [f"<0x{byte:02X}>" for byte in "\u20ac\U0001f600".encode()]
 BUNDLE = SimpleNamespace(
-    vocabulary={
-        "pieces": PIECES,
-        "scores": [0.0] * len(PIECES),
-        "unknown": [0],
-        "control": [7],
-        "bytes": list(range(8, len(PIECES))),
-    },
+    vocabulary=pieces_from_texts(PIECES),
     manifest=SimpleNamespace(tags={1: "en-US"}, decoder=SimpleNamespace(blank=len(PIECES))),
 )
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from wheatear.errors import BundleError, ModelNotFoundError
 from wheatear.features import MelSettings
 from wheatear.latency import LatencyMode
+from wheatear.pieces import Pieces
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -158,9 +159,8 @@ class Bundle:
     """Bytes of every file."""
 
     @cached_property
-    def vocabulary(self) -> dict[str, Any]:
-        """`pieces` and `scores` in id order; ids of the `unknown`, `control` and `bytes` pieces."""
-        return json.loads(self._read(PIECES))
+    def vocabulary(self) -> Pieces:
+        return Pieces(**json.loads(self._read(PIECES)))
 
     @cached_property
     def language_bias(self) -> NDArray[np.float32]:

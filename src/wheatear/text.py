@@ -16,18 +16,18 @@ class Vocabulary:
     def __init__(self, bundle: Bundle) -> None:
         data = bundle.vocabulary
         blank = bundle.manifest.decoder.blank
-        special = [*data["unknown"], *data["control"], *data["bytes"]]
-        if len(data["pieces"]) != blank or any(not 0 <= i < blank for i in special):
+        special = [*data.unknown, *data.control, *data.bytes]
+        if len(data.pieces) != blank or any(not 0 <= i < blank for i in special):
             raise BundleError(f"{bundle.path / PIECES} does not fit its manifest")
         self.tags = bundle.manifest.tags
-        self.pieces: list[str] = data["pieces"]
+        self.pieces = data.pieces
         """As the tokenizer writes them."""
-        self._texts = [piece.replace(_WORD_MARK, " ") for piece in data["pieces"]]
-        for i in data["unknown"]:
+        self._texts = [piece.replace(_WORD_MARK, " ") for piece in data.pieces]
+        for i in data.unknown:
             self._texts[i] = _UNKNOWN
-        for i in (*data["control"], *self.tags):
+        for i in (*data.control, *self.tags):
             self._texts[i] = ""
-        self._bytes = {i: int(data["pieces"][i][1:-1], 16) for i in data["bytes"]}
+        self._bytes = {i: int(data.pieces[i][1:-1], 16) for i in data.bytes}
 
     @cached_property
     def by_text(self) -> dict[str, list[int]]:

@@ -26,7 +26,8 @@ def convert(
     Parameters
     ----------
     checkpoint
-        A .nemo file, or a safetensors file made by wheatear.train.
+        A .nemo file, a folder in the layout of transformers, NVIDIA's q8_0 GGUF, or a safetensors
+        file made by wheatear.train.
     out
         Folder to write; it must not exist yet.
     precision

@@ -11,10 +11,11 @@ import numpy as np
 
 from wheatear import bundle
 from wheatear.convert.architecture import Architecture, read_architecture
-from wheatear.convert.checkpoint import Checkpoint, open_checkpoint
+from wheatear.convert.checkpoint import open_checkpoint
 from wheatear.convert.decoder_graph import write_joint, write_predictor
 from wheatear.convert.encoder_graph import language_table, write_encoder
 from wheatear.convert.quantize import RECIPES, Recipe
+from wheatear.convert.tensors import Checkpoint
 from wheatear.convert.verify import Deviation, measure_deviation
 from wheatear.errors import CheckpointError
 

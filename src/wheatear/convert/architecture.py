@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from wheatear.convert.checkpoint import Checkpoint
-from wheatear.convert.tensors import Weights
+from wheatear.convert.tensors import Checkpoint, Weights
 from wheatear.errors import CheckpointError
 from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
 from wheatear.latency import LatencyMode, available_modes

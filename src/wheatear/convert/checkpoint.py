@@ -1,7 +1,8 @@
 """Opens a checkpoint, whatever its container: configuration, vocabulary, weights, licence texts.
 
-Two containers are read: NVIDIA's `.nemo` (a tar, plain or gzipped) and our own safetensors,
-one file with NeMo's tensor names and a header entry `wheatear` holding as JSON
+Four are read: NVIDIA's `.nemo` (a tar, plain or gzipped), a folder in the layout of transformers
+(`transformers.py`), NVIDIA's GGUF (`gguf.py`), and our own safetensors, one file with NeMo's
+tensor names and a header entry `wheatear` holding as JSON
 
     format       1
     name         what the model is called
@@ -20,54 +21,31 @@ import tempfile
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-import numpy as np
-import sentencepiece
 import yaml
-from safetensors import SafetensorError, safe_open
 
+from wheatear.convert.gguf import open_gguf
 from wheatear.convert.pickled import read_state_dict
-from wheatear.convert.tensors import StoredTensor, Weights
+from wheatear.convert.tensors import LICENCE_FILE, Checkpoint, Weights, read_safetensors
+from wheatear.convert.transformers import is_transformers, open_transformers
 from wheatear.errors import CheckpointError
+from wheatear.pieces import pieces_from_sentencepiece, pieces_from_texts
 
 _LARGEST_CONFIG = 16 << 20
-_TEXTS = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
-_CONTROL = ("<s>", "</s>", "<pad>")
-_BYTE = re.compile(r"<0x[0-9A-F]{2}>")
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """SentencePiece pieces in id order, and the ids of those that are not plain text."""
-
-    pieces: list[str]
-    scores: list[float]
-    unknown: list[int] = field(default_factory=list)
-    control: list[int] = field(default_factory=list)
-    bytes: list[int] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    name: str
-    config: dict[str, Any]
-    vocabulary: Pieces
-    weights: Weights
-    texts: dict[str, str]
-    """Licence and notice texts by file name."""
-    tokenizer: bytes | None = None
-    """The serialised SentencePiece model, if the file holds one."""
 
 
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
-    """Opens a checkpoint file for as long as the block lasts; tensors are read on demand.
+    """Opens a checkpoint for as long as the block lasts; tensors are read on demand.
 
     Raises CheckpointError naming what is missing, damaged or unsafe.
     """
+    if path.is_dir():
+        with ExitStack() as stack:
+            yield open_transformers(path, stack)
+        return
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint file {path}")
     with ExitStack() as stack:
@@ -80,11 +58,13 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
             file.seek(0)
         if head[257:262] == b"ustar" or path.suffix == ".nemo":
             yield _open_nemo(file, path, stack)
+        elif head[:4] == b"GGUF":
+            yield open_gguf(path)
         elif head[8:9] == b"{":
             yield _open_safetensors(path, stack)
         else:
             raise CheckpointError(
-                f"{path} is neither a .nemo checkpoint (a tar file) nor a safetensors file"
+                f"{path} is neither a .nemo checkpoint (a tar file) nor a safetensors or GGUF file"
             )
 
 
@@ -124,13 +104,18 @@ def _open_nemo(file: IO[bytes], path: Path, stack: ExitStack) -> Checkpoint:
     else:
         tokenizer = next((n for n in members if n.endswith("tokenizer.model")), "tokenizer.model")
     model = member(tokenizer).read()
-    vocabulary = _sentencepiece(model, f"{path}: {tokenizer}")
+    try:
+        vocabulary = pieces_from_sentencepiece(model)
+    except ValueError as error:
+        raise CheckpointError(
+            f"{path}: {tokenizer} is not a SentencePiece model: {error}"
+        ) from error
     weights = stack.enter_context(member("model_weights.ckpt"))
     tensors = read_state_dict(weights, f"{path}: model_weights.ckpt")
     texts = {
         name: member(name).read().decode("utf-8", "replace")
         for name in members
-        if _TEXTS.fullmatch(name)
+        if LICENCE_FILE.fullmatch(name)
     }
     return Checkpoint(path.stem, config, vocabulary, Weights(tensors), texts, model)
 
@@ -163,46 +148,26 @@ def _parse_yaml(raw: bytes, path: Path) -> dict[str, Any]:
     return config
 
 
-def _sentencepiece(raw: bytes, name: str) -> Pieces:
-    processor = sentencepiece.SentencePieceProcessor()
-    try:
-        processor.LoadFromSerializedProto(raw)
-    except RuntimeError as error:
-        raise CheckpointError(f"{name} is not a SentencePiece model") from error
-    ids = range(processor.GetPieceSize())
-    return Pieces(
-        pieces=[processor.IdToPiece(i) for i in ids],
-        scores=[processor.GetScore(i) for i in ids],
-        unknown=[i for i in ids if processor.IsUnknown(i)],
-        control=[i for i in ids if processor.IsControl(i)],
-        bytes=[i for i in ids if processor.IsByte(i)],
-    )
-
-
 # -- safetensors ---------------------------------------------------------------------------------
 
 
 def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
-    try:
-        archive = stack.enter_context(safe_open(path, framework="numpy"))
-    except (SafetensorError, OSError, RecursionError, ValueError) as error:
-        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
-    header = (archive.metadata() or {}).get("wheatear")
+    metadata, tensors = read_safetensors(path, stack)
+    header = metadata.get("wheatear")
+    if header is None and is_transformers(path.parent):
+        return open_transformers(path.parent, stack)
     if header is None:
         raise CheckpointError(
             f"{path} is a safetensors file, but not one of Wheatear's: its header has no "
-            f"'wheatear' entry with the configuration and the vocabulary"
+            f"'wheatear' entry with the configuration and the vocabulary, and there is no "
+            f"config.json beside it that would make it a transformers checkpoint"
         )
     try:
         data = json.loads(header)
         version = data["format"]
-        pieces = [str(piece) for piece, _score in data["pieces"]]
-        vocabulary = Pieces(
-            pieces=pieces,
-            scores=[float(score) for _piece, score in data["pieces"]],
-            unknown=[i for i, piece in enumerate(pieces) if piece == "<unk>"],
-            control=[i for i, piece in enumerate(pieces) if piece in _CONTROL],
-            bytes=[i for i, piece in enumerate(pieces) if _BYTE.fullmatch(piece)],
+        vocabulary = pieces_from_texts(
+            [str(piece) for piece, _score in data["pieces"]],
+            [float(score) for _piece, score in data["pieces"]],
         )
         texts = {"LICENSE": data.get("licence", ""), "NOTICE": data.get("notice", "")}
         texts = {name: str(text) for name, text in texts.items() if text}
@@ -212,10 +177,4 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         raise CheckpointError(f"{path}: its 'wheatear' header is damaged: {error!r}") from error
     if version != 1:
         raise CheckpointError(f"{path} is of format {version!r}, this Wheatear reads format 1")
-
-    def stored(key: str) -> StoredTensor:
-        shape = tuple(archive.get_slice(key).get_shape())
-        return StoredTensor(shape, lambda: np.asarray(archive.get_tensor(key), np.float32))
-
-    weights = Weights({key: stored(key) for key in archive.keys()})  # noqa: SIM118
-    return Checkpoint(name, config, vocabulary, weights, texts, model)
+    return Checkpoint(name, config, vocabulary, Weights(tensors), texts, model)

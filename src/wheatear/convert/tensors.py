@@ -1,12 +1,23 @@
-"""Tensors that stay on disk until they are needed: a checkpoint is larger than we want to hold."""
+"""What every container comes down to: a configuration, a vocabulary, licence texts, and tensors
+that stay on disk until they are needed, since a checkpoint is larger than we want to hold.
+"""
 
+import re
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import ml_dtypes  # noqa: F401  (gives numpy the bfloat16 that safetensors asks it for)
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 
 from wheatear.errors import CheckpointError
+from wheatear.pieces import Pieces
+
+LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +80,37 @@ class Weights:
             raise CheckpointError(
                 f"the checkpoint has no tensor {name}: it is incomplete, or of another architecture"
             ) from None
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    name: str
+    config: dict[str, Any]
+    """In the terms of NeMo's model_config.yaml, whatever the container."""
+    vocabulary: Pieces
+    weights: Weights
+    texts: dict[str, str]
+    """Licence and notice texts by file name."""
+    tokenizer: bytes | None = None
+    """The serialised SentencePiece model, if the file holds one."""
+
+
+def read_safetensors(
+    path: Path, stack: ExitStack
+) -> tuple[dict[str, str], dict[str, StoredTensor]]:
+    """Metadata and tensors of a safetensors file, which stays open until the stack is closed.
+
+    The library holds the header against the file: no tensor reaches past its end or into another.
+    Raises CheckpointError if it is damaged.
+    """
+    try:
+        archive = stack.enter_context(safe_open(path, framework="numpy"))
+    except (SafetensorError, OSError, RecursionError, ValueError) as error:
+        raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
+
+    def stored(key: str) -> StoredTensor:
+        shape = tuple(archive.get_slice(key).get_shape())
+        return StoredTensor(shape, lambda: np.asarray(archive.get_tensor(key), np.float32))
+
+    tensors = {key: stored(key) for key in archive.keys()}  # noqa: SIM118
+    return archive.metadata() or {}, tensors

@@ -81,8 +81,8 @@ def main(argv: list[str] | None = None) -> None:
     a = parser.parse_args(argv)
     if not 1 <= a.order <= 10:
         raise CorpusError(f"an order of {a.order}; give 1 to 10")
-    data = open_bundle(find_bundle(a.model)).vocabulary
-    tokenizer = Tokenizer.from_pieces(list(zip(data["pieces"], data["scores"], strict=True)))
+    known = open_bundle(find_bundle(a.model)).vocabulary
+    tokenizer = Tokenizer.from_pieces(list(zip(known.pieces, known.scores, strict=True)))
     try:
         lines = a.texts.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
