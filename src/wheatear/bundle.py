@@ -15,6 +15,7 @@ damaged or from the future.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from functools import cached_property
@@ -25,6 +26,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.catalogue import PUBLISHED, by_repository
 from wheatear.errors import BundleError, ModelNotFoundError
 from wheatear.features import MelSettings
 from wheatear.latency import LatencyMode
@@ -37,6 +39,7 @@ PIECES, LANGUAGES = "pieces.json", "languages.npy"
 SHIPPED = "wheatear-small"
 Measure = Literal["probability", "entropy"]
 MODELS_VARIABLE = "WHEATEAR_MODELS"
+LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ class Bundle:
 
     def notices(self) -> dict[str, str]:
         """Licence and notice texts by file name."""
-        names = sorted(n for n in self.sizes if n.startswith(("LICENSE", "NOTICE")))
+        names = sorted(n for n in self.sizes if LICENCE_FILE.fullmatch(n))
         return {name: self._read(name) for name in names}
 
     def _read(self, name: str) -> str:
@@ -210,20 +213,36 @@ def find_bundle(model: str | os.PathLike[str] | None) -> Path:
             f"wheatear convert {path} {path.with_suffix('')}"
         )
     name = str(model)
-    if os.sep not in name:
+    if os.sep not in name and not name.startswith("."):
         for folder in (models_folder(), shipped):
-            if (folder / name / MANIFEST).is_file():
+            if _is_model(folder / name):
                 return folder / name
-    known = sorted(
-        {
-            entry.parent.name
-            for folder in (models_folder(), shipped)
-            for entry in folder.glob(f"*/{MANIFEST}")
-        }
-    )
+    if published := PUBLISHED.get(name) or by_repository(name):
+        raise ModelNotFoundError(
+            f"the model {name} is not here; to fetch it run: wheatear pull {name}  "
+            f"(about {published.size / 1e9:.1f} GB, {published.licence.name}; looked in "
+            f"{models_folder()})"
+        )
+    known = sorted({path.name for path in local_models()})
     raise ModelNotFoundError(
-        f"no model {name!r}: neither a bundle folder nor one of {', '.join(known) or 'none here'} "
-        f"(looked in {models_folder()}); 'wheatear convert CHECKPOINT OUT' makes a bundle"
+        f"no model {name!r}: neither a model folder nor one of {', '.join(known) or 'none here'} "
+        f"(looked in {models_folder()}); 'wheatear pull' fetches models, 'wheatear models' lists "
+        f"them, 'wheatear convert CHECKPOINT OUT' makes one"
+    )
+
+
+def local_models() -> list[Path]:
+    """Folders of the models that can be used by name: this user's, then the shipped ones."""
+    folders = (models_folder(), Path(str(files("wheatear") / "models")))
+    return [path for folder in folders for path in sorted(folder.glob("*")) if _is_model(path)]
+
+
+def _is_model(path: Path) -> bool:
+    """A bundle, or a package of graphs; what is still being made has a hidden name."""
+    return (
+        not path.name.startswith(".")
+        and path.is_dir()
+        and ((path / MANIFEST).is_file() or any(path.glob("*.onnx")))
     )
 
 
@@ -231,6 +250,22 @@ def open_bundle(path: Path) -> Bundle:
     """Reads and verifies a bundle folder.
 
     Raises BundleError naming the file that is missing, of the wrong size or of the wrong hash.
+    """
+    manifest, expected = read_manifest(path)
+    required = {ENCODER, PREDICTOR, JOINT, PIECES} | ({LANGUAGES} if manifest.prompts else set())
+    if missing := required - expected.keys():
+        raise BundleError(f"{path / MANIFEST} is damaged: it does not list {', '.join(missing)}")
+    if unlisted := {file.name for file in path.glob("*.weights")} - expected.keys():
+        raise BundleError(f"{path / MANIFEST} is damaged: it does not list {', '.join(unlisted)}")
+    for name, (size, digest) in expected.items():
+        _verify(path, name, size, digest)
+    return Bundle(path, manifest, {name: size for name, (size, _) in expected.items()})
+
+
+def read_manifest(path: Path) -> tuple[Manifest, dict[str, tuple[int, str]]]:
+    """What a bundle's manifest says, and the size and SHA-256 it lists for each file.
+
+    Raises BundleError if there is none, or if it is damaged or from the future.
     """
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
@@ -250,14 +285,7 @@ def open_bundle(path: Path) -> Bundle:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{manifest_path} is damaged: {type(error).__name__}: {error}") from error
-    required = {ENCODER, PREDICTOR, JOINT, PIECES} | ({LANGUAGES} if manifest.prompts else set())
-    if missing := required - expected.keys():
-        raise BundleError(f"{manifest_path} is damaged: it does not list {', '.join(missing)}")
-    if unlisted := {file.name for file in path.glob("*.weights")} - expected.keys():
-        raise BundleError(f"{manifest_path} is damaged: it does not list {', '.join(unlisted)}")
-    for name, (size, digest) in expected.items():
-        _verify(path, name, size, digest)
-    return Bundle(path, manifest, {name: size for name, (size, _) in expected.items()})
+    return manifest, expected
 
 
 def write_manifest(path: Path, manifest: Manifest) -> None:

@@ -20,16 +20,18 @@ class EncoderState:
 
     mode: LatencyMode
     mel: Floats
-    """Frames [n, bands] not encoded yet, after the 7 last ones that were."""
+    """Frames [n, bands] not encoded yet, after the `past` last ones that were."""
     keys_values: Floats
     """[layers, 2, heads, left, head_width], a ring over the frames: frame f in slot f mod left.
-    Changed in place."""
+    Changed in place. A graph of others keeps what it will (`wheatear.foreign`)."""
     conv: Floats
     """[layers, kernel - 1, width]; replaced by each step, never changed."""
     frames: int = 0
     """Encoder frames so far."""
     mel_total: int | None = None
     """Mel frames of the whole signal, once its end is known."""
+    past: int = PAST_MEL
+    """Mel frames before a chunk's own that the encoder is given."""
 
 
 @dataclass(frozen=True)

@@ -19,8 +19,6 @@ from wheatear.sessions import Session
 
 Floats = NDArray[np.float32]
 
-_AHEAD = 8  # frames asked about at once; a token wastes the answers after it
-
 
 class Found(NamedTuple):
     """A token that the search emitted."""
@@ -82,13 +80,12 @@ class _Search:
     """Tokens emitted in `frame` so far."""
     found: list[Found] = field(default_factory=list)
 
-    @property
-    def rows(self) -> Floats:
-        return self.projected[self.frame : self.frame + _AHEAD]
-
 
 class Decoder:
     """Runs a bundle's predictor and joint; shared by all streams and safe to use from threads."""
+
+    ahead = 8
+    """Frames that the joint is asked about at once; a token wastes the answers after it."""
 
     def __init__(self, bundle: Bundle) -> None:
         self.shape: DecoderShape = bundle.manifest.decoder
@@ -99,9 +96,12 @@ class Decoder:
         s = self.shape
         self._predictor.expect({"h": [s.layers, None, s.hidden], "prediction": [None, s.joint]})
         self._joint.expect({"projected": [None, s.joint], "logits": [None, s.blank + 1]})
+        self._first = self.begin()
+
+    def begin(self) -> tuple[Floats, Floats, Floats]:
+        """What `predict` says of the start token, a blank."""
         zeros = np.zeros((self.shape.layers, 1, self.shape.hidden), np.float32)
-        blank = np.array([self.shape.blank], np.int64)
-        self._first = self.predict(blank, zeros, zeros)
+        return self.predict(np.array([self.shape.blank], np.int64), zeros, zeros)
 
     def start(self, phrases: PhraseTree | None = None) -> DecoderState:
         """The state before the first frame: the predictor has seen the start token, a blank."""
@@ -127,11 +127,10 @@ class Decoder:
 
     def _best(self, live: Sequence[_Search]) -> list[tuple[NDArray[np.int64], Floats]]:
         """The joint's best outputs for the next frames of each search, and all its logits."""
-        counts = [len(search.rows) for search in live]
-        projected = np.concatenate([search.rows for search in live])
+        rows = [search.projected[search.frame : search.frame + self.ahead] for search in live]
+        counts = [len(r) for r in rows]
         prediction = np.repeat([search.state.prediction for search in live], counts, axis=0)
-        inputs = {"projected": projected, "prediction": prediction}
-        tokens, logits = self._joint.run(["token", "logits"], inputs)
+        tokens, logits = self.best(np.concatenate(rows), prediction)
         ends = np.cumsum(counts)[:-1]
         return list(zip(np.split(tokens, ends), np.split(logits, ends), strict=True))
 
@@ -174,6 +173,12 @@ class Decoder:
         names = ["prediction", "h_next", "c_next"]
         prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
         return prediction, h, c
+
+    def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
+        """The best output [rows] for frames and predictions, and the logits of all."""
+        inputs = {"projected": projected, "prediction": prediction}
+        tokens, logits = self._joint.run(["token", "logits"], inputs)
+        return tokens, logits
 
     def logits(self, projected: Floats, prediction: Floats) -> Floats:
         """The joint's answer [rows, outputs], the blank last, to frames and predictions."""

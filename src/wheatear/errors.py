@@ -17,7 +17,8 @@
     └── ModelError
         ├── ModelNotFoundError (FileNotFoundError)
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
-        └── CheckpointError (ValueError)      a checkpoint that cannot be converted
+        ├── CheckpointError (ValueError)      a checkpoint that cannot be converted
+        └── DownloadError (OSError)           a model that cannot be fetched
 
     AudioTruncatedWarning (UserWarning)       audio that is cut off or damaged, and was read
 
@@ -100,3 +101,8 @@ class BundleError(ModelError, ValueError):
 
 class CheckpointError(ModelError, ValueError):
     """A checkpoint that is unsafe, incomplete or of an architecture we do not run."""
+
+
+class DownloadError(ModelError, OSError):
+    """A model that cannot be fetched: no network, no room, no permission, or other bytes than
+    were promised."""

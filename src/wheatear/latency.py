@@ -63,6 +63,10 @@ def choose_mode(
     for mode in modes:
         if mode.latency_ms == latency_ms:
             return mode
+    if len(modes) == 1:
+        raise LatencyError(
+            f"this model has no {latency_ms} ms mode: it runs at {modes[0].latency_ms} ms alone"
+        )
     works = ", ".join(str(mode.latency_ms) for mode in modes)
     why = ""
     if isinstance(latency_ms, int) and latency_ms > 0 and latency_ms % FRAME_MS == 0:

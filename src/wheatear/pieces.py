@@ -2,11 +2,13 @@
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 _CONTROL = ("<s>", "</s>", "<pad>")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
+_TAG = re.compile(r"<([\w-]+)>")
+_LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|\d{3})")
 MOST_PIECES = 1 << 20
 
 # The protocol buffers of a SentencePiece model: https://github.com/google/sentencepiece,
@@ -36,6 +38,12 @@ def pieces_from_texts(texts: Sequence[str], scores: Sequence[float] | None = Non
         control=[i for i, text in enumerate(texts) if text in _CONTROL],
         bytes=[i for i, text in enumerate(texts) if _BYTE.fullmatch(text)],
     )
+
+
+def language_tags(texts: Sequence[str], prompts: Mapping[str, int]) -> dict[int, str]:
+    """Id -> locale of the pieces that are tags: <xx-XX>, or any <key> of the prompt dictionary."""
+    inner = {i: match[1] for i, text in enumerate(texts) if (match := _TAG.fullmatch(text))}
+    return {i: tag for i, tag in inner.items() if tag in prompts or _LOCALE.fullmatch(tag)}
 
 
 def pieces_from_sentencepiece(model: bytes) -> Pieces:

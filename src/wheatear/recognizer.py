@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from wheatear.audio import AudioReader, Samples, as_samples, open_audio
 from wheatear.beam import BeamRules, BeamSearch, BeamState
-from wheatear.bundle import Bundle, find_bundle, open_bundle
+from wheatear.bundle import Bundle, find_bundle
 from wheatear.decoder import Decoder, DecoderState, Found
-from wheatear.encoder import Encoder
+from wheatear.encoder import ChunkedEncoder, Encoder
 from wheatear.errors import BundleError, PhraseError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
+from wheatear.foreign import Package, open_model
 from wheatear.forms import FormWriter, TextForm
 from wheatear.languages import AUTO, resolve_language
 from wheatear.latency import LatencyMode, choose_mode
@@ -45,16 +46,18 @@ _FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read 
 def load(
     model: str | os.PathLike[str] | None = None, *, threads: int | None = None
 ) -> "Recognizer":
-    """Loads a model: a bundle's path, the name of one, or (None) the one shipped with Wheatear.
+    """Loads a model: the path of a bundle or of a package of ONNX graphs that others exported
+    (`wheatear.foreign`), the name of one, or (None) the bundle shipped with Wheatear.
 
     `threads` is how many processors an encoder step may use; None takes those there are, at most
     eight. Raises ModelNotFoundError, or BundleError for a damaged bundle.
     """
     if threads is not None and threads < 1:
         raise ValueError(f"threads must be 1 or more, not {threads}")
-    bundle = open_bundle(find_bundle(model))
+    threads = threads or default_threads()
+    bundle = open_model(find_bundle(model), threads)
     try:
-        return Recognizer(bundle, threads or default_threads())
+        return Recognizer(bundle, threads)
     except WheatearError:
         raise
     except Exception as error:
@@ -83,9 +86,12 @@ class Recognizer:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.bundle = bundle
         self._spectrogram = MelSpectrogram(bundle.manifest.features)
-        self._encoder = Encoder(bundle, threads)
+        self._encoder: ChunkedEncoder
+        if isinstance(bundle, Package):
+            self._encoder, self._decoder = bundle.encoder, bundle.decoder
+        else:
+            self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle)
         self._silence = Silence(bundle.manifest.encoder)
-        self._decoder = Decoder(bundle)
         self._beam_search = BeamSearch(self._decoder)
         self.vocabulary = Vocabulary(bundle)
         self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
@@ -213,7 +219,7 @@ class Recognizer:
         """
         silent = [is_silent(s._encoder_state, frames) for s in streams]
         encoded = self._encoder.step(
-            [s._encoder_state for s in streams], frames, [s._language_bias for s in streams]
+            [s._encoder_state for s in streams], frames, [s._prompt for s in streams]
         )
         found = self._searched(streams, [output.projected for output in encoded])
         for stream, tokens, quiet in zip(streams, found, silent, strict=True):
@@ -335,9 +341,9 @@ class Stream:
         self._recognizer._silence.wake(self._idling, self._encoder_state)
         self._mode = self._encoder_state.mode = mode
         self._key = language
-        self._language_bias: NDArray[np.float32] | None = None
+        self._prompt = None
         if manifest.prompts:
-            self._language_bias = bundle.language_bias[manifest.prompts[language]]
+            self._prompt = self._encoder.language(manifest.prompts[language])
         late = manifest.delays_ms.get(mode.latency_ms, (0, 0))
         self._builder.switch(asked, Delay(*(ms / 1000 for ms in late)))
 

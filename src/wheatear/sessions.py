@@ -2,15 +2,18 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
 from wheatear.errors import BundleError
 
 _MOST_THREADS = 8
+_DTYPES = {"float": "float32", "double": "float64"}  # onnxruntime's words for numpy's
 
 
 def default_threads() -> int:
@@ -18,6 +21,16 @@ def default_threads() -> int:
     if hasattr(os, "sched_getaffinity"):
         return min(_MOST_THREADS, len(os.sched_getaffinity(0)))
     return min(_MOST_THREADS, os.cpu_count() or 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a graph."""
+
+    name: str
+    shape: tuple[int | None, ...]
+    """None: any number."""
+    dtype: np.dtype[Any]
 
 
 class Session:
@@ -57,6 +70,25 @@ class Session:
                     f"{self.path} does not fit its manifest: {name} is {has}, not {list(shape)}"
                 )
 
+    @property
+    def inputs(self) -> list[Port]:
+        return [_port(value) for value in self._session.get_inputs()]
+
+    @property
+    def outputs(self) -> list[Port]:
+        return [_port(value) for value in self._session.get_outputs()]
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What the graph's maker wrote into it."""
+        return self._session.get_modelmeta().custom_metadata_map
+
     def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The named outputs for these inputs."""
         return self._session.run(outputs, dict(inputs))  # type: ignore[return-value]
+
+
+def _port(value: Any) -> Port:
+    name = value.type.removeprefix("tensor(").removesuffix(")")
+    shape = tuple(size if isinstance(size, int) else None for size in value.shape)
+    return Port(value.name, shape, np.dtype(_DTYPES.get(name, name)))

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wheatear.bundle import EncoderShape
-from wheatear.caches import PAST_MEL, EncoderState, Floats
+from wheatear.caches import EncoderState, Floats
 from wheatear.features import LOG_GUARD
 from wheatear.latency import MEL_PER_FRAME, LatencyMode
 
@@ -105,5 +105,5 @@ class Silence:
 
 def is_silent(state: EncoderState, frames: int) -> bool:
     """Whether all that the next step of so many frames looks at is digital silence."""
-    window = state.mel[: frames * MEL_PER_FRAME + PAST_MEL]
+    window = state.mel[: frames * MEL_PER_FRAME + state.past]
     return state.mel_total is None and bool((window == _SILENT).all())

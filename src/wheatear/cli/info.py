@@ -1,6 +1,7 @@
 """`wheatear info`: what a bundle holds."""
 
-from wheatear.bundle import find_bundle, open_bundle
+from wheatear.bundle import find_bundle
+from wheatear.foreign import open_model
 
 
 def info(model: str | None = None, /) -> None:
@@ -9,10 +10,11 @@ def info(model: str | None = None, /) -> None:
     Parameters
     ----------
     model
-        Bundle folder or model name; the model that comes with Wheatear if left out.
+        Model folder or name; the model that comes with Wheatear if left out.
     """
-    bundle = open_bundle(find_bundle(model))
+    bundle = open_model(find_bundle(model), threads=1)
     m = bundle.manifest
+    heads = f"{m.encoder.heads} heads, " if m.encoder.heads else ""
     latencies = [
         f"{mode.latency_ms}{' (default)' if mode == m.default_mode else ''}" for mode in m.modes
     ]
@@ -20,8 +22,8 @@ def info(model: str | None = None, /) -> None:
         "model": m.name,
         "folder": str(bundle.path),
         "precision": m.precision,
-        "parameters": f"{m.parameters:,}",
-        "encoder": f"{m.encoder.layers} layers, width {m.encoder.width}, {m.encoder.heads} heads, "
+        "parameters": f"{m.parameters:,}" if m.parameters else "not told",
+        "encoder": f"{m.encoder.layers} layers, width {m.encoder.width}, {heads}"
         f"left context {m.encoder.left} frames of 80 ms",
         "decoder": f"{m.decoder.layers} LSTM layers of {m.decoder.hidden}, "
         f"{m.decoder.blank:,} pieces",

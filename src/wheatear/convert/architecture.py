@@ -6,7 +6,6 @@ joint (NeMo's EncDecRNNTBPEModel and EncDecRNNTBPEModelWithPrompt). Every number
 the configuration and is held against the tensors' shapes when they are read.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isfinite
@@ -18,9 +17,8 @@ from wheatear.convert.tensors import Checkpoint, Weights
 from wheatear.errors import CheckpointError
 from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
 from wheatear.latency import LatencyMode, available_modes
+from wheatear.pieces import language_tags
 
-_TAG = re.compile(r"<([\w-]+)>")
-_LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|\d{3})")
 _LONGEST_FFT = 1 << 16
 _MAX_SYMBOLS = 10  # NeMo's
 
@@ -138,7 +136,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         max_symbols=_max_symbols(config),
         prompts=prompts,
         prompt_width=prompt_width,
-        tags=_tags(checkpoint.vocabulary.pieces, prompts),
+        tags=language_tags(checkpoint.vocabulary.pieces, prompts),
     )
 
 
@@ -300,9 +298,3 @@ def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, 
                 f"outside 0 .. {prompt_width - 1}"
             )
     return prompts, prompt_width
-
-
-def _tags(pieces: list[str], prompts: Mapping[str, int]) -> dict[int, str]:
-    """Language tags are ordinary pieces: <xx-XX>, or any <key> of the prompt dictionary."""
-    inner = {i: match[1] for i, piece in enumerate(pieces) if (match := _TAG.fullmatch(piece))}
-    return {i: tag for i, tag in inner.items() if tag in prompts or _LOCALE.fullmatch(tag)}

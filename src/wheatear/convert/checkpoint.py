@@ -26,9 +26,10 @@ from typing import IO, Any
 
 import yaml
 
+from wheatear.bundle import LICENCE_FILE
 from wheatear.convert.gguf import open_gguf
 from wheatear.convert.pickled import read_state_dict
-from wheatear.convert.tensors import LICENCE_FILE, Checkpoint, Weights, read_safetensors
+from wheatear.convert.tensors import Checkpoint, Weights, read_safetensors
 from wheatear.convert.transformers import is_transformers, open_transformers
 from wheatear.errors import CheckpointError
 from wheatear.pieces import pieces_from_sentencepiece, pieces_from_texts

@@ -2,7 +2,6 @@
 that stay on disk until they are needed, since a checkpoint is larger than we want to hold.
 """
 
-import re
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -16,8 +15,6 @@ from safetensors import SafetensorError, safe_open
 
 from wheatear.errors import CheckpointError
 from wheatear.pieces import Pieces
-
-LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)

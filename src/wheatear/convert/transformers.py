@@ -17,8 +17,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from wheatear.bundle import LICENCE_FILE
 from wheatear.convert.tensors import (
-    LICENCE_FILE,
     Checkpoint,
     StoredTensor,
     Weights,
