@@ -27,6 +27,8 @@ for _name, _help in {
     "listen": "Show captions of what a microphone hears.",
     "serve": "Serve files, live streams and a page over HTTP.",
     "key": "Make an API key for the service.",
+    "models": "List the models that are here, and those that can be fetched.",
+    "pull": "Fetch a model by name, from the hub or from a URL.",
     "convert": "Convert a checkpoint into a bundle that Wheatear runs.",
     "train": "Train a model from a plan, or go on where the run stopped.",
     "finetune": "Fine-tune a checkpoint on a manifest of recordings.",

@@ -1,5 +1,7 @@
 """`wheatear convert`: a checkpoint to a bundle, with a progress bar and what it cost."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -35,12 +37,8 @@ def convert(
     name
         Name of the model in the bundle; the checkpoint's own if left out.
     """
-    try:
+    with needs_extra("convert"):
         from wheatear.convert import convert as run  # noqa: PLC0415  (an extra, and slow to import)
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"converting needs {error.name}: pip install 'wheatear[convert]'"
-        ) from error
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(
@@ -65,6 +63,17 @@ def convert(
         f"encoder output differs by {deviation.encoder:.2%} (rms), "
         f"{deviation.tokens} of {deviation.of_tokens} tokens"
     )
+
+
+@contextmanager
+def needs_extra(extra: str) -> Iterator[None]:
+    """Says which extra to install when an import fails."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"this needs {error.name}: pip install 'wheatear[{extra}]'"
+        ) from error
 
 
 def _megabytes(folder: Path, pattern: str) -> float:

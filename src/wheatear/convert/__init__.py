@@ -3,9 +3,10 @@
 import json
 import shutil
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -31,13 +32,16 @@ def convert(
     precision: str = "int8",
     *,
     name: str | None = None,
+    origin: str | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
     progress: Callable[[float], None] = lambda share: None,
 ) -> Deviation:
     """Writes the bundle folder `out`, which must not exist or be empty.
 
-    `precision` is "fp32", "int8" or "int4"; `progress` is called with the share done, 0 .. 1.
-    Returns how far the bundle is from the checkpoint in float32 on a short sample of speech.
-    Nothing is left behind if it fails.
+    `precision` is "fp32", "int8" or "int4".  `origin` is where the checkpoint came from, `texts`
+    are licences and notices (by file name) that go with it beside its own.  `progress` is called
+    with the share done, 0 .. 1.  Returns how far the bundle is from the checkpoint in float32 on a
+    short sample of speech.  Nothing is left behind if it fails.
 
     Raises CheckpointError, or OSError if the disk does.
     """
@@ -45,12 +49,15 @@ def convert(
         raise CheckpointError(f"no precision {precision!r}; choose one of {', '.join(RECIPES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} already exists; choose another place or remove it first")
-    with open_checkpoint(checkpoint) as source:
+    with open_checkpoint(checkpoint) as opened:
+        source = replace(opened, texts=_both(opened.texts, texts))
         arch = read_architecture(source)
         out.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
-            _write(work, source, arch, RECIPES[precision], precision, name, progress)
+            _write(work, source, arch, RECIPES[precision], progress)
+            manifest = _manifest(source, arch, precision, name or source.name, origin)
+            bundle.write_manifest(work, manifest)
             deviation = measure_deviation(work, arch, source.weights)
             progress(1.0)
             if out.exists():
@@ -68,8 +75,6 @@ def _write(
     source: Checkpoint,
     arch: Architecture,
     recipe: Recipe,
-    precision: str,
-    name: str | None,
     progress: Callable[[float], None],
 ) -> None:
     done = 0
@@ -98,7 +103,15 @@ def _write(
     (folder / bundle.PIECES).write_text(vocabulary, encoding="utf-8")
     for file, text in source.texts.items():
         (folder / _text_name(file)).write_text(text, encoding="utf-8")
-    bundle.write_manifest(folder, _manifest(source, arch, precision, name))
+
+
+def _both(own: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Texts by file name, none of them lost."""
+    both = dict(own)
+    for name, text in more.items():
+        before = both.get(name, "")
+        both[name] = text if before in ("", text) else f"{text.rstrip()}\n\n{before}"
+    return both
 
 
 def _text_name(file: str) -> str:
@@ -108,13 +121,13 @@ def _text_name(file: str) -> str:
 
 
 def _manifest(
-    source: Checkpoint, arch: Architecture, precision: str, name: str | None
+    source: Checkpoint, arch: Architecture, precision: str, name: str, origin: str | None
 ) -> bundle.Manifest:
     licences = [text for file, text in source.texts.items() if file.upper().startswith("LICEN")]
     return bundle.Manifest(
-        name=name or source.name,
+        name=name,
         precision=precision,
-        source=str(source.config.get("target") or "wheatear safetensors"),
+        source=origin or str(source.config.get("target") or "wheatear safetensors"),
         features=arch.features,
         encoder=bundle.EncoderShape(
             layers=arch.layers,

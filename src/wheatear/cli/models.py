@@ -1,0 +1,38 @@
+"""`wheatear models`: what is here, and what could be had."""
+
+from pathlib import Path
+
+from wheatear.bundle import MANIFEST, local_models, models_folder, read_manifest
+from wheatear.catalogue import PUBLISHED
+from wheatear.errors import BundleError
+from wheatear.foreign import is_package, read_record
+
+
+def models() -> None:
+    """List the models that are here, and those that can be fetched."""
+    print(f"here (in {models_folder()}, and what comes with Wheatear)")
+    here = local_models()
+    for row in map(_described, here):
+        print(f"  {row}")
+    names = {path.name for path in here}
+    print("to be fetched")
+    for name, published in PUBLISHED.items():
+        have = "  (a model of that name is here)" if name in names else ""
+        print(f"  {name:24} {published.about}, about {published.size / 1e9:.1f} GB to fetch")
+        print(f"  {'':24} {published.licence.name}; run: wheatear pull {name}{have}")
+    print("  and any hub id or URL: wheatear pull ORGANISATION/NAME")
+
+
+def _described(path: Path) -> str:
+    megabytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
+    try:
+        if (path / MANIFEST).is_file():
+            manifest, _files = read_manifest(path)
+            kind, licence = manifest.precision, manifest.licence
+        elif is_package(path):
+            kind, (_origin, licence) = "graphs", read_record(path, verify=False)
+        else:
+            return f"{path.name:24} no model: neither a bundle nor a package of graphs"
+    except BundleError as error:
+        return f"{path.name:24} {error}"
+    return f"{path.name:24} {kind:7} {megabytes:8.1f} MB  {licence or 'licence not stated'}"
