@@ -8,6 +8,7 @@ can be compared.
 
 import json
 import shutil
+import threading
 from functools import cache
 
 import numpy as np
@@ -21,13 +22,17 @@ from packages import write_genai, write_parakeet, write_sherpa, write_soniqo
 
 import wheatear
 from wheatear.beam import BeamRules
+from wheatear.budget import Budget
+from wheatear.caches import frames_of
 from wheatear.cli import main
-from wheatear.encoder import _frames_of
 from wheatear.errors import BundleError, LanguageError, LatencyError
+from wheatear.evaluate.engines.wheatear import Wheatear as Evaluated
 from wheatear.features import MelSpectrogram
 from wheatear.foreign import is_package, open_model, write_record
 from wheatear.foreign.files import find_files, read_vocabulary
 from wheatear.latency import LatencyMode
+from wheatear.results import Final
+from wheatear.scheduler import Ended, Failed, Scheduler
 
 # Dialect, checkpoint and frames of a chunk; the published chunks among them.
 EXACT = {
@@ -91,10 +96,11 @@ def same_start(monkeypatch):
         per_frame = 8 >> convolutions
         first = per_frame * (state.frames - 1) + 2 - per_frame
         position = np.arange(first, first + per_frame * (frames + 1) - 1)
-        end = np.inf if state.mel_total is None else _frames_of(state.mel_total, convolutions)
+        end = np.inf if state.mel_total is None else frames_of(state.mel_total, convolutions)
         return (position < end).astype(np.float32)
 
-    monkeypatch.setattr("wheatear.encoder._live", live)
+    for step in ("graph_step", "native_step"):
+        monkeypatch.setattr(f"wheatear.{step}.live", live)
 
 
 def ids(transcript):
@@ -310,12 +316,54 @@ def test_another_language_is_refused(foreign):
         foreign("parakeet-en").stream(language="de-DE")
 
 
-def test_info_and_transcribe_on_the_command_line(package_of, capsys):
-    for command in ("info", "transcribe"):
+class Heard(list):
+    """What a feed of a scheduler was told."""
+
+    def __init__(self):
+        super().__init__()
+        self.over = threading.Event()
+
+    def __call__(self, told):
+        self += told
+        if any(isinstance(item, Ended | Failed) for item in told):
+            self.over.set()
+
+
+@pytest.mark.parametrize("kind", ["sherpa-320", "genai-560"])
+def test_a_package_is_scheduled(foreign, kind):
+    """Live feeds and a file at once, whether or not the graph takes batches."""
+    recognizer, samples = foreign(kind), speech("tiny-multi")[:60_000]
+    scheduler = Scheduler(recognizer, Budget(1000))
+    told = [Heard() for _ in range(3)]
+    feeds = [scheduler.open(heard, live=n > 0) for n, heard in enumerate(told)]
+    for n, feed in enumerate(feeds):
+        feed.push(samples[n * 700 :])
+        feed.finish()
+    for n, heard in enumerate(told):
+        assert heard.over.wait(60)
+        found = [token for item in heard if isinstance(item, Final) for token in item.tokens]
+        assert found == list(recognizer.transcribe(samples[n * 700 :]).tokens)
+    scheduler.close()
+
+
+def test_a_package_is_evaluated(package_of, tmp_path):
+    folder = shutil.copytree(package_of("parakeet-en"), tmp_path / "package")
+    before = Evaluated(wheatear.load(folder), 560).about
+    assert (before.precision, before.latency_ms) == ("as published", 560)
+    assert before.parameters is None
+    graph = onnx.load(folder / "encoder.onnx")
+    graph.doc_string = "another one"
+    onnx.save(graph, folder / "encoder.onnx")
+    assert Evaluated(wheatear.load(folder), 560).about != before
+
+
+def test_info_locales_and_transcribe_on_the_command_line(package_of, capsys):
+    for command in ("info", "locales", "transcribe"):
         arguments = [str(package_of("genai-int4"))]
+        if command != "info":
+            arguments.insert(0, "--model")
         if command == "transcribe":
-            sample = "src/wheatear/samples/en-US.flac"
-            arguments = [sample, "--model", *arguments, "--language", "en-US"]
+            arguments += ["src/wheatear/samples/en-US.flac", "--language", "en-US"]
         with pytest.raises(SystemExit) as end:
             main([command, *arguments])
         assert end.value.code == 0

@@ -177,10 +177,10 @@ class Bundle:
     def notices(self) -> dict[str, str]:
         """Licence and notice texts by file name."""
         names = sorted(n for n in self.sizes if LICENCE_FILE.fullmatch(n))
-        return {name: self._read(name) for name in names}
+        return {name: self._read(name, errors="replace") for name in names}
 
-    def _read(self, name: str) -> str:
-        return (self.path / name).read_text(encoding="utf-8")
+    def _read(self, name: str, errors: str = "strict") -> str:
+        return (self.path / name).read_text(encoding="utf-8", errors=errors)
 
 
 def models_folder() -> Path:
@@ -291,7 +291,7 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, tuple[int, str]]]:
 def write_manifest(path: Path, manifest: Manifest) -> None:
     """Seals a bundle folder: hashes every file in it and writes the manifest, last."""
     entries = {
-        file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        file.name: {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(path.iterdir())
         if file.is_file() and file.name != MANIFEST
     }
@@ -311,10 +311,11 @@ def _verify(folder: Path, name: str, size: int, digest: str) -> None:
         raise BundleError(
             f"the bundle {folder} is damaged: {name} has {found} bytes instead of {size}; {again}"
         )
-    if _sha256(file) != digest:
+    if sha256(file) != digest:
         raise BundleError(f"the bundle {folder} is damaged: {name} has been altered; {again}")
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """In hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -12,9 +12,10 @@ from wheatear.bench.machine import describe_machine
 from wheatear.bench.sustain import Trial, served, sustained, try_streams
 from wheatear.bench.tokens import SPEECH
 from wheatear.bench.weights import random_bundles
-from wheatear.bundle import find_bundle, open_bundle
+from wheatear.bundle import find_bundle
 from wheatear.cli.bench import Names, Numbers, show_progress
 from wheatear.errors import BenchError
+from wheatear.foreign import open_model
 
 
 def serve(
@@ -77,7 +78,7 @@ def serve(
     console = Console()
     runs: list[dict[str, Any]] = []
     for name in model or (None,):
-        manifest = open_bundle(find_bundle(name)).manifest
+        manifest = open_model(find_bundle(name), threads=1).manifest
         known = tuple(mode.latency_ms for mode in manifest.modes)
         if url is None and (unknown := [ms for ms in latency if ms not in known]):
             raise BenchError(f"{manifest.name} has no {unknown[0]} ms; it has {known}")

@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wheatear.bundle import Manifest, find_bundle, open_bundle
+from wheatear.bundle import Manifest, find_bundle
+from wheatear.foreign import open_model
 from wheatear.languages import AUTO
 from wheatear.locales import LOCALES, error_unit, has_spaces
 
@@ -35,7 +36,7 @@ def locales(
     as_json
         Print JSON instead of a table.
     """
-    manifest = open_bundle(find_bundle(model)).manifest
+    manifest = open_model(find_bundle(model), threads=1).manifest
     rows = locale_rows(manifest)
     if not all_:
         rows = [row for row in rows if row["id"] is not None]

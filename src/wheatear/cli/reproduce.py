@@ -10,9 +10,10 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from wheatear.bundle import find_bundle, open_bundle
+from wheatear.bundle import find_bundle
 from wheatear.cli.evaluate import as_rich, progress, with_extra
 from wheatear.errors import LatencyError
+from wheatear.foreign import open_model
 from wheatear.sessions import default_threads
 
 _SEVERAL = Parameter(consume_multiple=True, negative="")
@@ -69,7 +70,8 @@ def reproduce(
     models = model or (None,)
     known = set(wanted.latencies)
     for name in models:
-        known &= {mode.latency_ms for mode in open_bundle(find_bundle(name)).manifest.modes}
+        manifest = open_model(find_bundle(name), threads=1).manifest
+        known &= {mode.latency_ms for mode in manifest.modes}
     if missing := set(latency) - known:
         raise LatencyError(
             f"no {', '.join(map(str, sorted(missing)))} ms in both the table and the models; "

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.beam import BeamRules
-from wheatear.bundle import find_bundle, open_bundle
+from wheatear.bundle import find_bundle
 from wheatear.errors import WheatearError
 from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.engines import Engine, open_engine, parse_spec
@@ -20,6 +20,7 @@ from wheatear.evaluate.records import Record, Score, read_records, score
 from wheatear.evaluate.report import markdown, sections
 from wheatear.evaluate.run import Plan, Results, Tell, run
 from wheatear.evaluate.summary import SUMMARY, against, how_it_was_made, summarise
+from wheatear.foreign import open_model
 from wheatear.latency import choose_mode
 from wheatear.recognizer import load
 
@@ -42,7 +43,7 @@ class Systems:
         for spec in self.others:
             parse_spec(spec)
         for model in self.models:
-            manifest = open_bundle(find_bundle(model)).manifest
+            manifest = open_model(find_bundle(model), threads=1).manifest
             for latency in self.latencies:
                 choose_mode(manifest.modes, manifest.default_mode, latency)
 

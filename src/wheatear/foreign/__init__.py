@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wheatear.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open_bundle
+from wheatear.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open_bundle, sha256
 from wheatear.errors import BundleError
 from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings
 from wheatear.foreign.decoder import ForeignDecoder, OneGraph, TwoGraphs
@@ -47,6 +47,10 @@ class Package(Bundle):
     @property
     def vocabulary(self) -> Pieces:  # type: ignore[override]
         return self.pieces
+
+    def hashes(self) -> dict[str, str]:
+        """SHA-256 of every file; a package has no list of them, so they are read for it."""
+        return {name: sha256(self.path / name) for name in self.sizes}
 
 
 def is_package(folder: Path) -> bool:

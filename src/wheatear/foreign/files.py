@@ -10,7 +10,6 @@ Nothing here looks into a graph.  Known are the files of
 but a file is read for what is in it, not for whose it is.
 """
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from wheatear.bundle import sha256
 from wheatear.errors import BundleError
 from wheatear.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 
@@ -211,7 +211,7 @@ def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str
 def write_record(folder: Path, origin: str, licence: str) -> None:
     """Says where the files of a package came from, and their hashes."""
     entries = {
-        path.name: {"bytes": path.stat().st_size, "sha256": _sha256(path)}
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != RECORD
     }
@@ -234,16 +234,11 @@ def read_record(folder: Path, *, verify: bool = True) -> tuple[str, str]:
             raise BundleError(
                 f"the package {folder} is incomplete: {name} is missing; pull it again"
             )
-        if not isinstance(entry, dict) or _sha256(path) != entry.get("sha256"):
+        if not isinstance(entry, dict) or sha256(path) != entry.get("sha256"):
             raise BundleError(
                 f"the package {folder} is damaged: {name} has been altered; pull it again"
             )
     return str(record.get("origin", "")), str(record.get("licence", ""))
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:

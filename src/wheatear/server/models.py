@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from wheatear.budget import Budget
@@ -149,6 +148,6 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Se
         scheduler,
         settings.latency_ms or modes.latency_ms,
         settings.file_latency_ms or max(recognizer.latencies_ms),
-        int((Path(recognizer.bundle.path) / "manifest.json").stat().st_mtime),
+        int(recognizer.bundle.path.stat().st_mtime),
         settings.limits,
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from wheatear.audio import Samples
 from wheatear.beam import BeamRules
-from wheatear.bundle import MANIFEST
+from wheatear.bundle import MANIFEST, Bundle
 from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, nearest_prompt
+from wheatear.foreign import Package
 from wheatear.languages import AUTO
 from wheatear.recognizer import Recognizer, Stream
 from wheatear.results import Event, Final, Partial
@@ -30,7 +31,7 @@ class Wheatear(Engine):
         self.about = About(
             "wheatear", bundle.manifest.precision, latency_ms, sum(weights),
             bundle.manifest.parameters or None,
-            _fingerprint(bundle.path),
+            _fingerprint(bundle),
         )  # fmt: skip
 
     def asks(self, locale: str) -> str | None:
@@ -51,12 +52,16 @@ class Wheatear(Engine):
         return _Stream(stream, told=locale is not None)
 
 
-def _fingerprint(bundle: Path) -> str:
-    """Of all that a transcript depends on: the manifest without the documents of the bundle."""
-    manifest = json.loads((bundle / MANIFEST).read_text(encoding="utf-8"))
+def _fingerprint(bundle: Bundle) -> str:
+    """Of all that a transcript depends on: the manifest without the documents of the bundle, or
+    what a package of graphs is made of."""
     computing = (".onnx", ".weights", ".npy", ".json")
-    manifest["files"] = {k: v for k, v in manifest["files"].items() if k.endswith(computing)}
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
+    if isinstance(bundle, Package):
+        told: Any = bundle.hashes()
+    else:
+        told = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
+        told["files"] = {k: v for k, v in told["files"].items() if k.endswith(computing)}
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class _Stream(Live):
