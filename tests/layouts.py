@@ -14,7 +14,7 @@ from typing import Any
 import gguf
 import ml_dtypes  # noqa: F401  (bfloat16 in numpy)
 import numpy as np
-from conftest import ORACLE
+from checkpoints import ORACLE
 from safetensors.numpy import save_file
 
 from wheatear.convert.checkpoint import open_checkpoint

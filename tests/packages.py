@@ -17,7 +17,7 @@ import numpy as np
 import onnx
 import torch
 from layouts import Source
-from onnx import helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -555,8 +555,33 @@ def write_genai(folder: Path, source: Source, chunk: int = 7, precision: str = "
         },
         data="joint.onnx.data",
     )  # fmt: skip
+    if precision == "fp16":
+        _half_ports(folder)
     _genai_files(folder, source, s)
     return folder
+
+
+def _half_ports(folder: Path) -> None:
+    """Inputs and outputs in 16 bits, as graphs in half precision have them."""
+    for path in folder.glob("*.onnx"):
+        model = onnx.load(path, load_external_data=False)
+        graph, casts = model.graph, {}
+        for value in (*graph.input, *graph.output):
+            if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+                value.type.tensor_type.elem_type = TensorProto.FLOAT16
+                casts[value.name] = f"{value.name}_wide"
+        for node in graph.node:
+            for names in (node.input, node.output):
+                names[:] = [casts.get(name, name) for name in names]
+        for value in graph.input:
+            if wide := casts.get(value.name):
+                cast = helper.make_node("Cast", [value.name], [wide], to=TensorProto.FLOAT)
+                graph.node.insert(0, cast)
+        for value in graph.output:
+            if wide := casts.get(value.name):
+                cast = helper.make_node("Cast", [wide], [value.name], to=TensorProto.FLOAT16)
+                graph.node.append(cast)
+        onnx.save(model, path)
 
 
 def _four_bits(path: Path) -> None:
@@ -750,6 +775,8 @@ def write_soniqo(folder: Path, source: Source, chunk: int = 4, precision: str = 
         ["logits"],
         opset=17, data="joint.onnx.data",
     )  # fmt: skip
+    if precision == "fp16":
+        _half_ports(folder)
     prompts = source.config["model_defaults"]["prompt_dictionary"]
     for name, content in {
         "vocab.json": {str(i): piece for i, piece in enumerate(source.vocabulary.pieces)},

@@ -6,7 +6,7 @@ import struct
 import ml_dtypes
 import numpy as np
 import pytest
-from conftest import ORACLE, answers, language_of, speech
+from checkpoints import ORACLE, answers, language_of, speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import read_source, rounded, write_gguf, write_own, write_transformers

@@ -14,7 +14,7 @@ from functools import cache
 import numpy as np
 import onnx
 import pytest
-from conftest import answers, language_of, speech
+from checkpoints import answers, language_of, speech
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from layouts import read_source
@@ -59,6 +59,8 @@ QUANTISED = {
     "sherpa-int8": (write_sherpa, "tiny-multi", 4, {"precision": "int8"}),
     "genai-int4": (write_genai, "tiny-multi", 7, {"precision": "int4"}),
     "soniqo-int8": (write_soniqo, "tiny-multi", 4, {"precision": "int8"}),
+    "genai-fp16": (write_genai, "tiny-multi", 7, {"precision": "fp16"}),
+    "soniqo-fp16": (write_soniqo, "tiny-multi", 4, {"precision": "fp16"}),
 }
 KINDS = EXACT | QUANTISED
 ONE_EACH = ["sherpa-320", "parakeet-560", "genai-560", "soniqo-320", *QUANTISED]
@@ -111,6 +113,20 @@ def model_of(kind):
     return KINDS[kind][1]
 
 
+def encoded(recognizer, samples, prompt):
+    """The encoder's frames."""
+    spectrogram, encoder = MelSpectrogram(recognizer.bundle.manifest.features), recognizer._encoder
+    mel = spectrogram.start()
+    state = encoder.start(recognizer.bundle.manifest.default_mode)
+    encoder.feed(state, spectrogram.push(mel, samples))
+    encoder.feed(state, spectrogram.finish(mel))
+    encoder.end(state)
+    outputs = []
+    while count := encoder.ready(state, 5):
+        outputs += encoder.step([state], count, [prompt])
+    return np.concatenate([output.encoded for output in outputs])
+
+
 # -- the same tokens -----------------------------------------------------------------------------
 
 
@@ -150,18 +166,8 @@ def test_frames_are_nemos_once_the_start_is_out_of_sight(foreign, kind):
     at them, layer by layer, is what NeMo computes offline."""
     recognizer, model = foreign(kind), model_of(kind)
     expected, manifest = answers(model), recognizer.bundle.manifest
-    spectrogram = MelSpectrogram(manifest.features)
-    mel = spectrogram.start()
-    frames = np.concatenate([spectrogram.push(mel, speech(model)), spectrogram.finish(mel)])
-    encoder = recognizer._encoder
-    state = encoder.start(manifest.default_mode)
-    encoder.feed(state, frames)
-    encoder.end(state)
-    prompt = max(0, int(expected["prompt_index"]))
-    outputs = []
-    while count := encoder.ready(state, 5):
-        outputs += encoder.step([state], count, [prompt if manifest.prompts else None])
-    found = np.concatenate([output.encoded for output in outputs])
+    prompt = max(0, int(expected["prompt_index"])) if manifest.prompts else None
+    found = encoded(recognizer, speech(model), prompt)
     mode = manifest.default_mode
     theirs = expected.get(f"encp_R{mode.lookahead}", expected.get(f"enc_R{mode.lookahead}")).T
     assert found.shape == theirs.shape
@@ -170,6 +176,18 @@ def test_frames_are_nemos_once_the_start_is_out_of_sight(foreign, kind):
     if sight < len(found):
         assert np.abs(found[sight:] - theirs[sight:]).max() < 1e-4
     assert np.abs(found - theirs).max() > 1e-3  # and it does differ
+
+
+@pytest.mark.parametrize(
+    ("half", "full"), [("genai-fp16", "genai-560"), ("soniqo-fp16", "soniqo-320")]
+)
+def test_graphs_in_half_precision(foreign, half, full):
+    samples = speech("tiny-multi")
+    found, expected = (encoded(foreign(kind), samples, 0) for kind in (half, full))
+    assert foreign(half)._encoder.start(LatencyMode(56, 3)).conv.dtype == np.float16
+    assert foreign(half).bundle.manifest.precision == "fp16"
+    assert 0 < np.abs(found - expected).max() < 0.02
+    assert len(ids(foreign(half).transcribe(samples))) > 20
 
 
 def test_our_own_graphs_alone_know_how_nemo_starts(foreign, recognizer_of):

@@ -9,7 +9,7 @@ import tarfile
 from types import SimpleNamespace
 
 import pytest
-from conftest import ORACLE, answers, speech
+from checkpoints import ORACLE, answers, speech
 from huggingface_hub import constants
 from layouts import read_source, write_gguf, write_transformers
 from packages import write_sherpa
