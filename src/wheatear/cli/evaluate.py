@@ -129,7 +129,7 @@ def evaluate(
     with progress() as tell:
         summary = run(
             clips, systems, plan, output, title=f"Evaluation on {manifest}",
-            command=[shlex.join(["wheatear", *sys.argv[1:]])], before=against, tell=tell,
+            command=shlex.join(["wheatear", *sys.argv[1:]]), before=against, tell=tell,
         )  # fmt: skip
     show(summary, output)
 

@@ -92,7 +92,7 @@ def reproduce(
     with progress() as tell:
         summary = evaluate(
             chosen, systems, plan, output, title=f"{wanted.title}, on {data}",
-            command=[shlex.join(["wheatear", *sys.argv[1:]])], tell=tell,
+            command=shlex.join(["wheatear", *sys.argv[1:]]), tell=tell,
         )  # fmt: skip
     found = compare(wanted, summary)
     write_comparison(output, wanted, found)

@@ -83,26 +83,30 @@ def evaluate(
     output: Path,
     *,
     title: str,
-    command: Sequence[str] = (),
+    command: str = "",
     before: Path | None = None,
     tell: Tell = lambda *_: None,
 ) -> dict[str, Any]:
     """Runs what has not been run, writes summary.json, utterances.jsonl, report.md and report.html
     to `output`, and returns the summary.
 
-    before: folder of an earlier run to tell the differences from.
+    command: what the report shall say that it was made with.  before: folder of an earlier run to
+    tell the differences from.
 
-    Raises WheatearError where nothing can be measured, or nothing of `before` compared.
+    Raises WheatearError where nothing can be measured, or, when all else is written, nothing of
+    `before` compared.
     """
     systems.check()
     earlier = _scored(before, plan) if before else []
     results = run(clips, systems.open(plan.threads), plan, output, tell)
     summary = summarise(results)
-    if before:
-        summary["against_folder"] = str(before)
-        summary["against"] = against(results.scored, earlier)
     summary["made"] = how_it_was_made(command, plan.threads)
-    _write(output, title, summary, results)
+    try:
+        if before:
+            summary["against"] = against(results.scored, earlier)
+            summary["against_folder"] = str(before)
+    finally:
+        _write(output, title, summary, results)
     return summary
 
 

@@ -48,11 +48,11 @@ def summarise(results: Results) -> dict[str, Any]:
     }
 
 
-def how_it_was_made(command: Sequence[str], threads: int) -> dict[str, Any]:
+def how_it_was_made(command: str, threads: int) -> dict[str, Any]:
     """What somebody needs to know to do it again."""
     packages = ("onnxruntime", "numpy", "kaldialign", "whisper-normalizer")
     return {
-        "command": " ".join(command),
+        "command": command,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": _processor(),
         "cores": os.cpu_count(),
