@@ -18,7 +18,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
-from wheatear.server.gate import HEADERS, Rate, answer
+from wheatear.server.gate import HEADERS, LARGE, Rate, answer
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Limits
 
@@ -27,8 +27,7 @@ _NEXT_SECONDS = 30.0  # and each one after it
 _REST_SECONDS = 5.0  # that an answered request's body is still read, so that the answer is, too
 _LEAST_READ = 16_384  # bytes of what it is sent that a client reads in `send_seconds`
 _MOST_HEADERS, _LONGEST_LINE = 100, 8000  # of a request for a socket
-_PIECE = 2048  # bytes of frames that are parsed at once
-_LARGE = 16_384  # bytes that count as one message more
+_PIECE = 512  # bytes of frames that are parsed at once
 _SMALL = 512  # bytes of a fragment that is hardly worth its head
 _TRIFLES = 20.0  # pings, pongs and small fragments a second, on the average of ten seconds
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
@@ -227,6 +226,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
     async def receive(self) -> Any:
         message = await super().receive()
         self._take()
+        await asyncio.sleep(0)  # whatever else has come, others have their turn
         return message
 
     async def send(self, message: Any) -> None:
@@ -296,7 +296,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         if frame.opcode is Opcode.PONG or (len(frame.data) < _SMALL and not frame.fin):
             self._trifles.spend(1)
         else:
-            wait = self._rate.spend(frame.fin + len(frame.data) / _LARGE)
+            wait = self._rate.spend(frame.fin + len(frame.data) / LARGE)
             if wait and self._later is None:
                 self._later = self.loop.call_later(wait, self._go_on)
 

@@ -42,6 +42,8 @@ _METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "SOCKET"
 _SUBPROTOCOLS = ("openai-insecure-api-key.", "key.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _MOST_KNOWN = 10_000
+LARGE = 16_384
+"""Bytes of a message on a socket that count as one message more."""
 HEADERS = {
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
@@ -57,6 +59,48 @@ HEADERS = {
 }
 
 
+class Rate:
+    """So many a second on the average, and at first so many at once."""
+
+    def __init__(self, per_second: float, burst: float) -> None:
+        self._per_second, self._burst = per_second, burst
+        self._left, self._at = burst, time.monotonic()
+
+    def take(self) -> float:
+        """Takes one; 0, or the seconds until there is one to be had."""
+        self._fill()
+        if self._left >= 1:
+            self._left -= 1
+            return 0.0
+        return (1 - self._left) / self._per_second
+
+    def spend(self, count: float) -> float:
+        """Takes so many, whether or not they are there; the seconds until none is owed."""
+        self._fill()
+        self._left -= count
+        return max(0.0, -self._left / self._per_second)
+
+    def _fill(self) -> None:
+        now = time.monotonic()
+        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+
+
+class Rates:
+    """A rate for each holder, of those that came last."""
+
+    def __init__(self) -> None:
+        self._rates: OrderedDict[str, Rate] = OrderedDict()
+
+    def of(self, holder: Holder, per_second: float, burst: float) -> Rate:
+        """The rate of a holder, which is new if it has not been here for a long time."""
+        rate = self._rates.setdefault(holder.name, Rate(per_second, burst))
+        self._rates.move_to_end(holder.name)
+        if len(self._rates) > _MOST_KNOWN:
+            self._rates.popitem(last=False)
+        return rate
+
+
 class Slots:
     """How much is going on, in all and of each holder."""
 
@@ -65,6 +109,12 @@ class Slots:
         self._total: Counter[str] = Counter()
         self._each: Counter[str] = Counter()
         self._files: Counter[str] = Counter()
+        self._paces = Rates()
+
+    def pace(self, holder: Holder) -> Rate:
+        """How fast messages may come on all sockets of a holder."""
+        most = self._limits.messages_per_second_per_key
+        return self._paces.of(holder, most, most)
 
     @contextmanager
     def hold(self, kind: str, holder: Holder) -> Iterator[None]:
@@ -105,33 +155,6 @@ class Slots:
         return self._total.total()
 
 
-class Rate:
-    """So many a second on the average, and at first so many at once."""
-
-    def __init__(self, per_second: float, burst: float) -> None:
-        self._per_second, self._burst = per_second, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self) -> float:
-        """Takes one; 0, or the seconds until there is one to be had."""
-        self._fill()
-        if self._left >= 1:
-            self._left -= 1
-            return 0.0
-        return (1 - self._left) / self._per_second
-
-    def spend(self, count: float) -> float:
-        """Takes so many, whether or not they are there; the seconds until none is owed."""
-        self._fill()
-        self._left -= count
-        return max(0.0, -self._left / self._per_second)
-
-    def _fill(self) -> None:
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
-        self._at = now
-
-
 class Gate:
     """ASGI middleware around everything."""
 
@@ -140,7 +163,7 @@ class Gate:
     ) -> None:
         self._app, self._settings, self._keyring = app, settings, keyring
         self._metrics, self._slots = metrics, slots
-        self._rates: OrderedDict[str, Rate] = OrderedDict()
+        self._rates = Rates()
         self._inside: ASGIApp = self._let_in
         if settings.cors_origins:
             # No cookie counts here, so that other pages may send and read what they like.
@@ -170,6 +193,7 @@ class Gate:
             holder = self._admit(scope, Headers(scope=scope))
             scope["state"]["holder"] = holder
             if scope["type"] == "websocket":
+                scope["state"]["pace"] = self._slots.pace(holder)
                 with self._slots.hold("streams", holder):
                     await self._app(scope, receive, send)
             else:
@@ -242,14 +266,11 @@ class Gate:
 
     def _check_rate(self, holder: Holder) -> None:
         per_minute = holder.requests_per_minute or self._settings.limits.requests_per_minute
-        rate = self._rates.setdefault(holder.name, Rate(per_minute / 60, max(1, per_minute / 6)))
-        self._rates.move_to_end(holder.name)
-        if len(self._rates) > _MOST_KNOWN:
-            self._rates.popitem(last=False)
+        rate = self._rates.of(holder, per_minute / 60, max(1, per_minute / 6))
         if wait := rate.take():
             raise Refusal(
                 429, f"{holder.name} has sent more than {per_minute} requests a minute",
-                retry_after=int(wait) + 1,
+                retry_after=int(wait) + 1, cut_off=True,
             )  # fmt: skip
 
     def _note(self, scope: Scope, passage: "_Passage", seconds: float) -> None:
@@ -260,7 +281,8 @@ class Gate:
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
         holder = scope["state"].get("holder")
-        _log.info(
+        _log.log(
+            logging.DEBUG if passage.status == 429 else logging.INFO,  # there may be very many
             "%s %s %s", method, scope["path"][:200].encode("ascii", "backslashreplace").decode(),
             passage.status,
             extra={

@@ -58,6 +58,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Of one message on a socket."""
     messages_per_second: float = 400.0
     """On one socket; what is sent faster waits."""
+    messages_per_second_per_key: float = 2500.0
+    """On all sockets of one key, or without keys of one address, together."""
     orders_per_second: float = 5.0
     """Commits, clears and changes of one socket, on the average of ten seconds."""
     backlog_seconds: float = 20.0

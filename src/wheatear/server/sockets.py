@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from wheatear.errors import StreamClosedError, WheatearError
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Ended, Told
+from wheatear.server.gate import LARGE, Rate
 from wheatear.server.live import Live
 from wheatear.server.metrics import Metrics
 from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down, refusal_of
@@ -204,17 +205,21 @@ class Socket:
 
     async def _read(self, dialogue: Dialogue) -> None:
         await dialogue.begin()
+        pace: Rate = self.websocket.scope["state"]["pace"]
         while not self._closing:
             self._waiting = time.monotonic()
             message = await self.websocket.receive()
             self._waiting = None
             if message["type"] == "websocket.disconnect":
                 raise WebSocketDisconnect(message.get("code", NORMAL))
+            data, text = message.get("bytes"), message.get("text") or ""
+            if wait := pace.spend(1 + len(data or text) / LARGE):
+                await asyncio.sleep(wait)
             try:
-                if (data := message.get("bytes")) is not None:
+                if data is not None:
                     await dialogue.binary(data)
                 else:
-                    await dialogue.text(message.get("text") or "")
+                    await dialogue.text(text)
             except StreamClosedError:
                 if not dialogue.stopped:  # else it came too late, which is nobody's fault
                     raise

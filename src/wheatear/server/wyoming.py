@@ -342,7 +342,9 @@ class Line:
         self._largest = limits.message_bytes
         self._rate = Rate(limits.messages_per_second, limits.messages_per_second)
         gone = cast("_Protocol", writer.transport.get_protocol()).gone
-        self.scope = {"state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone.is_set}}
+        self.scope: dict[str, Any] = {
+            "state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone.is_set}
+        }
 
     async def accept(self, subprotocol: str | None = None) -> None:
         """There is nothing to agree on."""
@@ -424,6 +426,7 @@ async def _hold(
     began = time.perf_counter()
     holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
     line = Line(reader, writer, service.settings.limits)
+    line.scope["state"]["pace"] = service.slots.pace(holder)
     try:
         with service.slots.hold("streams", holder):
             socket = cast("WebSocket", line)
