@@ -23,6 +23,7 @@ from wheatear.server.settings import Limits
 @contextlib.contextmanager
 def limited(**limits: object) -> Iterator[Server]:
     """A server with limits of its own, which is at rest when it is left."""
+    limits = {"requests_per_minute": 1_000_000} | limits
     names = {f"WHEATEAR_SERVE_LIMITS_{name.upper()}": str(value) for name, value in limits.items()}
     with running(**names) as server:
         yield server
@@ -36,7 +37,7 @@ def small() -> Iterator[Server]:
     limits = {
         "upload_bytes": 300_000, "file_seconds": 20, "decoded_bytes": 4_000_000, "phrases": 10,
         "phrase_letters": 100, "files": 2, "files_per_key": 1, "message_bytes": 50_000,
-        "requests_per_minute": 1_000_000, "orders_per_second": 0.2, "session_seconds": 2.5,
+        "orders_per_second": 0.2, "session_seconds": 2.5,
         "streams_per_key": 3,
     }  # fmt: skip
     with limited(**limits) as server:
@@ -224,6 +225,18 @@ def _say(socket, wire, data):
         socket.send(json.dumps({"type": "input_audio_buffer.append", "audio": audio}))
 
 
+def test_messages_of_one_address_on_all_its_sockets():
+    """400 a second: of 500 on each of two sockets, the last come after a second at the earliest."""
+    most = {"messages_per_second": 100_000, "messages_per_second_per_key": 400}
+    with limited(**most) as server, opened(server.port) as one, opened(server.port) as two:
+        began = time.monotonic()
+        for client in (one, two):
+            client.sendall(frame(TEXT, b"ping") * 500 + frame(TEXT, b"finish"))
+        for client in (one, two):
+            assert raw.to_close(client).count(b'"pong"') == 500
+        assert time.monotonic() - began > 1
+
+
 def test_sockets_of_one_address(at_rest):
     with contextlib.ExitStack() as held:
         for _ in range(3):
@@ -246,7 +259,8 @@ def test_silence_of_a_client():
 
 def test_who_does_not_read_loses_its_stream(spoken):
     """Neither its place nor a descriptor is held, though the client is still there."""
-    with limited(send_seconds=0.5, messages_per_second=100_000, idle_seconds=600) as server:
+    quick = {"messages_per_second": 100_000, "messages_per_second_per_key": 100_000}
+    with limited(send_seconds=0.5, idle_seconds=600, **quick) as server:
         before = server.used()["descriptors"]
         with opened(server.port, "/ws?latency=80", unread=4096) as client:
             client.settimeout(0.5)
