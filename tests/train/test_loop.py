@@ -118,6 +118,7 @@ def test_any_number_of_workers_makes_the_same_batches(work: Path) -> None:
         assert torch.equal(next(one).mel, next(two).mel)
 
 
+@pytest.mark.slow
 def test_a_killed_run_equals_one_that_was_not(work: Path, tmp_path: Path) -> None:
     """Through the command, with SIGKILL, which leaves it no time for anything."""
     steps = 40
@@ -168,6 +169,7 @@ def _steps(folder: Path) -> int:
         return 0
 
 
+@pytest.mark.slow
 def test_several_processes_train_one_network(work: Path) -> None:
     """Two processes through the command; both end, one report, and a request to stop is obeyed."""
     plan = replace(PLAN, steps=6, checks=1, check_clips=1, check_latencies=(80,))
@@ -231,6 +233,7 @@ def test_folding_leaves_the_trained_weights_alone() -> None:
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
+@pytest.mark.slow
 def test_validation_chooses_the_weights_and_ends_the_run(work: Path) -> None:
     plan = replace(PLAN, steps=30, checks=6, check_clips=3, patience=2, check_latencies=(80, 1120))
     trainer = trainer_of(replace(plan, rate=1e-9), work)  # learns nothing: no better, ever
