@@ -11,7 +11,7 @@ from checkpoints import ORACLE
 
 import wheatear
 from wheatear.convert import convert
-from wheatear.native_step import VARIABLE
+from wheatear.native import VARIABLE
 
 
 @pytest.fixture(scope="session")

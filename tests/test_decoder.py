@@ -17,9 +17,9 @@ from wheatear.decoder import Decoder
     lengths=st.lists(st.integers(0, 40), min_size=1, max_size=4),
     cuts=st.lists(st.integers(1, 20), min_size=1, max_size=4),
 )
-def test_any_batch_and_any_cut_equals_the_plain_loop(bundle_of, recognizer_of, seed, lengths, cuts):
+def test_any_batch_and_any_cut_equals_the_plain_loop(engine, recognizer_of, seed, lengths, cuts):
     bundle = recognizer_of("tiny-multi").bundle
-    decoder = Decoder(bundle)
+    decoder = Decoder(bundle, 1)
     rng = np.random.default_rng(seed)
     frames = [rng.normal(0, 2, (n, bundle.manifest.encoder.width)) for n in lengths]
     frames = [f.astype(np.float32) for f in frames]

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from wheatear.bundle import ENCODER
-from wheatear.initialisers import read_initialisers
+from wheatear.bundle import ENCODER, JOINT
+from wheatear.initialisers import read_initialisers, read_operators
 
 
 @pytest.mark.parametrize("model", ["tiny-multi", "mel80"])
@@ -26,6 +26,12 @@ def test_as_onnx_reads_them(bundle_of, model, precision):
         np.testing.assert_array_equal(found[tensor.name], array)
 
 
+@pytest.mark.parametrize("graph", [ENCODER, JOINT])
+def test_operators_are_those_of_the_nodes(bundle_of, graph):
+    path = bundle_of("tiny-multi", "int4") / graph
+    assert read_operators(path) == [node.op_type for node in onnx.load(path).graph.node]
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_damage_is_an_error_and_never_another_one(bundle_of, tmp_path_factory, data):
@@ -36,3 +42,5 @@ def test_damage_is_an_error_and_never_another_one(bundle_of, tmp_path_factory, d
     path.write_bytes(damaged)
     with suppress(ValueError, KeyError, OSError):
         read_initialisers(path)
+    with suppress(ValueError, OSError):
+        read_operators(path)

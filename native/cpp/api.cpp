@@ -15,28 +15,53 @@ const char* wheatear_path(int32_t n) {
     return nullptr;
 }
 
-Encoder* wheatear_open(const Shape* shape, const Tensor* tensors, int32_t count, const char* path,
-                       int32_t threads, char* error, int32_t room) {
+namespace {
+
+// Calls of(); what it returns, or nothing and why in `error`.
+template <class Of>
+auto attempt(char* error, int32_t room, Of of) -> decltype(of()) {
     try {
-        const Path* found = find_path(path);
-        if (!found) throw std::runtime_error("this machine cannot run that path");
-        return new Encoder(*shape, tensors, count, *found, threads);
+        return of();
     } catch (const std::exception& failure) {
         std::snprintf(error, room, "%s", failure.what());
-        return nullptr;
+        return {};
     }
+}
+
+const Path& path_called(const char* name) {
+    const Path* found = find_path(name);
+    if (!found) throw std::runtime_error("this machine cannot run that path");
+    return *found;
+}
+
+}  // namespace
+
+Encoder* wheatear_open(const Shape* shape, const Tensor* tensors, int32_t count, const char* path,
+                       int32_t threads, char* error, int32_t room) {
+    return attempt(error, room,
+                   [&] { return new Encoder(*shape, tensors, count, path_called(path), threads); });
 }
 
 void wheatear_close(Encoder* encoder) { delete encoder; }
 
 int32_t wheatear_step(Encoder* encoder, const Batch* batch, char* error, int32_t room) {
-    try {
-        encoder->step(*batch);
-        return 1;
-    } catch (const std::exception& failure) {
-        std::snprintf(error, room, "%s", failure.what());
-        return 0;
-    }
+    return attempt(error, room, [&] { return encoder->step(*batch), 1; });
+}
+
+Decoder* wheatear_open_decoder(const DecoderShape* shape, const Tensor* tensors, int32_t count,
+                               const char* path, int32_t threads, char* error, int32_t room) {
+    return attempt(error, room,
+                   [&] { return new Decoder(*shape, tensors, count, path_called(path), threads); });
+}
+
+void wheatear_close_decoder(Decoder* decoder) { delete decoder; }
+
+int32_t wheatear_predict(Decoder* decoder, const Prediction* run, char* error, int32_t room) {
+    return attempt(error, room, [&] { return decoder->predict(*run), 1; });
+}
+
+int32_t wheatear_join(Decoder* decoder, const Question* run, char* error, int32_t room) {
+    return attempt(error, room, [&] { return decoder->join(*run), 1; });
 }
 
 double wheatear_product(const Tensor* weight, const float* bias, const float* x, int32_t rows,

@@ -3,9 +3,10 @@
 
 #include <stdint.h>
 
+#include "decoder.h"
 #include "encoder.h"
 
-#define WHEATEAR_ABI 1
+#define WHEATEAR_ABI 2
 
 #if defined(_WIN32)
 #define WHEATEAR_API extern "C" __declspec(dllexport)
@@ -28,6 +29,19 @@ WHEATEAR_API void wheatear_close(wheatear::Encoder* encoder);
 
 /* Computes a step; false and why in `error` if it cannot. */
 WHEATEAR_API int32_t wheatear_step(wheatear::Encoder* encoder, const wheatear::Batch* batch,
+                                   char* error, int32_t room);
+
+/* The same for a predictor and a joint. */
+WHEATEAR_API wheatear::Decoder* wheatear_open_decoder(const wheatear::DecoderShape* shape,
+                                                      const wheatear::Tensor* tensors,
+                                                      int32_t count, const char* path,
+                                                      int32_t threads, char* error, int32_t room);
+WHEATEAR_API void wheatear_close_decoder(wheatear::Decoder* decoder);
+
+/* Run them; false and why in `error` if that cannot be. */
+WHEATEAR_API int32_t wheatear_predict(wheatear::Decoder* decoder, const wheatear::Prediction* run,
+                                      char* error, int32_t room);
+WHEATEAR_API int32_t wheatear_join(wheatear::Decoder* decoder, const wheatear::Question* run,
                                    char* error, int32_t room);
 
 /* out [rows, outputs] = x [rows, inputs] times a weight, plus a bias [outputs] unless it is null;

@@ -31,6 +31,8 @@ inline float exponential(float x) {
 
 inline float sigmoid(float x) { return 1.0f / (1.0f + exponential(-x)); }
 
+inline float tanh(float x) { return 2.0f * sigmoid(2.0f * x) - 1.0f; }
+
 inline float sum_of_lanes(Floats v) {
     float lanes[LANES];
     store(lanes, v);

@@ -1,22 +1,13 @@
 // An encoder: its weights repacked, and all that its steps need.
 #pragma once
 
-#include <memory>
-#include <mutex>
 #include <vector>
 
+#include "loader.h"
 #include "path.h"
+#include "spares.h"
 
 namespace wheatear {
-
-// A tensor as it comes.  In the layout of a bundle's graph: of 32 bits a vector, or a matrix
-// [inputs, outputs]; of 4 or 8 bits codes [outputs, blocks, 32 * bits / 8] with scales [outputs,
-// blocks], the earlier of two inputs in the lower half of a byte.
-struct Tensor {
-    const void* data;
-    const float* scales;
-    int32_t bits, inputs, outputs;  // inputs: 1 for a vector
-};
 
 class Encoder {
   public:
@@ -29,19 +20,12 @@ class Encoder {
     void step(const Batch& batch);
 
   private:
-    std::unique_ptr<Workspace> borrow();
-
     const Path& path_;
     Model model_;
     std::vector<Layer> layers_;
     Memory memory_;
     Pool pool_;
-    std::mutex mutex_;
-    std::vector<std::unique_ptr<Workspace>> idle_;
+    Spares<Workspace> spares_;
 };
-
-// Bytes of a linear layer once it is packed, and the packing (see Linear).  bias may be null.
-Linear measure(const Tensor& weight);
-void pack(const Tensor& weight, Linear& linear, uint8_t* to, Pool& pool);
 
 }  // namespace wheatear

@@ -1,4 +1,4 @@
-// The encoder's weights, and what one step of it computes.
+// The weights of encoder, predictor and joint, and what they compute at a time.
 #pragma once
 
 #include "layout.h"
@@ -79,6 +79,37 @@ struct Batch {
     int32_t count;
     int32_t frames;  // of each stream
     int32_t chunk;   // frames that see each other; divides `frames`
+};
+
+enum Activation { RELU, TANH, SIGMOID };
+
+struct DecoderShape {
+    int layers, hidden, joint, outputs;  // layers of the LSTM
+    int activation;                      // of the joint
+};
+
+// Predictor and joint.
+struct DecoderModel {
+    DecoderShape shape;
+    Linear* lstm = nullptr;  // of each layer: inputs and h to the gates i, f, g, o
+    Linear prediction;
+    Linear output;
+};
+
+// A run of the predictor: the next prediction and LSTM state of every row.
+struct Prediction {
+    const float* embedded;  // [rows, hidden]: the tokens
+    const float *h, *c;     // [layers, rows, hidden]
+    float* prediction;      // [rows, joint]
+    float *next_h, *next_c;
+    int32_t rows;
+};
+
+// A run of the joint.
+struct Question {
+    const float *projected, *prediction;  // [rows, joint]: a frame and what was said before it
+    float* logits;                        // [rows, outputs rounded up to TILE]
+    int32_t rows;
 };
 
 }  // namespace wheatear

@@ -4,6 +4,7 @@
 // functions, and the copy that needs AVX-512 might be the one that every machine is made to run.
 #include "path.h"
 
+#include "decode.h"
 #include "step.h"
 
 namespace wheatear {
@@ -13,6 +14,16 @@ void step(const Model& model, const Batch& batch, const Workspace& work, Pool* p
     Step(model, batch, work, pool).run();
 }
 
+void predict(const DecoderModel& model, const Prediction& run, const DecoderWorkspace& work,
+             Pool* pool) {
+    run_predictor(model, run, work, pool);
+}
+
+void join(const DecoderModel& model, const Question& run, const DecoderWorkspace& work,
+          Pool* pool) {
+    run_joint(model, run, work, pool);
+}
+
 void product(const Linear& linear, const float* x, int count, const Quantised& quantised,
              float* out, Pool* pool) {
     if (linear.bits != 32)
@@ -20,8 +31,7 @@ void product(const Linear& linear, const float* x, int count, const Quantised& q
             quantise(x + size_t(r) * linear.inputs, linear.inputs, r, quantised);
         });
     const Rows input{x, linear.inputs, quantised, count};
-    each(pool, linear.tiles(),
-         [&](int tile, int) { multiply(linear, tile, input, out, linear.tiles() * TILE); });
+    multiply_all(linear, input, out, linear.tiles() * TILE, pool);
 }
 
 }  // namespace WHEATEAR_PATH

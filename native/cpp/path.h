@@ -1,4 +1,4 @@
-// The ways of computing a step, one for each instruction set it was compiled for.
+// The ways of computing, one for each instruction set it was compiled for.
 #pragma once
 
 #include "pool.h"
@@ -10,6 +10,10 @@ struct Path {
     const char* name;
     bool (*runs_here)();
     void (*step)(const Model& model, const Batch& batch, const Workspace& work, Pool* pool);
+    void (*predict)(const DecoderModel& model, const Prediction& run, const DecoderWorkspace& work,
+                    Pool* pool);
+    void (*join)(const DecoderModel& model, const Question& run, const DecoderWorkspace& work,
+                 Pool* pool);
     // out [rows, linear.tiles() * TILE] = linear(x [rows, linear.inputs]); quantised: room for x.
     void (*product)(const Linear& linear, const float* x, int rows, const Quantised& quantised,
                     float* out, Pool* pool);

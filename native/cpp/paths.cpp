@@ -7,11 +7,14 @@
 
 namespace wheatear {
 
-#define WHEATEAR_DECLARE(NAME)                                                       \
-    namespace NAME {                                                                 \
-    void step(const Model&, const Batch&, const Workspace&, Pool*);                  \
-    void product(const Linear&, const float*, int, const Quantised&, float*, Pool*); \
+#define WHEATEAR_DECLARE(NAME)                                                            \
+    namespace NAME {                                                                      \
+    void step(const Model&, const Batch&, const Workspace&, Pool*);                       \
+    void predict(const DecoderModel&, const Prediction&, const DecoderWorkspace&, Pool*); \
+    void join(const DecoderModel&, const Question&, const DecoderWorkspace&, Pool*);      \
+    void product(const Linear&, const float*, int, const Quantised&, float*, Pool*);      \
     }
+#define WHEATEAR_PARTS(NAME) NAME::step, NAME::predict, NAME::join, NAME::product
 
 #if defined(__x86_64__)
 WHEATEAR_DECLARE(avx512)
@@ -26,8 +29,8 @@ bool has_avx512() {
 #endif
 }
 bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
-const Path avx512_path{"avx512", has_avx512, avx512::step, avx512::product};
-const Path avx2_path{"avx2", has_avx2, avx2::step, avx2::product};
+const Path avx512_path{"avx512", has_avx512, WHEATEAR_PARTS(avx512)};
+const Path avx2_path{"avx2", has_avx2, WHEATEAR_PARTS(avx2)};
 }  // namespace
 #elif defined(__aarch64__)
 WHEATEAR_DECLARE(neon)
@@ -39,14 +42,14 @@ bool has_dot_products() {
     return true;  // every Apple processor of 64 bits that still gets a system
 #endif
 }
-const Path neon_path{"neon", has_dot_products, neon::step, neon::product};
+const Path neon_path{"neon", has_dot_products, WHEATEAR_PARTS(neon)};
 }  // namespace
 #endif
 
 WHEATEAR_DECLARE(scalar)
 namespace {
 bool always() { return true; }
-const Path scalar_path{"scalar", always, scalar::step, scalar::product};
+const Path scalar_path{"scalar", always, WHEATEAR_PARTS(scalar)};
 }  // namespace
 
 const Path* const paths[] = {

@@ -6,24 +6,11 @@
 #pragma once
 
 #include "arithmetic.h"
-#include "pool.h"
-#include "product.h"
+#include "parallel.h"
 #include "workspace.h"
 
 namespace wheatear {
 namespace WHEATEAR_PATH {
-
-// Calls of(unit, worker) for every unit, on all threads.
-template <class Of>
-void each(Pool* pool, int units, Of of) {
-    if (pool == nullptr) {
-        for (int unit = 0; unit < units; ++unit) of(unit, 0);
-        return;
-    }
-    pool->run(
-        units, [](void* job, int unit, int worker) { (*static_cast<Of*>(job))(unit, worker); },
-        &of);
-}
 
 class Step {
   public:
@@ -62,13 +49,8 @@ class Step {
 
     // out = linear(x), for rows that are ready.
     void multiply(const Linear& linear, const Table& x, const Table& out) const {
-        const Rows input{x.values, x.stride, work.quantised, rows};
-        const int threads = pool ? pool->threads() : 1;
-        const int tiles = linear.tiles(), at_once = tiles / (4 * threads) + 1;
-        each(pool, (tiles + at_once - 1) / at_once, [&](int unit, int) {
-            for (int t = unit * at_once; t < tiles && t < (unit + 1) * at_once; ++t)
-                WHEATEAR_PATH::multiply(linear, t, input, out.values, out.stride);
-        });
+        multiply_all(linear, {x.values, x.stride, work.quantised, rows}, out.values, out.stride,
+                     pool);
     }
 
     // -- subsampling -----------------------------------------------------------------------------

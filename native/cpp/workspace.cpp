@@ -15,6 +15,47 @@ int greatest(std::initializer_list<int> numbers) {
     return most;
 }
 
+// Hands out places in memory, or counts their bytes where there is none yet.
+class Placer {
+  public:
+    explicit Placer(Memory* memory) : memory_(memory) {}
+
+    size_t bytes() const { return bytes_; }
+
+    Table table(int rows, int width) {
+        Table table;
+        table.stride = rounded_up(width, LINE / sizeof(float));
+        table.values = take<float>(rows * size_t(table.stride));
+        return table;
+    }
+    Quantised quantised(int rows, int inputs) {
+        const size_t blocks = size_t(rows) * (rounded_up(inputs, BLOCK) / BLOCK);
+        return {take<int8_t>(blocks * BLOCK), take<float>(blocks), take<int32_t>(blocks)};
+    }
+
+  private:
+    template <class T>
+    T* take(size_t count) {
+        const size_t bytes = count * sizeof(T);
+        bytes_ += (bytes + LINE - 1) / LINE * LINE;
+        return memory_ ? static_cast<T*>(memory_->take(bytes)) : nullptr;
+    }
+
+    Memory* const memory_;
+    size_t bytes_ = 0;
+};
+
+// Calls of(placer) to place tables and the like in memory, which grows if need be.
+template <class Of>
+void place(Memory& memory, Of of) {
+    Placer counting(nullptr);
+    of(counting);
+    if (counting.bytes() > memory.size()) memory.reserve(counting.bytes());
+    memory.reuse();
+    Placer placing(&memory);
+    of(placing);
+}
+
 }  // namespace
 
 void Memory::reserve(size_t bytes) {
@@ -39,35 +80,29 @@ void Workspace::fit(const Shape& s, const Batch& batch, int threads) {
     const int most_inputs =
         greatest({s.width, s.feed_forward, s.prompt, channels * s.bands_after(3)});
     const int most_outputs = greatest({s.feed_forward, 3 * s.width, s.prompt, most_inputs});
-    const int blocks = rounded_up(most_inputs, BLOCK) / BLOCK;
     const int own =
         greatest({s.bands_after(2) * channels, 2 * s.head_width() + s.left + s.longest_chunk});
 
-    size_t bytes = 0;
-    auto place_all = [&](auto place) {
-        auto table = [&](Table& table, int count, int width) {
-            table.stride = rounded_up(width, LINE / sizeof(float));
-            table.values = static_cast<float*>(place(sizeof(float) * count * size_t(table.stride)));
-        };
-        table(first, batch.count * (4 * batch.frames + 3), s.bands_after(1) * channels);
-        table(second, batch.count * (2 * batch.frames + 1), s.bands_after(2) * channels);
-        table(subsampled, rows, s.channels * s.bands_after(3));
-        table(frames, rows, s.width);
-        table(wide, rows, most_outputs);
-        table(narrow, rows, greatest({s.width, s.joint}));
-        table(gated, rows, s.width);
-        table(scratch, threads, own);
-        quantised.codes = static_cast<int8_t*>(place(size_t(rows) * blocks * BLOCK));
-        quantised.scales = static_cast<float*>(place(sizeof(float) * rows * blocks));
-        quantised.corrections = static_cast<int32_t*>(place(sizeof(int32_t) * rows * blocks));
-    };
-    place_all([&](size_t n) -> void* {
-        bytes += (n + LINE - 1) / LINE * LINE;
-        return nullptr;
+    place(memory_, [&](Placer& at) {
+        first = at.table(batch.count * (4 * batch.frames + 3), s.bands_after(1) * channels);
+        second = at.table(batch.count * (2 * batch.frames + 1), s.bands_after(2) * channels);
+        subsampled = at.table(rows, s.channels * s.bands_after(3));
+        frames = at.table(rows, s.width);
+        wide = at.table(rows, most_outputs);
+        narrow = at.table(rows, greatest({s.width, s.joint}));
+        gated = at.table(rows, s.width);
+        scratch = at.table(threads, own);
+        quantised = at.quantised(rows, most_inputs);
     });
-    if (bytes > memory_.size()) memory_.reserve(bytes);
-    memory_.reuse();
-    place_all([&](size_t n) { return memory_.take(n); });
+}
+
+void DecoderWorkspace::fit(const DecoderShape& s, int rows) {
+    const int most_inputs = greatest({2 * s.hidden, s.joint});
+    place(memory_, [&](Placer& at) {
+        input = at.table(rows, most_inputs);
+        gates = at.table(rows, greatest({4 * s.hidden, s.joint}));
+        quantised = at.quantised(rows, most_inputs);
+    });
 }
 
 }  // namespace wheatear

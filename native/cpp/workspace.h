@@ -1,4 +1,4 @@
-// Memory that the steps of one encoder reuse.
+// Memory that is used again and again.
 #pragma once
 
 #include <cstdlib>
@@ -55,6 +55,18 @@ struct Workspace {
     Quantised quantised;
 
     void fit(const Shape& shape, const Batch& batch, int threads);
+
+  private:
+    Memory memory_;
+};
+
+// What a run of the predictor or the joint needs, for as many rows as there ever were.
+struct DecoderWorkspace {
+    Table input;  // [rows, most inputs of a product]
+    Table gates;  // [rows, 4 * hidden or joint]
+    Quantised quantised;
+
+    void fit(const DecoderShape& shape, int rows);
 
   private:
     Memory memory_;

@@ -2,7 +2,8 @@
 
 The predictor runs only after a token; between tokens its output is kept and the joint is asked
 about several frames ahead in one product, because most frames are blank. The tokens are those of
-the plain loop: frame by frame, at most `max_symbols` tokens in a frame.
+the plain loop: frame by frame, at most `max_symbols` tokens in a frame. Both are computed by
+`native_decoder` where wheatear-native is installed, and else by `graph_decoder`.
 """
 
 import math
@@ -13,9 +14,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.bundle import JOINT, PREDICTOR, Bundle, DecoderShape, Measure
+from wheatear.bundle import Bundle, DecoderShape, Measure
+from wheatear.graph_decoder import GraphDecoder
+from wheatear.native import if_native
+from wheatear.native_decoder import NativeDecoder
 from wheatear.phrases import Listening, PhraseTree
-from wheatear.sessions import Session
 
 Floats = NDArray[np.float32]
 
@@ -87,15 +90,11 @@ class Decoder:
     ahead = 8
     """Frames that the joint is asked about at once; a token wastes the answers after it."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, threads: int) -> None:
         self.shape: DecoderShape = bundle.manifest.decoder
         self.measure: Measure = bundle.manifest.confidence_measure
-        # One thread: the products are small, and handing them over costs more than it saves.
-        self._predictor = Session(bundle.path / PREDICTOR, 1)
-        self._joint = Session(bundle.path / JOINT, 1)
-        s = self.shape
-        self._predictor.expect({"h": [s.layers, None, s.hidden], "prediction": [None, s.joint]})
-        self._joint.expect({"projected": [None, s.joint], "logits": [None, s.blank + 1]})
+        native = if_native(bundle, lambda native: NativeDecoder(native, bundle, threads))
+        self._networks = native or GraphDecoder(bundle)
         self._first = self.begin()
 
     def begin(self) -> tuple[Floats, Floats, Floats]:
@@ -170,18 +169,12 @@ class Decoder:
         self, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
         """Prediction [rows, joint] and LSTM state [layers, rows, hidden] after tokens [rows]."""
-        names = ["prediction", "h_next", "c_next"]
-        prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
-        return prediction, h, c
+        return self._networks.predict(token, h, c)
 
     def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The best output [rows] for frames and predictions, and the logits of all."""
-        inputs = {"projected": projected, "prediction": prediction}
-        tokens, logits = self._joint.run(["token", "logits"], inputs)
-        return tokens, logits
+        return self._networks.best(projected, prediction)
 
     def logits(self, projected: Floats, prediction: Floats) -> Floats:
         """The joint's answer [rows, outputs], the blank last, to frames and predictions."""
-        inputs = {"projected": projected, "prediction": prediction}
-        (logits,) = self._joint.run(["logits"], inputs)
-        return logits
+        return self._networks.logits(projected, prediction)

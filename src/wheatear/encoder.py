@@ -24,7 +24,8 @@ from wheatear.caches import (
 )
 from wheatear.graph_step import GraphStep
 from wheatear.latency import MEL_PER_FRAME, LatencyMode
-from wheatear.native_step import native_step
+from wheatear.native import if_native
+from wheatear.native_step import NativeStep
 
 
 class ChunkedEncoder(ABC):
@@ -82,7 +83,8 @@ class Encoder(ChunkedEncoder):
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.bundle = bundle
         self.shape: EncoderShape = bundle.manifest.encoder
-        self._step = native_step(bundle, threads) or GraphStep(bundle, threads)
+        native = if_native(bundle, lambda native: NativeStep(native, bundle, threads))
+        self._step = native or GraphStep(bundle, threads)
 
     def start(self, mode: LatencyMode) -> EncoderState:
         return fresh_state(self.shape, self.bundle.manifest.features.bands, mode)

@@ -1,8 +1,9 @@
-"""Reads the weights out of an ONNX file without the onnx package.
+"""Reads the weights out of an ONNX file without the onnx package, and what it computes with them.
 
-An ONNX file is a protobuf message. Of its many fields these few lead to the weights (numbers from
-onnx.proto): model.graph 7, graph.initializer 5, and of a tensor dims 1, data_type 2, name 8,
-raw_data 9 and external_data 13, which names a file and the place in it.
+An ONNX file is a protobuf message. Of its many fields these few are needed (numbers from
+onnx.proto): model.graph 7, graph.node 1, node.op_type 4, graph.initializer 5, and of a tensor
+dims 1, data_type 2, name 8, raw_data 9 and external_data 13, which names a file and the place in
+it.
 """
 
 import math
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _TYPES = {1: np.float32, 2: np.uint8, 7: np.int64}
-_GRAPH, _INITIALIZER = 7, 5
+_GRAPH, _NODE, _OPERATOR, _INITIALIZER = 7, 1, 4, 5
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL = 1, 2, 8, 9, 13
 
 
@@ -34,15 +35,30 @@ def read_initialisers(path: Path) -> dict[str, NDArray[Any]]:
         start = int(place.get("offset", "0"))
         return mapped[name][start : start + int(place["length"])]
 
-    tensors = {}
+    return dict(_tensor(tensor, beside) for tensor in _parts(path, _INITIALIZER))
+
+
+def read_operators(path: Path) -> list[str]:
+    """The kinds of a graph's nodes, in their order.
+
+    Raises ValueError or OSError for a file that does not hold together.
+    """
+    return [
+        str(value, "utf-8")
+        for node in _parts(path, _NODE)
+        for number, value in _fields(node)
+        if number == _OPERATOR and not isinstance(value, int)
+    ]
+
+
+def _parts(path: Path, kind: int) -> Iterator[memoryview]:
+    """The messages of that kind in a file's graph."""
     for number, graph in _fields(memoryview(path.read_bytes())):
         if number != _GRAPH or isinstance(graph, int):
             continue
-        for kind, tensor in _fields(graph):
-            if kind == _INITIALIZER and not isinstance(tensor, int):
-                name, array = _tensor(tensor, beside)
-                tensors[name] = array
-    return tensors
+        for field, message in _fields(graph):
+            if field == kind and not isinstance(message, int):
+                yield message
 
 
 def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:

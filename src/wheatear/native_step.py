@@ -1,52 +1,14 @@
-"""A step of the encoder in C++, by the package wheatear-native, from the weights of the graph.
+"""A step of the encoder in C++, by the package wheatear-native, from the weights of the graph."""
 
-Optional: without it, or with `WHEATEAR_NATIVE=0`, the graph itself runs in onnxruntime, and so
-does a bundle that the native encoder has no shape for. `WHEATEAR_NATIVE=1` insists on it.
-"""
-
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wheatear.bundle import ENCODER, Bundle
 from wheatear.caches import Encoded, EncoderState, Floats, live, window
-from wheatear.errors import BundleError, MissingExtraError
 from wheatear.initialisers import read_initialisers
-
-VARIABLE = "WHEATEAR_NATIVE"
-
-Tensors = Mapping[str, NDArray[Any]]
-
-
-def native_step(bundle: Bundle, threads: int) -> "NativeStep | None":
-    """The native encoder of a bundle, or None where there is none or it is not wanted.
-
-    Raises MissingExtraError or BundleError if it was insisted on.
-    """
-    wanted = os.environ.get(VARIABLE, "")
-    if wanted == "0":
-        return None
-    try:
-        native = import_module("wheatear_native")
-    except ImportError as error:
-        if not wanted:
-            return None
-        raise MissingExtraError(
-            f"{VARIABLE}={wanted} asks for wheatear-native, which is not there ({error}); "
-            f"install it or unset {VARIABLE}"
-        ) from error
-    try:
-        return NativeStep(native, bundle, threads)
-    except (ValueError, KeyError, OSError) as error:
-        if not wanted:
-            return None
-        raise BundleError(
-            f"the native encoder cannot run {bundle.path}: {error}; unset {VARIABLE}"
-        ) from error
+from wheatear.native import Tensors, Weights
 
 
 class NativeStep:
@@ -114,97 +76,69 @@ def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
     )
 
 
-class _Weights:
+class _Weights(Weights):
     """The tensors of a graph in the order in which the native encoder reads them."""
 
     def __init__(self, native: Any, tensors: Tensors, shape: Any) -> None:
-        self._native, self._tensors, self._shape = native, tensors, shape
-        self._read: set[str] = set()
+        super().__init__(native, tensors)
+        self._shape = shape
 
     def all(self) -> list[Any]:
-        """Raises ValueError if the graph has weights that the encoder does not: it then computes
-        something else.
-        """
+        """Raises ValueError if the graph has weights that the encoder does not."""
         weights = list(self._in_order())
-        unread = {
-            name
-            for name, tensor in self._tensors.items()
-            if name not in self._read and tensor.dtype != np.int64
-        }
-        if unread:
-            raise ValueError(f"it has weights for {', '.join(sorted(unread)[:3])}")
+        self.check_all_read()
         return weights
-
-    def _tensor(self, name: str) -> NDArray[Any]:
-        self._read.add(name)
-        return self._tensors[name]
 
     def _in_order(self) -> Iterator[Any]:
         s, conv = self._shape, "encoder.pre_encode.conv"
         yield from self._depthwise(f"{conv}.0")
         for depthwise, pointwise in ((2, 3), (5, 6)):
             yield from self._depthwise(f"{conv}.{depthwise}")
-            weight = self._tensor(f"{conv}.{pointwise}.weight")
-            yield self._weight(weight.reshape(s.channels, s.channels).T)
-            yield self._vector(f"{conv}.{pointwise}.bias")
+            weight = self.tensor(f"{conv}.{pointwise}.weight")
+            yield self.weight(weight.reshape(s.channels, s.channels).T)
+            yield self.vector(f"{conv}.{pointwise}.bias")
         bands = s.bands
         for _ in range(3):
             bands = bands // 2 + 1
-        yield from self._linear("encoder.pre_encode.out", s.channels * bands)
+        yield from self.linear("encoder.pre_encode.out", s.channels * bands)
         for i in range(s.layers):
             yield from self._layer(f"encoder.layers.{i}")
         if s.prompt:
-            yield from self._linear("prompt_kernel.0", s.width)
-            yield from self._linear("prompt_kernel.2", s.prompt)
-        yield from self._linear("joint.enc", s.width)
+            yield from self.linear("prompt_kernel.0", s.width)
+            yield from self.linear("prompt_kernel.2", s.prompt)
+        yield from self.linear("joint.enc", s.width)
 
     def _layer(self, name: str) -> Iterator[Any]:
         width, attention, conv = self._shape.width, f"{name}.self_attn", f"{name}.conv"
         yield from self._feed_forward(name, 1)
         yield from self._norm(f"{name}.norm_self_att")
-        yield from self._linear(f"{attention}.qkv", width)
-        yield self._vector(f"{attention}.pos_bias_u")
-        yield self._vector(f"{attention}.pos_bias_v")
-        positions = self._tensor(f"{attention}.positions")  # [heads, head_width, offsets]
+        yield from self.linear(f"{attention}.qkv", width)
+        yield self.vector(f"{attention}.pos_bias_u")
+        yield self.vector(f"{attention}.pos_bias_v")
+        positions = self.tensor(f"{attention}.positions")  # [heads, head_width, offsets]
         if positions.shape[:2] != (self._shape.heads, width // self._shape.heads):
             raise ValueError(f"its positions are for {positions.shape[0]} heads")
-        yield self._weight(positions.transpose(0, 2, 1).reshape(-1))
-        yield from self._linear(f"{attention}.linear_out", width)
+        yield self.weight(positions.transpose(0, 2, 1).reshape(-1))
+        yield from self.linear(f"{attention}.linear_out", width)
         yield from self._norm(f"{name}.norm_conv")
-        yield from self._linear(f"{conv}.pointwise_conv1", width)
+        yield from self.linear(f"{conv}.pointwise_conv1", width)
         yield from self._depthwise(f"{conv}.depthwise_conv")
         yield from self._norm(f"{conv}.batch_norm")
-        yield from self._linear(f"{conv}.pointwise_conv2", width)
+        yield from self.linear(f"{conv}.pointwise_conv2", width)
         yield from self._feed_forward(name, 2)
         yield from self._norm(f"{name}.norm_out")
 
     def _feed_forward(self, name: str, which: int) -> Iterator[Any]:
         yield from self._norm(f"{name}.norm_feed_forward{which}")
-        yield from self._linear(f"{name}.feed_forward{which}.linear1", self._shape.width)
-        yield from self._linear(f"{name}.feed_forward{which}.linear2", self._shape.feed_forward)
-
-    def _linear(self, name: str, inputs: int) -> Iterator[Any]:
-        if f"{name}.codes" in self._tensors:
-            codes, scales = (self._tensor(f"{name}.{part}") for part in ("codes", "scales"))
-            yield self._native.Weight(codes, scales, inputs)
-        else:
-            yield self._weight(self._tensor(f"{name}.weight"))
-        yield self._vector(f"{name}.bias", optional=True)
+        yield from self.linear(f"{name}.feed_forward{which}.linear1", self._shape.width)
+        yield from self.linear(f"{name}.feed_forward{which}.linear2", self._shape.feed_forward)
 
     def _norm(self, name: str) -> Iterator[Any]:
         """Of a convolution's BatchNorm, which is folded into its weights, nothing is left."""
-        yield self._vector(f"{name}.weight", optional=True)
-        yield self._vector(f"{name}.bias", optional=True)
+        yield self.vector(f"{name}.weight", optional=True)
+        yield self.vector(f"{name}.bias", optional=True)
 
     def _depthwise(self, name: str) -> Iterator[Any]:
-        weight = self._tensor(f"{name}.weight")  # [channels, 1, taps...]
-        yield self._weight(weight.reshape(len(weight), -1).T.reshape(-1))
-        yield self._vector(f"{name}.bias")
-
-    def _vector(self, name: str, optional: bool = False) -> Any:
-        if optional and name not in self._tensors:
-            return self._native.Weight(None)
-        return self._weight(self._tensor(name).reshape(-1))
-
-    def _weight(self, array: NDArray[Any]) -> Any:
-        return self._native.Weight(np.ascontiguousarray(array, np.float32))
+        weight = self.tensor(f"{name}.weight")  # [channels, 1, taps...]
+        yield self.weight(weight.reshape(len(weight), -1).T.reshape(-1))
+        yield self.vector(f"{name}.bias")

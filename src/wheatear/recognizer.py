@@ -90,7 +90,7 @@ class Recognizer:
         if isinstance(bundle, Package):
             self._encoder, self._decoder = bundle.encoder, bundle.decoder
         else:
-            self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle)
+            self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
         self._silence = Silence(bundle.manifest.encoder)
         self._beam_search = BeamSearch(self._decoder)
         self.vocabulary = Vocabulary(bundle)

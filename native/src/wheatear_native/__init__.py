@@ -1,4 +1,4 @@
-"""Wheatear's encoder in C++: what `wheatear` uses in place of onnxruntime where it is installed.
+"""Wheatear's networks in C++: what `wheatear` uses in place of onnxruntime where it is installed.
 
 The library has a plain C interface (`cpp/api.h`), so one build serves every Python.
 """
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__ = "0.1.0"
-_ABI = 1
+_ABI = 2
+_TILE = 16  # outputs that are computed together
 
 Floats = NDArray[np.float32]
 _ROOM = 200  # bytes of a message
@@ -65,6 +66,19 @@ class Shape(c.Structure):
     )
 
 
+class DecoderShape(c.Structure):
+    """The sizes of a predictor and a joint, as in `cpp/model.h`."""
+
+    _fields_ = (
+        *(("layers", c.c_int32), ("hidden", c.c_int32), ("joint", c.c_int32)),
+        *(("outputs", c.c_int32), ("activation", c.c_int32)),
+    )
+
+
+ACTIVATIONS = ("Relu", "Tanh", "Sigmoid")
+"""What a joint may have, in the order of `cpp/model.h`."""
+
+
 class _Tensor(c.Structure):
     _fields_ = (
         *(("data", c.c_void_p), ("scales", c.c_void_p)),
@@ -85,6 +99,21 @@ class _Batch(c.Structure):
     _fields_ = (
         ("streams", c.POINTER(_Stream)),
         *(("count", c.c_int32), ("frames", c.c_int32), ("chunk", c.c_int32)),
+    )
+
+
+class _Prediction(c.Structure):
+    _fields_ = (
+        *(("embedded", c.c_void_p), ("h", c.c_void_p), ("c", c.c_void_p)),
+        *(("prediction", c.c_void_p), ("next_h", c.c_void_p), ("next_c", c.c_void_p)),
+        ("rows", c.c_int32),
+    )
+
+
+class _Question(c.Structure):
+    _fields_ = (
+        *(("projected", c.c_void_p), ("prediction", c.c_void_p), ("logits", c.c_void_p)),
+        ("rows", c.c_int32),
     )
 
 
@@ -127,13 +156,7 @@ class Encoder:
         `path` is one of `paths()`, or empty for the fastest. Raises NativeError.
         """
         self._shape = shape
-        tensors = (_Tensor * len(weights))(*(weight.as_struct() for weight in weights))
-        error = c.create_string_buffer(_ROOM)
-        self._handle = _library.wheatear_open(
-            shape, tensors, len(weights), path.encode(), threads, error, _ROOM
-        )
-        if not self._handle:
-            raise NativeError(error.value.decode())
+        self._handle = _opened(_library.wheatear_open, shape, weights, threads, path)
 
     def __del__(self) -> None:
         if handle := getattr(self, "_handle", None):
@@ -144,10 +167,7 @@ class Encoder:
         for part in parts:
             self._check(part, frames)
         streams = (_Stream * len(parts))(*(part.as_struct() for part in parts))
-        error = c.create_string_buffer(_ROOM)
-        batch = _Batch(streams, len(parts), frames, chunk)
-        if not _library.wheatear_step(self._handle, batch, error, _ROOM):
-            raise NativeError(error.value.decode())
+        _call(_library.wheatear_step, self._handle, _Batch(streams, len(parts), frames, chunk))
 
     def _check(self, part: Part, frames: int) -> None:
         s = self._shape
@@ -172,6 +192,51 @@ class Encoder:
                 raise NativeError(f"{name} is not float32 of {shape}")
             if not array.flags.c_contiguous:
                 raise NativeError(f"{name} does not lie in memory row by row")
+
+
+class Decoder:
+    """A predictor and a joint whose weights were repacked; safe to use from many threads."""
+
+    def __init__(
+        self, shape: DecoderShape, weights: Sequence[Weight], threads: int, path: str = ""
+    ) -> None:
+        """`weights` in the order of `load` in `cpp/decoder.cpp`; they are copied.
+
+        `path` is one of `paths()`, or empty for the fastest. Raises NativeError.
+        """
+        self._shape = shape
+        self._handle = _opened(_library.wheatear_open_decoder, shape, weights, threads, path)
+
+    def __del__(self) -> None:
+        if handle := getattr(self, "_handle", None):
+            _library.wheatear_close_decoder(handle)
+
+    def predict(self, embedded: Floats, h: Floats, cell: Floats) -> tuple[Floats, Floats, Floats]:
+        """The prediction [rows, joint] and the LSTM's h and cell after one more token each.
+
+        embedded: [rows, hidden]; h and cell: [layers, rows, hidden]. Raises NativeError.
+        """
+        s, rows = self._shape, len(embedded)
+        embedded = _floats("the embedding", embedded, (rows, s.hidden))
+        h, cell = (_floats("the state", state, (s.layers, rows, s.hidden)) for state in (h, cell))
+        prediction = np.empty((rows, s.joint), np.float32)
+        next_h, next_cell = np.empty_like(h), np.empty_like(cell)
+        arrays = (embedded, h, cell, prediction, next_h, next_cell)
+        _call(_library.wheatear_predict, self._handle, _Prediction(*map(_address, arrays), rows))
+        return prediction, next_h, next_cell
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        """The joint's outputs [rows, outputs] for frames and predictions [rows, joint].
+
+        Raises NativeError.
+        """
+        s, rows = self._shape, len(projected)
+        projected = _floats("the frames", projected, (rows, s.joint))
+        prediction = _floats("the predictions", prediction, (rows, s.joint))
+        logits = np.empty((rows, -(-s.outputs // _TILE) * _TILE), np.float32)
+        arrays = (projected, prediction, logits)
+        _call(_library.wheatear_join, self._handle, _Question(*map(_address, arrays), rows))
+        return logits[:, : s.outputs]
 
 
 def paths() -> tuple[str, ...]:
@@ -211,6 +276,28 @@ def product(
     return out, seconds
 
 
+def _opened(
+    function: Any, shape: c.Structure, weights: Sequence[Weight], threads: int, path: str
+) -> Any:
+    tensors = (_Tensor * len(weights))(*(weight.as_struct() for weight in weights))
+    return _call(function, shape, tensors, len(weights), path.encode(), threads)
+
+
+def _call(function: Any, *arguments: Any) -> Any:
+    """What a function returns that puts the reason into a message where that is nothing."""
+    error = c.create_string_buffer(_ROOM)
+    if not (result := function(*arguments, error, _ROOM)):
+        raise NativeError(error.value.decode())
+    return result
+
+
+def _floats(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> Floats:
+    """The array row by row."""
+    if array.shape != shape or array.dtype != np.float32:
+        raise NativeError(f"{name} is not float32 of {shape}")
+    return np.ascontiguousarray(array)
+
+
 def _address(array: NDArray[Any] | None) -> int | None:
     return None if array is None else array.ctypes.data
 
@@ -229,6 +316,14 @@ def _open() -> c.CDLL:
     ]
     library.wheatear_open.restype = c.c_void_p
     library.wheatear_close.argtypes = [c.c_void_p]
+    library.wheatear_open_decoder.argtypes = [
+        *(struct(DecoderShape), struct(_Tensor), c.c_int32, c.c_char_p, c.c_int32),
+        *(c.c_char_p, c.c_int32),
+    ]
+    library.wheatear_open_decoder.restype = c.c_void_p
+    library.wheatear_close_decoder.argtypes = [c.c_void_p]
+    library.wheatear_predict.argtypes = [c.c_void_p, struct(_Prediction), c.c_char_p, c.c_int32]
+    library.wheatear_join.argtypes = [c.c_void_p, struct(_Question), c.c_char_p, c.c_int32]
     library.wheatear_step.argtypes = [c.c_void_p, struct(_Batch), c.c_char_p, c.c_int32]
     library.wheatear_product.argtypes = [
         *(struct(_Tensor), c.c_void_p, c.c_void_p, c.c_int32, c.c_char_p, c.c_int32, c.c_int32),

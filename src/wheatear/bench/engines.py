@@ -21,7 +21,7 @@ from wheatear.bench.runs import NEMO, OURS, SHERPA, Setting, Taken
 from wheatear.bench.tokens import chance
 from wheatear.bench.weights import Progress, random_checkpoint
 from wheatear.bench.worker import chunks_of, speech, warm_up_chunks
-from wheatear.native_step import VARIABLE
+from wheatear.native import VARIABLE
 
 PEERS = Path(__file__).parent / "peers"
 PEER_PRECISIONS = {NEMO: "fp32", SHERPA: "int8"}  # what each runs on a processor

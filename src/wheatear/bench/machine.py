@@ -13,7 +13,7 @@ import numpy as np
 import onnxruntime as ort
 
 import wheatear
-from wheatear.native_step import VARIABLE
+from wheatear.native import VARIABLE
 from wheatear.sessions import default_threads
 
 # What products of 8-bit numbers can be made of, by the names of Linux.

@@ -15,7 +15,7 @@ import onnxruntime as ort
 from wheatear.bench.runs import Setting
 from wheatear.bench.worker import run_streams
 from wheatear.bundle import ENCODER
-from wheatear.native_step import VARIABLE
+from wheatear.native import VARIABLE
 from wheatear.recognizer import load
 
 BETWEEN = "between nodes"

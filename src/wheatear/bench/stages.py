@@ -23,8 +23,10 @@ def timed_stages() -> Iterator[dict[str, float]]:
         stack.enter_context(_timed(MelSpectrogram, "finish", seconds, lambda _: "mel"))
         stack.enter_context(_timed(Session, "run", seconds, lambda session: session.path.stem))
         with suppress(ImportError):  # optional
-            native = import_module("wheatear_native").Encoder
-            stack.enter_context(_timed(native, "step", seconds, lambda _: "encoder"))
+            native = import_module("wheatear_native")
+            stack.enter_context(_timed(native.Encoder, "step", seconds, lambda _: "encoder"))
+            stack.enter_context(_timed(native.Decoder, "predict", seconds, lambda _: "predictor"))
+            stack.enter_context(_timed(native.Decoder, "logits", seconds, lambda _: "joint"))
         yield seconds
 
 

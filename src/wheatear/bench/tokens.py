@@ -8,13 +8,13 @@ prediction is a fresh draw, the same however streams are batched.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.bundle import JOINT
-from wheatear.sessions import Session
+from wheatear.decoder import Decoder, Floats
+
+Integers = NDArray[np.int64]
 
 SPEECH = 3.0
 """Tokens a second: people say two to three words, many of one piece, and they pause."""
@@ -29,9 +29,7 @@ def chance(tokens_per_s: float) -> float:
     return tokens_per_s / (_FRAMES_PER_SECOND + tokens_per_s)
 
 
-def drawn(
-    projected: NDArray[np.float32], prediction: NDArray[np.float32], outputs: int, odds: float
-) -> NDArray[np.int64]:
+def drawn(projected: Floats, prediction: Floats, outputs: int, odds: float) -> Integers:
     """Tokens [rows] for the joint's inputs [rows, joint]; the blank is the last of `outputs`."""
     digits = (projected[:, 0] + prediction[:, 0]) * np.float32(_DIGITS)
     digits -= np.floor(digits)
@@ -45,17 +43,14 @@ def speaking(tokens_per_s: float | None) -> Iterator[None]:
     if tokens_per_s is None:
         yield
         return
-    odds, run = chance(tokens_per_s), Session.run
+    odds, best = chance(tokens_per_s), Decoder.best
 
-    def answer(self: Session, outputs: Any, inputs: Any) -> list[NDArray[Any]]:
-        results = run(self, outputs, inputs)
-        if self.path.name == JOINT and outputs[0] == "token":
-            logits = results[1]
-            results[0] = drawn(inputs["projected"], inputs["prediction"], logits.shape[1], odds)
-        return results
+    def answer(self: Decoder, projected: Floats, prediction: Floats) -> tuple[Integers, Floats]:
+        _tokens, logits = best(self, projected, prediction)
+        return drawn(projected, prediction, logits.shape[1], odds), logits
 
-    Session.run = answer
+    Decoder.best = answer
     try:
         yield
     finally:
-        Session.run = run
+        Decoder.best = best

@@ -46,7 +46,8 @@ def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Dev
     tokens = reference.search(arch, weights, encoded)
 
     bundle = open_bundle(folder)
-    encoder, decoder = Encoder(bundle, default_threads()), Decoder(bundle)
+    threads = default_threads()
+    encoder, decoder = Encoder(bundle, threads), Decoder(bundle, threads)
     encoder_state, decoder_state = encoder.start(arch.default_mode), decoder.start()
     encoder.feed(encoder_state, mel)
     encoder.end(encoder_state)

@@ -1,0 +1,127 @@
+// Weights from the layout of a bundle's graph to that of products.
+#pragma once
+
+#include <cstring>
+#include <stdexcept>
+#include <string>
+
+#include "pool.h"
+#include "workspace.h"
+
+namespace wheatear {
+
+// A tensor as it comes.  In the layout of a bundle's graph: of 32 bits a vector, or a matrix
+// [inputs, outputs]; of 4 or 8 bits codes [outputs, blocks, 32 * bits / 8] with scales [outputs,
+// blocks], the earlier of two inputs in the lower half of a byte.
+struct Tensor {
+    const void* data;
+    const float* scales;
+    int32_t bits, inputs, outputs;  // inputs: 1 for a vector
+};
+
+// Bytes of a linear layer once it is packed, and the packing (see Linear).  bias may be null.
+Linear measure(const Tensor& weight);
+void pack(const Tensor& weight, Linear& linear, uint8_t* to, Pool& pool);
+
+// Takes the tensors one after the other.  Done twice: once to count the bytes they need, once to
+// place them.
+class Loader {
+  public:
+    Loader(const Tensor* tensors, int count, Pool& pool)
+        : tensors_(tensors), count_(count), pool_(pool) {}
+
+    size_t bytes() const { return bytes_; }
+    void place_in(Memory& memory) {
+        memory_ = &memory;
+        next_ = 0;
+    }
+    void finish() const {
+        if (next_ != count_) throw std::invalid_argument("there are more tensors than layers");
+    }
+
+    const float* vector(int length) {
+        const Tensor& tensor = next();
+        check(tensor.bits == 32 && tensor.outputs * tensor.inputs == length);
+        return copy(tensor, rounded_up(length, TILE));
+    }
+
+    // Null where the model has none, which a tensor without data tells.
+    const float* optional(int length) {
+        if (next_ < count_ && !tensors_[next_].data) return ++next_, nullptr;
+        return vector(length);
+    }
+
+    Linear linear(int inputs, int outputs) {
+        const Tensor& weight = next();
+        check((weight.bits == 32 || weight.bits == 8 || weight.bits == 4) &&
+              weight.inputs == inputs && weight.outputs == outputs);
+        Linear linear = measure(weight);
+        if (auto* to = static_cast<uint8_t*>(take(linear.bytes()))) pack(weight, linear, to, pool_);
+        linear.bias = optional(outputs);
+        return linear;
+    }
+
+    Depthwise depthwise(int taps, int channels) {
+        Depthwise result;
+        result.taps = vector(taps * channels);
+        result.bias = vector(channels);
+        return result;
+    }
+
+    Norm norm(int width) {
+        Norm result;
+        result.gain = optional(width);
+        result.shift = optional(width);
+        return result;
+    }
+
+    FeedForward feed_forward(const Shape& s) {
+        FeedForward result;
+        result.norm = norm(s.width);
+        result.in = linear(s.width, s.feed_forward);
+        result.out = linear(s.feed_forward, s.width);
+        return result;
+    }
+
+  private:
+    const Tensor& next() {
+        if (next_ == count_) throw std::invalid_argument("there are fewer tensors than layers");
+        return tensors_[next_++];
+    }
+    void check(bool fits) const {
+        if (!fits)
+            throw std::invalid_argument("tensor " + std::to_string(next_ - 1) +
+                                        " is not of the shape that the layers have");
+    }
+    void* take(size_t bytes) {
+        if (memory_) return memory_->take(bytes);
+        bytes_ += (bytes + LINE - 1) / LINE * LINE;
+        return nullptr;
+    }
+    const float* copy(const Tensor& tensor, int padded) {
+        void* to = take(sizeof(float) * padded);
+        if (to) std::memcpy(to, tensor.data, sizeof(float) * tensor.outputs * tensor.inputs);
+        return static_cast<const float*>(to);
+    }
+
+    const Tensor* const tensors_;
+    const int count_;
+    Pool& pool_;
+    Memory* memory_ = nullptr;
+    int next_ = 0;
+    size_t bytes_ = 0;
+};
+
+// Reads all tensors with load(loader) into memory that they fit.
+template <class Load>
+void load_into(Memory& memory, const Tensor* tensors, int count, Pool& pool, Load load) {
+    Loader loader(tensors, count, pool);
+    load(loader);
+    loader.finish();
+    // What is asked for ahead of the last weight is still ours.
+    memory.reserve(loader.bytes() + 4096);
+    loader.place_in(memory);
+    load(loader);
+}
+
+}  // namespace wheatear

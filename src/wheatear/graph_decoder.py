@@ -1,0 +1,42 @@
+"""Predictor and joint by their ONNX graphs, in onnxruntime: what runs everywhere.
+
+The graphs are described in `convert/decoder_graph.py`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.bundle import JOINT, PREDICTOR, Bundle
+from wheatear.sessions import Session
+
+Floats = NDArray[np.float32]
+
+
+class GraphDecoder:
+    """Safe to use from many threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises BundleError if the graphs do not fit the manifest."""
+        s = bundle.manifest.decoder
+        # One thread: the products are small, and handing them over costs more than it saves.
+        self._predictor = Session(bundle.path / PREDICTOR, 1)
+        self._joint = Session(bundle.path / JOINT, 1)
+        self._predictor.expect({"h": [s.layers, None, s.hidden], "prediction": [None, s.joint]})
+        self._joint.expect({"projected": [None, s.joint], "logits": [None, s.blank + 1]})
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        names = ["prediction", "h_next", "c_next"]
+        prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
+        return prediction, h, c
+
+    def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
+        inputs = {"projected": projected, "prediction": prediction}
+        tokens, logits = self._joint.run(["token", "logits"], inputs)
+        return tokens, logits
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        inputs = {"projected": projected, "prediction": prediction}
+        (logits,) = self._joint.run(["logits"], inputs)
+        return logits

@@ -1,0 +1,92 @@
+"""The package wheatear-native: whether it is there and wanted, and the weights it is given.
+
+Optional: without it, or with `WHEATEAR_NATIVE=0`, a bundle's graphs run in onnxruntime, and so do
+those of a bundle that it has no shape for. `WHEATEAR_NATIVE=1` insists on it.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.bundle import Bundle
+from wheatear.errors import BundleError, MissingExtraError
+
+VARIABLE = "WHEATEAR_NATIVE"
+
+Tensors = Mapping[str, NDArray[Any]]
+Made = TypeVar("Made")
+
+
+def if_native(bundle: Bundle, make: Callable[[Any], Made]) -> Made | None:
+    """What `make` makes of the package for a bundle; None where there is none, it is not wanted, or
+    the bundle's graphs have other weights than it knows (KeyError, ValueError or OSError).
+
+    Raises MissingExtraError or BundleError if it was insisted on.
+    """
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted == "0":
+        return None
+    try:
+        native = import_module("wheatear_native")
+    except ImportError as error:
+        if not wanted:
+            return None
+        raise MissingExtraError(
+            f"{VARIABLE}={wanted} asks for wheatear-native, which is not there ({error}); "
+            f"install it or unset {VARIABLE}"
+        ) from error
+    try:
+        return make(native)
+    except (ValueError, KeyError, OSError) as error:
+        if not wanted:
+            return None
+        raise BundleError(
+            f"wheatear-native cannot run {bundle.path}: {error}; unset {VARIABLE}"
+        ) from error
+
+
+class Weights:
+    """The tensors of a graph as wheatear-native takes them; remembers which were asked for."""
+
+    def __init__(self, native: Any, tensors: Tensors) -> None:
+        self._native, self._tensors = native, tensors
+        self._read: set[str] = set()
+
+    def check_all_read(self) -> None:
+        """Raises ValueError if the graph has weights that nobody asked for: it then computes
+        something else.
+        """
+        unread = {
+            name
+            for name, tensor in self._tensors.items()
+            if name not in self._read and tensor.dtype != np.int64
+        }
+        if unread:
+            raise ValueError(f"it has weights for {', '.join(sorted(unread)[:3])}")
+
+    def tensor(self, name: str) -> NDArray[Any]:
+        """Raises KeyError."""
+        self._read.add(name)
+        return self._tensors[name]
+
+    def linear(self, name: str, inputs: int) -> list[Any]:
+        """Weight and bias of a linear layer."""
+        if f"{name}.codes" in self._tensors:
+            codes, scales = (self.tensor(f"{name}.{part}") for part in ("codes", "scales"))
+            weight = self._native.Weight(codes, scales, inputs)
+        else:
+            weight = self.weight(self.tensor(f"{name}.weight"))
+        return [weight, self.vector(f"{name}.bias", optional=True)]
+
+    def vector(self, name: str, optional: bool = False) -> Any:
+        if optional and name not in self._tensors:
+            return self._native.Weight(None)
+        return self.weight(self.tensor(name).reshape(-1))
+
+    def weight(self, array: NDArray[Any]) -> Any:
+        """A vector [n] or a matrix [inputs, outputs] in float32."""
+        return self._native.Weight(np.ascontiguousarray(array, np.float32))
