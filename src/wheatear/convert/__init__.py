@@ -86,7 +86,7 @@ def _write(
 
     weights = source.weights
     write_encoder(folder / bundle.ENCODER, arch, weights, recipe, advance)
-    write_predictor(folder / bundle.PREDICTOR, arch, weights)
+    write_predictor(folder / bundle.PREDICTOR, arch, weights, recipe)
     advance()
     write_joint(folder / bundle.JOINT, arch, weights, recipe)
     advance()

@@ -22,12 +22,12 @@ from wheatear.convert.tensors import Weights
 INT64 = TensorProto.INT64
 
 
-def write_predictor(path: Path, arch: Architecture, weights: Weights) -> None:
+def write_predictor(path: Path, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
     with GraphWriter(path) as graph:
-        _predictor(graph, arch, weights)
+        _predictor(graph, arch, weights, recipe)
 
 
-def _predictor(g: GraphWriter, arch: Architecture, weights: Weights) -> None:
+def _predictor(g: GraphWriter, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
     token = g.input("token", ["N"], INT64)
     h = g.input("h", [arch.predictor_layers, "N", arch.hidden])
     c = g.input("c", [arch.predictor_layers, "N", arch.hidden])
@@ -38,9 +38,8 @@ def _predictor(g: GraphWriter, arch: Architecture, weights: Weights) -> None:
     new_h, new_c = [], []
     for i in range(arch.predictor_layers):
         index = g.constant(f"layer{i}", np.array(i, np.int64))
-        x, cell = _lstm_cell(
-            g, arch, weights, i, x, *(g.op("Gather", state, index, axis=0) for state in (h, c))
-        )
+        before = [g.op("Gather", state, index, axis=0) for state in (h, c)]
+        x, cell = _lstm_cell(g, arch, weights, recipe, i, x, *before)
         new_h.append(g.op("Unsqueeze", x, g.integers(0)))
         new_c.append(g.op("Unsqueeze", cell, g.integers(0)))
     prediction = g.linear(
@@ -48,6 +47,7 @@ def _predictor(g: GraphWriter, arch: Architecture, weights: Weights) -> None:
         x,
         weights.read("joint.pred.weight", arch.joint, arch.hidden),
         weights.optional("joint.pred.bias", arch.joint),
+        recipe.ends,
     )
     g.output("prediction", prediction, ["N", arch.joint])
     for name, parts in (("h_next", new_h), ("c_next", new_c)):
@@ -56,14 +56,22 @@ def _predictor(g: GraphWriter, arch: Architecture, weights: Weights) -> None:
 
 
 def _lstm_cell(
-    g: GraphWriter, arch: Architecture, weights: Weights, i: int, x: str, h: str, c: str
+    g: GraphWriter,
+    arch: Architecture,
+    weights: Weights,
+    recipe: Recipe,
+    i: int,
+    x: str,
+    h: str,
+    c: str,
 ) -> tuple[str, str]:
     """One step of LSTM layer i on rows x [N, inputs]: the new h and c."""
     name = "decoder.prediction.dec_rnn.lstm"
     parts = [weights.read(f"{name}.weight_{kind}_l{i}") for kind in ("ih", "hh")]
     biases = [weights.read(f"{name}.bias_{kind}_l{i}", 4 * arch.hidden) for kind in ("ih", "hh")]
     both = np.concatenate(parts, axis=1)
-    gates = g.linear(f"lstm{i}", g.op("Concat", x, h, axis=1), both, biases[0] + biases[1])
+    bias = biases[0] + biases[1]
+    gates = g.linear(f"lstm{i}", g.op("Concat", x, h, axis=1), both, bias, recipe.ends)
     enter, forget, candidate, leave = g.ops("Split", gates, outs=4, axis=1, num_outputs=4)
     kept = g.op("Mul", g.op("Sigmoid", forget), c)
     added = g.op("Mul", g.op("Sigmoid", enter), g.op("Tanh", candidate))

@@ -28,7 +28,7 @@ class Recipe:
     layers: int = 32
     """Feed-forward, attention and pointwise convolutions of the encoder layers."""
     ends: int = 32
-    """Output of the subsampling, encoder projection and output of the joint."""
+    """Output of the subsampling, encoder projection, predictor and output of the joint."""
 
 
 RECIPES = {
