@@ -87,7 +87,7 @@ class _Search:
 class Decoder:
     """Runs a bundle's predictor and joint; shared by all streams and safe to use from threads."""
 
-    ahead = 8
+    ahead = 4
     """Frames that the joint is asked about at once; a token wastes the answers after it."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
