@@ -27,8 +27,8 @@ from wheatear.audio import sample_speech
 from wheatear.native_step import VARIABLE
 
 CYCLES = {
-    "onnxruntime": {"80 ms": 11.9, "320 ms": 25.8},
-    "native": {"80 ms": 7.8, "320 ms": 17.9},
+    "onnxruntime": {"80 ms": 11.9, "320 ms": 26.5},
+    "native": {"80 ms": 7.1, "320 ms": 17.0},
 }
 """Millions for each chunk: Python 3.11, numpy 2.4.6, onnxruntime 1.32.0, GCC 12."""
 CHOICE = {"onnxruntime": "0", "native": "1"}
