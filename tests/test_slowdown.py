@@ -24,7 +24,7 @@ import pytest
 
 import wheatear
 from wheatear.audio import sample_speech
-from wheatear.native_step import VARIABLE
+from wheatear.native import VARIABLE
 
 CYCLES = {
     "onnxruntime": {"80 ms": 11.9, "320 ms": 26.5},
