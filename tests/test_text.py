@@ -1,7 +1,5 @@
 """Pieces to text: words, bytes, tags, and text that never takes anything back."""
 
-from types import SimpleNamespace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,14 +12,11 @@ from wheatear.text import Detokenizer, Vocabulary
 
 PIECES = ["<unk>", "<en-US>", "\u2581Hel", "lo", ",", "\u2581w", "\u00f6", "<s>"]
 PIECES += [f"<0x{byte:02X}>" for byte in "\u20ac\U0001f600".encode()]
-BUNDLE = SimpleNamespace(
-    vocabulary=pieces_from_texts(PIECES),
-    manifest=SimpleNamespace(tags={1: "en-US"}, decoder=SimpleNamespace(blank=len(PIECES))),
-)
+VOCABULARY = Vocabulary(pieces_from_texts(PIECES), {1: "en-US"})
 
 
 def text_of(tokens):
-    detokenizer = Detokenizer(Vocabulary(BUNDLE))
+    detokenizer = Detokenizer(VOCABULARY)
     parts = [detokenizer.add(token) for token in tokens]
     return "".join(parts) + detokenizer.finish()
 

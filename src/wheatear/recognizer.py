@@ -93,7 +93,7 @@ class Recognizer:
             self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
         self._silence = Silence(bundle.manifest.encoder)
         self._beam_search = BeamSearch(self._decoder)
-        self.vocabulary = Vocabulary(bundle)
+        self.vocabulary = Vocabulary.of(bundle)
         self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
 
     @property

@@ -1,10 +1,12 @@
 """From token ids to text: pieces joined, word marks turned into spaces, tags left out by id."""
 
 import codecs
+from collections.abc import Mapping
 from functools import cached_property
 
 from wheatear.bundle import PIECES, Bundle
 from wheatear.errors import BundleError
+from wheatear.pieces import Pieces
 
 _WORD_MARK = "\u2581"  # SentencePiece's mark of a word's beginning
 _UNKNOWN = " \u2047 "  # what SentencePiece writes for the unknown piece
@@ -13,13 +15,8 @@ _UNKNOWN = " \u2047 "  # what SentencePiece writes for the unknown piece
 class Vocabulary:
     """The text of every token id of a model."""
 
-    def __init__(self, bundle: Bundle) -> None:
-        data = bundle.vocabulary
-        blank = bundle.manifest.decoder.blank
-        special = [*data.unknown, *data.control, *data.bytes]
-        if len(data.pieces) != blank or any(not 0 <= i < blank for i in special):
-            raise BundleError(f"{bundle.path / PIECES} does not fit its manifest")
-        self.tags = bundle.manifest.tags
+    def __init__(self, data: Pieces, tags: Mapping[int, str]) -> None:
+        self.tags = tags
         self.pieces = data.pieces
         """As the tokenizer writes them."""
         self._texts = [piece.replace(_WORD_MARK, " ") for piece in data.pieces]
@@ -28,6 +25,15 @@ class Vocabulary:
         for i in (*data.control, *self.tags):
             self._texts[i] = ""
         self._bytes = {i: int(data.pieces[i][1:-1], 16) for i in data.bytes}
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "Vocabulary":
+        """Raises BundleError if pieces and manifest do not belong together."""
+        data, blank = bundle.vocabulary, bundle.manifest.decoder.blank
+        special = [*data.unknown, *data.control, *data.bytes]
+        if len(data.pieces) != blank or any(not 0 <= i < blank for i in special):
+            raise BundleError(f"{bundle.path / PIECES} does not fit its manifest")
+        return cls(data, bundle.manifest.tags)
 
     @cached_property
     def by_text(self) -> dict[str, list[int]]:

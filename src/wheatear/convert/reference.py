@@ -31,8 +31,8 @@ def encode(
         hot = np.zeros((len(x), arch.prompt_width), np.float32)
         hot[:, prompt] = 1
         x = np.concatenate([x, hot], axis=1)
-        x = np.maximum(_linear(weights, "prompt_kernel.0", x), 0)
-        x = _linear(weights, "prompt_kernel.2", x)
+        x = np.maximum(weights.product("prompt_kernel.0", x), 0)
+        x = weights.product("prompt_kernel.2", x)
     return x
 
 
@@ -47,7 +47,7 @@ def search(arch: Architecture, weights: Weights, encoded: Floats) -> list[int]:
         "Sigmoid": _sigmoid,
     }[arch.activation]
     tokens: list[int] = []
-    for frame in _linear(weights, "joint.enc", encoded):
+    for frame in weights.product("joint.enc", encoded):
         for _ in range(arch.max_symbols):
             logits = output[0] @ activation(frame + prediction)
             best = int(np.argmax(logits if output[1] is None else logits + output[1]))
@@ -75,7 +75,7 @@ def _subsampling(arch: Architecture, weights: Weights, mel: Floats) -> Floats:
             x = np.tensordot(mix, x, 1) + weights.read(f"{name}.bias")[:, None, None]
         x = np.maximum(x, 0)
     flat = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
-    return _linear(weights, "encoder.pre_encode.out", flat) * np.float32(arch.input_scale)
+    return weights.product("encoder.pre_encode.out", flat) * np.float32(arch.input_scale)
 
 
 def _visible(frames: int, mode: LatencyMode) -> NDArray[np.bool_]:
@@ -104,8 +104,8 @@ def _layer(
 ) -> Floats:
     def feed_forward(k: int, x: Floats) -> Floats:
         y = _norm(weights, f"{name}.norm_feed_forward{k}", x)
-        y = _silu(_linear(weights, f"{name}.feed_forward{k}.linear1", y))
-        y = _linear(weights, f"{name}.feed_forward{k}.linear2", y)
+        y = _silu(weights.product(f"{name}.feed_forward{k}.linear1", y))
+        y = weights.product(f"{name}.feed_forward{k}.linear2", y)
         y *= 0.5
         return x + y
 
@@ -131,8 +131,8 @@ def _attention(
     def heads(y: Floats) -> Floats:
         return y.reshape(len(y), arch.heads, -1).transpose(1, 0, 2)  # [heads, n, head_width]
 
-    q, k, v = (heads(_linear(weights, f"{name}.linear_{part}", x)) for part in "qkv")
-    p = heads(_linear(weights, f"{name}.linear_pos", positions))
+    q, k, v = (heads(weights.product(f"{name}.linear_{part}", x)) for part in "qkv")
+    p = heads(weights.product(f"{name}.linear_pos", positions))
     source = "encoder" if "encoder.pos_bias_u" in weights else name
     by_content = q + weights.read(f"{source}.pos_bias_u")[:, None]
     by_position = q + weights.read(f"{source}.pos_bias_v")[:, None]
@@ -144,11 +144,11 @@ def _attention(
     scores = np.where(mask, scores, -np.inf)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
     y = (scores / scores.sum(-1, keepdims=True)) @ v
-    return _linear(weights, f"{name}.linear_out", y.transpose(1, 0, 2).reshape(frames, -1))
+    return weights.product(f"{name}.linear_out", y.transpose(1, 0, 2).reshape(frames, -1))
 
 
 def _convolution(arch: Architecture, weights: Weights, name: str, x: Floats) -> Floats:
-    value, gate = np.split(_linear(weights, f"{name}.pointwise_conv1", x), 2, axis=1)
+    value, gate = np.split(weights.product(f"{name}.pointwise_conv1", x), 2, axis=1)
     x = np.pad(value * _sigmoid(gate), ((arch.kernel - 1, 0), (0, 0)))
     kernel = weights.read(f"{name}.depthwise_conv.weight")[:, 0]
     x = np.einsum("tck,ck->tc", sliding_window_view(x, arch.kernel, axis=0), kernel)
@@ -161,7 +161,7 @@ def _convolution(arch: Architecture, weights: Weights, name: str, x: Floats) -> 
         x = x * weights.read(f"{norm}.weight") + weights.read(f"{norm}.bias")
     else:
         x = _norm(weights, norm, x)
-    return _linear(weights, f"{name}.pointwise_conv2", _silu(x))
+    return weights.product(f"{name}.pointwise_conv2", _silu(x))
 
 
 class _Predictor:
@@ -190,14 +190,7 @@ class _Predictor:
             c = _sigmoid(forget) * c + _sigmoid(enter) * np.tanh(candidate)
             x = _sigmoid(leave) * np.tanh(c)
             self._state[i] = (x, c)
-        return _linear(self._weights, "joint.pred", x[None])[0]
-
-
-def _linear(weights: Weights, name: str, x: Floats) -> Floats:
-    weight = weights.read(f"{name}.weight")
-    y = x @ weight.reshape(weight.shape[0], weight.shape[1]).T
-    bias = weights.optional(f"{name}.bias")
-    return y if bias is None else y + bias
+        return self._weights.product("joint.pred", x[None])[0]
 
 
 def _norm(weights: Weights, name: str, x: Floats) -> Floats:

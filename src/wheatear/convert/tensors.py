@@ -59,6 +59,13 @@ class Weights:
     def optional(self, name: str, *shape: int) -> NDArray[np.float32] | None:
         return self.read(name, *shape) if name in self else None
 
+    def product(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Rows x [n, inputs] through a linear layer, or a convolution of a single tap."""
+        weight = self.read(f"{name}.weight")
+        y = x @ weight.reshape(weight.shape[0], weight.shape[1]).T
+        bias = self.optional(f"{name}.bias")
+        return y if bias is None else y + bias
+
     def unused(self) -> list[str]:
         return sorted(self._tensors.keys() - self._used)
 

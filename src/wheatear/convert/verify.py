@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from wheatear.audio import sample_speech
-from wheatear.bundle import open_bundle
+from wheatear.audio import Samples, sample_speech
+from wheatear.bundle import Bundle, open_bundle
+from wheatear.caches import Floats
 from wheatear.convert import reference
 from wheatear.convert.architecture import Architecture
 from wheatear.convert.tensors import Weights
@@ -19,6 +20,7 @@ from wheatear.decoder import Decoder
 from wheatear.encoder import Encoder
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.languages import AUTO
+from wheatear.latency import LatencyMode
 from wheatear.sessions import default_threads
 
 
@@ -38,33 +40,49 @@ class Deviation:
 
 def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Deviation:
     samples = sample_speech()
-    spectrogram = MelSpectrogram(arch.features)
-    state = spectrogram.start()
-    mel = np.concatenate([spectrogram.push(state, samples), spectrogram.finish(state)])
+    mel = mel_of(arch, samples)
     prompt = arch.prompts.get(AUTO, min(arch.prompts.values())) if arch.prompts else None
     encoded = reference.encode(arch, weights, mel, arch.default_mode, prompt)
     tokens = reference.search(arch, weights, encoded)
-
-    bundle = open_bundle(folder)
-    threads = default_threads()
-    encoder, decoder = Encoder(bundle, threads), Decoder(bundle, threads)
-    encoder_state, decoder_state = encoder.start(arch.default_mode), decoder.start()
-    encoder.feed(encoder_state, mel)
-    encoder.end(encoder_state)
-    bias = None if prompt is None else bundle.language_bias[prompt]
-    ours, our_tokens = [], []
-    while frames := encoder.ready(encoder_state, most_chunks=1):
-        (output,) = encoder.step([encoder_state], frames, [bias])
-        ours.append(output.encoded)
-        (found,) = decoder.step([decoder_state], [output.projected])
-        our_tokens += [token for token, _frame, _confidence in found]
-    difference = np.concatenate(ours) - encoded
+    ours, our_tokens = Computed(open_bundle(folder)).listen(mel, arch.default_mode, prompt)
     return Deviation(
-        encoder=float(np.sqrt(np.mean(difference**2) / np.mean(encoded**2))),
+        encoder=float(np.sqrt(np.mean((ours - encoded) ** 2) / np.mean(encoded**2))),
         tokens=edit_distance(tokens, our_tokens),
         of_tokens=len(tokens),
         seconds=len(samples) / SAMPLE_RATE,
     )
+
+
+def mel_of(arch: Architecture, samples: Samples) -> Floats:
+    """Mel frames [n, bands] of a whole signal."""
+    spectrogram = MelSpectrogram(arch.features)
+    state = spectrogram.start()
+    return np.concatenate([spectrogram.push(state, samples), spectrogram.finish(state)])
+
+
+class Computed:
+    """A bundle as it is run, but chunk by chunk without the streams around it."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        threads = default_threads()
+        self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
+
+    def listen(
+        self, mel: Floats, mode: LatencyMode, prompt: int | None
+    ) -> tuple[Floats, list[int]]:
+        """Encoder output [frames, width] and tokens of a whole signal's mel [n, bands]."""
+        encoder, decoder = self._encoder, self._decoder
+        encoder_state, decoder_state = encoder.start(mode), decoder.start()
+        encoder.feed(encoder_state, mel)
+        encoder.end(encoder_state)
+        language = None if prompt is None else encoder.language(prompt)
+        encoded, tokens = [], []
+        while frames := encoder.ready(encoder_state, most_chunks=1):
+            (output,) = encoder.step([encoder_state], frames, [language])
+            encoded.append(output.encoded)
+            (found,) = decoder.step([decoder_state], [output.projected])
+            tokens += [token for token, _frame, _confidence in found]
+        return np.concatenate(encoded), tokens
 
 
 def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> int:
