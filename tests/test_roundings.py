@@ -1,4 +1,4 @@
-"""Roundings are what they are called: within their bounds, and no worse than what they improve on."""
+"""Roundings: within their bounds, and no worse than what they are to be better than."""
 
 import numpy as np
 import pytest

@@ -339,7 +339,7 @@ def run(a: argparse.Namespace) -> list[Row]:
     elif not (recipes or a.bundles):
         recipes = [*_COMPARED, *(_CALIBRATED if a.calibration else ())]
     if a.calibration:
-        study.calibrate(choose(read_corpus(a.calibration).clips, (), a.clips))
+        study.calibrate(read_corpus(a.calibration).clips)
     if "float32" not in results.rows:
         results.add(study.float32())
     for recipe in recipes:
