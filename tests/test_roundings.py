@@ -179,5 +179,5 @@ def test_names_and_sizes():
         with pytest.raises(CheckpointError, match="METHOD-BITS-BLOCK of nearest, search"):
             parse_rounding(wrong)
     for method in CALIBRATED:
-        with pytest.raises(CheckpointError, match=f"{method}-4-32 needs recordings"):
+        with pytest.raises(CheckpointError, match=f"{method}-4-32 is for layers, with recordings"):
             round_weight(np.ones((1, 32), np.float32), Rounding(method, 4, 32))

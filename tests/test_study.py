@@ -128,5 +128,5 @@ def test_refusals(study, manifest, told):
     ):
         with pytest.raises(CheckpointError, match=reason):
             study.recipe(recipe)
-    with pytest.raises(CheckpointError, match="gptq-4-32 needs recordings"):
+    with pytest.raises(CheckpointError, match="gptq-4-32 is for layers, with recordings"):
         told(CHECKPOINT, manifest, "--recipe", "gptq-4-32")

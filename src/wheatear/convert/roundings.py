@@ -84,7 +84,7 @@ def round_weight(weight: Floats, rounding: Rounding, gram: Floats | None = None)
     if rounding.method in _WITHOUT_INPUTS:
         return _in_blocks(weight, block, partial(_WITHOUT_INPUTS[rounding.method], bits=bits))
     if gram is None:
-        raise CheckpointError(f"{rounding} needs recordings to calibrate with")
+        raise CheckpointError(f"{rounding} is for layers, with recordings to calibrate by")
     if rounding.method == "gptq":
         return _gptq(weight, bits, block, gram)
     squares = _blocks(np.diagonal(_damped(gram))[None].astype(np.float32), block)

@@ -10,8 +10,8 @@ is run, activations in 8 bits. MANIFEST is whatever `wheatear evaluate` reads.
 
 A recipe is LAYERS or LAYERS+ENDS, each METHOD-BITS-BLOCK (`wheatear.convert.roundings`), and may
 go on with +KIND=METHOD-BITS-BLOCK for weights with KIND in their name. Alone, KIND=... leaves all
-others in float32. `gptq` and `activations` need `--calibration`, recordings other than those of
-MANIFEST.
+others in float32. `gptq` and `activations` are for layers, and need `--calibration`, recordings
+other than those of MANIFEST.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ Listen = Callable[[Floats, int | None], tuple[Floats, list[int]]]
 
 
 class Observed(Weights):
-    """Weights that add up what goes into their products."""
+    """Weights that add up what goes into the products of layers."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
         super().__init__(tensors)
@@ -116,7 +116,7 @@ class Observed(Weights):
 
     def product(self, name: str, x: Floats) -> Floats:
         weight = f"{name}.weight"
-        if _LAYERS.fullmatch(weight) or _ENDS.fullmatch(weight):
+        if _LAYERS.fullmatch(weight):
             gram = x.T @ x
             if weight in self.grams:
                 gram += self.grams[weight]
@@ -327,7 +327,8 @@ def run(a: argparse.Namespace) -> list[Row]:
     clips = choose(read_corpus(a.manifest).clips, (), a.clips)
     about = {
         "checkpoint": str(a.checkpoint), "manifest": str(a.manifest), "clips": len(clips),
-        "latency": a.latency, "calibration": str(a.calibration or ""),
+        "latency": a.latency, "calibration": str(a.calibration or ""), "numbers": a.numbers,
+        "fold_accents": list(a.fold_accents),
     }  # fmt: skip
     results = Results(a.output, about)
     scoring = Scoring(a.numbers == "spoken", frozenset(a.fold_accents))
