@@ -34,7 +34,7 @@ from wheatear.bundle import open_bundle
 from wheatear.convert import convert, reference
 from wheatear.convert.architecture import Architecture, read_architecture
 from wheatear.convert.checkpoint import open_checkpoint
-from wheatear.convert.roundings import Floats, Rounding, parse_rounding, round_weight
+from wheatear.convert.roundings import CALIBRATED, Floats, Rounding, parse_rounding, round_weight
 from wheatear.convert.tensors import Checkpoint, StoredTensor, Weights
 from wheatear.convert.verify import Computed, edit_distance, mel_of
 from wheatear.errors import CheckpointError, WheatearError
@@ -339,14 +339,14 @@ def run(a: argparse.Namespace) -> list[Row]:
         recipes += study.one_at_a_time(a.sensitivity)
     elif not (recipes or a.bundles):
         recipes = [*_COMPARED, *(_CALIBRATED if a.calibration else ())]
-    if a.calibration:
+    recipes = [recipe for recipe in recipes if recipe not in results.rows]
+    if a.calibration and any(method in recipe for recipe in recipes for method in CALIBRATED):
         study.calibrate(read_corpus(a.calibration).clips)
     if "float32" not in results.rows:
         results.add(study.float32())
     for recipe in recipes:
-        if recipe not in results.rows:
-            results.add(study.recipe(recipe))
-            print(recipe, file=sys.stderr)
+        print(recipe, file=sys.stderr)
+        results.add(study.recipe(recipe))
     if a.bundles:
         for row in bundles(study, a.checkpoint, results.rows.__contains__):
             results.add(row)
