@@ -161,19 +161,24 @@ def _importance(rows: Floats) -> Floats:
 def _about_zero(rows: Floats, bits: int) -> Floats:
     """The same search with codes 0 .. 2^bits - 1 about a zero point, itself a code."""
     importance, top = _importance(rows), (1 << bits) - 1
-    least, most = (np.minimum(rows.min(-1), 0), np.maximum(rows.max(-1), 0))
-    best = np.zeros_like(rows)
-    best_error = np.full(rows.shape[:-1], np.inf, np.float32)
+    least, most = np.minimum(rows.min(-1), 0)[..., None], np.maximum(rows.max(-1), 0)[..., None]
+    best, best_zero, best_gain = (np.zeros_like(least) for _ in range(3))
+    weighted = rows * importance
+
+    def codes(scale: Floats, zero: Floats) -> Floats:
+        return np.clip(np.rint(_over(rows, scale)) + zero, 0, top) - zero
+
     for share in _TRIED:
-        scale = (most - least)[..., None] / (top * share)
-        zero = np.clip(np.rint(_over(-least[..., None], scale)), 0, top)
-        codes = np.clip(np.rint(_over(rows, scale)) + zero, 0, top) - zero
-        along = (importance * rows * codes).sum(-1, keepdims=True)
-        values = codes * _over(along, (importance * codes * codes).sum(-1, keepdims=True))
-        error = (importance * (rows - values) ** 2).sum(-1)
-        best = np.where((error < best_error)[..., None], values, best)
-        best_error = np.minimum(error, best_error)
-    return best
+        tried = (most - least) / (top * share)
+        zero = np.clip(np.rint(_over(-least, tried)), 0, top)
+        found = codes(tried, zero)
+        along = (weighted * found).sum(-1, keepdims=True)
+        scale = _over(along, (importance * found * found).sum(-1, keepdims=True))
+        gain = scale * along
+        better = gain > best_gain
+        best, best_zero = np.where(better, scale, best), np.where(better, zero, best_zero)
+        best_gain = np.maximum(gain, best_gain)
+    return codes(best, best_zero) * best
 
 
 _WITHOUT_INPUTS = {
