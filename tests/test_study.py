@@ -70,7 +70,7 @@ def test_parts_of_a_recipe_are_what_they_say(study):
     layers = study.recipe("search-4-32+search-8-32")
     assert 0.625 < layers.size < study.recipe("search-4-32+search-8-32+linear2=search-8-32").size
     # A kind alone: the sum of what is rounded is the whole, and ends are no part of the layers.
-    one, two = (study.recipe(f"layers.{i}.=search-4-32") for i in (0, 1))
+    one, two = (study.recipe(f"{layer}=search-4-32") for layer in ("layers.0.", "last"))
     assert 0.625 < one.size == two.size < 4
     ends = study.recipe("pre_encode.out=search-4-32+joint=search-4-32")
     assert one.size + two.size + ends.size == pytest.approx(2 * 4 + 0.625)
@@ -85,7 +85,7 @@ def test_what_convert_writes_is_near_what_is_told_of_its_recipe(study, tmp_path)
     """Activations of 8 bits come on top."""
     convert(CHECKPOINT, tmp_path / "int4", "int4")
     bundle = study.bundle(tmp_path / "int4", "int4")
-    weights = study.recipe("search-4-32+search-8-32")
+    weights = study.recipe("search-4-32+search-8-32+last=search-8-32")
     assert weights.encoder == pytest.approx(bundle.encoder, rel=0.15)
     assert bundle.size is None
 

@@ -169,25 +169,29 @@ class _EncoderWriter:
         """x [B, T, width] through layer i: its output, new keys and values, new conv cache."""
         name = f"encoder.layers.{i}"
         y = self._norm(f"{name}.norm_feed_forward1", x)
-        y = self._feed_forward(f"{name}.feed_forward1", y)
+        y = self._feed_forward(f"{name}.feed_forward1", i, y)
         y, x = self._add_norm(f"{name}.norm_self_att", x, y)
         y, kv = self._attention(f"{name}.self_attn", i, y)
         y, x = self._add_norm(f"{name}.norm_conv", x, y)
         y, conv = self._convolution(f"{name}.conv", i, y)
         y, x = self._add_norm(f"{name}.norm_feed_forward2", x, y)
-        y = self._feed_forward(f"{name}.feed_forward2", y)
+        y = self._feed_forward(f"{name}.feed_forward2", i, y)
         y, _ = self._add_norm(f"{name}.norm_out", x, y)
         return y, kv, conv
 
-    def _feed_forward(self, name: str, x: str) -> str:
-        a, bits = self.arch, self.recipe.layers
+    def _bits(self, i: int) -> int:
+        """Of layer i."""
+        return self.recipe.last if i == self.arch.layers - 1 else self.recipe.layers
+
+    def _feed_forward(self, name: str, i: int, x: str) -> str:
+        a, bits = self.arch, self._bits(i)
         x = self._linear(f"{name}.linear1", x, a.feed_forward, a.width, bits=bits)
         x = self._silu(x)
         return self._linear(f"{name}.linear2", x, a.width, a.feed_forward, 0.5, bits=bits)
 
     def _attention(self, name: str, i: int, x: str) -> tuple[str, str]:
         g, a = self.graph, self.arch
-        z = self._qkv(name, x)
+        z = self._qkv(name, i, x)
         z = g.op("Transpose", g.op("Reshape", z, self.qkv_shape), perm=[2, 0, 3, 1, 4])
         q, k, v = (
             g.op("Gather", z, g.constant(f"{name}.{j}", np.array(j, np.int64)), axis=0)
@@ -214,10 +218,10 @@ class _EncoderWriter:
             g.op("MatMul", p_own, v),
         )
         y = g.op("Reshape", g.op("Transpose", y, perm=[0, 2, 1, 3]), self.frame_shape)
-        y = self._linear(f"{name}.linear_out", y, a.width, a.width, bits=self.recipe.layers)
+        y = self._linear(f"{name}.linear_out", y, a.width, a.width, bits=self._bits(i))
         return y, new
 
-    def _qkv(self, name: str, x: str) -> str:
+    def _qkv(self, name: str, i: int, x: str) -> str:
         """Query, key and value in one product; the query carries the attention's scale."""
         a, w = self.arch, self.weights
         names = [f"{name}.linear_{part}" for part in "qkv"]
@@ -228,7 +232,7 @@ class _EncoderWriter:
         if f"{names[0]}.bias" in w:
             bias = np.concatenate([w.read(f"{n}.bias", a.width) for n in names])
             bias[: a.width] *= scale
-        return self.graph.linear(f"{name}.qkv", x, weight, bias, self.recipe.layers)
+        return self.graph.linear(f"{name}.qkv", x, weight, bias, self._bits(i))
 
     def _head_bias(self, name: str, kind: str, scale: float) -> str:
         a, w = self.arch, self.weights
@@ -262,7 +266,7 @@ class _EncoderWriter:
         return g.choose(self.one_chunk, (product(live, cache), live), (product(whole, each), whole))
 
     def _convolution(self, name: str, i: int, x: str) -> tuple[str, str]:
-        g, a, bits = self.graph, self.arch, self.recipe.layers
+        g, a, bits = self.graph, self.arch, self._bits(i)
         x = self._linear(f"{name}.pointwise_conv1", x, 2 * a.width, a.width, bits=bits)
         value, gate = g.ops("Split", x, outs=2, axis=2, num_outputs=2)
         x = g.op("Mul", value, g.op("Sigmoid", gate))

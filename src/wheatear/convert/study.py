@@ -9,9 +9,9 @@ that a recipe needs no kernel to be tried; `--bundles` puts beside it what `conv
 is run, activations in 8 bits. MANIFEST is whatever `wheatear evaluate` reads.
 
 A recipe is LAYERS or LAYERS+ENDS, each METHOD-BITS-BLOCK (`wheatear.convert.roundings`), and may
-go on with +KIND=METHOD-BITS-BLOCK for weights with KIND in their name. Alone, KIND=... leaves all
-others in float32. `gptq` and `activations` are for layers, and need `--calibration`, recordings
-other than those of MANIFEST.
+go on with +KIND=METHOD-BITS-BLOCK for weights with KIND in their name, or those of the `last`
+layer. Alone, KIND=... leaves all others in float32. `gptq` and `activations` are for layers, and
+need `--calibration`, recordings other than those of MANIFEST.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ _COMPARED = (
     *(f"{how}-4-32+search-8-32" for how in ("nearest", "fine", "weighted", "k-quant")),
     *(f"{how}-4-64+search-8-32" for how in ("fine", "k-quant")),
     *(f"{how}-4-128+search-8-32" for how in ("nearest", "fine", "k-quant")),
-    *(f"search-4-32+search-8-32+{kind}=search-8-32" for kind in ("linear2", "conv1", "linear_v")),
+    *(f"search-4-32+search-8-32+{kind}=search-8-32" for kind in ("linear1", "layers.0.", "last")),
 )
 _CALIBRATED = tuple(
     f"{how}-4-{block}+search-8-32" for how in ("activations", "gptq") for block in (32, 128)
@@ -209,6 +209,7 @@ class Study:
 
     def _of_kind(self, kind: str) -> list[str]:
         """Weights with it in their name: of products that are usually rounded, else any matrix."""
+        kind = f"layers.{self.arch.layers - 1}." if kind == "last" else kind
         named = [name for name in self._exact if kind in name]
         usual = [name for name in named if _LAYERS.fullmatch(name) or _ENDS.fullmatch(name)]
         matrices = [name for name in named if len(self._exact[name].shape) == 2]
