@@ -47,7 +47,7 @@ from wheatear.evaluate.records import Scoring
 from wheatear.languages import resolve_language
 from wheatear.latency import LatencyMode, choose_mode
 from wheatear.locales import has_spaces
-from wheatear.native_step import VARIABLE
+from wheatear.native import VARIABLE
 from wheatear.text import Detokenizer, Vocabulary
 
 _LAYERS = re.compile(
