@@ -280,6 +280,18 @@ def caches(s: Sizes, order: str = "batch") -> tuple[Tensor, Tensor]:
     return channel, time
 
 
+def nemo_inputs(s: Sizes, mel: Tensor) -> dict[str, Tensor]:
+    """As NeMo's own exporter names them."""
+    channel, time = caches(s)
+    return {
+        "audio_signal": mel,
+        "length": torch.full((1,), s.window),
+        "cache_last_channel": channel,
+        "cache_last_time": time,
+        "cache_last_channel_len": torch.zeros(1, dtype=torch.int64),
+    }
+
+
 def states(s: Sizes) -> tuple[Tensor, Tensor]:
     return torch.zeros(s.predictor_layers, 1, s.hidden), torch.zeros(
         s.predictor_layers, 1, s.hidden
@@ -293,14 +305,7 @@ def write_sherpa(folder: Path, source: Source, chunk: int, precision: str = "fp3
     s = sizes_of(source, chunk)
     network = Network(source, s)
     folder.mkdir(parents=True)
-    channel, time = caches(s)
-    inputs = {
-        "audio_signal": torch.zeros(1, s.bands, s.window),
-        "length": torch.full((1,), s.window),
-        "cache_last_channel": channel,
-        "cache_last_time": time,
-        "cache_last_channel_len": torch.zeros(1, dtype=torch.int64),
-    }
+    inputs = nemo_inputs(s, torch.zeros(1, s.bands, s.window))
     if s.prompts:
         inputs["prompt_index"] = torch.zeros(1, dtype=torch.int64)
 
@@ -499,14 +504,7 @@ def write_genai(folder: Path, source: Source, chunk: int = 7, precision: str = "
     s = sizes_of(source, chunk)
     network = Network(source, s)
     folder.mkdir(parents=True)
-    channel, time = caches(s)
-    inputs = {
-        "audio_signal": torch.zeros(1, s.window, s.bands),
-        "length": torch.full((1,), s.window),
-        "cache_last_channel": channel,
-        "cache_last_time": time,
-        "cache_last_channel_len": torch.zeros(1, dtype=torch.int64),
-    }
+    inputs = nemo_inputs(s, torch.zeros(1, s.window, s.bands))
     if s.prompts:
         inputs["lang_id"] = torch.zeros(1, dtype=torch.int64)
 

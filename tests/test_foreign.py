@@ -253,8 +253,8 @@ def test_batches_are_used_where_they_change_nothing(foreign):
     assert foreign("sherpa-320")._encoder._batched
     assert not foreign("sherpa-int8")._encoder._batched  # scales over the whole batch
     assert not foreign("genai-560")._encoder._batched  # takes one
-    assert foreign("genai-560")._decoder._graphs._joint.together
-    assert not foreign("soniqo-320")._decoder._graphs._joint.together
+    assert foreign("genai-560")._decoder._networks._joint.together
+    assert not foreign("soniqo-320")._decoder._networks._joint.together
 
 
 @pytest.mark.parametrize("kind", ["sherpa-320", "sherpa-int8", "genai-560"])

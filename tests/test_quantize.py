@@ -8,6 +8,7 @@ from hypothesis.extra import numpy as hnp
 
 from wheatear.convert.graph import GraphWriter
 from wheatear.convert.quantize import BLOCK, quantize
+from wheatear.convert.roundings import dequantize
 from wheatear.sessions import Session
 
 WEIGHTS = hnp.arrays(
@@ -15,14 +16,6 @@ WEIGHTS = hnp.arrays(
     st.tuples(st.integers(1, 5), st.integers(1, 70)),
     elements=st.floats(-4, 4, width=32),
 )
-
-
-def dequantize(codes, scales, bits, inputs):
-    """The weight that codes and scales stand for, as MatMulNBits documents them."""
-    if bits == 4:
-        codes = np.stack([codes & 15, codes >> 4], axis=-1).reshape(*codes.shape[:2], -1)
-    values = (codes.astype(np.float32) - (1 << bits - 1)) * scales[..., None]
-    return values.reshape(len(codes), -1)[:, :inputs]
 
 
 @settings(max_examples=150, deadline=None)

@@ -9,7 +9,7 @@ the plain loop: frame by frame, at most `max_symbols` tokens in a frame. Both ar
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,16 @@ class _Search:
     found: list[Found] = field(default_factory=list)
 
 
+class Networks(Protocol):
+    """A predictor and a joint, whoever computes them (see `Decoder.predict` and `logits`)."""
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]: ...
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats: ...
+
+
 class Decoder:
     """Runs a bundle's predictor and joint; shared by all streams and safe to use from threads."""
 
@@ -94,7 +104,7 @@ class Decoder:
         self.shape: DecoderShape = bundle.manifest.decoder
         self.measure: Measure = bundle.manifest.confidence_measure
         native = if_native(bundle, lambda native: NativeDecoder(native, bundle, threads))
-        self._networks = native or GraphDecoder(bundle)
+        self._networks: Networks = native or GraphDecoder(bundle)
         self._first = self.begin()
 
     def begin(self) -> tuple[Floats, Floats, Floats]:
@@ -173,7 +183,8 @@ class Decoder:
 
     def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
         """The best output [rows] for frames and predictions, and the logits of all."""
-        return self._networks.best(projected, prediction)
+        logits = self.logits(projected, prediction)
+        return logits.argmax(axis=1), logits
 
     def logits(self, projected: Floats, prediction: Floats) -> Floats:
         """The joint's answer [rows, outputs], the blank last, to frames and predictions."""

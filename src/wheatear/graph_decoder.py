@@ -31,11 +31,6 @@ class GraphDecoder:
         prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
         return prediction, h, c
 
-    def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
-        inputs = {"projected": projected, "prediction": prediction}
-        tokens, logits = self._joint.run(["token", "logits"], inputs)
-        return tokens, logits
-
     def logits(self, projected: Floats, prediction: Floats) -> Floats:
         inputs = {"projected": projected, "prediction": prediction}
         (logits,) = self._joint.run(["logits"], inputs)

@@ -5,7 +5,8 @@ those of a bundle that it has no shape for. `WHEATEAR_NATIVE=1` insists on it.
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -27,26 +28,39 @@ def if_native(bundle: Bundle, make: Callable[[Any], Made]) -> Made | None:
 
     Raises MissingExtraError or BundleError if it was insisted on.
     """
-    wanted = os.environ.get(VARIABLE, "")
-    if wanted == "0":
+    choice = os.environ.get(VARIABLE, "")
+    if choice == "0":
         return None
     try:
         native = import_module("wheatear_native")
     except ImportError as error:
-        if not wanted:
+        if not choice:
             return None
         raise MissingExtraError(
-            f"{VARIABLE}={wanted} asks for wheatear-native, which is not there ({error}); "
+            f"{VARIABLE}={choice} asks for wheatear-native, which is not there ({error}); "
             f"install it or unset {VARIABLE}"
         ) from error
     try:
         return make(native)
     except (ValueError, KeyError, OSError) as error:
-        if not wanted:
+        if not choice:
             return None
         raise BundleError(
             f"wheatear-native cannot run {bundle.path}: {error}; unset {VARIABLE}"
         ) from error
+
+
+@contextmanager
+def wanted(choice: str) -> Iterator[None]:
+    """Sets the variable for the models that are loaded in the block: 0 or 1."""
+    before = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = choice
+    try:
+        yield
+    finally:
+        del os.environ[VARIABLE]
+        if before is not None:
+            os.environ[VARIABLE] = before
 
 
 class Weights:

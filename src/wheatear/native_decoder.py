@@ -45,10 +45,6 @@ class NativeDecoder:
     ) -> tuple[Floats, Floats, Floats]:
         return self._decoder.predict(self._embedding[token], h, c)
 
-    def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
-        logits = self.logits(projected, prediction)
-        return logits.argmax(axis=1), logits
-
     def logits(self, projected: Floats, prediction: Floats) -> Floats:
         return self._decoder.logits(projected, prediction)
 

@@ -32,6 +32,11 @@ class Port:
     """None: any number."""
     dtype: np.dtype[Any]
 
+    @property
+    def integer(self) -> bool:
+        """Whether it takes whole numbers: ids, lengths, counts."""
+        return np.issubdtype(self.dtype, np.integer)
+
 
 class Session:
     """One graph, ready to run; safe to use from many threads."""
@@ -86,6 +91,15 @@ class Session:
     def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         """The named outputs for these inputs."""
         return self._session.run(outputs, dict(inputs))  # type: ignore[return-value]
+
+    def attempt(
+        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]
+    ) -> list[NDArray[Any]]:
+        """As `run`, of a graph that somebody else made.  Raises BundleError if it does not run."""
+        try:
+            return self.run(outputs, inputs)
+        except Exception as error:  # onnxruntime's have no base of their own
+            raise BundleError(f"{self.path} does not run: {error}") from error
 
 
 def _port(value: Any) -> Port:

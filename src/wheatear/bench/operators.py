@@ -2,7 +2,6 @@
 
 import gc
 import json
-import os
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +14,7 @@ import onnxruntime as ort
 from wheatear.bench.runs import Setting
 from wheatear.bench.worker import run_streams
 from wheatear.bundle import ENCODER
-from wheatear.native import VARIABLE
+from wheatear.native import wanted
 from wheatear.recognizer import load
 
 BETWEEN = "between nodes"
@@ -41,7 +40,7 @@ def _profiled(folder: Path) -> Iterator[None]:
     """Sessions that are opened in the block write a profile each, named after their graph; the
     encoder is one of them, whether wheatear-native is installed or not.
     """
-    plain, wanted = ort.InferenceSession, os.environ.get(VARIABLE)
+    plain = ort.InferenceSession
 
     class Profiled(plain):
         def __init__(self, path: Path, options: ort.SessionOptions, **more: Any) -> None:
@@ -49,14 +48,12 @@ def _profiled(folder: Path) -> Iterator[None]:
             options.profile_file_prefix = str(folder / path.stem)
             super().__init__(path, options, **more)
 
-    ort.InferenceSession, os.environ[VARIABLE] = Profiled, "0"
+    ort.InferenceSession = Profiled
     try:
-        yield
+        with wanted("0"):
+            yield
     finally:
         ort.InferenceSession = plain
-        del os.environ[VARIABLE]
-        if wanted is not None:
-            os.environ[VARIABLE] = wanted
 
 
 def _shares(events: Iterable[Mapping[str, Any]]) -> dict[str, float]:

@@ -18,12 +18,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -47,7 +45,7 @@ from wheatear.evaluate.records import Scoring
 from wheatear.languages import resolve_language
 from wheatear.latency import LatencyMode, choose_mode
 from wheatear.locales import has_spaces
-from wheatear.native import VARIABLE
+from wheatear.native import wanted
 from wheatear.text import Detokenizer, Vocabulary
 
 _LAYERS = re.compile(
@@ -261,26 +259,14 @@ def bundles(study: Study, checkpoint: Path, done: Callable[[str], bool]) -> Iter
     """What `convert` writes, as onnxruntime and, where it is, wheatear-native run it."""
     engines = {"0": "onnxruntime"} | ({"1": "native"} if find_spec("wheatear_native") else {})
     for precision in ("fp32", "int8", "int4"):
-        wanted = {k: f"bundle {precision}, {name}" for k, name in engines.items()}
-        wanted = {k: name for k, name in wanted.items() if not done(name)}
+        names = {k: f"bundle {precision}, {name}" for k, name in engines.items()}
+        names = {k: name for k, name in names.items() if not done(name)}
         with tempfile.TemporaryDirectory() as folder:
-            if wanted:
+            if names:
                 convert(checkpoint, Path(folder) / precision, precision)
-            for switch, name in wanted.items():
-                with _environment(VARIABLE, switch):
+            for switch, name in names.items():
+                with wanted(switch):
                     yield study.bundle(Path(folder) / precision, name)
-
-
-@contextmanager
-def _environment(name: str, value: str) -> Iterator[None]:
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        del os.environ[name]
-        if before is not None:
-            os.environ[name] = before
 
 
 class Results:

@@ -183,11 +183,10 @@ def _features(
         "subsampling_factor": MEL_PER_FRAME,
         "pre_encode_cache_size": PAST_MEL,
         "pre_encode_cache": PAST_MEL,
-        "conv_context": None,
     }
     for key, value in wanted.items():
         found = settings.get(key, metadata.get(key))
-        if value is not None and found is not None and str(found) != str(value):
+        if found is not None and str(found) != str(value):
             raise BundleError(f"{name}: its {key} is {found}, {value} can be run")
     if metadata.get("normalize_type", "") not in ("", "NA"):
         raise BundleError(

@@ -25,7 +25,7 @@ class ForeignDecoder(Decoder):
     ahead = 1
 
     def __init__(self, graphs: "TwoGraphs | OneGraph", max_symbols: int) -> None:
-        self._graphs = graphs
+        self._networks = graphs
         self.measure = "probability"
         self.shape = DecoderShape(
             layers=graphs.layers,
@@ -36,18 +36,6 @@ class ForeignDecoder(Decoder):
         )
         self._first = self.begin()
 
-    def predict(
-        self, token: NDArray[np.int64], h: Floats, c: Floats
-    ) -> tuple[Floats, Floats, Floats]:
-        return self._graphs.predict(token, h, c)
-
-    def best(self, projected: Floats, prediction: Floats) -> tuple[NDArray[np.int64], Floats]:
-        logits = self.logits(projected, prediction)
-        return logits.argmax(axis=1), logits
-
-    def logits(self, projected: Floats, prediction: Floats) -> Floats:
-        return self._graphs.logits(projected, prediction)
-
 
 class _Graph:
     """One graph that works on rows: all at once where each row then gets the bits it would get
@@ -55,8 +43,8 @@ class _Graph:
 
     def __init__(self, path: Path) -> None:
         self.name = path.name
-        self.session = Session(path, 1)
-        self.inputs, self.outputs = self.session.inputs, self.session.outputs
+        session = Session(path, 1)
+        self.inputs, self.outputs, self.run = session.inputs, session.outputs, session.attempt
         self.together = False
 
     def of_rank(self, ports: Sequence[Port], rank: int, count: int, what: str) -> list[Port]:
@@ -69,12 +57,6 @@ class _Graph:
             )
         return found
 
-    def run(self, outputs: Sequence[str], inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        try:
-            return self.session.run(outputs, inputs)
-        except Exception as error:  # onnxruntime's have no base of their own
-            raise BundleError(f"{self.name} does not run: {error}") from error
-
 
 class TwoGraphs:
     """A predictor and a joint."""
@@ -83,8 +65,8 @@ class TwoGraphs:
         """width: of the encoder's frames."""
         self._predictor, self._joint = _Graph(decoder), _Graph(joint)
         p, j = self._predictor, self._joint
-        self._token = p.of_rank([i for i in p.inputs if _is_integer(i)], 2, 1, "predictor")[0]
-        self._count = next((i for i in p.inputs if _is_integer(i) and len(i.shape) == 1), None)
+        self._token = p.of_rank([i for i in p.inputs if i.integer], 2, 1, "predictor")[0]
+        self._count = next((i for i in p.inputs if i.integer and len(i.shape) == 1), None)
         self._states = p.of_rank(p.inputs, 3, 2, "predictor")
         self._output, *self._states_next = p.of_rank(p.outputs, 3, 3, "predictor")
         self.layers, self.hidden = _state_shape(self._states[0], p.name)
@@ -143,8 +125,8 @@ class OneGraph:
     def __init__(self, path: Path, width: int) -> None:
         """width: of the encoder's frames."""
         self._graph = g = _Graph(path)
-        self._token = g.of_rank([i for i in g.inputs if _is_integer(i)], 2, 1, "decoder")[0]
-        self._count = next((i for i in g.inputs if _is_integer(i) and len(i.shape) == 1), None)
+        self._token = g.of_rank([i for i in g.inputs if i.integer], 2, 1, "decoder")[0]
+        self._count = next((i for i in g.inputs if i.integer and len(i.shape) == 1), None)
         self._frame, *self._states = _frame_first(g.of_rank(g.inputs, 3, 3, "decoder"))
         self._states_next = g.of_rank(g.outputs, 3, 2, "decoder")
         self._logits = g.of_rank(g.outputs, 4, 1, "decoder")[0]
@@ -254,7 +236,3 @@ def _state_shape(state: Port, name: str) -> tuple[int, int]:
 def _frame_first(ports: Sequence[Port]) -> list[Port]:
     """The input that takes what the encoder made before the others."""
     return sorted(ports, key=lambda port: "enc" not in port.name)
-
-
-def _is_integer(port: Port) -> bool:
-    return np.issubdtype(port.dtype, np.integer)

@@ -84,7 +84,7 @@ class ForeignEncoder(ChunkedEncoder):
     ) -> list[Encoded]:
         p = self._ports
         names = [p.frames, p.channel_next, p.time_next]
-        encoded, channel, time = self._session.run(names, self._inputs(states, languages))
+        encoded, channel, time = self._session.attempt(names, self._inputs(states, languages))
         if not self._width_last:
             encoded = encoded.transpose(0, 2, 1)
         batch = p.axes.batch
@@ -136,12 +136,9 @@ class ForeignEncoder(ChunkedEncoder):
         p = self._ports
         state = self.start(self.mode)
         state.mel = np.zeros((self._window, self._bands), np.float32)
-        try:
-            encoded, channel, time = self._session.run(
-                [p.frames, p.channel_next, p.time_next], self._inputs([state], [0])
-            )
-        except Exception as error:  # onnxruntime's have no base of their own
-            raise BundleError(f"{self._name} does not run: {error}") from error
+        encoded, channel, time = self._session.attempt(
+            [p.frames, p.channel_next, p.time_next], self._inputs([state], [0])
+        )
         chunk = self.mode.chunk
         caches = channel.take(0, axis=p.axes.batch).shape, time.take(0, axis=p.axes.batch).shape
         if caches != (state.keys_values.shape, state.conv.shape):
@@ -175,8 +172,8 @@ class ForeignEncoder(ChunkedEncoder):
 
         try:
             both = run([0, 1], together=True)
-        except Exception:  # noqa: BLE001  (it says it takes batches, and does not)
-            return False
+        except (BundleError, IndexError, ValueError):
+            return False  # it says that it takes batches, and fails or makes too few rows of them
         return all(map(np.array_equal, both, run([0, 1], together=False)))
 
 

@@ -14,8 +14,6 @@ NeMo calls what attention looks back at `cache_last_channel`, what convolutions 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from wheatear.errors import BundleError
 from wheatear.sessions import Port, Session
 
@@ -67,7 +65,7 @@ def encoder_ports(session: Session, name: str) -> EncoderPorts:
     frames = _only(
         [p for p in outputs if len(p.shape) == 3 and "cache" not in p.name], "encoded frames", name
     )
-    lengths = [p for p in inputs if len(p.shape) == 1 and _is_integer(p)]
+    lengths = [p for p in inputs if len(p.shape) == 1 and p.integer]
     axes, told = _axes(channel, name), session.metadata
     left, width = (_size(channel, axis, told, name) for axis in (2, 3))
     time_width, taps = (_size(time, axis, told, name) for axis in (2, 3))
@@ -129,7 +127,3 @@ def _only(ports: Sequence[Port], what: str, name: str) -> Port:
 
 def _first(ports: Iterable[Port]) -> Port | None:
     return next(iter(ports), None)
-
-
-def _is_integer(port: Port) -> bool:
-    return np.issubdtype(port.dtype, np.integer)
