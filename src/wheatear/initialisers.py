@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.protobuf import fields, integers
+
 _TYPES = {1: np.float32, 2: np.uint8, 7: np.int64}
 _GRAPH, _NODE, _OPERATOR, _INITIALIZER = 7, 1, 4, 5
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL = 1, 2, 8, 9, 13
@@ -46,17 +48,17 @@ def read_operators(path: Path) -> list[str]:
     return [
         str(value, "utf-8")
         for node in _parts(path, _NODE)
-        for number, value in _fields(node)
+        for number, value in fields(node)
         if number == _OPERATOR and not isinstance(value, int)
     ]
 
 
 def _parts(path: Path, kind: int) -> Iterator[memoryview]:
     """The messages of that kind in a file's graph."""
-    for number, graph in _fields(memoryview(path.read_bytes())):
+    for number, graph in fields(memoryview(path.read_bytes())):
         if number != _GRAPH or isinstance(graph, int):
             continue
-        for field, message in _fields(graph):
+        for field, message in fields(graph):
             if field == kind and not isinstance(message, int):
                 yield message
 
@@ -66,14 +68,14 @@ def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:
     name, kind = "", 0
     data: NDArray[np.uint8] = np.empty(0, np.uint8)
     place: dict[str, str] = {}
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if isinstance(value, int):
             if number == _DIMS:
                 dims.append(value)
             elif number == _TYPE:
                 kind = value
         elif number == _DIMS:
-            dims += _packed(value)
+            dims += integers(value)
         elif number == _NAME:
             name = str(value, "utf-8")
         elif number == _RAW:
@@ -90,53 +92,8 @@ def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:
     return name, data.view(_TYPES[kind]).reshape(dims)
 
 
-def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field: an integer, or bytes."""
-    at = 0
-    while at < len(message):
-        key, at = _varint(message, at)
-        match key & 7:
-            case 0:
-                value, at = _varint(message, at)
-                yield key >> 3, value
-            case 2:
-                size, at = _varint(message, at)
-                if at + size > len(message):
-                    raise ValueError("a field is cut off")
-                yield key >> 3, message[at : at + size]
-                at += size
-            case 1:
-                at += 8
-            case 5:
-                at += 4
-            case other:
-                raise ValueError(f"a field of kind {other}")
-
-
 def _texts(message: memoryview) -> Iterator[tuple[int, str]]:
-    for number, value in _fields(message):
+    for number, value in fields(message):
         if isinstance(value, int):
             raise ValueError(f"a number where a text should be: {value}")  # noqa: TRY004
         yield number, str(value, "utf-8")
-
-
-def _packed(message: memoryview) -> list[int]:
-    values, at = [], 0
-    while at < len(message):
-        value, at = _varint(message, at)
-        values.append(value)
-    return values
-
-
-def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, the lowest first, and where the next field begins."""
-    value = shift = 0
-    while True:
-        if at >= len(message) or shift > 63:
-            raise ValueError("a number is cut off")
-        byte = message[at]
-        at += 1
-        value |= (byte & 127) << shift
-        shift += 7
-        if byte < 128:
-            return value, at

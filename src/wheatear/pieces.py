@@ -2,8 +2,10 @@
 
 import re
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
+from wheatear.protobuf import fields
 
 _CONTROL = ("<s>", "</s>", "<pad>")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -16,6 +18,7 @@ MOST_PIECES = 1 << 20
 _PIECES = 1  # field of a model: one message a piece
 _TEXT, _SCORE, _TYPE = 1, 2, 3  # fields of a piece
 _UNKNOWN_TYPE, _CONTROL_TYPE, _BYTE_TYPE = 2, 3, 6
+_NO_SCORE = memoryview(bytes(4))
 
 
 @dataclass(frozen=True)
@@ -55,54 +58,19 @@ def pieces_from_sentencepiece(model: bytes) -> Pieces:
     texts: list[str] = []
     scores: list[float] = []
     kinds: dict[int, list[int]] = {_UNKNOWN_TYPE: [], _CONTROL_TYPE: [], _BYTE_TYPE: []}
-    for number, message in _fields(model):
-        if number != _PIECES or not isinstance(message, bytes):
+    for number, message in fields(memoryview(model)):
+        if number != _PIECES or isinstance(message, int):
             continue
-        entries = dict(_fields(message))
-        text, score, kind = entries.get(_TEXT), entries.get(_SCORE, 0.0), entries.get(_TYPE)
-        if not isinstance(text, bytes) or not isinstance(score, float):
-            raise ValueError("a piece has no text")  # noqa: TRY004  (the file's fault, not ours)
+        entries = dict(fields(message))
+        text, score, kind = entries.get(_TEXT), entries.get(_SCORE, _NO_SCORE), entries.get(_TYPE)
+        if not isinstance(text, memoryview) or isinstance(score, int) or len(score) != 4:
+            raise ValueError("a piece has no text, or a score that is none")
         if isinstance(kind, int) and kind in kinds:
             kinds[kind].append(len(texts))
-        texts.append(text.decode("utf-8"))
-        scores.append(score)
+        texts.append(str(text, "utf-8"))
+        scores.append(struct.unpack("<f", score)[0])
         if len(texts) > MOST_PIECES:
             raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
     if not texts:
         raise ValueError("it has no pieces")
     return Pieces(texts, scores, kinds[_UNKNOWN_TYPE], kinds[_CONTROL_TYPE], kinds[_BYTE_TYPE])
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, int | float | bytes]]:
-    """Field numbers and values of a protocol buffer; ValueError if it is cut short."""
-    at = 0
-
-    def take(count: int) -> bytes:
-        nonlocal at
-        if count > len(message) - at:
-            raise ValueError("it is cut short")
-        at += count
-        return message[at - count : at]
-
-    def varint() -> int:
-        value = 0
-        for shift in range(0, 70, 7):
-            byte = take(1)[0]
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
-                return value
-        raise ValueError("it is damaged")
-
-    while at < len(message):
-        key = varint()
-        match key & 7:
-            case 0:
-                yield key >> 3, varint()
-            case 1:
-                yield key >> 3, take(8)
-            case 2:
-                yield key >> 3, take(varint())
-            case 5:
-                yield key >> 3, struct.unpack("<f", take(4))[0]
-            case _:
-                raise ValueError("it is damaged")

@@ -211,13 +211,12 @@ def _loader(
 
 
 def _decoded(raw: bytes, kind: int, planar: bool) -> NDArray[np.float32]:
-    match kind:
-        case 0:
-            return np.frombuffer(raw, "<f4")
-        case 1:
-            return np.frombuffer(raw, "<f2").astype(np.float32)
-        case 30:
-            return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+    if kind == _F32:
+        return np.frombuffer(raw, "<f4")
+    if kind == _F16:
+        return np.frombuffer(raw, "<f2").astype(np.float32)
+    if kind == _BF16:
+        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
     blocks = len(raw) // 34
     if planar:
         codes = np.frombuffer(raw, np.int8, 32 * blocks).reshape(blocks, 32)
