@@ -1,6 +1,7 @@
 """What the tests share: the oracle's checkpoints converted once, and models loaded from them."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -12,6 +13,13 @@ from checkpoints import ORACLE
 import wheatear
 from wheatear.convert import convert
 from wheatear.native import VARIABLE
+
+
+def pytest_configure() -> None:
+    """Whoever runs the tests in the background may have Ctrl-C ignored, and programs inherit that;
+    some are sent one.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
