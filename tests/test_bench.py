@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import wheatear
 from wheatear.audio import sample_speech
-from wheatear.bench import packs, weights
+from wheatear.bench import packs, report, weights
 from wheatear.bench.engines import Wheatear
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.operators import BETWEEN, operator_shares
@@ -350,6 +350,8 @@ def test_the_machine_is_described(monkeypatch):
     assert machine["environment"]["OPENBLAS_NUM_THREADS"] == "1"
     assert machine["cpu"]
     assert machine["cores"] >= 1
+    assert all(0.1 < rate < 10_000 for rate in machine["reads_gb_s"].values())
+    assert "memory is read at" in report.describe(machine)
     json.dumps(machine)
 
 

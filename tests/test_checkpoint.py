@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import ORACLE, answers, speech
+from safetensors import safe_open
 from safetensors.numpy import save_file
 
 import wheatear
@@ -439,6 +440,21 @@ def test_safetensors_headers_that_are_wrong(tmp_path, changes, message):
     path = own_checkpoint(tmp_path / "x.safetensors", **changes)
     with pytest.raises(CheckpointError, match=message):
         convert(path, tmp_path / "out")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("precision", ["fp32", "int4"])
+def test_weights_that_are_not_finite_are_named(tmp_path, value, precision):
+    own_checkpoint(tmp_path / "x.safetensors")
+    with safe_open(tmp_path / "x.safetensors", "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header = file.metadata()
+    name = "encoder.layers.1.norm_out.weight"
+    tensors[name][3] = value
+    save_file(tensors, tmp_path / "y.safetensors", metadata=header)
+    with pytest.raises(CheckpointError, match=rf"{name} has values that are not finite"):
+        convert(tmp_path / "y.safetensors", tmp_path / "out", precision)
+    assert not (tmp_path / "out").exists()
 
 
 def test_out_must_be_free(tmp_path):

@@ -80,6 +80,10 @@ def product(codes: np.ndarray, scales: np.ndarray, bias: np.ndarray, x: np.ndarr
     return out
 
 
+def packed_of(codes: np.ndarray, scales: np.ndarray, inputs: int) -> native.Weight:
+    return native.Weight(codes, scales.astype(np.float16).reshape(-1), inputs)
+
+
 @pytest.mark.parametrize("path", native.paths())
 @pytest.mark.parametrize("bits", [4, 8, 32])
 @settings(max_examples=60, deadline=None)
@@ -102,7 +106,7 @@ def test_product_equals_integers(path, bits, data):
     else:
         codes, scales = quantize(weight, bits)
         expected = product(codes, scales, bias, x)
-        packed = native.Weight(codes, scales.reshape(-1), inputs)
+        packed = packed_of(codes, scales, inputs)
     threads = data.draw(st.integers(1, 3), "threads")
     ours, _ = native.product(packed, bias, x, path, threads)
     np.testing.assert_array_equal(ours, expected)
@@ -117,15 +121,29 @@ def test_product_equals_integers(path, bits, data):
 @pytest.mark.parametrize("sign", [-1, 1])
 def test_largest_numbers_do_not_overflow(path, bits, code, sign):
     codes = np.full((16, 3, BLOCK * bits // 8), code, np.uint8)
-    scales = np.ones(16 * 3, np.float32)
+    scales = np.ones(16 * 3, np.float16)
     x = np.full((7, 3 * BLOCK), 127 * sign, np.float32)
     bias = np.zeros(16, np.float32)
     ours, _ = native.product(native.Weight(codes, scales, 3 * BLOCK), bias, x, path)
     np.testing.assert_array_equal(ours, product(codes, scales, bias, x))
 
 
+@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("bits", [4, 8])
+def test_every_scale_is_read(path, bits):
+    """All finite numbers of 16 bits: of either sign, zero and those next to it as well."""
+    patterns = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
+    scales = patterns[np.isfinite(patterns)].reshape(-1, 1)
+    rng = np.random.default_rng(bits)
+    codes = rng.integers(0, 256, (len(scales), 1, BLOCK * bits // 8), np.uint8)
+    x = rng.standard_normal((2, BLOCK), np.float32)
+    bias = np.zeros(len(scales), np.float32)
+    ours, _ = native.product(native.Weight(codes, scales.reshape(-1), BLOCK), bias, x, path)
+    np.testing.assert_array_equal(ours, product(codes, scales.astype(np.float32), bias, x))
+
+
 def test_what_is_not_a_product():
-    codes, scales = np.zeros((8, 2, 16), np.uint8), np.zeros(16, np.float32)
+    codes, scales = np.zeros((8, 2, 16), np.uint8), np.zeros(16, np.float16)
     x = np.zeros((1, 64), np.float32)
     with pytest.raises(native.NativeError, match="no path 'abacus'"):
         native.product(native.Weight(codes, scales, 64), None, x, "abacus")
@@ -337,7 +355,7 @@ def decoder_of(bits: int, path: str, threads: int = 1, activation: str = "Relu")
         joint = output, bias
     else:
         codes, scales = quantize(output.T, bits)
-        weights += [native.Weight(codes, scales.reshape(-1), s.joint), native.Weight(bias)]
+        weights += [packed_of(codes, scales, s.joint), native.Weight(bias)]
         joint = codes, scales, bias
     which = native.ACTIVATIONS.index(activation)
     shape = native.DecoderShape(s.layers, s.hidden, s.joint, s.outputs, which)

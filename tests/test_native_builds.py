@@ -89,12 +89,13 @@ def products(command: list[str], path: str) -> None:
     for bits in (4, 8):
         for inputs, outputs, rows in ((1, 1, 1), (32, 16, 2), (100, 33, 7), (256, 480, 13)):
             codes, scales = quantize(rng.standard_normal((outputs, inputs), np.float32), bits)
+            halves = scales.astype(np.float16)
             bias = rng.standard_normal(outputs, np.float32)
             x = rng.standard_normal((rows, inputs), np.float32)
             sizes = map(str, (bits, inputs, outputs, rows))
             run = subprocess.run(
                 [*command, path, *sizes],
-                input=b"".join(array.tobytes() for array in (codes, scales, bias, x)),
+                input=b"".join(array.tobytes() for array in (codes, halves, bias, x)),
                 capture_output=True,
                 check=False,
             )

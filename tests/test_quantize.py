@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as hnp
 from wheatear.convert.graph import GraphWriter
 from wheatear.convert.quantize import BLOCK, quantize
 from wheatear.convert.roundings import dequantize
+from wheatear.errors import CheckpointError
 from wheatear.sessions import Session
 
 WEIGHTS = hnp.arrays(
@@ -25,6 +26,7 @@ def test_no_block_is_worse_than_plain_rounding(weight, bits):
     blocks = -(-weight.shape[1] // BLOCK)
     assert codes.shape == (len(weight), blocks, BLOCK * bits // 8)
     assert scales.shape == (len(weight), blocks)
+    np.testing.assert_array_equal(scales, scales.astype(np.float16).astype(np.float32))
     back = dequantize(codes, scales, bits, weight.shape[1])
     assert back.shape == weight.shape
     padded = np.pad(weight, ((0, 0), (0, blocks * BLOCK - weight.shape[1])))
@@ -36,6 +38,7 @@ def test_no_block_is_worse_than_plain_rounding(weight, bits):
     error = error.reshape(grouped.shape).sum(-1)
     plain_error = ((plain - grouped) ** 2).sum(-1)
     slack = 1e-6 * (grouped**2).sum(-1) + BLOCK * (scale[..., 0] / 2) ** 2 * (bits == 8)
+    slack += BLOCK * (127 * 2.0**-25) ** 2  # float16 has no scale that is smaller
     assert np.all(error <= plain_error + slack)
 
 
@@ -43,6 +46,15 @@ def test_zeros_stay_zeros():
     for bits in (4, 8):
         codes, scales = quantize(np.zeros((2, 64), np.float32), bits)
         assert not dequantize(codes, scales, bits, 64).any()
+
+
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e9])
+def test_what_no_scale_fits_is_refused(bits, value):
+    weight = np.ones((3, 40), np.float32)
+    weight[1, 35] = value
+    with pytest.raises(CheckpointError, match="100000 or more, or not finite"):
+        quantize(weight, bits)
 
 
 def test_four_bits_beat_plain_rounding():

@@ -6,7 +6,7 @@
 #include "decoder.h"
 #include "encoder.h"
 
-#define WHEATEAR_ABI 2
+#define WHEATEAR_ABI 3
 
 #if defined(_WIN32)
 #define WHEATEAR_API extern "C" __declspec(dllexport)

@@ -9,6 +9,7 @@ namespace wheatear {
 constexpr int BLOCK = 32;  // inputs that share a scale
 constexpr int TILE = 16;   // outputs computed together
 constexpr int LINE = 64;   // bytes of a cache line, and of TILE outputs times four inputs
+constexpr int SCALES = 2 * TILE;  // bytes of their scales
 
 // These small functions are compiled for every instruction set (see path.cpp), so no copy of them
 // may be left for the linker to choose.
@@ -18,7 +19,8 @@ WHEATEAR_INLINE constexpr int rounded_up(int n, int to) { return (n + to - 1) / 
 
 // A linear layer.  Tiles of 16 outputs follow each other, each with all its inputs in order.
 //   32 bits      for every input, 16 floats
-//   4, 8 bits    for every block of 32 inputs, 16 scales and then the codes in lines of 64 bytes:
+//   4, 8 bits    for every block of 32 inputs, 16 scales of 16 bits (IEEE 754's half), and then
+//                the codes in lines of 64 bytes:
 //                byte 4 o + i of a line belongs to output o and input i of four; of 4 bits the low
 //                half belongs to that input, the high half to the one four further on
 // What is beyond the last output or input is zero.
@@ -30,7 +32,7 @@ struct Linear {
 
     WHEATEAR_INLINE int blocks() const { return rounded_up(inputs, BLOCK) / BLOCK; }
     WHEATEAR_INLINE int tiles() const { return rounded_up(outputs, TILE) / TILE; }
-    WHEATEAR_INLINE size_t block_bytes() const { return LINE + size_t(TILE) * BLOCK * bits / 8; }
+    WHEATEAR_INLINE size_t block_bytes() const { return SCALES + size_t(TILE) * BLOCK * bits / 8; }
     WHEATEAR_INLINE size_t tile_bytes() const {
         return bits == 32 ? sizeof(float) * TILE * inputs : block_bytes() * blocks();
     }

@@ -30,8 +30,8 @@ void pack_codes(const Tensor& weight, const Linear& linear, int tile, uint8_t* t
     for (int b = 0; b < linear.blocks(); ++b, to += linear.block_bytes()) {
         for (int o = 0; o < TILE && tile * TILE + o < weight.outputs; ++o) {
             const size_t block = size_t(tile * TILE + o) * linear.blocks() + b;
-            std::memcpy(to + sizeof(float) * o, weight.scales + block, sizeof(float));
-            pack_block(codes + block * BLOCK * weight.bits / 8, weight.bits, to + LINE + 4 * o);
+            std::memcpy(to + sizeof(uint16_t) * o, weight.scales + block, sizeof(uint16_t));
+            pack_block(codes + block * BLOCK * weight.bits / 8, weight.bits, to + SCALES + 4 * o);
         }
     }
 }

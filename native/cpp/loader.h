@@ -15,7 +15,7 @@ namespace wheatear {
 // blocks], the earlier of two inputs in the lower half of a byte.
 struct Tensor {
     const void* data;
-    const float* scales;
+    const uint16_t* scales;  // as IEEE 754's half
     int32_t bits, inputs, outputs;  // inputs: 1 for a vector
 };
 

@@ -28,7 +28,10 @@ bool has_avx512() {
            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni");
 #endif
 }
-bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx2() {
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+           __builtin_cpu_supports("f16c");
+}
 const Path avx512_path{"avx512", has_avx512, WHEATEAR_PARTS(avx512)};
 const Path avx2_path{"avx2", has_avx2, WHEATEAR_PARTS(avx2)};
 }  // namespace

@@ -35,7 +35,7 @@ inline void sum_block(const uint8_t* lines, int first, const int8_t* x, int stri
 template <int bits, int rows>
 void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, float* out,
                    int stride) {
-    constexpr int block_bytes = LINE + TILE * BLOCK * bits / 8;
+    constexpr int block_bytes = SCALES + TILE * BLOCK * bits / 8;
     const int blocks = linear.blocks();
     const uint8_t* weights = linear.weights + tile * linear.tile_bytes();
     const int8_t* codes = x.codes + size_t(row) * blocks * BLOCK;
@@ -53,13 +53,13 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
             Sum<bits> sums[rows][at_once<bits>];
             for (int r = 0; r < rows; ++r)
                 for (auto& sum : sums[r]) sum.begin(corrections[r * blocks + b]);
-            sum_block<bits, rows>(weights + LINE, first, codes + b * BLOCK, blocks * BLOCK, sums);
+            sum_block<bits, rows>(weights + SCALES, first, codes + b * BLOCK, blocks * BLOCK, sums);
             for (int r = 0; r < rows; ++r) {
                 Floats scale = all(scales[r * blocks + b]);
                 for (int v = 0; v < at_once<bits>; ++v) {
                     const int output = (first + v) * LANES;
                     Floats both =
-                        multiply(load(reinterpret_cast<const float*>(weights) + output), scale);
+                        multiply(load_half(reinterpret_cast<const uint16_t*>(weights) + output), scale);
                     float* to = result[r] + output;
                     store(to, multiply_add(sums[r][v].total(), both, load(to)));
                 }

@@ -5,6 +5,7 @@
 //
 //   LANES                 outputs in a vector; TILE / LANES vectors make a tile of weights
 //   Floats                LANES floats
+//   load_half(x)          LANES floats from numbers of 16 bits, exact
 //   multiply_add(a, b, c) a * b + c, rounded once
 //   Codes<bits>           the weights of LANES outputs and four inputs, as unsigned codes
 //   Activations           four activations, the same for all outputs
@@ -54,6 +55,9 @@ using Floats = __m512;
 using Activations = __m512i;
 
 inline Floats load(const float* x) { return _mm512_loadu_ps(x); }
+inline Floats load_half(const uint16_t* x) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
+}
 inline void store(float* x, Floats v) { _mm512_storeu_ps(x, v); }
 inline Floats all(float x) { return _mm512_set1_ps(x); }
 inline Floats plus(Floats a, Floats b) { return _mm512_add_ps(a, b); }
@@ -96,6 +100,9 @@ using Floats = __m256;
 using Activations = __m256i;
 
 inline Floats load(const float* x) { return _mm256_loadu_ps(x); }
+inline Floats load_half(const uint16_t* x) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
+}
 inline void store(float* x, Floats v) { _mm256_storeu_ps(x, v); }
 inline Floats all(float x) { return _mm256_set1_ps(x); }
 inline Floats plus(Floats a, Floats b) { return _mm256_add_ps(a, b); }
@@ -185,6 +192,9 @@ using Floats = float32x4_t;
 using Activations = int8x16_t;
 
 inline Floats load(const float* x) { return vld1q_f32(x); }
+inline Floats load_half(const uint16_t* x) {
+    return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x)));
+}
 inline void store(float* x, Floats v) { vst1q_f32(x, v); }
 inline Floats all(float x) { return vdupq_n_f32(x); }
 inline Floats plus(Floats a, Floats b) { return vaddq_f32(a, b); }
@@ -240,6 +250,16 @@ inline Floats each(Of of) {
 }
 inline Floats load(const float* x) {
     return each([&](int i) { return x[i]; });
+}
+inline float from_half(uint16_t half) {
+    const uint32_t bits = uint32_t(half & 0x7fff) << 13;  // to where a float has them
+    float x;
+    std::memcpy(&x, &bits, 4);
+    x *= 0x1p112f;  // whose exponents count from another zero
+    return half & 0x8000 ? -x : x;
+}
+inline Floats load_half(const uint16_t* x) {
+    return each([&](int i) { return from_half(x[i]); });
 }
 inline void store(float* x, Floats v) { std::memcpy(x, v.lane, sizeof v.lane); }
 inline Floats all(float x) {

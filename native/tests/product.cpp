@@ -23,7 +23,7 @@ int main(int argc, char** argv) {
     const int blocks = (inputs + 31) / 32;
     const auto data = read<uint8_t>(bits == 32 ? size_t(4) * inputs * outputs
                                                : size_t(outputs) * blocks * 4 * bits);
-    const auto scales = read<float>(bits == 32 ? 0 : size_t(outputs) * blocks);
+    const auto scales = read<uint16_t>(bits == 32 ? 0 : size_t(outputs) * blocks);
     const auto bias = read<float>(outputs);
     const auto x = read<float>(size_t(rows) * inputs);
     std::vector<float> out(size_t(rows) * outputs);

@@ -91,7 +91,7 @@ class Weights:
         """Weight and bias of a linear layer."""
         if f"{name}.codes" in self._tensors:
             codes, scales = (self.tensor(f"{name}.{part}") for part in ("codes", "scales"))
-            weight = self._native.Weight(codes, scales, inputs)
+            weight = self._native.Weight(codes, scales.astype(np.float16), inputs)
         else:
             weight = self.weight(self.tensor(f"{name}.weight"))
         return [weight, self.vector(f"{name}.bias", optional=True)]

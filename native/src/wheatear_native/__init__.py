@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__ = "0.1.0"
-_ABI = 2
+_ABI = 3
 _TILE = 16  # outputs that are computed together
 
 Floats = NDArray[np.float32]
@@ -26,7 +26,7 @@ class NativeError(ValueError):
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor as a bundle's graph has it.
+    """A tensor as a bundle's graph has it, but for the scales' 16 bits.
 
     Of 32 bits a vector [n] or a matrix [inputs, outputs]; of 4 or 8 bits codes [outputs, blocks,
     32 * bits / 8] with their scales [outputs * blocks]. None stands for a tensor that a model
@@ -34,13 +34,14 @@ class Weight:
     """
 
     data: NDArray[Any] | None
-    scales: Floats | None = None
+    scales: NDArray[np.float16] | None = None
     inputs: int = 1
 
     def as_struct(self) -> "_Tensor":
         if self.data is None:
             return _Tensor(None, None, 32, 1, 0)
-        if not self.data.flags.c_contiguous:
+        arrays = (self.data,) if self.scales is None else (self.data, self.scales)
+        if not all(array.flags.c_contiguous for array in arrays):
             raise NativeError("a tensor does not lie in memory row by row")
         if self.scales is None:
             if self.data.dtype != np.float32:
@@ -49,10 +50,10 @@ class Weight:
             return _Tensor(_address(self.data), None, 32, inputs, outputs)
         outputs, blocks, width = self.data.shape
         fits = self.data.dtype == np.uint8 and width in (16, 32) and blocks == -(-self.inputs // 32)
-        if not fits or self.scales.dtype != np.float32 or self.scales.size != outputs * blocks:
+        if not fits or self.scales.dtype != np.float16 or self.scales.size != outputs * blocks:
             raise NativeError("codes and scales are not those of blocks of 32 of 4 or 8 bits")
-        scales = np.ascontiguousarray(self.scales)
-        return _Tensor(_address(self.data), _address(scales), width // 4, self.inputs, outputs)
+        addresses = _address(self.data), _address(self.scales)
+        return _Tensor(*addresses, width // 4, self.inputs, outputs)
 
 
 class Shape(c.Structure):

@@ -4,6 +4,8 @@ import os
 import platform
 import re
 import subprocess
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +23,7 @@ _FLAGS = (
     *("ssse3", "sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512_vnni"),
     *("avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2"),
 )
+_READ = 1 << 27  # bytes: more than caches hold, of one core's share at least
 _VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "GOTO_", "ORT_", "GLIBC_TUNABLES", "MALLOC_", VARIABLE)
 
 
@@ -35,6 +38,7 @@ def describe_machine() -> dict[str, Any]:
         "usable_cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "default_threads": default_threads(),
         "memory_gb": _memory_gb(),
+        "reads_gb_s": {str(n): round(reads_gb_s(n), 1) for n in sorted({1, default_threads()})},
         "system": platform.platform(),
         "python": platform.python_version(),
         "wheatear": wheatear.__version__,
@@ -46,6 +50,21 @@ def describe_machine() -> dict[str, Any]:
         },
         "load_average": list(os.getloadavg()) if hasattr(os, "getloadavg") else None,
     }
+
+
+def reads_gb_s(threads: int) -> float:
+    """Gigabytes that so many threads read from memory in a second, the best of a few times.
+
+    A chunk of one stream reads all weights once, so it cannot be quicker than this.
+    """
+    parts = np.array_split(np.ones(_READ // 8, np.int64), threads)
+    best = 0.0
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(6):
+            began = time.perf_counter()
+            list(pool.map(np.max, parts))
+            best = max(best, _READ / (time.perf_counter() - began))
+    return best / 1e9
 
 
 def _version(distribution: str) -> str | None:

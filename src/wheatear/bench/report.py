@@ -31,10 +31,14 @@ def print_report(console: Console, runs: Sequence[Run], machine: dict[str, Any])
 def describe(machine: dict[str, Any]) -> str:
     """What was measured on, in a few lines."""
     load = machine["load_average"]
+    reads = ", ".join(
+        f"{rate:g} ({n} thread{'s' * (n != '1')})" for n, rate in machine["reads_gb_s"].items()
+    )
     environment = " ".join(f"{name}={value}" for name, value in machine["environment"].items())
     lines = (
         f"{machine['cpu']}, {machine['usable_cores'] or machine['cores']} cores, "
         f"{' '.join(machine['flags'])}",
+        f"memory is read at {reads} GB/s",
         f"Wheatear {machine['wheatear']}, wheatear-native {machine['wheatear_native'] or 'none'}, "
         f"onnxruntime {machine['onnxruntime']}, numpy {machine['numpy']}, Python "
         f"{machine['python']}, {machine['date'][:10]}",

@@ -1,6 +1,7 @@
 """Weights to 8 or 4 bits, in the layout of onnxruntime's MatMulNBits, and the recipes we ship.
 
-Blocks of 32 weights of one output share a scale; values are symmetric around zero. Activations
+Blocks of 32 weights of one output share a scale, which 16 bits can hold; values are symmetric
+around zero. Activations
 are quantised by the operator to 8 bits, a scale for each row and block (accuracy level 4): what
 a stream computes must not depend on its neighbours in a batch, so a scale for the whole tensor
 is out of the question. With blocks of 32 a row's result has the same bits among any number of
@@ -13,7 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.errors import CheckpointError
+
 BLOCK = 32
+_TOO_LARGE = 1e5  # for a scale of 16 bits, with room; those of models are below 100
 _ROWS_AT_ONCE = 64  # of 1024 .. 4096 weights: the working set stays in a core's cache
 
 
@@ -45,10 +49,14 @@ def quantize(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """A weight [outputs, inputs] as packed codes and scales.
 
-    Returns codes uint8 [outputs, blocks, block * bits / 8] and scales float32 [outputs, blocks];
-    a weight is (code - 2^(bits-1)) * scale. Inputs are padded with zeros to whole blocks.
+    Returns codes uint8 [outputs, blocks, block * bits / 8] and scales float32 [outputs, blocks],
+    each of them a number that float16 has too, as wheatear-native reads them; a weight is
+    (code - 2^(bits-1)) * scale. Inputs are padded with zeros to whole blocks. Raises
+    CheckpointError for weights that are not finite, or so large that no scale is.
     """
     outputs, inputs = weight.shape
+    if not np.all(np.abs(weight) < _TOO_LARGE):
+        raise CheckpointError(f"a weight is {_TOO_LARGE:g} or more, or not finite: no scale fits")
     blocks = -(-inputs // block)
     padded = weight
     if blocks * block != inputs:
@@ -71,9 +79,9 @@ def quantize(
 def _quantize_8(
     weight: NDArray[np.float32],
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    scale = np.abs(weight).max(-1) / 127
-    codes = np.rint(weight * _inverse(scale)[..., None]) + 128
-    return codes.astype(np.uint8), scale
+    scale = _half(np.abs(weight).max(-1) / 127)
+    codes = np.rint(weight * _inverse(scale)[..., None])
+    return (np.clip(codes, -128, 127) + 128).astype(np.uint8), scale
 
 
 def _quantize_4(
@@ -92,8 +100,9 @@ def _quantize_4(
     for reach in (8.6, 8.0, 7.5, 7.0, 6.5):
         codes = np.rint(weight * _inverse(extreme / -reach)[..., None])
         np.clip(codes, -8, 7, out=codes)
-        scale = np.einsum("rbi,rbi->rb", weight, codes) * _inverse(
-            np.einsum("rbi,rbi->rb", codes, codes)
+        scale = _half(
+            np.einsum("rbi,rbi->rb", weight, codes)
+            * _inverse(np.einsum("rbi,rbi->rb", codes, codes))
         )
         residual = weight - codes * scale[..., None]
         error = np.einsum("rbi,rbi->rb", residual, residual)
@@ -104,6 +113,11 @@ def _quantize_4(
     unsigned = (best_codes + 8).astype(np.uint8)
     packed = unsigned[..., 0::2] | (unsigned[..., 1::2] << 4)
     return packed.astype(np.uint8, copy=False), best_scale
+
+
+def _half(scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The nearest that float16 has."""
+    return scale.astype(np.float16).astype(np.float32)
 
 
 def _inverse(x: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -46,7 +46,8 @@ class Weights:
         return self._stored(name).shape
 
     def read(self, name: str, *shape: int) -> NDArray[np.float32]:
-        """The tensor of that name; with `shape`, refused if it has another one."""
+        """The tensor of that name; with `shape`, refused if it has another one, and always if it
+        holds anything but numbers."""
         stored = self._stored(name)
         if shape and stored.shape != shape:
             raise CheckpointError(
@@ -54,7 +55,13 @@ class Weights:
                 f"its configuration asks for {list(shape)}"
             )
         self._used.add(name)
-        return stored.read()
+        values = stored.read()
+        if not np.all(np.isfinite(values)):
+            raise CheckpointError(
+                f"the checkpoint's tensor {name} has values that are not finite: the file is "
+                f"damaged, or the training that it came from went astray"
+            )
+        return values
 
     def optional(self, name: str, *shape: int) -> NDArray[np.float32] | None:
         return self.read(name, *shape) if name in self else None
