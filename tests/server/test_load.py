@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import time
 
 import pytest
 from serving import running
 
-from wheatear.bench.load import play
+from wheatear.bench.load import Heard, _listen, play
 from wheatear.bench.sustain import Trial, sustained, try_streams
 from wheatear.cli import main
 from wheatear.errors import BenchError
@@ -18,6 +19,48 @@ def test_streams_are_played_at_the_pace_of_speech_and_heard_out(quiet_server):
     assert len(heard.lags) > 10
     assert all(lag > 0 for lag in heard.lags)  # nothing is answered before it was said
     assert heard.percentile(50) <= heard.percentile(99)
+
+
+class Told:
+    """A socket on which this comes, at once."""
+
+    def __init__(self, *messages):
+        self._messages = [json.dumps(message) for message in messages]
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        if not self._messages:
+            raise StopAsyncIteration
+        return self._messages.pop(0)
+
+
+def partial(end):
+    return {"type": "partial", "end": end}
+
+
+def turn(kind, at):
+    return {"type": "turn", "kind": kind, "time": at}
+
+
+@pytest.mark.parametrize(
+    ("told", "counted"),
+    [
+        ([partial(4.0), partial(4.56), {"type": "end"}], 2),
+        ([partial(2.0), partial(4.0), {"type": "final", "end": 4.0}, {"type": "end"}], 1),
+        ([partial(4.0), turn("eager", 4.0), turn("ended", 4.2), {"type": "end"}], 0),
+        ([partial(4.0), turn("resumed", 3.9), {"type": "end"}], 1),
+        ([partial(4.0), partial(8.0), {"type": "end"}], 1),  # that late nothing was sent
+    ],
+)
+def test_what_counts_as_an_answer(told, counted):
+    """Not one that the end of a turn cuts short: the chunk that it is of goes on after it."""
+    heard = Heard()
+    sent = [time.perf_counter() - 1] * 160  # blocks of 40 ms
+    assert asyncio.run(_listen(Told(*told), sent, 640, heard)) is True
+    assert len(heard.lags) == counted
+    assert all(1 <= lag < 2 for lag in heard.lags)
 
 
 def test_refusals_and_losses_are_counted():

@@ -109,13 +109,21 @@ async def _stream(
 
 async def _listen(socket: Any, sent: Sequence[float], block: int, heard: Heard) -> bool:
     """Takes down the lag of what comes; whether the end was told."""
+    end, lag = 0.0, None  # of the last partial
     async for message in socket:
         now = time.perf_counter()
         answer = json.loads(message)
+        # A turn that may end where the partial ends: it was told up to there of a chunk that goes
+        # further, so it does not say how much of the audio the answer can know of.
+        cut_short = answer["type"] == "turn" and answer["time"] == end
+        if lag is not None and not cut_short:
+            heard.lags.append(lag)
+        lag = None
         if answer["type"] == "partial":
-            needs = int((answer["end"] + _WINDOW) * SAMPLE_RATE) // block
-            if answer["end"] > _WARM and needs < len(sent):
-                heard.lags.append(now - sent[needs])
+            end = answer["end"]
+            needs = int((end + _WINDOW) * SAMPLE_RATE) // block
+            if end > _WARM and needs < len(sent):
+                lag = now - sent[needs]
         elif answer["type"] == "end":
             return True
     return False
