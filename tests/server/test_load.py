@@ -95,6 +95,22 @@ def test_the_most_that_are_kept_up_with_are_found(monkeypatch, most):
     assert len(tried) < 25
 
 
+def test_a_stumble_is_no_limit(monkeypatch):
+    """Every other trial has a few late answers; with more than five streams most are late."""
+    counts = {}
+
+    def trial(url, streams, latency_ms, seconds):
+        counts[streams] = counts.get(streams, 0) + 1
+        lag = 10.0 if streams <= 5 else 200.0
+        late = 90.0 if counts[streams] % 2 else lag
+        return Trial(streams, latency_ms, 10.0, lag, max(lag, late), 0, 0)
+
+    monkeypatch.setattr("wheatear.bench.sustain.try_streams", trial)
+    best = sustained("", 80, 5.0, lambda _: None)
+    assert best.streams == 5
+    assert counts[6] == 1
+
+
 def test_the_command(quiet_server, tmp_path, capsys):
     out = tmp_path / "load.json"
     command = f"bench serve --url {quiet_server.url} --latency 560 --streams 1,2 --seconds 6"

@@ -53,7 +53,9 @@ def sustained(
 ) -> Trial | None:
     """The trial of the most streams that are kept up with; None if not even one is.
 
-    Doubles their number until they are late, then halves the gap, to a twentieth of it.
+    Doubles their number until they are late, then halves the gap, to a twentieth of it.  Where
+    most answers came in time and a few did not, it is played once more: a machine that is shared
+    stumbles now and then.
     """
     best: Trial | None = None
     few, many = 0, 1
@@ -61,6 +63,9 @@ def sustained(
     while many <= _MOST:
         trial = try_streams(url, many, latency_ms, seconds)
         on_trial(trial)
+        if not trial.kept_up and trial.lag_ms_p95 < latency_ms:
+            trial = try_streams(url, many, latency_ms, seconds)
+            on_trial(trial)
         if trial.kept_up:
             best, few = trial, many
         else:
