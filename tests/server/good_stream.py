@@ -22,6 +22,8 @@ class Answers:
     """Seconds from the end of each word to its text."""
     faults: list[str] = field(default_factory=list)
     """Streams that broke off, and how."""
+    refused: int = 0
+    """Streams that were not let in because the machine had enough to do."""
 
 
 def speak(
@@ -38,6 +40,9 @@ def speak(
 
 def _converse(socket: ClientConnection, samples: np.ndarray, answers: Answers, pace: float) -> None:
     first = json.loads(socket.recv(timeout=60))
+    if first.get("code") == "overloaded":
+        answers.refused += 1
+        return
     assert first["type"] == "ready", first
     began = time.monotonic()
     listener = threading.Thread(target=_listen, args=(socket, began, answers), daemon=True)

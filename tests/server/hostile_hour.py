@@ -48,6 +48,8 @@ class Report:
     lag_hostile: dict[float, float] = field(default_factory=dict)
     streams_told: int = 0
     texts_that_differ: int = 0
+    not_let_in: int = 0
+    """Times that a good stream found all room taken, and came again a second later."""
     faults: list[str] = field(default_factory=list)
     attacks: int = 0
     attacks_by_name: dict[str, int] = field(default_factory=dict)
@@ -141,7 +143,9 @@ def _spoken(
 
     def go_on(mine: Answers) -> None:
         while time.monotonic() < end:
+            before = mine.refused
             speak(address, samples, mine, key)
+            time.sleep(mine.refused - before)
 
     threads = [threading.Thread(target=go_on, args=(mine,)) for mine in answers]
     for thread in threads:
@@ -152,6 +156,7 @@ def _spoken(
         report.streams_told += len(mine.texts)
         report.texts_that_differ += sum(text != expected for text in mine.texts)
         report.faults += mine.faults
+        report.not_let_in += mine.refused
     return [wait for mine in answers for wait in mine.waits]
 
 
@@ -214,7 +219,7 @@ def _print(report: Report) -> None:
     print(f"{report.attacks} attacks of {len(report.attacks_by_name)} kinds")
     print(
         f"{report.streams_told} good streams, {report.texts_that_differ} with another text, "
-        f"{len(report.faults)} faults {report.faults[:3]}"
+        f"{len(report.faults)} faults {report.faults[:3]}, {report.not_let_in} times no room"
     )
     for name, waits, lags in (
         ("quiet", report.quiet, report.lag_quiet), ("hostile", report.hostile, report.lag_hostile)
