@@ -22,6 +22,19 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+# A process takes a file at a time. These are minutes in few tests: begun last, one of the
+# processes would have nothing to do meanwhile.
+_LONG = (
+    *("test_page", "test_hostile", "test_agents", "test_slowdown", "test_loop", "test_finetune"),
+    *("test_drain", "test_silence", "test_limits", "test_evaluate_command", "test_foreign"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    order = {name: place for place, name in enumerate(_LONG)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(_LONG)))
+
+
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     """Converts a checkpoint of the oracle, once for each precision."""

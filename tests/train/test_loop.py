@@ -253,12 +253,13 @@ def test_validation_chooses_the_weights_and_ends_the_run(work: Path) -> None:
     assert kept.isdisjoint(u.text for part in trainer.material.parts.values() for u in part)
 
 
-def test_a_diverged_run_says_so(work: Path) -> None:
+def test_a_diverged_run_says_so(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("wheatear.train.trainer._LOST", 5)
     trainer = trainer_of(replace(PLAN, steps=500), work)
     with torch.no_grad():
         trainer.network.encoder.pre_encode.out.weight.fill_(float("nan"))
     with pytest.raises(PlanError, match=r"not been finite .* lower rate"):
-        run(trainer, 101)
+        run(trainer, 6)
 
 
 def test_another_networks_state_is_refused(work: Path) -> None:
