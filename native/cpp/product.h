@@ -37,7 +37,7 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
                    int stride) {
     constexpr int block_bytes = SCALES + TILE * BLOCK * bits / 8;
     const int blocks = linear.blocks();
-    const uint8_t* weights = linear.weights + tile * linear.tile_bytes();
+    const uint8_t* weights = linear.weights + tile * linear.tile_bytes();  // a block's scales first
     const int8_t* codes = x.codes + size_t(row) * blocks * BLOCK;
     const float* scales = x.scales + size_t(row) * blocks;
     const int32_t* corrections = x.corrections + size_t(row) * blocks;
@@ -58,8 +58,8 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
                 Floats scale = all(scales[r * blocks + b]);
                 for (int v = 0; v < at_once<bits>; ++v) {
                     const int output = (first + v) * LANES;
-                    Floats both =
-                        multiply(load_half(reinterpret_cast<const uint16_t*>(weights) + output), scale);
+                    const auto* of_weights = reinterpret_cast<const uint16_t*>(weights) + output;
+                    Floats both = multiply(load_half(of_weights), scale);
                     float* to = result[r] + output;
                     store(to, multiply_add(sums[r][v].total(), both, load(to)));
                 }

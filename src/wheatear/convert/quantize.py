@@ -1,11 +1,10 @@
 """Weights to 8 or 4 bits, in the layout of onnxruntime's MatMulNBits, and the recipes we ship.
 
 Blocks of 32 weights of one output share a scale, which 16 bits can hold; values are symmetric
-around zero. Activations
-are quantised by the operator to 8 bits, a scale for each row and block (accuracy level 4): what
-a stream computes must not depend on its neighbours in a batch, so a scale for the whole tensor
-is out of the question. With blocks of 32 a row's result has the same bits among any number of
-rows (with 128 it has not).
+around zero. Activations are quantised by the operator to 8 bits, a scale for each row and block
+(accuracy level 4): what a stream computes must not depend on its neighbours in a batch, so a scale
+for the whole tensor is out of the question. With blocks of 32 a row's result has the same bits
+among any number of rows (with 128 it has not).
 """
 
 from concurrent.futures import ThreadPoolExecutor
