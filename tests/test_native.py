@@ -151,6 +151,9 @@ def test_what_is_not_a_product():
         native.product(native.Weight(codes, scales, 65), None, x)
     with pytest.raises(native.NativeError, match=r"not \[rows, 60\]"):
         native.product(native.Weight(codes, scales, 60), None, x)
+    scales[3] = np.inf
+    with pytest.raises(native.NativeError, match="a scale is not finite"):
+        native.product(native.Weight(codes, scales, 64), None, x)
     with pytest.raises(native.NativeError, match="row by row"):
         native.product(native.Weight(np.zeros((8, 4), np.float32).T), None, x)
 

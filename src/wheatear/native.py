@@ -91,7 +91,9 @@ class Weights:
         """Weight and bias of a linear layer."""
         if f"{name}.codes" in self._tensors:
             codes, scales = (self.tensor(f"{name}.{part}") for part in ("codes", "scales"))
-            weight = self._native.Weight(codes, scales.astype(np.float16), inputs)
+            with np.errstate(over="ignore"):  # which wheatear-native refuses
+                halves = scales.astype(np.float16)
+            weight = self._native.Weight(codes, halves, inputs)
         else:
             weight = self.weight(self.tensor(f"{name}.weight"))
         return [weight, self.vector(f"{name}.bias", optional=True)]

@@ -52,6 +52,8 @@ class Weight:
         fits = self.data.dtype == np.uint8 and width in (16, 32) and blocks == -(-self.inputs // 32)
         if not fits or self.scales.dtype != np.float16 or self.scales.size != outputs * blocks:
             raise NativeError("codes and scales are not those of blocks of 32 of 4 or 8 bits")
+        if not np.isfinite(self.scales).all():
+            raise NativeError("a scale is not finite, or larger than 16 bits hold")
         addresses = _address(self.data), _address(self.scales)
         return _Tensor(*addresses, width // 4, self.inputs, outputs)
 
