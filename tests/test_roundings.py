@@ -81,15 +81,26 @@ def test_no_block_is_worse_for_more_scales_tried(weight, block):
 
 
 @settings(max_examples=60, deadline=None)
-@given(weight=WEIGHTS, rounding=ROUNDINGS, power=st.integers(-8, 8))
+@given(weight=WEIGHTS, rounding=ROUNDINGS, power=st.integers(-4, 12))
 def test_twice_the_weight_is_twice_as_much(weight, rounding, power):
     """`convert` folds factors into weights: halves, and the scale of the encoder's input."""
     gram, factor = gram_of(weight.shape[1]), np.float32(2.0**power)
-    weight[np.abs(weight) < 1e-6] = 0  # whose squares a float32 does not hold
+    weight[np.abs(weight) < 2.0**-6 / min(factor, 1)] = 0  # of those, 16 bits hold fewer digits
     once = round_weight(weight, rounding, gram) * factor
     np.testing.assert_allclose(
         round_weight(weight * factor, rounding, gram), once, rtol=1e-5, atol=1e-6 * factor
     )
+
+
+@settings(max_examples=60, deadline=None)
+@given(weight=WEIGHTS, bits=st.sampled_from(BITS), power=st.integers(-24, -8))
+def test_a_scale_too_small_for_16_bits_costs_next_to_nothing(weight, bits, power):
+    """Below 2^-14 a half has a grid of 2^-24: what a scale is off by, times the largest code."""
+    weight *= np.float32(2.0**power)
+    back = round_weight(weight, Rounding("search", bits, 32))
+    step = np.abs(in_blocks(weight, 32)).max(-1) / ((1 << bits - 1) - 1)
+    off = np.abs(in_blocks(weight - back, 32)).max(-1)
+    assert np.all(off <= 1.2 * step + 2.0**-25 * (1 << bits - 1))
 
 
 @settings(max_examples=60, deadline=None)
