@@ -124,8 +124,8 @@ def test_what_has_few_values_stays(method, bits, block, inputs, scale, seed):
     back = round_weight(weight, Rounding(method, bits, block), gram_of(inputs))
     if bits == 4 or method == "nearest":
         np.testing.assert_allclose(back, weight, rtol=1e-4, atol=1e-5 * scale)
-    else:  # of 8 bits not every scale is among those tried
-        assert np.abs(back - weight).max() <= 0.6 * scale
+    else:  # of 8 bits not every scale is among those tried: one may be cut off by a code
+        assert np.abs(back - weight).max() <= 1.2 * scale
 
 
 @settings(max_examples=60, deadline=None)

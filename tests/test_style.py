@@ -10,7 +10,12 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "command", [["ruff", "check"], ["ruff", "format", "--check"], ["pyrefly", "check"]]
+    "command",
+    [
+        ["ruff", "check"],
+        ["ruff", "format", "--check"],
+        ["pyrefly", "check", "--python-interpreter-path", sys.executable],
+    ],
 )
 def test_style(command):
     run = subprocess.run(
