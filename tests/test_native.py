@@ -23,7 +23,7 @@ from wheatear.features import MelSpectrogram
 from wheatear.graph_decoder import GraphDecoder
 from wheatear.graph_step import GraphStep
 from wheatear.latency import LatencyMode
-from wheatear.native import VARIABLE
+from wheatear.native import VARIABLE, native_path
 from wheatear.native_decoder import NativeDecoder
 from wheatear.native_step import NativeStep
 
@@ -481,6 +481,28 @@ def test_it_is_used_where_it_is_and_wanted(bundle_of, monkeypatch):
         monkeypatch.setenv(VARIABLE, wanted)
         kinds.append((type(Encoder(bundle, 1)._step), type(Decoder(bundle, 1)._networks)))
     assert kinds == [(NativeStep, NativeDecoder)] * 2 + [(GraphStep, GraphDecoder)]
+
+
+def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
+    bundle, asked = open_bundle(bundle_of("tiny-en")), []
+
+    class Asked(native.Encoder):
+        def __init__(self, *rest):
+            asked.append(rest[-1])
+            super().__init__(*rest)
+
+    monkeypatch.setattr(native, "Encoder", Asked)
+    for path in native.paths():
+        monkeypatch.setenv(VARIABLE, path)
+        assert isinstance(Encoder(bundle, 1)._step, NativeStep)
+        assert native_path() == asked[-1] == path
+    monkeypatch.setenv(VARIABLE, "1")
+    assert native_path() == native.paths()[0]
+    monkeypatch.setenv(VARIABLE, "0")
+    assert native_path() is None
+    monkeypatch.setenv(VARIABLE, "sse1")
+    with pytest.raises(wheatear.BundleError, match=r"NATIVE=sse1: .* computes by .*scalar on this"):
+        Encoder(bundle, 1)
 
 
 def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):

@@ -103,7 +103,9 @@ class Decoder:
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.shape: DecoderShape = bundle.manifest.decoder
         self.measure: Measure = bundle.manifest.confidence_measure
-        native = if_native(bundle, lambda native: NativeDecoder(native, bundle, threads))
+        native = if_native(
+            bundle, lambda native, path: NativeDecoder(native, bundle, threads, path)
+        )
         self._networks: Networks = native or GraphDecoder(bundle)
         self._first = self.begin()
 

@@ -83,7 +83,7 @@ class Encoder(ChunkedEncoder):
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.bundle = bundle
         self.shape: EncoderShape = bundle.manifest.encoder
-        native = if_native(bundle, lambda native: NativeStep(native, bundle, threads))
+        native = if_native(bundle, lambda native, path: NativeStep(native, bundle, threads, path))
         self._step = native or GraphStep(bundle, threads)
 
     def start(self, mode: LatencyMode) -> EncoderState:

@@ -1,12 +1,13 @@
 """The package wheatear-native: whether it is there and wanted, and the weights it is given.
 
 Optional: without it, or with `WHEATEAR_NATIVE=0`, a bundle's graphs run in onnxruntime, and so do
-those of a bundle that it has no shape for. `WHEATEAR_NATIVE=1` insists on it.
+those of a bundle that it has no shape for. `WHEATEAR_NATIVE=1` insists on it, and the name of an
+instruction set (`avx2`) on that one.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -22,9 +23,10 @@ Tensors = Mapping[str, NDArray[Any]]
 Made = TypeVar("Made")
 
 
-def if_native(bundle: Bundle, make: Callable[[Any], Made]) -> Made | None:
-    """What `make` makes of the package for a bundle; None where there is none, it is not wanted, or
-    the bundle's graphs have other weights than it knows (KeyError, ValueError or OSError).
+def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
+    """What `make` makes of the package and the instruction set asked for, "" if none was; None
+    where there is no package, it is not wanted, or the bundle's graphs have other weights than it
+    knows (KeyError, ValueError or OSError).
 
     Raises MissingExtraError or BundleError if it was insisted on.
     """
@@ -40,8 +42,14 @@ def if_native(bundle: Bundle, make: Callable[[Any], Made]) -> Made | None:
             f"{VARIABLE}={choice} asks for wheatear-native, which is not there ({error}); "
             f"install it or unset {VARIABLE}"
         ) from error
+    path = "" if choice == "1" else choice
+    if path and path not in native.paths():
+        raise BundleError(
+            f"{VARIABLE}={choice}: wheatear-native computes by {', '.join(native.paths())} on this "
+            "machine; 0 is without it, 1 by the fastest"
+        )
     try:
-        return make(native)
+        return make(native, path)
     except (ValueError, KeyError, OSError) as error:
         if not choice:
             return None
@@ -50,9 +58,18 @@ def if_native(bundle: Bundle, make: Callable[[Any], Made]) -> Made | None:
         ) from error
 
 
+def native_path() -> str | None:
+    """The instruction set that models are run with, as far as wheatear-native runs them."""
+    choice = os.environ.get(VARIABLE, "")
+    with suppress(ImportError):
+        if choice != "0":
+            return choice.strip("1") or import_module("wheatear_native").paths()[0]
+    return None
+
+
 @contextmanager
 def wanted(choice: str) -> Iterator[None]:
-    """Sets the variable for the models that are loaded in the block: 0 or 1."""
+    """Sets the variable for the models that are loaded in the block."""
     before = os.environ.get(VARIABLE)
     os.environ[VARIABLE] = choice
     try:

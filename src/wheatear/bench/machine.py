@@ -15,7 +15,7 @@ import numpy as np
 import onnxruntime as ort
 
 import wheatear
-from wheatear.native import VARIABLE
+from wheatear.native import VARIABLE, native_path
 from wheatear.sessions import default_threads
 
 # What products of 8-bit numbers can be made of, by the names of Linux.
@@ -44,6 +44,7 @@ def describe_machine() -> dict[str, Any]:
         "wheatear": wheatear.__version__,
         "onnxruntime": ort.__version__,
         "wheatear_native": _version("wheatear-native"),
+        "native_path": native_path(),
         "numpy": np.__version__,
         "environment": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)

@@ -39,9 +39,9 @@ def describe(machine: dict[str, Any]) -> str:
         f"{machine['cpu']}, {machine['usable_cores'] or machine['cores']} cores, "
         f"{' '.join(machine['flags'])}",
         f"memory is read at {reads} GB/s",
-        f"Wheatear {machine['wheatear']}, wheatear-native {machine['wheatear_native'] or 'none'}, "
-        f"onnxruntime {machine['onnxruntime']}, numpy {machine['numpy']}, Python "
-        f"{machine['python']}, {machine['date'][:10]}",
+        f"Wheatear {machine['wheatear']}, wheatear-native {machine['wheatear_native'] or 'none'} "
+        f"({machine['native_path'] or 'not used'}), onnxruntime {machine['onnxruntime']}, "
+        f"numpy {machine['numpy']}, Python {machine['python']}, {machine['date'][:10]}",
         f"load average beforehand {load[0]:.1f}" if load else "",
         environment,
     )
