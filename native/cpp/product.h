@@ -10,7 +10,16 @@
 namespace wheatear {
 namespace WHEATEAR_PATH {
 
-constexpr int AHEAD = 1024;  // bytes of weights that are asked for before they are needed
+// Asks for weights that are needed soon, some KB further on, so that memory is never idle.  A row
+// alone does little with them, and wants them in the first cache; several rows do so much that the
+// second is soon enough, and leaves the first to the activations.
+template <int rows>
+inline void ask_for(const uint8_t* weights) {
+    if constexpr (rows == 1)
+        __builtin_prefetch(weights + 8192);
+    else
+        __builtin_prefetch(weights + 12288, 0, 2);
+}
 
 // The sums over a block of `at_once` vectors of outputs, from `first` on, for some rows.
 template <int bits, int rows>
@@ -48,7 +57,7 @@ void multiply_tile(const Linear& linear, int tile, const Quantised& x, int row, 
 
     for (int b = 0; b < blocks; ++b, weights += block_bytes) {
         for (int line = 0; line < block_bytes; line += LINE)
-            __builtin_prefetch(weights + AHEAD + line);
+            ask_for<rows>(weights + line);
         for (int first = 0; first < VECTORS; first += at_once<bits>) {
             Sum<bits> sums[rows][at_once<bits>];
             for (int r = 0; r < rows; ++r)
@@ -81,7 +90,7 @@ void multiply_tile_32(const Linear& linear, int tile, const float* x, int x_stri
         for (int v = 0; v < VECTORS; ++v)
             row[v] = linear.bias ? load(linear.bias + tile * TILE + v * LANES) : all(0);
     for (int i = 0; i < linear.inputs; ++i, weights += TILE) {
-        __builtin_prefetch(weights + AHEAD / 4);
+        ask_for<rows>(reinterpret_cast<const uint8_t*>(weights));
         for (int r = 0; r < rows; ++r) {
             Floats four = all(x[size_t(r) * x_stride + i]);
             for (int v = 0; v < VECTORS; ++v)
