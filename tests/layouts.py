@@ -1,7 +1,7 @@
 """Writes the oracle's checkpoints in the layouts that others publish them in.
 
-`write_transformers` and `write_gguf` are written from what transformers 5.23 and NeMo-Speech.cpp
-(4f96762) write, not from what our readers expect.
+`write_transformers` is written from what transformers 5.23 writes, and `write_gguf` from what
+NeMo-Speech.cpp (4f96762) does, which reads its files; neither from what our readers expect.
 """
 
 import base64
@@ -17,6 +17,8 @@ import numpy as np
 from checkpoints import ORACLE
 from safetensors.numpy import save_file
 
+from wheatear.bench import gguf_pack
+from wheatear.bench.gguf_pack import gguf_keys, gguf_kind, gguf_name
 from wheatear.convert.checkpoint import open_checkpoint
 from wheatear.pieces import Pieces
 
@@ -204,40 +206,6 @@ def _tokenizer(vocabulary: Pieces) -> dict[str, Any]:
 
 # -- GGUF ----------------------------------------------------------------------------------------
 
-_LINEAR = re.compile(
-    r"encoder\.layers\.\d+\.self_attn\.linear_(q|k|v|pos|out)\.weight"
-    r"|encoder\.layers\.\d+\.feed_forward[12]\.linear[12]\.weight"
-    r"|encoder\.layers\.\d+\.conv\.pointwise_conv[12]\.weight"
-    r"|encoder\.pre_encode\.out\.weight"
-    r"|decoder\.prediction\.dec_rnn\.lstm\.(ih|hh)_l\d+\.weight"
-    r"|joint\.(enc|pred|joint_net\.2)\.weight"
-)
-_HALF = re.compile(
-    r"encoder\.layers\.\d+\.conv\.depthwise_conv\.weight|encoder\.pre_encode\.conv\.\d+\.weight"
-    r"|decoder\.prediction\.embed\.weight"
-)
-Q8_0, F16, F32 = (gguf.GGMLQuantizationType[kind] for kind in ("Q8_0", "F16", "F32"))
-
-
-def gguf_kind(name: str, values: np.ndarray) -> gguf.GGMLQuantizationType:
-    """How NVIDIA's converter stores a tensor in a q8_0 file; it has no rows of odd lengths."""
-    if _LINEAR.fullmatch(name):
-        return Q8_0 if values.shape[-1] % 32 == 0 else F16
-    return F16 if _HALF.fullmatch(name) else F32
-
-
-def gguf_name(name: str) -> str:
-    return re.sub(r"\.(weight|bias)_([ih]h)_l(\d+)$", r".\2_l\3.\1", name)
-
-
-def gguf_tensors(source: Source) -> dict[str, np.ndarray]:
-    """By name and in the shape that NVIDIA's converter gives them."""
-    return {
-        gguf_name(name): values[..., 0] if ".pointwise_conv" in name else values
-        for name, values in source.tensors.items()
-        if not name.startswith("preprocessor.")
-    }
-
 
 def rounded(source: Source) -> dict[str, np.ndarray]:
     """The tensors as they come out of a q8_0 file."""
@@ -251,93 +219,11 @@ def rounded(source: Source) -> dict[str, np.ndarray]:
 
 
 def write_gguf(path: Path, source: Source, layout: str = "block_q8_0", model: bool = True) -> Path:
-    writer = gguf.GGUFWriter(str(path), "asr")
-    for key, value in _gguf_keys(source, layout).items():
-        match value:
-            case bool():
-                writer.add_bool(key, value)
-            case int():
-                writer.add_uint32(key, value)
-            case float():
-                writer.add_float32(key, value)
-            case str():
-                writer.add_string(key, value)
-            case list():
-                writer.add_array(key, value)
+    keys = gguf_keys(source.config, source.vocabulary.pieces, layout)
     if model:
-        encoded = base64.b64encode(source.tokenizer).decode("ascii")
-        writer.add_string("asr.tokenizer.spm_model", encoded)
-    writer.add_tensor("encoder.pos_enc.pe", np.zeros((9, 64), np.float32))
-    writer.add_tensor("preprocessor.fb", source.tensors["preprocessor.featurizer.fb"][0])
-    for name, values in gguf_tensors(source).items():
-        kind = gguf_kind(name, values)
-        stored = gguf.quants.quantize(np.ascontiguousarray(values), kind)
-        if kind is Q8_0 and layout != "block_q8_0" and name.startswith("encoder."):
-            stored = _planar(stored)
-        writer.add_tensor(name, stored, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+        keys["asr.tokenizer.spm_model"] = base64.b64encode(source.tokenizer).decode("ascii")
+    tensors = {n: t for n, t in source.tensors.items() if not n.startswith("preprocessor.")}
+    tensors["encoder.pos_enc.pe"] = np.zeros((9, 64), np.float32)
+    tensors["preprocessor.fb"] = source.tensors["preprocessor.featurizer.fb"][0]
+    gguf_pack.write_gguf(path, keys, tensors)
     return path
-
-
-def _planar(blocks: np.ndarray) -> np.ndarray:
-    """All bytes of a tensor, then all scales."""
-    split = blocks.reshape(-1, 34)
-    return np.concatenate([split[:, 2:].ravel(), split[:, :2].ravel()]).reshape(blocks.shape)
-
-
-def _gguf_keys(source: Source, layout: str) -> dict[str, Any]:
-    encoder, front = source.config["encoder"], source.config["preprocessor"]
-    prednet, pieces = source.config["decoder"]["prednet"], source.vocabulary.pieces
-    left, right = encoder["att_context_size"][0]
-    prompts = source.config["model_defaults"].get("prompt_dictionary", {})
-    keys = {
-        "general.name": "the model",
-        "general.file_type": 7,
-        "asr.head_type": "rnnt",
-        "asr.encoder.d_model": encoder["d_model"],
-        "asr.encoder.n_layers": encoder["n_layers"],
-        "asr.encoder.n_heads": encoder["n_heads"],
-        "asr.encoder.d_ff": encoder["d_model"] * encoder["ff_expansion_factor"],
-        "asr.encoder.conv_kernel_size": encoder["conv_kernel_size"],
-        "asr.encoder.subsampling_factor": 8,
-        "asr.encoder.subsampling_conv_channels": encoder["subsampling_conv_channels"],
-        "asr.encoder.feat_in": encoder["feat_in"],
-        "asr.encoder.xscaling": encoder["xscaling"],
-        "asr.encoder.use_bias": encoder["use_bias"],
-        "asr.encoder.q8_layout": layout,
-        "asr.encoder.qkv_q8_layout": layout,
-        "asr.encoder.pos_emb_max_len": 5000,
-        "asr.encoder.cache_supported": True,
-        "asr.encoder.train_left_ctx": left,
-        "asr.encoder.train_right_ctx": right,
-        "asr.encoder.conv_norm": encoder["conv_norm_type"],
-        "asr.encoder.conv_context": str(encoder["conv_context_size"]),
-        "asr.encoder.att_context_style": encoder["att_context_style"],
-        "asr.preprocessor.sample_rate": 16000,
-        "asr.preprocessor.window_size": 0.025,
-        "asr.preprocessor.window_stride": 0.01,
-        "asr.preprocessor.n_fft": 512,
-        "asr.preprocessor.features": front["features"],
-        "asr.preprocessor.normalize": front["normalize"],
-        "asr.preprocessor.preemph": 0.97,
-        "asr.preprocessor.dither": 1e-5,
-        "asr.preprocessor.stft_center_window": True,
-        "asr.preprocessor.hann_periodic": False,
-        "asr.preprocessor.mask_invalid_frames": True,
-        "asr.rnnt.vocab_size": len(pieces) + 1,
-        "asr.rnnt.blank_id": len(pieces),
-        "asr.rnnt.pred_embed_dim": prednet["pred_hidden"],
-        "asr.rnnt.pred_hidden": prednet["pred_hidden"],
-        "asr.rnnt.pred_num_layers": prednet["pred_rnn_layers"],
-        "asr.rnnt.joint_dim": source.config["joint"]["jointnet"]["joint_hidden"],
-        "asr.rnnt.max_symbols_per_step": 10,
-        "asr.rnnt.num_prompts": source.config["model_defaults"].get("num_prompts", 0),
-        "asr.tokenizer.type": "sentencepiece_bpe",
-        "asr.tokenizer.vocab": pieces,
-    }
-    if prompts:
-        keys["asr.rnnt.prompt_dictionary"] = [f"{key}:{i}" for key, i in prompts.items()]
-    return keys

@@ -3,9 +3,11 @@
 import json
 import re
 import stat
+import subprocess
 import sys
 from collections import Counter
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +16,7 @@ from hypothesis import strategies as st
 
 import wheatear
 from wheatear.audio import sample_speech
-from wheatear.bench import packs, report, weights
+from wheatear.bench import gguf_pack, packs, report, weights
 from wheatear.bench.engines import Wheatear
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.operators import BETWEEN, operator_shares
@@ -25,6 +27,8 @@ from wheatear.bench.stages import timed_stages
 from wheatear.bench.tokens import SPEECH, chance, drawn, speaking
 from wheatear.bundle import open_bundle
 from wheatear.cli import main
+from wheatear.convert.architecture import read_architecture
+from wheatear.convert.checkpoint import open_checkpoint
 from wheatear.decoder import Decoder
 from wheatear.errors import AudioError, BenchError
 from wheatear.features import MelSpectrogram
@@ -154,6 +158,11 @@ def test_a_whole_file(run, tmp_path):
         (["--tokens", "-1"], "--tokens is -1"),
         (["--against", "kaldi"], "onnxruntime, nemo, sherpa"),
         (["--random", "tiny", "--against", "nemo"], "--nemo-python"),
+        (["--against", "nemo-speech-cpp"], "needs --nemo-speech-cpp, its library"),
+        (
+            ["--against", "nemo-speech-cpp", "--nemo-speech-cpp", "/no.so"],
+            "--nemo-speech-cpp: there is no /no.so",
+        ),
         (["--against", "nemo", "--nemo-python", "python"], "peers are measured on --random"),
         (["--json", "/nowhere/at/all.json"], "No such file"),
     ],
@@ -424,3 +433,112 @@ def test_peers_are_measured_beside_us(run, models, peer_python, tmp_path):
     times = [f"{1000 / ours['chunk_ms_best_p50']:.1f}"] * 2
     assert re.search(r"wheatear +int4 +80 +1 +1 +" + " +".join(times), out)
     assert not list(models.glob(".random-*"))
+
+
+LIBRARY = r"""
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <cstdlib>
+#include <unistd.h>
+
+struct Backend { size_t size; int32_t gpu; };
+struct Model { size_t size; const char *path, *name; };
+struct Streaming { size_t size; float chunk, left, right; int32_t right_context; };
+struct Config {
+    size_t size;
+    Backend* backend;
+    Model* model;
+    Streaming* streaming;
+    void* others[6];
+};
+
+static const char* fault = "";
+static int results = 0, samples = 0;
+
+static int wrong(const char* what) { return fault = what, 1; }
+
+extern "C" {
+const char* nemo_speech_asr_last_error() { return fault; }
+int nemo_speech_asr_create(const Config* config, void** out) {
+    if (config->size != sizeof(Config) || config->backend->size != sizeof(Backend) ||
+        config->model->size != sizeof(Model) || config->streaming->size != sizeof(Streaming))
+        return wrong("sizes");
+    for (void* other : config->others) if (other) return wrong("others");
+    if (config->backend->gpu != -1) return wrong("not the processor");
+    if (config->streaming->chunk != 0.16f || config->streaming->right_context != 1)
+        return wrong("not 160 ms");
+    if (std::strcmp(std::getenv("OMP_THREAD_LIMIT"), "2")) return wrong("threads");
+    std::FILE* file = std::fopen(config->model->path, "rb");
+    char magic[5] = "";
+    if (!file || std::fread(magic, 1, 4, file) != 4 || std::strcmp(magic, "GGUF"))
+        return wrong("no GGUF");
+    std::fclose(file);
+    std::puts("what libraries print");
+    *out = &results;
+    return 0;
+}
+int nemo_speech_asr_streaming_recognize(void* recognizer, void*, void** out) {
+    return *out = recognizer, recognizer != &results;
+}
+int nemo_speech_asr_stream_push_f32(void*, const float* x, size_t count, int32_t rate) {
+    for (size_t i = 0; i < count; ++i) if (!(x[i] >= -1 && x[i] <= 1)) return wrong("no samples");
+    if (rate != 16000 || count != 2560) return wrong("no chunk");
+    results = 1;
+    return samples++ == BROKEN ? 0 : usleep(20000);
+}
+int nemo_speech_asr_stream_next(void*, void** out) {
+    *out = results ? &results : nullptr;
+    return 0;
+}
+void nemo_speech_asr_result_destroy(void*) { results = 0; }
+}
+"""
+
+
+def library_of(folder: Path, broken: int) -> Path:
+    """NeMo-Speech.cpp's C interface with 20 ms for a chunk, and none for the `broken`-th."""
+    source, library = folder / "peer.cpp", folder / f"peer{broken}.so"
+    source.write_text(LIBRARY)
+    command = ["g++", "-shared", "-fPIC", f"-DBROKEN={broken}", source, "-o", library]
+    subprocess.run(command, check=True)
+    return library
+
+
+def test_nemo_speech_cpp_is_measured_by_its_library(run, models, tmp_path):
+    file = tmp_path / "runs.json"
+    options = ["--random", "tiny", "--latency", 160, "--threads", 2, "--seconds", 1]
+    options += ["--against", "nemo-speech-cpp", "--rounds", 1, "--json", file]
+    code, out, err = run(*options, "--nemo-speech-cpp", library_of(tmp_path, broken=-1))
+    assert (code, err) == (0, "")
+    theirs = next(r for r in json.loads(file.read_text()) if r["engine"] == "nemo-speech-cpp")
+    assert (theirs["precision"], theirs["tokens_per_audio_s"]) == ("q8_0", 0)
+    assert 20 <= theirs["chunk_ms_p50"] < 200
+    assert re.search(r"nemo-speech-cpp +\n.*\n +wheatear +int4 +160 +1 +2 +\d+\.\d", out)
+    written = (models / "random-tiny-gguf" / "model.gguf").stat().st_mtime_ns
+    code, _, err = run(*options, "--nemo-speech-cpp", library_of(tmp_path, broken=9))
+    assert code == 2
+    assert "a chunk of audio was not a step of NeMo-Speech.cpp" in err
+    options[3] = 320
+    code, _, err = run(*options, "--nemo-speech-cpp", library_of(tmp_path, broken=-1))
+    assert code == 2
+    assert "create: not 160 ms" in err
+    assert (models / "random-tiny-gguf" / "model.gguf").stat().st_mtime_ns == written
+
+
+def test_a_gguf_pack_holds_the_random_model(tmp_path):
+    """As read by what reads NVIDIA's own: the same shapes, and a joint that says nothing."""
+    checkpoint = tmp_path / "x.safetensors"
+    weights.write_checkpoint("tiny", checkpoint)
+    pack = tmp_path / "pack"
+    assert not gguf_pack.is_current(pack)
+    gguf_pack.write_pack(pack, checkpoint)
+    assert gguf_pack.is_current(pack)
+    with open_checkpoint(checkpoint) as own, open_checkpoint(pack / "model.gguf") as theirs:
+        assert read_architecture(theirs) == read_architecture(own)
+        for name in own.weights.names():
+            x, y = own.weights.read(name), theirs.weights.read(name)
+            if name == "joint.joint_net.2.bias":
+                assert y[-1] - x[-1] == pytest.approx(50)
+                x, y = x[:-1], y[:-1]
+            assert np.abs(x - y).max() <= np.abs(x).max() / 100, name

@@ -1,7 +1,7 @@
 """The engines that are measured, each in processes of its own.
 
-Wheatear and sherpa-onnx get a fresh process for every measurement. NeMo takes a minute to load
-and holds 6 GB, so one process of it stays for all, idle while others are measured.
+All get a fresh process for every measurement but NeMo, which takes a minute to load and holds
+6 GB: one process of it stays for all, idle while others are measured.
 """
 
 import os
@@ -17,14 +17,15 @@ import numpy as np
 
 from wheatear.bench.packs import sherpa_packs
 from wheatear.bench.process import Process
-from wheatear.bench.runs import NEMO, OURS, SHERPA, Setting, Taken
+from wheatear.bench.runs import NEMO, NEMO_CPP, OURS, SHERPA, Setting, Taken
 from wheatear.bench.tokens import chance
 from wheatear.bench.weights import Progress, random_checkpoint
 from wheatear.bench.worker import chunks_of, speech, warm_up_chunks
+from wheatear.errors import MissingExtraError
 from wheatear.native import VARIABLE
 
 PEERS = Path(__file__).parent / "peers"
-PEER_PRECISIONS = {NEMO: "fp32", SHERPA: "int8"}  # what each runs on a processor
+PEER_PRECISIONS = {NEMO: "fp32", SHERPA: "int8", NEMO_CPP: "q8_0"}  # what each runs on a processor
 _MORE = 2.0  # seconds of audio beyond what is measured, for what an engine waits for
 
 
@@ -82,25 +83,58 @@ class Sherpa:
         return _taken(answer, load)
 
 
+class NemoCpp:
+    """NeMo-Speech.cpp, by its library, on a pack of `wheatear.bench.gguf_pack`."""
+
+    def __init__(self, library: Path, pack: Path) -> None:
+        self._library, self._model = library.absolute(), (pack / "model.gguf").absolute()
+
+    def take(self, setting: Setting) -> Taken:
+        load = load_average()
+        command = [
+            sys.executable, PEERS / "nemo_speech_cpp_worker.py", self._library, self._model
+        ]  # fmt: skip
+        # It asks for four threads, whatever there is.
+        threads = {"OMP_THREAD_LIMIT": str(setting.threads)}
+        with Process("NeMo-Speech.cpp", command, threads) as process:
+            answer = _stream(process, setting)
+            answer["peak_rss_mb"] = process.peak_rss_mb()
+        return _taken(answer, load)
+
+
 @contextmanager
 def peer_engines(
-    name: str, pythons: Mapping[str, Path], latencies_ms: Sequence[int], progress: Progress
+    name: str, places: Mapping[str, Path], latencies_ms: Sequence[int], progress: Progress
 ) -> Iterator[dict[str, Engine]]:
-    """The peers whose Python is given, on the random weights of that name.
+    """The peers whose Python, or library, is given, on the random weights of that name.
 
-    Raises BenchError.
+    Raises BenchError, or MissingExtraError.
     """
     engines: dict[str, Engine] = {}
     with ExitStack() as stack:
         exporter = None
-        if NEMO in pythons:
+        if NEMO in places:
             checkpoint = stack.enter_context(random_checkpoint(name, progress))
-            nemo = engines[NEMO] = Nemo(pythons[NEMO], checkpoint)
+            nemo = engines[NEMO] = Nemo(places[NEMO], checkpoint)
             exporter = stack.enter_context(nemo.process)
-        if SHERPA in pythons:
+        if SHERPA in places:
             packs = sherpa_packs(name, latencies_ms, exporter, progress)
-            engines[SHERPA] = Sherpa(pythons[SHERPA], packs)
+            engines[SHERPA] = Sherpa(places[SHERPA], packs)
+        if NEMO_CPP in places:
+            engines[NEMO_CPP] = NemoCpp(places[NEMO_CPP], _gguf_pack(name, progress))
         yield engines
+
+
+def _gguf_pack(name: str, progress: Progress) -> Path:
+    try:
+        from wheatear.bench import gguf_pack  # noqa: PLC0415  (nothing else needs gguf)
+    except ImportError as error:
+        raise MissingExtraError(f"writing GGUF needs {error.name}: pip install gguf") from error
+    pack = gguf_pack.gguf_pack(name)
+    if not gguf_pack.is_current(pack):
+        with random_checkpoint(name, progress) as checkpoint:
+            gguf_pack.write_pack(pack, checkpoint)
+    return pack
 
 
 def load_average() -> float:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 OURS, ONNXRUNTIME, NEMO, SHERPA = "wheatear", "onnxruntime", "nemo", "sherpa"
-"""Engines: Wheatear, the same without wheatear-native, NeMo, sherpa-onnx."""
+NEMO_CPP = "nemo-speech-cpp"
+"""Engines: Wheatear, the same without wheatear-native, NeMo, sherpa-onnx, NeMo-Speech.cpp."""
 STAGES = ("mel", "encoder", "predictor", "joint", "Python")
 
 

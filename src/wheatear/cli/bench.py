@@ -14,7 +14,7 @@ from wheatear.bench.engines import Wheatear, peer_engines
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.picture import check_matplotlib, draw
 from wheatear.bench.report import describe, print_report, write_json
-from wheatear.bench.runs import NEMO, ONNXRUNTIME, OURS, SHERPA, Setting
+from wheatear.bench.runs import NEMO, NEMO_CPP, ONNXRUNTIME, OURS, SHERPA, Setting
 from wheatear.bench.speed import Grid, measure
 from wheatear.bench.tokens import SPEECH
 from wheatear.bench.weights import Progress as Show
@@ -52,6 +52,7 @@ def speed(
     against: Names = (),
     nemo_python: Path | None = None,
     sherpa_python: Path | None = None,
+    nemo_speech_cpp: Path | None = None,
     picture: Path | None = None,
     json: Path | None = None,
 ) -> None:
@@ -86,12 +87,14 @@ def speed(
         Tokens that a second of audio is made to bring; 3 for random weights, which emit nonsense,
         and what is recognised for a model.
     against
-        Any of onnxruntime,nemo,sherpa, measured in the same turns: Wheatear without
-        wheatear-native, or a peer on the same random weights, with one stream.
+        Any of onnxruntime,nemo,sherpa,nemo-speech-cpp, measured in the same turns: Wheatear
+        without wheatear-native, or a peer on the same random weights, with one stream.
     nemo_python
         The python of an environment with nemo_toolkit[asr].
     sherpa_python
         The python of an environment with sherpa-onnx.
+    nemo_speech_cpp
+        NeMo-Speech.cpp's library libnemo_speech_asr_c.so.
     picture
         File to draw times and shares into.
     json
@@ -103,7 +106,8 @@ def speed(
     if tokens is not None and not 0 <= tokens <= 100:
         raise BenchError(f"--tokens is {tokens:g}; give 0 to 100 a second")
     measurable = random is not None and not whole and 1 in streams
-    pythons = _pythons(against, nemo_python, sherpa_python, measurable)
+    given = {NEMO: nemo_python, SHERPA: sherpa_python, NEMO_CPP: nemo_speech_cpp}
+    places = _places(against, given, measurable)
     if picture is not None:
         check_matplotlib()
     for path in filter(None, (picture, json)):
@@ -115,7 +119,7 @@ def speed(
         usual = _FILE_SECONDS if whole else _STREAM_SECONDS
         rate = SPEECH if random and tokens is None else tokens
         grid = Grid(name, latencies, streams, threads, seconds or usual, whole, rate)
-        peers = stack.enter_context(peer_engines(random or "", pythons, latencies, show))
+        peers = stack.enter_context(peer_engines(random or "", places, latencies, show))
         machine = describe_machine()
         runs = measure(
             grid.settings([*bundles], against),
@@ -177,23 +181,26 @@ def _check(counts: Mapping[str, Sequence[int]]) -> None:
             raise BenchError(f"{option} has {min(values)}; give numbers from 1 on")
 
 
-def _pythons(
-    against: Sequence[str], nemo: Path | None, sherpa: Path | None, measurable: bool
+def _places(
+    against: Sequence[str], given: Mapping[str, Path | None], measurable: bool
 ) -> dict[str, Path]:
-    """The Python of each peer that has one of its own."""
-    given = {NEMO: nemo, SHERPA: sherpa}
+    """Where each peer is: the Python of an environment with it, or its library."""
     known = (ONNXRUNTIME, *given)
     if unknown := [peer for peer in against if peer not in known]:
         raise BenchError(f"--against has {unknown[0]!r}; it may have {', '.join(known)}")
     if ONNXRUNTIME in against and find_spec("wheatear_native") is None:
         raise BenchError("wheatear-native is not installed: onnxruntime is all there is")
-    if missing := [peer for peer, python in given.items() if peer in against and not python]:
-        peer = missing[0]
-        raise BenchError(f"--against {peer} needs --{peer}-python, of an environment with it")
-    pythons = {peer: python for peer, python in given.items() if peer in against and python}
-    if pythons and not measurable:
+    places = {peer: place for peer, place in given.items() if peer in against and place}
+    for peer in against:
+        if peer in given and peer not in places:
+            if peer == NEMO_CPP:
+                raise BenchError(f"--against {peer} needs --{peer}, its library")
+            raise BenchError(f"--against {peer} needs --{peer}-python, of an environment with it")
+    if NEMO_CPP in places and not places[NEMO_CPP].is_file():
+        raise BenchError(f"--{NEMO_CPP}: there is no {places[NEMO_CPP]}")
+    if places and not measurable:
         raise BenchError("peers are measured on --random weights with one live stream, only")
-    return pythons
+    return places
 
 
 @contextmanager
