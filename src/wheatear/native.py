@@ -63,7 +63,8 @@ def native_path() -> str | None:
     choice = os.environ.get(VARIABLE, "")
     with suppress(ImportError):
         if choice != "0":
-            return choice.strip("1") or import_module("wheatear_native").paths()[0]
+            fastest: str = import_module("wheatear_native").paths()[0]
+            return fastest if choice in ("", "1") else choice
     return None
 
 
