@@ -14,7 +14,8 @@ SOURCE = ROOT / "src" / "wheatear"
 
 # Left to right: a room may import from rooms before it.
 FLOW = """
-    errors results latency locales languages scripts features unpack media audio pcm protobuf
+    errors printable durable
+    results latency locales languages scripts features unpack media audio pcm protobuf
     pieces catalogue bundle sessions caches initialisers native graph_step native_step encoder
     silence text phrases graph_decoder native_decoder decoder lm beam foreign words segments voice
     turns transcript forms recognizer channels formats budget scheduler

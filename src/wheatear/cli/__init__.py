@@ -13,6 +13,7 @@ from cyclopts import App, CycloptsError
 
 from wheatear import __version__
 from wheatear.errors import WheatearError
+from wheatear.printable import printable
 
 BAD_INPUT, INTERRUPTED = 2, 130
 
@@ -74,6 +75,4 @@ def _show_warning(message: Warning | str, *_where: object, **_more: object) -> N
 
 def complain(message: object) -> None:
     """One line on standard error, without anything that a terminal would obey."""
-    line = " ".join(str(message).split())
-    line = "".join(c if c.isprintable() else "\ufffd" for c in line)
-    print("wheatear:", line.encode("utf-8", "replace").decode(), file=sys.stderr)
+    print("wheatear:", printable(message), file=sys.stderr)
