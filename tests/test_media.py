@@ -29,7 +29,7 @@ from wheatear.cli import main
 from wheatear.cli.many import jobs_of
 from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError
 from wheatear.media import Kind, Unpacked, kind_of
-from wheatear.unpack import _Track
+from wheatear.unpack import _tag_options, _Track
 
 SPEECH = sample_speech()
 
@@ -106,8 +106,10 @@ EXACT += [("webm", "libopus", 48000), ("mp4", "libopus", 48000), ("matroska", "a
 EXACT += [("mov", "alac", 16000), ("mov", "pcm_s16le", 44100), ("matroska", "flac", 48000)]
 EXACT += [("caf", "alac", 16000), ("wav", "adpcm_g726", 8000)]
 LATE = [("adts", "aac", 16000), ("mpegts", "aac", 48000), ("flv", "aac", 44100)]
-LATE += [("avi", "libmp3lame", 48000), ("amr", "libopencore_amrnb", 8000), ("mpeg", "mp2", 48000)]
+LATE += [("avi", "libmp3lame", 48000), ("mpeg", "mp2", 48000)]
 LATE += [("asf", "aac", 16000), ("asf", "wmav2", 44100)]
+if "libopencore_amrnb" in av.codecs_available:  # PyAV has no encoder of it since 19
+    LATE += [("amr", "libopencore_amrnb", 8000)]
 
 
 @pytest.mark.parametrize(("form", "codec", "rate"), EXACT)
@@ -128,6 +130,27 @@ def test_containers_that_do_not(form, codec, rate):
     samples = read(io.BytesIO(made(form, codec, rate)))
     assert abs(shift(samples, SPEECH)) <= 0.07 * 16000
     assert abs(len(samples) - len(SPEECH)) <= 0.15 * 16000
+
+
+def test_amr_is_read():
+    """Frames of silence, since not every PyAV can encode it."""
+    assert len(read(io.BytesIO(b"#!AMR\n" + 50 * (b"\x3c" + bytes(31))))) == 16000
+
+
+@pytest.mark.parametrize(("form", "codec"), [("mp4", "aac"), ("webm", "libopus")])
+def test_tags_may_be_of_any_encoding(form, codec):
+    data = made(form, codec)
+    tagged = data.replace(b"Lavf", b"\xff\xfe\x80\xe9")
+    assert tagged != data
+    assert len(read(io.BytesIO(tagged))) == len(read(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize(
+    ("version", "named"), [("16.0.0", True), ("18.1.0", True), ("19.0.2", False)]
+)
+def test_pyav_is_asked_for_what_it_knows(version, named):
+    """Version 19 dropped an argument by name, and every file failed with it."""
+    assert ("metadata_errors" in _tag_options(version)) is named
 
 
 @pytest.mark.parametrize(("form", "codec"), [("mp4", "aac"), ("webm", "libopus")])
@@ -350,7 +373,8 @@ def test_an_index_that_is_a_bomb(in_fragment):
     """A few kB that would take 2 GB: they are refused, or the index is taken as empty."""
     data = mp4_of(40_000_000, in_fragment)
     assert len(data) < 5000
-    with pytest.raises(AudioError, match="more memory") if in_fragment else warned("cut off"):
+    refusal = "more memory|Invalid data"  # FFmpeg looks at the count itself since 9
+    with pytest.raises(AudioError, match=refusal) if in_fragment else warned("cut off"):
         assert len(read(io.BytesIO(data))) == 0
 
 

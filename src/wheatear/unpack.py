@@ -91,6 +91,11 @@ def _unpack(file: BinaryIO, demuxer: str, out: BinaryIO) -> dict[str, Any]:
     return track.report()
 
 
+def _tag_options(version: str) -> dict[str, Any]:
+    """Options of `av.open` that let tags be of any encoding. PyAV 19 needs none and has none."""
+    return {"metadata_errors": "replace"} if int(version.split(".", 1)[0]) < 19 else {}
+
+
 class _Track:
     """The first sound track of a file."""
 
@@ -105,7 +110,7 @@ class _Track:
                 "codec_whitelist": ",".join(_CODECS),
                 "protocol_whitelist": "none",
             },
-            metadata_errors="replace",
+            **_tag_options(av.__version__),
         )
         if not self._container.streams.audio:
             raise RefusedError("holds no sound")
