@@ -19,6 +19,7 @@ from openai_wire import BUFFER, EVENTS, ITEM, check
 from serving import SAMPLE, running
 
 import wheatear
+from wheatear.audio import sample_speech
 
 SAID = "sorry"
 # The SDK opens sockets in a way that the newest websockets says will go.
@@ -121,6 +122,34 @@ def test_events_make_up_the_text(client, logprobs):
         assert logged == [p.to_dict() for p in done.logprobs]
     for event in (*deltas, done):
         check(event.to_dict(), TranscriptionStreamEvent)
+
+
+def test_verbose_events_bring_segments_and_progress(server):
+    """Segments and progress come before the last event, which has all of `verbose_json`."""
+    sound = io.BytesIO()
+    speech = np.tile(np.pad(sample_speech(), (0, 16_000)), 4)
+    soundfile.write(sound, speech, 16_000, format="WAV")
+    fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    path = "/v1/audio/transcriptions"
+    status, text = server.post_form(path, {**fields, "stream": "true"}, sound.getvalue())
+    assert status == 200
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert lines.pop() == "[DONE]"
+    events = [json.loads(line) for line in lines]
+    whole = json.loads(server.post_form(path, fields, sound.getvalue())[1])
+    done = events[-1]
+    assert done["type"] == "transcript.text.done"
+    assert (done["text"], done["words"]) == (whole["text"], whole["words"])
+    segments = [e for e in events if e["type"] == "transcript.text.segment"]
+    assert [w for s in segments for w in s["words"]] == whole["words"]
+    assert [s["id"] for s in segments] == list(range(len(segments)))
+    progress = [e for e in events if e["type"] == "transcript.progress"]
+    seconds = [e["seconds"] for e in progress]
+    assert seconds == sorted(seconds)
+    assert progress[-1]["duration"] == pytest.approx(len(speech) / 16_000, abs=0.1)
+    assert seconds[-1] == pytest.approx(len(speech) / 16_000, abs=1.5)
+    deltas = "".join(e["delta"] for e in events if e["type"] == "transcript.text.delta")
+    assert deltas == whole["text"]
 
 
 def test_events_come_as_the_file_is_computed(client):

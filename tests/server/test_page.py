@@ -354,6 +354,31 @@ def test_a_connection_that_is_dead_is_found_out(server, open_page):
         assert stage[0].opened == 2
 
 
+def test_audio_that_waited_for_a_connection_is_no_alarm(server, open_page):
+    """After a reconnect the page reports its progress instead of a slow network."""
+    stage: list[Stage] = []
+    with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
+        page.evaluate(
+            """async () => {
+              const { Connection } = await import("/page/connection.js");
+              Object.defineProperty(Connection.prototype, "waiting", {get: () => waiting});
+              window.waiting = 0;
+            }"""
+        )
+        page.locator("#start").click()
+        expect(state(page)).to_have_text("Live")
+        page.evaluate("window.waiting = 15 * 48000")
+        stage[0].close(1012)
+        expect(state(page)).to_have_text("Reconnecting")
+        expect(state(page)).to_have_text("Live")
+        expect(page.locator("#pace")).to_have_text(re.compile(r"^Catching up, \d+ s$"))
+        expect(page.locator("#problem")).to_be_hidden()
+        page.evaluate("window.waiting = 0")
+        expect(page.locator("#pace")).to_have_text("in step")
+        page.evaluate("window.waiting = 15 * 48000")  # nothing had waited for a connection
+        expect(page.locator("#problem")).to_contain_text("The network is too slow")
+
+
 def test_a_slow_network_is_told_and_not_fed(server, open_page):
     stuck = (
         "Object.defineProperty(WebSocket.prototype, 'bufferedAmount', {get: () => 1e6});"
@@ -488,8 +513,94 @@ def test_a_file_that_is_none_is_told(server, open_page, tmp_path):
         page.set_input_files("#file", bad)
         expect(page.locator("#problem")).to_contain_text("Cannot decode")
         expect(page.locator("#again")).to_be_visible()
+        tabs = page.locator("#transcripts button")
+        expect(tabs).to_have_class("failed")
+        page.set_input_files("#file", SAMPLE)
+        expect(page.locator("#turns li")).to_have_count(1)
+        expect(tabs).to_have_text(["en-US.flac"])  # the file without text has left no tab
+        expect(page.locator("#problem")).to_be_hidden()
+        page.set_input_files("#file", bad)
+        expect(page.locator("#problem")).to_contain_text("Cannot decode")
         page.locator("#clear").click()
-        expect(page.locator("#empty")).to_be_visible()
+        expect(tabs).to_have_text(["en-US.flac"])
+
+
+ANSWERED_BY_TEST = """
+  window.XMLHttpRequest = class {
+    upload = {};
+    responseText = "";
+    open() {}
+    setRequestHeader() {}
+    abort() {}
+    send() {
+      window.request = this;
+      this.upload.onload();
+      this.status = 200;
+    }
+    emit(event) {
+      this.responseText += `data: ${JSON.stringify(event)}\n\n`;
+      this.onprogress();
+    }
+    end(event) {
+      this.responseText += `data: ${JSON.stringify(event)}\n\ndata: [DONE]\n\n`;
+      this.onload();
+    }
+  };
+"""
+
+
+def test_text_of_a_file_comes_with_its_progress(server, open_page):
+    """Settled turns, growing text and a bar, before the answer is complete."""
+    with open_page(server, script=ANSWERED_BY_TEST) as page:
+        page.set_input_files("#file", SAMPLE)
+        events = [
+            {"type": "transcript.text.delta", "delta": "I'm sorry."},
+            _segment(0, "I'm sorry.", "en-US"),
+            {"type": "transcript.progress", "seconds": 61.0, "duration": 244.0},
+            {"type": "transcript.text.delta", "delta": " The person"},
+        ]
+        for event in events:
+            page.evaluate("event => request.emit(event)", event)
+        expect(page.locator("#turns .said")).to_have_text(["I'm sorry."])
+        expect(page.locator("#partial .said")).to_have_text("The person")
+        expect(page.locator("#job p")).to_have_text("Transcribing: 1:01 of 4:04")
+        assert page.locator("#job progress").evaluate("bar => bar.value") == 0.25
+        page.evaluate("event => request.emit(event)", _segment(1, "The person.", None))
+        done = {"type": "transcript.text.done", "text": "", "duration": 4.0}
+        warning = "en-US.flac is cut off at 2.0 s"
+        page.evaluate("event => request.end(event)", done | {"warning": warning})
+        expect(page.locator("#said")).to_have_text("en-US.flac is transcribed")
+        expect(page.locator("#turns .said")).to_have_text(["I'm sorry.", "The person."])
+        expect(page.locator("#problem")).to_contain_text("is cut off at 2.0 s")
+        expect(page.locator("#again")).to_be_hidden()
+        expect(page.locator("#job")).to_be_hidden()
+        finals = finals_of(saved(page, "json"))
+        assert [(f.start, f.end, f.language) for f in finals] == [
+            (0, 1, "en-US"), (1, 2, None),
+        ]  # fmt: skip
+
+
+def test_text_of_a_file_survives_its_failure(server, open_page):
+    with open_page(server, script=ANSWERED_BY_TEST) as page:
+        page.set_input_files("#file", SAMPLE)
+        page.evaluate("event => request.emit(event)", _segment(0, "I'm sorry.", "en-US"))
+        page.evaluate("event => request.end(event)", {"error": {"message": "the disk is full"}})
+        expect(page.locator("#problem")).to_contain_text("The disk is full.")
+        expect(page.locator("#turns .said")).to_have_text(["I'm sorry."])
+        expect(page.locator("#again")).to_be_visible()
+        page.set_input_files("#file", SAMPLE)
+        expect(page.locator("#transcripts button")).to_have_count(2)
+
+
+def _segment(number: int, text: str, language: str | None) -> dict[str, Any]:
+    words = [
+        {"word": word, "start": number + n / 4, "end": number + n / 4 + 0.2, "confidence": 0.9}
+        for n, word in enumerate(text.split())
+    ]
+    return {
+        "type": "transcript.text.segment", "id": number, "start": number + 0.1, "end": number + 1,
+        "text": text, "language": language, "words": words,
+    }  # fmt: skip
 
 
 # -- what is shown

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -27,7 +27,7 @@ from wheatear.errors import LatencyError, PhraseError, WheatearError
 from wheatear.formats import openai_segment, openai_word, writer
 from wheatear.latency import FRAME_MS
 from wheatear.phrases import Phrase
-from wheatear.results import Final, Partial, Token, Transcript
+from wheatear.results import Final, Partial, Token, Transcript, Word
 from wheatear.scheduler import Ended, Failed, Feed, Told
 from wheatear.server.aside import aside
 from wheatear.server.gate import Slots
@@ -39,6 +39,7 @@ from wheatear.turns import TurnRules
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 _AHEAD = 30.0  # seconds of audio that are decoded before they are computed
+_PROGRESS_SECONDS = 1.0  # of audio between two reports of progress
 _MOST_FIELDS = 1000
 _LONGEST_FIELD = 1 << 16  # bytes
 _ONLY_OTHERS = {
@@ -70,6 +71,14 @@ class Asked:
     segments: bool
     logprobs: bool
     stream: bool
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Seconds of a file that are transcribed, and its duration, if the file states one."""
+
+    seconds: float
+    duration: float | None
 
 
 @dataclass(frozen=True)
@@ -212,7 +221,7 @@ class Job:
 
     def __init__(self, asked: Asked, upload: UploadFile, limits: Limits) -> None:
         self.tokens = 0
-        self._told: asyncio.Queue[Told] = asyncio.Queue()
+        self._told: asyncio.Queue[Told | Progress] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._upload, self._limits = upload, limits
         self.truncated: str | None = None
@@ -230,7 +239,7 @@ class Job:
         self.feed.abandon()
         await self._read.wait()
 
-    async def heard(self) -> AsyncIterator[Told]:
+    async def heard(self) -> AsyncIterator[Told | Progress]:
         """What is heard, up to `Ended`.  Raises what ends it earlier."""
         while True:
             item = await self._told.get()
@@ -252,7 +261,7 @@ class Job:
                 ended = item
         return finals, ended
 
-    def _listen(self, told: Sequence[Told]) -> None:
+    def _listen(self, told: Sequence[Told | Progress]) -> None:
         for item in told:
             self._on_loop(self._told.put_nowait, item)
 
@@ -275,6 +284,8 @@ class Job:
                 for block in reader:
                     self.feed.push(block)
                     self.feed.wait_for_room(_AHEAD)
+                    done = self.feed.seconds - self.feed.backlog_s
+                    self._listen([Progress(done, reader.duration)])
             self.feed.finish()
         except Exception as error:  # noqa: BLE001  told to whoever sent the file
             if not self.feed.over:
@@ -319,11 +330,7 @@ def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict
 
 def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict[str, Any]:
     segments = [segment for final in finals for segment in final.segments]
-    words = [
-        openai_word(word) | {"confidence": round(word.confidence, 4)}
-        for final in finals
-        for word in final.words
-    ]
+    words = [_openai_word(word) for final in finals for word in final.words]
     languages = _languages(finals)
     return {
         "task": "transcribe", "language": (languages or [asked.language])[0],
@@ -334,6 +341,10 @@ def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> d
         "usage": {"type": "duration", "seconds": ended.duration},
         **({"warning": job.truncated} if job.truncated else {}),
     }  # fmt: skip
+
+
+def _openai_word(word: Word) -> dict[str, Any]:
+    return openai_word(word) | {"confidence": round(word.confidence, 4)}
 
 
 def _subtitles(finals: Sequence[Final], ended: Ended, form: Literal["srt", "vtt"]) -> str:
@@ -366,6 +377,7 @@ async def _events(job: Job, asked: Asked) -> AsyncIterator[str]:
     """The transcript as it comes, in OpenAI's events; the deltas make up the text."""
     finals: list[Final] = []
     told = ""  # of the turn that is on
+    detailed = _Details() if asked.format == "verbose_json" else None
     try:
         async for item in job.heard():
             if isinstance(item, Partial | Final):
@@ -379,11 +391,15 @@ async def _events(job: Job, asked: Asked) -> AsyncIterator[str]:
                         new = item.tokens if isinstance(item, Partial) else ()
                         event["logprobs"] = logprobs(new)
                     yield _sse(event)
+            if detailed:
+                for event in detailed.events(item):
+                    yield _sse(event)
             if isinstance(item, Final):
                 finals.append(item)
                 told = ""
             elif isinstance(item, Ended):
-                end = _json(finals, item, asked, job) | {"usage": _tokens(item.duration, job)}
+                body = _verbose if detailed else _json
+                end = body(finals, item, asked, job) | {"usage": _tokens(item.duration, job)}
                 yield _sse({"type": "transcript.text.done", **end})
                 yield "data: [DONE]\n\n"
     except Exception as error:
@@ -391,6 +407,39 @@ async def _events(job: Job, asked: Asked) -> AsyncIterator[str]:
         yield "event: error\n" + _sse(refusal.body)
         if refusal.status == 500:
             raise
+
+
+class _Details:
+    """The events that `verbose_json` adds to a streamed answer: settled segments and progress."""
+
+    def __init__(self) -> None:
+        self._segments = 0
+        self._duration: float | None = None
+        self._reported = 0.0
+
+    def events(self, item: Told | Progress) -> Iterator[dict[str, Any]]:
+        """Yields the events of one item, if it brings any."""
+        if isinstance(item, Progress):
+            self._duration = item.duration
+            yield from self._progress(item.seconds)
+        elif isinstance(item, Partial):
+            yield from self._progress(item.end)
+        elif isinstance(item, Final):
+            for segment in item.segments:
+                more = {
+                    "language": segment.language or item.language,
+                    "words": [_openai_word(word) for word in segment.words],
+                }
+                event = openai_segment(segment, self._segments)
+                yield {"type": "transcript.text.segment", **event, **more}
+                self._segments += 1
+            yield from self._progress(item.end)
+
+    def _progress(self, seconds: float) -> Iterator[dict[str, Any]]:
+        if seconds - self._reported >= _PROGRESS_SECONDS:
+            self._reported = seconds
+            done = {"seconds": round(seconds, 1), "duration": self._duration}
+            yield {"type": "transcript.progress", **done}
 
 
 def _tokens(seconds: float, job: Job) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
 import { allowSaving, offerSaving } from "./saving.js";
 import { key, models, ServerError } from "./server.js";
-import { JOBS, STATES, paceOf, problemOf } from "./status.js";
+import { jobLine, STATES, paceOf, problemOf } from "./status.js";
 import { Transcript } from "./transcript.js";
 import { clock } from "./writing.js";
 
@@ -152,6 +152,7 @@ function put(/** @type {Omit<Item, "row">} */ what) {
 }
 
 function choose(/** @type {Item | undefined} */ item) {
+  if (shown && shown !== item && unread(shown)) remove(shown);
   shown = item;
   captions.show(item?.transcript ?? null, item?.live !== undefined);
   const { recording = "" } = item?.transcript ?? {};
@@ -170,12 +171,21 @@ $("clear").onclick = async () => {
   dialog.showModal();
 };
 
+/** True for a file that failed without any text. */
+function unread(/** @type {Item} */ { job, transcript }) {
+  return job?.state === "failed" && transcript.empty;
+}
+
+function remove(/** @type {Item} */ item) {
+  items.splice(items.indexOf(item), 1);
+  item.row.remove();
+  item.job?.forget();
+}
+
 function clear() {
   if (!shown) return;
   const index = items.indexOf(shown);
-  items.splice(index, 1);
-  shown.row.remove();
-  shown.job?.forget();
+  remove(shown);
   if (shown.live) live = undefined;
   choose(items[Math.min(index, items.length - 1)]);
   $("start").focus();
@@ -211,8 +221,14 @@ function show() {
   const bare = !shown || !(listening || shown.job || shown.transcript.duration);
   $("shelf").hidden = items.length === 0 || (bare && items.length === 1);
   $("clear").hidden = Boolean(shown?.live && listening);
-  for (const { row } of items)
-    /** @type {Element} */ (row.firstElementChild).ariaCurrent = row === shown?.row ? "true" : null;
+  for (const { row, job } of items) {
+    const tab = /** @type {HTMLElement} */ (row.firstElementChild);
+    tab.ariaCurrent = row === shown?.row ? "true" : null;
+    const failed = job?.state === "failed";
+    tab.classList.toggle("failed", failed);
+    tab.title = failed ? job?.problem ?? "" : "";
+  }
+  $("problem").classList.toggle("warning", Boolean(job?.warning));
   $("job").hidden = !job?.busy;
   if (job) showJob(job);
 }
@@ -225,7 +241,7 @@ function showProblem(/** @type {string} */ state) {
       ? troubleText
       : (live?.problem ?? "");
   const [line, again] = $("problem").children;
-  set(line, job?.problem || text);
+  set(line, job?.problem || job?.warning || text);
   $("problem").hidden = !line.textContent;
   /** @type {HTMLElement} */ (again).hidden =
     !job?.problem && !["away", "full", "lost"].includes(state);
@@ -234,17 +250,19 @@ function showProblem(/** @type {string} */ state) {
 $("again").onclick = () => {
   if (shown?.job?.problem) {
     shown.job.again(choices.choice);
+    choose(shown);
     run(shown.job);
   } else if (trouble) connect();
   else toggle();
   $("start").focus();
 };
 
-function showJob(/** @type {Job} */ { state, sent }) {
+function showJob(/** @type {Job} */ job) {
   const [line, bar] = $("job").children;
   const progress = /** @type {HTMLProgressElement} */ (bar);
-  set(line, JOBS[state]);
-  if (state === "sending") progress.value = sent;
+  set(line, jobLine(job));
+  if (job.state === "sending") progress.value = job.sent;
+  else if (job.duration) progress.value = Math.min(1, job.seconds / job.duration);
   else progress.removeAttribute("value");
 }
 

@@ -15,6 +15,7 @@ const ON_THE_WAY = 1; // seconds of audio that may wait in the socket
 const TURN = 45; // seconds kept of what was sent while somebody speaks: no turn is longer
 const QUIET = 5; // and while nobody does
 const LONGEST = 120; // seconds kept in all
+const CAUGHT_UP = 2; // seconds of audio that may wait when a session has caught up
 const ROUNDING = 0.1; // seconds by which a server may count otherwise
 const STALE = 5_000; // ms after which the lateness of words tells nothing any more
 const RETRIES = [0.5, 1, 2, 4, 8]; // seconds before each
@@ -41,6 +42,7 @@ export class Live {
   #attempts = 0; // to start
   #tries = 0; // to connect again
   #timer = 0;
+  #backlog = 0; // seconds that waited when the session began; 0 once they were sent
   #late = { seconds: 0, at: 0 }; // how late the last words came, and when that was
 
   /** @type {State} */ state = "idle";
@@ -74,6 +76,12 @@ export class Live {
   get unsent() {
     const waiting = this.#tape.end - this.#sent + (this.#connection?.waiting ?? 0);
     return waiting / (this.#microphone.rate || 1);
+  }
+
+  /** True while audio is sent that waited for the connection, and the wait does not grow. */
+  get catchingUp() {
+    if (this.unsent < CAUGHT_UP) this.#backlog = 0;
+    return this.#backlog > 0 && this.unsent < this.#backlog + CAUGHT_UP;
   }
 
   /** Seconds by which captions come later than the latency that was asked for. */
@@ -179,6 +187,7 @@ export class Live {
     const { rate } = this.#microphone;
     const offset = this.#offset / rate;
     if (message.type === "ready") {
+      this.#backlog = this.#tries > 0 ? this.unsent : 0;
       if (this.#stopping) this.#drain();
       else this.#set("live");
       return;

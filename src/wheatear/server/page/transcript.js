@@ -56,6 +56,15 @@ export class Transcript {
     this.onpartial();
   }
 
+  /** Forgets all text. */
+  clear() {
+    this.turns = [];
+    this.partial = null;
+    this.settled = this.duration = 0;
+    this.saved = true;
+    this.onpartial();
+  }
+
   /** All that there is to read, the turn that is not settled among it. */
   get all() {
     return this.partial ? [...this.turns, this.partial] : this.turns;
@@ -99,32 +108,44 @@ function shifted(/** @type {Said} */ said, /** @type {number} */ offset) {
 
 const milliseconds = (/** @type {number} */ seconds) => Math.round(seconds * 1000) / 1000;
 
-/**
- * Finals out of the verbose JSON that the server makes of a file: a turn for each segment, which
- * lasts until the next one begins.
- * @param {{segments: Omit<Span, "language">[], words: {word: string, start: number, end: number,
- *   confidence?: number}[], language: string | null, duration: number}} body
- * @returns {Said[]}
- */
-export function turnsOfFile({ segments, words, language, duration }) {
-  let next = 0;
-  return segments.map(({ text, ...span }, index) => {
-    const until = segments[index + 1]?.start ?? Infinity;
-    /** @type {Word[]} */ const mine = [];
+/** A file's transcript as its events come: text that grows, and the segments that settle it. */
+export class FileTurns {
+  #transcript;
+  #text = "";
+  #end = 0;
+
+  constructor(/** @type {Transcript} */ transcript) {
+    this.#transcript = transcript;
+  }
+
+  /** Adds to the text that no segment has settled. */
+  grow(/** @type {string} */ delta) {
+    this.#text += delta;
+    const time = { start: this.#end, end: this.#end };
+    const words = this.#text.split(/(?<=\S)(?=\s)/).map((text) => ({
+      text: text.trim(),
+      space_before: /^\s/.test(text),
+      ...time,
+    }));
+    this.#transcript.say({ text: this.#text.trim(), language: null, words, ...time });
+  }
+
+  /**
+   * Takes a segment as a turn, which begins where the one before it ended.
+   * @param {{text: string, end: number, language: string | null, words: {word: string,
+   *   start: number, end: number, confidence?: number}[]}} segment
+   */
+  settle({ text, end, language, words }) {
     let at = 0;
-    for (; next < words.length && words[next].start < until; next++) {
-      const { word, ...rest } = words[next];
+    const spaced = words.map(({ word, ...rest }) => {
       const found = Math.max(at, text.indexOf(word, at));
-      mine.push({ ...rest, text: word, space_before: /\s/.test(text.slice(at, found)) });
+      const space_before = /\s/.test(text.slice(at, found));
       at = found + word.length;
-    }
-    const segment = { language, ...span, text };
-    return {
-      ...segment,
-      start: index === 0 ? 0 : segment.start,
-      end: Math.min(until, Math.max(duration, segment.end)),
-      words: mine,
-      segments: [segment],
-    };
-  });
+      return { ...rest, text: word, space_before };
+    });
+    const turn = { text, language, start: this.#end, end };
+    this.#text = "";
+    this.#end = end;
+    this.#transcript.settle({ ...turn, words: spaced, segments: [turn] });
+  }
 }
