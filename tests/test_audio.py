@@ -3,6 +3,7 @@
 import io
 import subprocess
 import sys
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import wheatear
 from wheatear.audio import AudioTruncatedWarning, RawFormat, as_samples, open_audio, sample_speech
 from wheatear.errors import AudioError
 
@@ -291,3 +293,21 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
     blocks = [len(block) for block in open_audio(path)]
     assert max(blocks) < 16000
     assert sum(blocks) == pytest.approx(60 * 16000, abs=2)
+
+
+def test_warnings_are_kept_with_the_transcript(tmp_path):
+    path = tmp_path / "cut.wav"
+    soundfile.write(path, sample_speech(), 16000)
+    path.write_bytes(path.read_bytes()[:-20_000])
+    said = []
+    with closing(open_audio(path, on_damage=said.append)) as reader:
+        assert reader.warnings == ()
+        list(reader)
+        assert reader.warnings == tuple(said)
+    with pytest.warns(AudioTruncatedWarning, match="cut off"):
+        transcript = wheatear.load().transcribe(path)
+    assert transcript.warnings == tuple(said)
+    assert len(said) == 1
+    assert "cut off" in said[0]
+    assert transcript.text
+    assert wheatear.load().transcribe(sample_speech()).warnings == ()

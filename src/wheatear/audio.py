@@ -81,12 +81,22 @@ class AudioReader:
     """
 
     def __init__(
-        self, blocks: Iterator[Samples], duration: float | None, closing: ExitStack
+        self,
+        blocks: Iterator[Samples],
+        duration: float | None,
+        closing: ExitStack,
+        damage: list[str],
     ) -> None:
         self._blocks: Iterator[Samples] | None = blocks
         self._closing = closing
+        self._damage = damage
         self.duration = duration
         """Seconds, where it is known beforehand; live audio and pipes have None."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """A sentence for each thing found missing or doubtful so far; complete after the end."""
+        return tuple(self._damage)
 
     def __iter__(self) -> Iterator[Samples]:
         if self._blocks is None:
@@ -118,28 +128,35 @@ def open_audio(
     being told. `apart` keeps the channels apart. Raises AudioError if it cannot be read or decoded,
     and, here or while it is read, if it is more than `limits` allow.
 
-    `on_damage` is told what is missing of a source that is cut off or damaged, after all that is
-    there has been read; if left out, that is an AudioTruncatedWarning.
+    `on_damage` is called with a sentence for each thing that is missing of a source that is cut off
+    or damaged, after all that is there has been read; if left out, an AudioTruncatedWarning is
+    raised as Python raises warnings. `AudioReader.warnings` has the same sentences.
     """
     limits = limits or AudioLimits()
+    damage: list[str] = []
+
+    def tell(message: str) -> None:
+        damage.append(message)
+        on_damage(message)
+
+    def asked_of(name: str) -> _Asked:
+        return _Asked(name, apart, limits, tell, damage)
+
     if isinstance(source, np.ndarray):
         samples = as_samples(source)
         samples = samples[:, None] if apart else samples
-        asked = _Asked("the audio", apart, limits, on_damage)
+        asked = asked_of("the audio")
         asked.check(len(samples) / SAMPLE_RATE)
         blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
-        return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack())
+        return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack(), damage)
     closing = ExitStack()
     try:
         if isinstance(source, str) and source == "-":
-            asked = _Asked("standard input", apart, limits, on_damage)
-            return _open_pipe(_stdin(), raw, asked, closing)
+            return _open_pipe(_stdin(), raw, asked_of("standard input"), closing)
         if isinstance(source, str | os.PathLike):
-            return _open_path(
-                Path(source), raw, _Asked(str(source), apart, limits, on_damage), closing
-            )
+            return _open_path(Path(source), raw, asked_of(str(source)), closing)
         if hasattr(source, "read"):
-            return _open_stream(source, raw, _Asked("the audio", apart, limits, on_damage), closing)
+            return _open_stream(source, raw, asked_of("the audio"), closing)
     except BaseException:
         closing.close()
         raise
@@ -200,6 +217,8 @@ class _Asked:
     apart: bool
     limits: AudioLimits
     on_damage: Callable[[str], None]
+    damage: list[str]
+    """What `on_damage` was called with."""
 
     def check(self, seconds: float | None) -> None:
         """Raises AudioError if this is longer than may be."""
@@ -492,7 +511,7 @@ def _reader(
     blocks: Iterator[Samples], rate: int, duration: float | None, asked: _Asked, closing: ExitStack
 ) -> AudioReader:
     """Blocks [n, channels] at any rate as they are asked for.  duration: what the file says."""
-    return AudioReader(_resampled(blocks, rate, asked), duration, closing)
+    return AudioReader(_resampled(blocks, rate, asked), duration, closing, asked.damage)
 
 
 def _resampled(blocks: Iterable[Samples], rate: int, asked: _Asked) -> Iterator[Samples]:

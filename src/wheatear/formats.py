@@ -191,8 +191,11 @@ class _Json(_Listed):
     def close(self, transcript: Transcript, complete: bool) -> None:
         t = transcript
         self._end(
-            {"text": t.text, "language": t.language, "duration": t.duration, "complete": complete}
-        )
+            {
+                "text": t.text, "language": t.language, "duration": t.duration,
+                "warnings": t.warnings, "complete": complete,
+            }
+        )  # fmt: skip
 
 
 class _VerboseJson(_Listed):
@@ -211,9 +214,9 @@ class _VerboseJson(_Listed):
 
     def close(self, transcript: Transcript, complete: bool) -> None:
         t = transcript
-        self._end(
-            {"language": t.language, "duration": t.duration, "text": t.text, "words": self._words}
-        )
+        rest = {"language": t.language, "duration": t.duration, "text": t.text}
+        warned = {"warnings": t.warnings} if t.warnings else {}
+        self._end(rest | warned | {"words": self._words})
 
 
 def openai_segment(segment: Segment, number: int, channel: int | None = None) -> dict[str, Any]:

@@ -11,7 +11,7 @@ frames that come out are searched together.
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -128,6 +128,10 @@ class Recognizer:
         come; with `keep` false they are all there is, and memory does not grow at all. The other
         options are those of `stream`.
 
+        Audio that is cut off or damaged is transcribed as far as it can be read.
+        `Transcript.warnings` has a sentence for each thing that is missing; where this method
+        opened the audio, each is an AudioTruncatedWarning too.
+
         Raises AudioError, and what `stream` raises.
         """
         options = StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
@@ -142,7 +146,7 @@ class Recognizer:
         if on_event is not None:
             for event in stream.last_events:
                 on_event(event)
-        return transcript
+        return replace(transcript, warnings=reader.warnings)
 
     def stream(
         self,

@@ -130,3 +130,5 @@ class Transcript:
     tokens: tuple[Token, ...]
     words: tuple[Word, ...] = ()
     segments: tuple[Segment, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """A sentence for each thing that is missing or doubtful, as of a file that is cut off."""

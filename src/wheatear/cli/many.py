@@ -153,8 +153,10 @@ class Batch:
                     self._check()
 
                 result.duration = self._task.run(audio, follow)
-                text = "".join(texts)
-                made.close(Transcript(text, result.language, result.duration, ()), complete=True)
+                whole = Transcript(
+                    "".join(texts), result.language, result.duration, (), warnings=audio.warnings
+                )
+                made.close(whole, complete=True)
             os.replace(partial, job.target)
         except (WheatearError, OSError) as error:
             result.state, result.fault = "failed", str(error)

@@ -168,7 +168,8 @@ def _transcribe(task: Task, audio: AudioReader, writer: Writer) -> int:
             if isinstance(error, KeyboardInterrupt):
                 return INTERRUPTED
             raise
-    writer.close(replace(progress.so_far(), duration=duration), complete=True)
+    whole = replace(progress.so_far(), duration=duration, warnings=audio.warnings)
+    writer.close(whole, complete=True)
     return 0
 
 
