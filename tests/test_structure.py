@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "wheatear"
 
 # Left to right: a room may import from rooms before it.
 FLOW = """
-    errors printable durable
+    errors printable durable textfile
     results latency locales languages scripts features unpack media audio pcm protobuf
     pieces catalogue bundle sessions caches initialisers native graph_step native_step encoder
     silence text phrases graph_decoder native_decoder decoder lm beam foreign words segments voice

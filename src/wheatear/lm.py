@@ -16,6 +16,7 @@ from typing import Protocol
 
 from wheatear.errors import BundleError
 from wheatear.text import Vocabulary
+from wheatear.textfile import read_text
 
 _TEN = math.log(10)
 _UNSEEN = -100 * _TEN
@@ -77,7 +78,7 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> Ngrams:
     ids = {piece: token for token, piece in enumerate(vocabulary.pieces)} | {"<s>": _BEGIN}
     tables: list[dict[tuple[int, ...], tuple[float, float]]] = []
     try:
-        for line in path.read_text(encoding="utf-8").splitlines():
+        for line in read_text(path).split("\n"):
             if line.startswith("\\") and line.endswith("-grams:"):
                 tables.append({})
             elif tables and line.strip() and not line.startswith("\\"):

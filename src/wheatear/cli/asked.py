@@ -13,6 +13,7 @@ from wheatear.languages import AUTO
 from wheatear.lm import read_arpa
 from wheatear.phrases import Phrase
 from wheatear.recognizer import Recognizer
+from wheatear.textfile import read_text
 from wheatear.turns import TurnRules
 from wheatear.voice import Voice
 
@@ -121,8 +122,8 @@ def parse_phrase(line: str) -> Phrase:
 
 def _lines(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        lines = map(str.strip, read_text(path).splitlines())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise WheatearError(f"cannot read {path}: {reason}") from error
-    return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [line for line in lines if line and not line.startswith("#")]

@@ -26,6 +26,7 @@ from pathlib import Path
 import msgspec
 
 from wheatear.errors import SettingsError
+from wheatear.textfile import read_text
 
 _PREFIX, _SHORT_LIVED = "we_", "ek_"
 _MOST_SECRETS = 1000  # of one holder
@@ -108,9 +109,9 @@ def read_keys(file: Path) -> Keyring:
 def _holders(file: Path) -> tuple[Holder, ...]:
     try:
         writable = file.stat().st_mode & stat.S_IWOTH
-        data = tomllib.loads(file.read_text(encoding="utf-8"))
+        data = tomllib.loads(read_text(file))
         holders = msgspec.convert(data, _File).key
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ValueError) as error:
+    except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"cannot read the keys of {file}: {reason}") from error
     if writable and os.name == "posix":

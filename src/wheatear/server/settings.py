@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from wheatear.errors import SettingsError
+from wheatear.textfile import read_text
 
 PREFIX = "WHEATEAR_SERVE_"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -161,8 +162,8 @@ def read_settings(
     data: dict[str, Any] = {}
     if file is not None:
         try:
-            data = tomllib.loads(file.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            data = tomllib.loads(read_text(file))
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise SettingsError(f"cannot read {file}: {reason}") from error
         _converted(data, str(file))

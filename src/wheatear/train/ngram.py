@@ -18,6 +18,7 @@ from pathlib import Path
 
 from wheatear.bundle import find_bundle, open_bundle
 from wheatear.errors import CorpusError, WheatearError
+from wheatear.textfile import read_text
 from wheatear.train.tokenizer import Tokenizer
 
 _BEGIN, _END = "<s>", "</s>"
@@ -84,8 +85,8 @@ def main(argv: list[str] | None = None) -> None:
     known = open_bundle(find_bundle(a.model)).vocabulary
     tokenizer = Tokenizer.from_pieces(list(zip(known.pieces, known.scores, strict=True)))
     try:
-        lines = a.texts.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+        lines = read_text(a.texts).splitlines()
+    except (OSError, ValueError) as error:
         raise CorpusError(f"{a.texts} cannot be read as UTF-8 text: {error}") from error
     sentences = (
         [tokenizer.piece(token) for token in tokenizer.ids(line)] for line in lines if line.strip()

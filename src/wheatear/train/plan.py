@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.errors import PlanError
+from wheatear.textfile import read_text
 from wheatear.train.data import Recipe
 from wheatear.train.manifest import BadLines
 
@@ -95,7 +96,7 @@ class Plan:
     def read(cls, path: Path) -> Plan:
         """A TOML or JSON file; raises PlanError naming the entry that is wrong."""
         try:
-            raw = path.read_text(encoding="utf-8")
+            raw = read_text(path)
             values = json.loads(raw) if path.suffix == ".json" else tomllib.loads(raw)
         except OSError as error:
             raise PlanError(f"the plan {path} cannot be read: {error.strerror or error}") from error

@@ -31,6 +31,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from wheatear.errors import CorpusError
+from wheatear.textfile import read_text
 from wheatear.train import texts, voices
 from wheatear.train.recordings import Line, human_texts, read_aligned, read_lines
 from wheatear.train.sentences import LOCALE_OF, allowed, training_text, words
@@ -90,8 +91,8 @@ class Job:
 def read_recipe(path: Path) -> list[PartRecipe]:
     """The parts of a recipe file, in its order."""
     try:
-        parts = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+        parts = tomllib.loads(read_text(path))
+    except (OSError, ValueError) as error:
         raise CorpusError(f"{path} cannot be read as a recipe: {error}") from error
     return [_part(path, name, options) for name, options in parts.items()]
 
