@@ -47,7 +47,8 @@ def test_wheatear(recognizer):
     about = engine.about
     assert (about.precision, about.latency_ms, about.parameters) == ("int8", 320, 4_830_147)
     assert 7e6 < about.size < 9e6  # without the checkpoint to train from
-    asked = {"en-US": "en-US", "fr-FR": "fr", "es-419": "es-US", "pt-PT": "pt", "ja-JP": None}
+    asked = {"en-US": "en-US", "fr-FR": "fr-CA", "es-419": "es-US", "ja-JP": None}
+    asked |= {"pt-PT": "pt-BR", "en-AU": "en-US", "de_at": "de-DE", "gsw-CH": None}
     assert {locale: engine.asks(locale) for locale in asked} == asked
     samples = sample_speech()
     expected = recognizer.transcribe(samples, language="en-US", latency_ms=320)

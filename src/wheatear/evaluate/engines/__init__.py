@@ -24,7 +24,6 @@ from wheatear.audio import Samples
 from wheatear.errors import LanguageError, MissingExtraError, WheatearError
 from wheatear.features import SAMPLE_RATE
 from wheatear.languages import resolve_language
-from wheatear.locales import language_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,14 +123,12 @@ class Pieces(Live):
         return Told(" ".join(h.text for h in self._heard if h.text))
 
 
-def nearest_prompt(prompts: Mapping[str, int], locale: str) -> str | None:
-    """The prompt of a locale, or of the one that a model has of the same language."""
-    for name in (locale, language_of(locale)):
-        try:
-            return resolve_language(prompts, name)
-        except LanguageError:
-            continue
-    return None
+def prompt_of(prompts: Mapping[str, int], locale: str) -> str | None:
+    """The prompt that a model hears a locale with; None if it does not have the language."""
+    try:
+        return resolve_language(prompts, locale)
+    except LanguageError:
+        return None
 
 
 _KINDS = {

@@ -13,7 +13,7 @@ import sherpa_onnx
 
 from wheatear.audio import Samples
 from wheatear.errors import WheatearError
-from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, nearest_prompt
+from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, prompt_of
 from wheatear.features import SAMPLE_RATE
 from wheatear.locales import language_of
 
@@ -77,7 +77,7 @@ class Online(Engine):
         )  # fmt: skip
 
     def asks(self, locale: str) -> str | None:
-        return nearest_prompt(self._prompts, locale) if self._prompts else locale
+        return prompt_of(self._prompts, locale) if self._prompts else locale
 
     def transcribe(self, samples: Samples, locale: str | None) -> Heard:
         live = self.listen(locale, 0)

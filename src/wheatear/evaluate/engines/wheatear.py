@@ -10,7 +10,7 @@ from typing import Any
 from wheatear.audio import Samples
 from wheatear.beam import BeamRules
 from wheatear.bundle import MANIFEST, Bundle
-from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, nearest_prompt
+from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, prompt_of
 from wheatear.foreign import Package
 from wheatear.languages import AUTO
 from wheatear.recognizer import Recognizer, Stream
@@ -37,7 +37,7 @@ class Wheatear(Engine):
     def asks(self, locale: str) -> str | None:
         """The locale, or the one that the model has of the same language."""
         prompts = self._recognizer.bundle.manifest.prompts
-        return nearest_prompt(prompts, locale) if prompts else AUTO
+        return prompt_of(prompts, locale) if prompts else AUTO
 
     def transcribe(self, samples: Samples, locale: str | None) -> Heard:
         found = self._recognizer.transcribe(
