@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import FormData, Headers
 
 from wheatear.errors import SettingsError
-from wheatear.server import files, gate, keys, plain, realtime
+from wheatear.server import file_form, gate, keys, plain, realtime
 from wheatear.server.app import Service
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Settings
@@ -125,9 +125,9 @@ fields = st.lists(
 
 @given(fields)
 def test_a_form_is_understood_or_refused(service, given):
-    upload = files.UploadFile(None)  # type: ignore[arg-type]
+    upload = file_form.UploadFile(None)  # type: ignore[arg-type]
     form = FormData([("file", upload), *given])
-    understood, refusal = tried(lambda: service._files._asked(form))
+    understood, refusal = tried(lambda: file_form.asked_of(form, service.models))
     if refusal is not None:
         assert 400 <= refusal.status < 500, refusal
         json.dumps(refusal.body)

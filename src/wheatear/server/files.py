@@ -13,64 +13,36 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
-import msgspec
-from python_multipart.multipart import parse_options_header
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from wheatear.audio import AudioLimits, open_audio
-from wheatear.errors import LatencyError, PhraseError, WheatearError
+from wheatear.audio import AudioLimits
+from wheatear.errors import PhraseError, WheatearError
 from wheatear.formats import openai_segment, openai_word, writer
 from wheatear.latency import FRAME_MS
-from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Token, Transcript, Word
 from wheatear.scheduler import Ended, Failed, Feed, Told
 from wheatear.server.aside import aside
+from wheatear.server.encodings import opened
+from wheatear.server.file_form import Asked, asked_of
 from wheatear.server.gate import Slots
 from wheatear.server.metrics import Metrics
-from wheatear.server.models import Models, Served
+from wheatear.server.models import Models
+from wheatear.server.multipart import read_form
+from wheatear.server.names import unknown
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.settings import Limits
-from wheatear.turns import TurnRules
 
-ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 _AHEAD = 30.0  # seconds of audio that are decoded before they are computed
 _PROGRESS_SECONDS = 1.0  # of audio between two reports of progress
-_MOST_FIELDS = 1000
-_LONGEST_FIELD = 1 << 16  # bytes
-_ONLY_OTHERS = {
-    "known_speaker_names": "it does not tell speakers apart",
-    "known_speaker_references": "it does not tell speakers apart",
-}
-
-
-class Chunking(msgspec.Struct):
-    """OpenAI's chunking_strategy, as far as it says when a turn ends."""
-
-    type: Literal["server_vad"] = "server_vad"
-    silence_duration_ms: int = 500
-    prefix_padding_ms: int | None = None
-    threshold: float | None = None
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What a request wants of a file."""
-
-    served: Served
-    format: ResponseFormat
-    language: str
-    latency_ms: int
-    phrases: tuple[Phrase, ...]
-    turns: TurnRules
-    words: bool
-    segments: bool
-    logprobs: bool
-    stream: bool
+_QUERY = ("api-version",)
+"""What the addresses of OpenAI's clients may have; everything else is in the form."""
+WARNING_HEADER = "x-wheatear-warning"
+_LONGEST_HEADER = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -139,9 +111,12 @@ class Files:
             await asyncio.shield(done())
 
     async def _intake(self, request: Request) -> "Intake":
-        form = await _form(request)
+        for name in request.query_params:
+            if name not in _QUERY:
+                raise unknown(name, _QUERY, "in the address; settings are fields of the form")
+        form = await read_form(request)
         try:
-            asked, upload = await aside(self._asked, form)
+            asked, upload = await aside(asked_of, form, self._models)
         except BaseException:
             await form.close()
             raise
@@ -172,49 +147,6 @@ class Files:
                 raise refusal_of(error, "keywords") from error
         return Job(asked, upload, self._limits)
 
-    def _asked(self, form: FormData) -> tuple[Asked, UploadFile]:
-        upload = form.get("file")
-        if not isinstance(upload, UploadFile):
-            raise Refusal(400, "there is no file in the form", code="missing", param="file")
-        for name, why in _ONLY_OTHERS.items():
-            if _list(form, name):
-                raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
-        served = self._models.named(_text(form, "model"))
-        form_asked = _text(form, "response_format") or "json"
-        if form_asked not in get_args(ResponseFormat):
-            why = ": this server does not tell speakers apart" * (form_asked == "diarized_json")
-            raise Refusal(
-                400, f"response_format {form_asked[:50]!r} can't be given{why}; these can: "
-                f"{', '.join(get_args(ResponseFormat))}", code="invalid_value",
-                param="response_format",
-            )  # fmt: skip
-        return self._understood(form, served, form_asked), upload
-
-    def _understood(self, form: FormData, served: Served, format: Any) -> Asked:  # noqa: A002
-        language = _text(form, "language") or "auto"
-        listed = _list(form, "languages")
-        if language == "auto" and len(listed) == 1:
-            language = listed[0]
-        latency = _number(form, "latency_ms") or served.file_latency_ms
-        try:
-            mode, language = served.recognizer.choose(language, latency)
-        except WheatearError as error:
-            param = "latency_ms" if isinstance(error, LatencyError) else "language"
-            raise refusal_of(error, param) from None
-        grains = _list(form, "timestamp_granularities") or ["segment"]
-        _check_all(grains, ("word", "segment"), "timestamp_granularities")
-        include = _list(form, "include")
-        _check_all(include, ("logprobs",), "include")
-        try:
-            phrases = served.phrases(_text(form, "prompt"), _list(form, "keywords"))
-        except WheatearError as error:
-            raise refusal_of(error, "keywords") from None
-        return Asked(
-            served, format, language, mode.latency_ms, phrases, _turns(form),
-            words="word" in grains, segments="segment" in grains, logprobs="logprobs" in include,
-            stream=_flag(form, "stream"),
-        )  # fmt: skip
-
 
 class Job:
     """One file on its way through decoder and scheduler."""
@@ -223,9 +155,9 @@ class Job:
         self.tokens = 0
         self._told: asyncio.Queue[Told | Progress] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
-        self._upload, self._limits = upload, limits
-        self.truncated: str | None = None
-        """What the file said was missing of it."""
+        self._upload, self._raw, self._limits = upload, asked.raw, limits
+        self.warnings = list(asked.warnings)
+        """What is missing of the file, or was not used of the request."""
         self.feed: Feed = asked.served.scheduler.open(
             self._listen, live=False, language=asked.language, latency_ms=asked.latency_ms,
             phrases=asked.phrases, turns=asked.turns,
@@ -266,7 +198,13 @@ class Job:
             self._on_loop(self._told.put_nowait, item)
 
     def _damaged(self, what: str) -> None:
-        self.truncated = what
+        if what not in self.warnings:
+            self.warnings.append(what)
+
+    @property
+    def warning(self) -> dict[str, str]:
+        """All warnings as the one field that an answer has for them, if there are any."""
+        return {"warning": "; ".join(self.warnings)} if self.warnings else {}
 
     def _on_loop(self, call: Callable[..., None], *arguments: Any) -> None:
         with suppress(RuntimeError):  # the loop has been closed: nobody listens
@@ -278,9 +216,8 @@ class Job:
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         try:
             file = self._upload.file
-            file.seek(0)
             limits = AudioLimits(self._limits.file_seconds, self._limits.decoded_bytes)
-            with closing(open_audio(file, limits=limits, on_damage=self._damaged)) as reader:
+            with closing(opened(file, self._raw, limits, self._damaged)) as reader:
                 for block in reader:
                     self.feed.push(block)
                     self.feed.wait_for_room(_AHEAD)
@@ -306,15 +243,23 @@ async def _answer(job: Job, asked: Asked) -> Response:
 
 def _written(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> Response:
     """The response; that to a file of hours takes a moment."""
+    headers = _headers(job.warnings)
     match asked.format:
         case "json":
-            return JSONResponse(_json(finals, ended, asked, job))
+            return JSONResponse(_json(finals, ended, asked, job), headers=headers)
         case "verbose_json":
-            return JSONResponse(_verbose(finals, ended, asked, job))
+            return JSONResponse(_verbose(finals, ended, asked, job), headers=headers)
         case "text":
-            return PlainTextResponse(_joined(finals) + "\n")
+            return PlainTextResponse(_joined(finals) + "\n", headers=headers)
         case _:
-            return PlainTextResponse(_subtitles(finals, ended, asked.format))
+            return PlainTextResponse(_subtitles(finals, ended, asked.format), headers=headers)
+
+
+def _headers(warnings: Sequence[str]) -> dict[str, str]:
+    """Warnings where the body has no place for them: text and subtitles."""
+    words = " ".join("; ".join(warnings).split())
+    shown = "".join(letter if " " <= letter <= "~" else "?" for letter in words)
+    return {WARNING_HEADER: shown[:_LONGEST_HEADER]} if shown else {}
 
 
 def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict[str, Any]:
@@ -324,7 +269,7 @@ def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict
         "languages": [{"code": code} for code in _languages(finals)],
         **({"logprobs": logprobs(tokens)} if asked.logprobs else {}),
         "usage": {"type": "duration", "seconds": ended.duration},
-        **({"warning": job.truncated} if job.truncated else {}),
+        **job.warning,
     }
 
 
@@ -339,7 +284,7 @@ def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> d
         **({"segments": [openai_segment(s, n) for n, s in enumerate(segments)]}
            if asked.segments else {}),
         "usage": {"type": "duration", "seconds": ended.duration},
-        **({"warning": job.truncated} if job.truncated else {}),
+        **job.warning,
     }  # fmt: skip
 
 
@@ -503,87 +448,3 @@ def _languages(finals: Sequence[Final]) -> list[str]:
 
 def _sse(event: dict[str, Any]) -> str:
     return f"data: {json.dumps(event, ensure_ascii=False)}\n\n"
-
-
-# -- the form
-
-
-async def _form(request: Request) -> FormData:
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    if options.get(b"charset", b"utf-8").lower() not in (
-        b"utf-8",
-        b"utf8",
-    ):  # some take hours to decode
-        raise Refusal(415, "send the form as UTF-8", code="not_utf8")
-    if kind != b"multipart/form-data":
-        raise Refusal(
-            415, "send the file as a form: Content-Type: multipart/form-data", code="not_a_form"
-        )
-    return await request.form(
-        max_files=4, max_fields=_MOST_FIELDS, max_part_size=_LONGEST_FIELD
-    )  # fmt: skip
-
-
-def _text(form: FormData, name: str) -> str | None:
-    values = form.getlist(name)
-    if len(values) > 1:
-        raise Refusal(400, f"{name} is given {len(values)} times", code="invalid_value", param=name)
-    if values and not isinstance(values[0], str):
-        raise Refusal(400, f"{name} is a file, not text", code="invalid_value", param=name)
-    return values[0] if values else None  # type: ignore[return-value]
-
-
-def _list(form: FormData, name: str) -> list[str]:
-    """A list, which forms spell in three ways."""
-    values = [v for key, v in form.multi_items() if key == name or key.startswith(f"{name}[")]
-    if not all(isinstance(value, str) for value in values):
-        raise Refusal(400, f"{name} holds a file, not text", code="invalid_value", param=name)
-    return [value for value in values if isinstance(value, str) and value]
-
-
-def _number(form: FormData, name: str) -> int | None:
-    value = _text(form, name)
-    if not value:
-        return None
-    if not (value.isascii() and value.isdigit() and len(value) < 8):
-        raise Refusal(400, f"{name} must be a whole number", code="invalid_value", param=name)
-    return int(value)
-
-
-def _flag(form: FormData, name: str) -> bool:
-    value = (_text(form, name) or "false").lower()
-    if value not in ("true", "false", "1", "0"):
-        raise Refusal(400, f"{name} must be true or false", code="invalid_value", param=name)
-    return value in ("true", "1")
-
-
-def _check_all(values: Sequence[str], known: Sequence[str], param: str) -> None:
-    for value in values:
-        if value not in known:
-            raise Refusal(
-                400, f"{value[:50]!r} is none of {', '.join(known)}", code="invalid_value",
-                param=param,
-            )  # fmt: skip
-
-
-def _turns(form: FormData) -> TurnRules:
-    """When a turn of a file ends, which is where its segments and cues may be cut."""
-    given = _text(form, "chunking_strategy")
-    fields = {
-        key.removeprefix("chunking_strategy[").removesuffix("]"): value
-        for key, value in form.multi_items()
-        if key.startswith("chunking_strategy[")
-    }
-    if given in (None, "", "auto") and not fields:
-        return TurnRules()
-    try:
-        if fields:
-            chunking = msgspec.convert(fields, Chunking, strict=False)
-        else:
-            chunking = msgspec.json.decode(given or "", type=Chunking)
-        silence = max(80, chunking.silence_duration_ms)
-        return TurnRules(min(400, silence), silence, min(560, silence))
-    except (msgspec.DecodeError, ValueError) as error:
-        raise Refusal(
-            400, f"chunking_strategy: {error}", code="invalid_value", param="chunking_strategy"
-        ) from error

@@ -1,5 +1,6 @@
 """The models that a server has, side by side, each with a scheduler of its own."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,13 @@ DELAYS = ("minimal", "low", "medium", "high", "xhigh")
 """OpenAI's five waits for text, which stand for our five latencies."""
 _EAGERNESS = {"low": (1600, 1200), "medium": (800, 560), "auto": (800, 560), "high": (480, 240)}
 """Milliseconds of silence that end a turn, and those after the end of a sentence."""
-_FOREIGN = ("whisper", "gpt-", "nova", "flux-", "enhanced", "default", "auto")
+_FOREIGN = re.compile(
+    "(whisper|gpt|nova|flux|enhanced|base|default|auto|"
+    "(2-)?(general|meeting|phonecall|voicemail|finance|conversationalai|video|medical|drivethru|"
+    "automotive|atc))(-.*)?",
+    re.IGNORECASE,
+)
+"""Names of OpenAI's and Deepgram's models, of Deepgram's with or without their version."""
 _LONGEST_TERM = 4  # words in a term of a prompt
 
 
@@ -62,27 +69,38 @@ class Served:
     def phrases(self, prompt: str | None, keywords: Sequence[str]) -> tuple[Phrase, ...]:
         """What to listen for.  Keywords are taken as they are, and must be such that the model
         can write them.  Of a prompt the short terms between commas, semicolons and line ends
-        are, where it can write them: what else a prompt says does nothing to a transducer.
+        are, where it can write them: what else a prompt says does nothing to a transducer.  Of
+        a prompt that is too long, as one that holds the transcript so far, the last part counts.
 
-        Raises Refusal for more than the server's limits, PhraseError for what can't be written.
-        Takes a while for many: not for the event loop.
+        Raises Refusal for more keywords than the server's limits allow, PhraseError for those
+        that can't be written.  Takes a while for many: not for the event loop.
         """
-        letters = len(prompt or "") + sum(map(len, keywords))
+        letters = sum(map(len, keywords))
         if len(keywords) > self.limits.phrases or letters > self.limits.phrase_letters:
             raise Refusal(
-                400, f"{len(keywords)} keywords, {letters} letters with the prompt; there may be "
-                f"{self.limits.phrases} and {self.limits.phrase_letters}", code="too_large",
+                400, f"{len(keywords)} keywords of {letters} letters; there may be "
+                f"{self.limits.phrases} of {self.limits.phrase_letters}", code="too_large",
                 param="keywords",
             )  # fmt: skip
         found = {text: Phrase(text) for text in keywords if text.strip()}
-        for line in (prompt or "").replace(";", ",").replace(",", "\n").splitlines():
-            term = line.rpartition(":")[2].strip(" .\t\"'")
-            if len(found) >= self.limits.phrases:
+        last: dict[str, Phrase] = {}
+        for term in reversed(_terms(prompt or "", self.limits.phrase_letters - letters)):
+            if len(found) + len(last) >= self.limits.phrases:
                 break
-            short = 0 < len(term.split()) <= _LONGEST_TERM
-            if short and term not in found and self.recognizer.can_write(term):
-                found[term] = Phrase(term)
-        return tuple(found.values())
+            if term not in found and term not in last and self.recognizer.can_write(term):
+                last[term] = Phrase(term)
+        return (*found.values(), *reversed(last.values()))
+
+
+def _terms(prompt: str, longest: int) -> list[str]:
+    """The short terms of a prompt, in its last so many letters if it has more."""
+    if len(prompt) > longest:
+        tail = prompt[len(prompt) - longest - 1 :]
+        # What the cut goes through is left out: a term, or a word where there are no terms.
+        whole = re.search(r"[,;\r\n]", tail) or re.search(r"\s", tail)
+        prompt = tail[whole.end() :] if whole else ""
+    terms = (part.rpartition(":")[2].strip(" .\t\"'") for part in re.split(r"[,;\r\n]", prompt))
+    return [term for term in terms if 0 < len(term.split()) <= _LONGEST_TERM]
 
 
 class Models:
@@ -118,11 +136,13 @@ class Models:
     def named(self, name: str | None, param: str = "model") -> Served:
         """The model of a name.  Names of OpenAI's and Deepgram's models mean the default one, for
         clients that cannot be told another.  Raises Refusal (404)."""
-        if not name or name.startswith(_FOREIGN):
-            return self._served.get(name or "", self.default)
-        if (served := self._served.get(name)) is None:
+        served = self._served.get(name or "")
+        if served is None and (not name or _FOREIGN.fullmatch(name)):
+            return self.default
+        if served is None:
             raise Refusal(
-                404, f"there is no model {name[:100]!r} here; there are {', '.join(self._served)}",
+                404, f"there is no model {name[:100]!r} here; there are {', '.join(self._served)}; "
+                "names of OpenAI's and Deepgram's models mean the first of them",
                 code="model_not_found", param=param,
             )  # fmt: skip
         return served

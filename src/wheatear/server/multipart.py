@@ -1,0 +1,152 @@
+"""Forms with a file in them: bounded as they are read, and every field accounted for."""
+
+import re
+from collections.abc import Collection, Sequence
+from contextlib import aclosing
+
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import Request
+
+from wheatear.server.names import unknown
+from wheatear.server.refusals import Refusal
+
+_MOST_FIELDS = 1100  # so many that there is room for a thousand keywords
+_MOST_TEXT = 1 << 20  # bytes of all fields that are no files
+
+
+async def read_form(request: Request) -> FormData:
+    """The form that is the body of a request.  Raises Refusal."""
+    kind, options = parse_options_header(request.headers.get("content-type"))
+    charset = options.get(b"charset", b"utf-8").lower()
+    if charset not in (b"utf-8", b"utf8"):  # some take hours to decode
+        raise Refusal(415, "send the form as UTF-8", code="not_utf8")
+    if kind != b"multipart/form-data":
+        raise Refusal(
+            415, "send the file as a form: Content-Type: multipart/form-data", code="not_a_form"
+        )
+    async with aclosing(request.stream()) as stream:
+        try:
+            return await _Parser(
+                request.headers, stream, max_files=4, max_fields=_MOST_FIELDS,
+                max_part_size=_MOST_TEXT,
+            ).parse()  # fmt: skip
+        except MultiPartException as error:
+            raise Refusal(400, f"the form cannot be read: {error.message}") from error
+
+
+class _Parser(MultiPartParser):
+    """Starlette's, which bounds each field and not all of them together."""
+
+    _text = 0
+    """Bytes of fields so far."""
+
+    def on_part_data(self, data: bytes, start: int, end: int) -> None:
+        part = self._current_part
+        if part.file is None:
+            self._text += end - start
+            if self._text > _MOST_TEXT:
+                raise _too_much_text(part.field_name)
+        super().on_part_data(data, start, end)
+
+
+def _too_much_text(name: str) -> Refusal:
+    if name == "file":
+        return no_filename()
+    return Refusal(
+        413, f"the fields of the form are larger than {_MOST_TEXT >> 10} KiB with {name[:50]!r}",
+        param=name[:80],
+    )  # fmt: skip
+
+
+def no_filename() -> Refusal:
+    """The refusal of a file that was sent as if it were text."""
+    return Refusal(
+        400, "the part 'file' has no filename, and so is no file: Content-Disposition: form-data; "
+        'name="file"; filename="speech.wav"', code="missing", param="file",
+    )  # fmt: skip
+
+
+def check_names(form: FormData, known: Collection[str], lists: Collection[str]) -> None:
+    """Raises Refusal for a field that is not known.
+
+    lists: those of the known ones that are spelled with brackets, too: name[], name[0], name[key].
+    """
+    for given in dict.fromkeys(key for key, _ in form.multi_items()):
+        name, bracket, _ = given.partition("[")
+        if name not in known or (bracket and name not in lists):
+            raise unknown(given, known, "in this form")
+
+
+def upload_of(form: FormData) -> UploadFile:
+    """The one file of a form.  Raises Refusal."""
+    given = form.getlist("file")
+    if not given:
+        raise Refusal(400, "there is no file in the form", code="missing", param="file")
+    if len(given) > 1:
+        raise Refusal(
+            400, f"file is given {len(given)} times; send each file in a request of its own",
+            code="invalid_value", param="file",
+        )  # fmt: skip
+    if not isinstance(given[0], UploadFile):
+        raise no_filename()
+    return given[0]
+
+
+def text(form: FormData, name: str) -> str | None:
+    """The value of a field; None where it is empty or left out.  Raises Refusal."""
+    values = form.getlist(name)
+    if len(values) > 1:
+        raise Refusal(400, f"{name} is given {len(values)} times", code="invalid_value", param=name)
+    if values and not isinstance(values[0], str):
+        raise Refusal(400, f"{name} is a file, not text", code="invalid_value", param=name)
+    return str(values[0]) if values and values[0] else None
+
+
+def listed(form: FormData, name: str) -> list[str]:
+    """A list, which forms spell in three ways.  Raises Refusal."""
+    values = [v for key, v in form.multi_items() if key == name or key.startswith(f"{name}[")]
+    if not all(isinstance(value, str) for value in values):
+        raise Refusal(400, f"{name} holds a file, not text", code="invalid_value", param=name)
+    return [value for value in values if isinstance(value, str) and value]
+
+
+def number(form: FormData, name: str) -> int | None:
+    """A whole number above 0; None where it is left out.  Raises Refusal."""
+    value = (text(form, name) or "").strip()
+    if not value:
+        return None
+    if not (re.fullmatch("[0-9]{1,7}", value) and int(value)):
+        raise Refusal(
+            400, f"{name} must be a whole number above 0", code="invalid_value", param=name
+        )
+    return int(value)
+
+
+def share(form: FormData, name: str) -> float | None:
+    """A number from 0 to 1; None where it is left out.  Raises Refusal."""
+    value = (text(form, name) or "").strip()
+    if not value:
+        return None
+    if not (re.fullmatch(r"[0-9]*\.?[0-9]+([eE][-+]?[0-9]{1,3})?", value) and float(value) <= 1):
+        raise Refusal(400, f"{name} must be a number from 0 to 1", code="invalid_value", param=name)
+    return float(value)
+
+
+def flag(form: FormData, name: str) -> bool:
+    """True or false; false where it is left out.  Raises Refusal."""
+    value = (text(form, name) or "false").strip().lower()
+    if value not in ("true", "false", "1", "0"):
+        raise Refusal(400, f"{name} must be true or false", code="invalid_value", param=name)
+    return value in ("true", "1")
+
+
+def one_of(value: str, known: Sequence[str], param: str) -> str:
+    """A value that is one of the known ones, as these are written.  Raises Refusal."""
+    plain = value.strip().lower()
+    if plain not in known:
+        raise Refusal(
+            400, f"{value[:50]!r} is none of {', '.join(known)}", code="invalid_value", param=param
+        )
+    return plain

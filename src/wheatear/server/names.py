@@ -1,0 +1,27 @@
+"""Names that a client gave and this server does not know: refused, with the one that was meant."""
+
+import difflib
+import re
+from collections.abc import Iterable
+
+from wheatear.server.refusals import Refusal
+
+_SHOWN = 80  # characters of a name that an answer repeats
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a misspelled one most likely stands for; camelCase counts as snake_case,
+    and letter case does not matter."""
+    plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:_SHOWN]).replace("-", "_").lower()
+    return next(iter(difflib.get_close_matches(plain, list(known), 1, 0.75)), None)
+
+
+def unknown(name: str, known: Iterable[str], where: str) -> Refusal:
+    """The refusal of a name that is not known; where: in what it was given."""
+    known = sorted(known)
+    meant = nearest(name, known)
+    hint = f"did you mean {meant!r}?" if meant else f"known are {', '.join(known)}"
+    return Refusal(
+        400, f"{name[:_SHOWN]!r} is not known {where}; {hint}", code="unknown_parameter",
+        param=name[:_SHOWN],
+    )  # fmt: skip
