@@ -136,16 +136,17 @@ class Models:
     def named(self, name: str | None, param: str = "model") -> Served:
         """The model of a name.  Names of OpenAI's and Deepgram's models mean the default one, for
         clients that cannot be told another.  Raises Refusal (404)."""
-        served = self._served.get(name or "")
-        if served is None and (not name or _FOREIGN.fullmatch(name)):
+        if not name:
             return self.default
-        if served is None:
+        if (served := self._served.get(name)) is not None:
+            return served
+        if not _FOREIGN.fullmatch(name):
             raise Refusal(
                 404, f"there is no model {name[:100]!r} here; there are {', '.join(self._served)}; "
                 "names of OpenAI's and Deepgram's models mean the first of them",
                 code="model_not_found", param=param,
             )  # fmt: skip
-        return served
+        return self.default
 
     def close(self) -> None:
         """Ends all that goes on."""
