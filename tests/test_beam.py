@@ -136,14 +136,14 @@ def test_streams_keep_the_contract_however_they_are_cut(shipped, seed, latency, 
 
 
 def test_a_beam_is_not_moved_by_its_neighbours(shipped) -> None:
-    alone = [shipped.transcribe(noisy(n), beam=BeamRules(4)).text for n in range(4)]
-    streams = [shipped.stream(beam=BeamRules(4)) for _ in range(4)]
-    greedy = shipped.stream()
+    alone = [shipped.transcribe(noisy(n), beam=BeamRules(4), latency_ms=320).text for n in range(4)]
+    streams = [shipped.stream(beam=BeamRules(4), latency_ms=320) for _ in range(4)]
+    greedy = shipped.stream(latency_ms=320)
     for at in range(0, len(sample_speech()), 3001):
         blocks = [(s, noisy(n)[at : at + 3001]) for n, s in enumerate(streams)]
         shipped.push_many([*blocks, (greedy, noisy(0)[at : at + 3001])])
     assert [s.finish().text for s in streams] == alone
-    assert greedy.finish().text == shipped.transcribe(noisy(0)).text
+    assert greedy.finish().text == shipped.transcribe(noisy(0), latency_ms=320).text
 
 
 @pytest.mark.parametrize("seed", range(4))

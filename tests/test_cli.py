@@ -281,7 +281,10 @@ def test_live_text_comes_before_the_audio_ends(model, recognizer_of):
 
 
 @pytest.mark.parametrize("form", ["txt", "json"])
-def test_ctrl_c_prints_what_was_transcribed(model, expected, lines, form):
+def test_ctrl_c_prints_what_was_transcribed(model, recognizer_of, form):
+    recognizer = recognizer_of("tiny-multi")
+    expected = recognizer.transcribe(speech("tiny-multi"), latency_ms=320)
+    lines = lines_of(recognizer, latency_ms=320)
     with start("-", "--model", model, "--format", form, stderr=subprocess.PIPE) as process:
         process.stdin.write(PCM[: len(PCM) // 2])
         process.stdin.flush()

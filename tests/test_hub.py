@@ -58,7 +58,9 @@ def here():
 
 
 def tokens(model, language="auto"):
-    transcript = wheatear.load(model, threads=1).transcribe(speech("tiny-multi"), language=language)
+    recognizer = wheatear.load(model, threads=1)
+    asked = {"language": language, "latency_ms": recognizer.stream().latency_ms}
+    transcript = recognizer.transcribe(speech("tiny-multi"), **asked)
     return [token.id for token in transcript.tokens]
 
 

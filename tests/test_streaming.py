@@ -1,7 +1,10 @@
 """The text depends on the samples alone: not on their cuts, not on neighbours, not on threads."""
 
+import io
+import subprocess
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wheatear
+from wheatear.audio import open_audio
 from wheatear.encoder import Encoder
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -143,8 +147,40 @@ def test_latencies(recognizer_of):
     assert recognizer_of("tiny-en").latencies_ms == (80, 160, 560, 1120)
     with pytest.raises(wheatear.LatencyError, match=r"no 320 ms.*80, 160, 560, 1120"):
         recognizer_of("tiny-en").stream(latency_ms=320)
-    default = recognizer_of("tiny-multi").transcribe(speech("tiny-multi"))
-    assert default == recognizer_of("tiny-multi").transcribe(speech("tiny-multi"), latency_ms=320)
+
+
+def test_a_file_runs_at_the_longest_latency_and_a_stream_at_the_default(recognizer_of, tmp_path):
+    recognizer, samples = recognizer_of("tiny-multi"), speech("tiny-multi")
+    path = tmp_path / "speech.wav"
+    soundfile.write(path, samples, 16000)
+    longest = recognizer.transcribe(samples, latency_ms=1120)
+    live = recognizer.transcribe(samples, latency_ms=320)
+    assert ids(longest) != ids(live)
+    assert recognizer.file_latency_ms == 1120
+    assert recognizer.transcribe(samples) == longest
+    expected = ids(recognizer.transcribe(path, latency_ms=1120))
+    with path.open("rb") as opened:
+        for file in (path, opened, io.BytesIO(path.read_bytes())):
+            assert ids(recognizer.transcribe(file)) == expected
+    stream = recognizer.stream()
+    stream.push(samples)
+    assert (stream.latency_ms, stream.finish()) == (320, live)
+
+
+def test_a_pipe_of_pcm_is_live_and_a_file_is_not(recognizer_of, tmp_path):
+    """Whatever comes through a pipe may be spoken at this moment."""
+    recognizer = recognizer_of("tiny-multi")
+    path = tmp_path / "speech.pcm"
+    path.write_bytes((speech("tiny-multi") * 32767).astype("<i2").tobytes())
+    with path.open("rb") as file, subprocess.Popen(
+        ["cat"], stdin=file, stdout=subprocess.PIPE
+    ) as cat:  # fmt: skip
+        piped = open_audio(cat.stdout)
+        assert piped.live
+        found = recognizer.transcribe(piped)
+    assert ids(found) == ids(recognizer.transcribe(path, latency_ms=320))
+    with closing(open_audio(path)) as file:
+        assert not file.live
 
 
 def test_language_changes_the_text_and_is_reported(recognizer_of):
@@ -177,7 +213,7 @@ def test_bad_samples_leave_every_stream_as_it_was(recognizer_of):
         recognizer.push_many([(good, speech("tiny-multi")[half:]), (bad, [0.0, np.nan])])
     for stream in (good, bad):
         stream.push(speech("tiny-multi")[half:])
-        assert stream.finish() == recognizer.transcribe(speech("tiny-multi"))
+        assert stream.finish() == recognizer.transcribe(speech("tiny-multi"), latency_ms=320)
 
 
 def test_a_stream_is_pushed_by_its_own_recognizer_alone(recognizer_of):
@@ -228,7 +264,7 @@ def test_a_stream_may_appear_twice_in_one_push(recognizer_of):
     first, second = recognizer.push_many([(stream, half) for half in halves])
     assert first
     assert not second
-    assert stream.finish() == recognizer.transcribe(long)
+    assert stream.finish() == recognizer.transcribe(long, latency_ms=320)
 
 
 @pytest.mark.parametrize(

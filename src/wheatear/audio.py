@@ -9,6 +9,7 @@ rates are resampled block by block, with the same result as in one go.
 import io
 import os
 import shutil
+import stat
 import sys
 import tempfile
 import warnings
@@ -92,6 +93,8 @@ class AudioReader:
         self._damage = damage
         self.duration = duration
         """Seconds, where it is known beforehand; live audio and pipes have None."""
+        self.live = False
+        """True if the audio may still be spoken while it is read, as through a pipe."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -353,7 +356,17 @@ def _open_pipe(file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitSta
             raw = RawFormat()
         if raw is None:
             return _open_file(_spooled(pipe, closing), asked, closing)
-    return _reader(_raw_blocks(pipe, raw, length), raw.rate, None, asked, closing)
+    reader = _reader(_raw_blocks(pipe, raw, length), raw.rate, None, asked, closing)
+    reader.live = not _is_regular(file)
+    return reader
+
+
+def _is_regular(file: Any) -> bool:
+    """True for a file on disk, such as standard input that was redirected from one."""
+    try:
+        return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
+    except (AttributeError, OSError, ValueError):
+        return False
 
 
 def _spooled(file: Any, closing: ExitStack) -> BinaryIO:

@@ -21,6 +21,8 @@ def transcribe_channels(
 ) -> float:
     """Transcribes audio that was opened with its channels apart; returns its seconds.
 
+    A latency that is not given is that of `Recognizer.transcribe`.
+
     `on_final` gets the turns of all channels, each with its number, in the order of their first
     words and as soon as no other channel can have an earlier one. Silence is not told. Options are
     those of `Recognizer.stream`.
@@ -30,6 +32,7 @@ def transcribe_channels(
     """
     streams: list[Stream] = []
     merger = _Merger()
+    options |= {"latency_ms": recognizer.latency_of(audio, options.get("latency_ms"))}
     try:
         samples = _follow(recognizer, audio, streams, merger, on_final, options)
         for stream in streams:

@@ -123,10 +123,11 @@ class Recognizer:
 
         `audio` is a path, "-" for standard input, a binary file object, an array of 16 kHz mono
         samples (float32 or int16), or audio already opened. The tokens are those of a stream at
-        the same latency, several chunks computed at a time; audio of unknown length may be live
-        and is computed chunk by chunk. `on_event` is called with the events of a stream as they
-        come; with `keep` false they are all there is, and memory does not grow at all. The other
-        options are those of `stream`.
+        the same latency, several chunks computed at a time; audio from a pipe may be live and is
+        computed chunk by chunk. `latency_ms` None is the model's longest latency, which is its
+        most accurate one; for a pipe it is the default of streams. `on_event` is called with the
+        events of a stream as they come; with `keep` false they are all there is, and memory does
+        not grow at all. The other options are those of `stream`.
 
         Audio that is cut off or damaged is transcribed as far as it can be read.
         `Transcript.warnings` has a sentence for each thing that is missing; where this method
@@ -134,10 +135,11 @@ class Recognizer:
 
         Raises AudioError, and what `stream` raises.
         """
-        options = StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
         with closing(reader):
-            stream = Stream(self, options, whole=reader.duration is not None)
+            latency_ms = self.latency_of(reader, latency_ms)
+            options = StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
+            stream = Stream(self, options, whole=not reader.live)
             for block in reader:
                 for event in stream.push(block):
                     if on_event is not None:
@@ -243,6 +245,17 @@ class Recognizer:
         manifest = self.bundle.manifest
         mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
         return mode, resolve_language(manifest.prompts, language)
+
+    @property
+    def file_latency_ms(self) -> int:
+        """The latency of files whose caller names none: the longest, as nothing waits for them."""
+        return max(self.latencies_ms)
+
+    def latency_of(self, audio: AudioReader, latency_ms: int | None = None) -> int | None:
+        """The latency to transcribe some audio at, given the caller's wish."""
+        if latency_ms is None and not audio.live:
+            return self.file_latency_ms
+        return latency_ms
 
     def can_write(self, phrase: str) -> bool:
         """Whether the model's pieces can write a phrase, so that it can be listened for."""

@@ -29,8 +29,9 @@ class Asked:
     latency: Annotated[
         int | None,
         Parameter(
-            help="Milliseconds of each chunk: less is quicker, more is more accurate. The model's "
-            'default if left out; "wheatear info" lists what a model can do.'
+            help="Milliseconds of each chunk: less is quicker, more is more accurate. If left out, "
+            "files run at the longest and live audio at the model's default latency; \"wheatear "
+            'info" lists them.'
         ),
     ] = None
     phrase: Annotated[

@@ -27,7 +27,8 @@ def info(model: str | None = None, /) -> None:
         f"left context {m.encoder.left} frames of 80 ms",
         "decoder": f"{m.decoder.layers} LSTM layers of {m.decoder.hidden}, "
         f"{m.decoder.blank:,} pieces",
-        "latencies": f"{', '.join(latencies)} ms",
+        "latencies": f"{', '.join(latencies)} ms; files that name none: "
+        f"{max(mode.latency_ms for mode in m.modes)} ms",
         "locales": ", ".join(m.prompts) or "one language, no prompt",
         "source": m.source,
         "licence": m.licence or "not stated in the checkpoint",

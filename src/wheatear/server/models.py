@@ -1,5 +1,6 @@
 """The models that a server has, side by side, each with a scheduler of its own."""
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -154,10 +155,25 @@ class Models:
             served.scheduler.close()
 
 
+def named_path(said: str) -> tuple[str, str]:
+    """Splits a setting of `models` into the name to serve a model by and its path or name.
+
+    Without NAME= the name is the last part of what was typed, so that clients can ask for it.
+    The name is empty for the model that comes with Wheatear.  Raises SettingsError.
+    """
+    name, mark, path = said.partition("=")
+    if not mark or os.path.isdir(said):  # a path may have an equals sign in it
+        last = os.path.basename(os.path.normpath(said)) if said else ""
+        return os.path.basename(os.path.abspath(said)) if last in (".", "..") else last, said
+    if not name or not path:
+        raise SettingsError(f"models has {said!r}; say NAME=PATH, both of them")
+    return name, path
+
+
 def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Served:
-    name, mark, path = said.rpartition("=")
+    name, path = named_path(said)
     recognizer = load(path or None, threads=settings.threads)
-    name = name if mark else recognizer.bundle.manifest.name
+    name = name or recognizer.bundle.manifest.name
     modes = recognizer.bundle.manifest.default_mode
     for asked in (settings.latency_ms, settings.file_latency_ms):
         recognizer.choose("auto", asked)
@@ -168,7 +184,7 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Se
         recognizer,
         scheduler,
         settings.latency_ms or modes.latency_ms,
-        settings.file_latency_ms or max(recognizer.latencies_ms),
+        settings.file_latency_ms or recognizer.file_latency_ms,
         int(recognizer.bundle.path.stat().st_mtime),
         settings.limits,
     )
