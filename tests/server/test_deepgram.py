@@ -45,7 +45,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:connect:DeprecationWarning"),
 ]
 PCM16 = "encoding=linear16&sample_rate=16000"
-MODEL_INFO = {"models", "model_info"}  # of Metadata: in Deepgram's documentation, not in its SDK
+# Of Metadata: in Deepgram's documentation, not in its SDK.
+MODEL_INFO = {"models", "model_info", "warnings", "extra", "tags"}
 
 
 def check(message):
@@ -396,8 +397,107 @@ def test_what_real_clients_send_besides_is_passed_over(quiet_server, spoken):
     with session(quiet_server, f"{PCM16}&{PARAMETERS}") as s:
         s.push(spoken)
         s.send("CloseStream")
-        s.all()
+        metadata = s.all()[-1]
         assert "sorry" in s.text.lower()
+    assert metadata["tags"] == ["a", "b"]
+    assert {w["parameter"] for w in metadata["warnings"]} == {
+        "numerals", "filler_words", "some_new_thing",
+    }  # fmt: skip
+    assert all(w["parameter"] in w["message"] and w["type"] for w in metadata["warnings"])
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "language=&model=&channels=&keyterm=", "model=general", "model=phonecall", "model=base",
+        "model=2-meeting", "model=Nova-2-Medical", "model=enhanced-general", "multichannel=false",
+        "interim_results=True&vad_events=0", "redact=False&diarize=0", "utterance_end_ms=false",
+    ],
+)  # fmt: skip
+def test_what_means_the_default_is_no_fault(quiet_server, spoken, query):
+    with session(quiet_server, f"{PCM16}&{query}") as s:
+        s.push(spoken)
+        s.send("CloseStream")
+        metadata = s.all()[-1]
+        assert "sorry" in s.text.lower()
+    assert "warnings" not in metadata
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "meant"),
+    [
+        ("sampel_rate=8000", "sampel_rate", "sample_rate"),
+        ("sampleRate=8000", "sampleRate", "sample_rate"),
+        ("interimResults=true", "interimResults", "interim_results"),
+        ("Language=it", "Language", "language"),
+        ("endpoint=300", "endpoint", "endpointing"),
+        ("keyterms=Elba", "keyterms", "keyterm"),
+    ],
+)
+def test_a_misspelled_parameter_is_named(quiet_server, query, name, meant):
+    for answer in (_refused(quiet_server, f"{PCM16}&{query}"), _posted(quiet_server, query)):
+        assert answer["param"] == name
+        assert repr(meant) in answer["message"]
+
+
+def _refused(server, query):
+    with pytest.raises(InvalidStatus) as refused, session(server, query):
+        pass
+    assert refused.value.response.status_code == 400
+    return json.loads(refused.value.response.body)["error"]
+
+
+def _posted(server, query, body=None, status=400, **headers):
+    """The answer to a file, or its error."""
+    body = SAMPLE.read_bytes() if body is None else body
+    url = f"{server.url}/v1/listen?{query}"
+    response = httpx.post(url, content=body, headers=headers, timeout=60)
+    assert response.status_code == status, response.text
+    return response.json()["error" if status >= 400 else "results"]
+
+
+@pytest.mark.parametrize(
+    ("query", "name"),
+    [
+        ("sample_rate=8000&sample_rate=16000", "sample_rate"),
+        ("language=en&language=it", "language"),
+        ("channels=0", "channels"), ("sample_rate=0", "sample_rate"),
+        ("sample_rate=16e3", "sample_rate"), ("sample_rate=-1", "sample_rate"),
+        ("sample_rate=nan", "sample_rate"), ("utterance_end_ms=true", "utterance_end_ms"),
+        ("endpointing=0.5", "endpointing"), ("vad_events=yes", "vad_events"),
+        ("detect_language=tlh", "detect_language"), ("extra=nothing", "extra"),
+        ("translate=es", "translate"), ("detect_topics=true", "detect_topics"),
+        ("multichannel=true", "multichannel"), ("encoding=banana&sample_rate=1", "encoding"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_named(quiet_server, query, name):
+    asked = query if "encoding" in query else f"encoding=linear16&{query}"
+    if "sample_rate" not in asked:
+        asked += "&sample_rate=16000"
+    assert _refused(quiet_server, asked)["param"] == name
+    assert _posted(quiet_server, query)["param"] == name
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        {"type": "Finalize", "now": True}, {"type": "Configure", "keyTerms": ["Elba"]},
+        {"type": "Configure", "keyterms": "Elba"}, {"type": "KeepAlive", "seconds": 5},
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_known_is_named(quiet_server, message):
+    with session(quiet_server) as s:
+        s.socket.send(json.dumps(message))
+        error = s.next("Error")
+        name = next(name for name in message if name != "type")
+        assert error["variant"] == "SchemaError"
+        assert name in error["description"]
+
+
+def test_features_cannot_be_changed(quiet_server):
+    with session(quiet_server) as s:
+        s.socket.send(json.dumps({"type": "Configure", "features": {"numerals": True}}))
+        assert "numerals" in s.next("ConfigureFailure")["description"]
 
 
 step = st.one_of(
@@ -570,3 +670,83 @@ def test_files_that_are_refused(client, quiet_server):
     with pytest.raises(ApiError) as refused:
         client.listen.v1.media.transcribe_url(url="http://localhost/a.wav", model="nova-3")
     assert refused.value.status_code == 415
+
+
+def _coded(spoken, form):
+    """The recording at 8 kHz, headerless."""
+    soxr = pytest.importorskip("soxr")
+    samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, 8000)
+    out = io.BytesIO()
+    soundfile.write(out, samples, 8000, subtype=form, format="RAW", endian="LITTLE")
+    return out.getvalue()
+
+
+def _said(results):
+    return results["channels"][0]["alternatives"][0]["transcript"]
+
+
+@pytest.mark.parametrize(
+    ("query", "kind", "form"),
+    [
+        (PCM16, "application/octet-stream", "s16"),
+        (PCM16, "application/x-www-form-urlencoded", "s16"), (PCM16, "audio/wav", "s16"),
+        (f"{PCM16}&channels=2", "audio/*", "stereo"), ("", "audio/l16;rate=16000", "s16"),
+        ("", "audio/L16; rate=16000", "s16be"), ("sample_rate=16000", "audio/pcm", "s16"),
+        ("", "audio/raw;encoding=signed-int;bits=16;rate=16000", "s16"),
+        ("encoding=mulaw&sample_rate=8000", "audio/wav", "ULAW"), ("encoding=alaw", "", "ALAW"),
+        ("", "audio/basic", "ULAW"), ("encoding=linear32&sample_rate=16000", "", "f32"),
+        ("encoding=linear16&sample_rate=8000", "", "PCM_16"),
+    ],
+)  # fmt: skip
+def test_a_body_without_a_header_is_read_as_the_request_says(
+    quiet_server, recognizer, spoken, query, kind, form
+):
+    bodies = {
+        "s16": spoken, "s16be": spoken.astype(">i2"), "stereo": np.repeat(spoken, 2),
+        "f32": spoken / np.float32(32768),
+    }  # fmt: skip
+    body = bodies[form].tobytes() if form in bodies else _coded(spoken, form)
+    headers = {"content-type": kind} if kind else {}
+    url = f"{quiet_server.url}/v1/listen?{query}"
+    answer = httpx.post(url, content=body, headers=headers, timeout=60).json()
+    metadata, results = answer["metadata"], answer["results"]
+    assert metadata["duration"] == pytest.approx(len(spoken) / 16_000, abs=2e-3)
+    assert "warnings" not in metadata
+    if form in bodies:
+        whole = recognizer.transcribe(spoken, latency_ms=max(recognizer.latencies_ms))
+        assert _said(results) == whole.text
+    else:
+        assert "sorry" in _said(results).lower()
+
+
+@pytest.mark.parametrize("query", ["encoding=mulaw", "encoding=linear16", "sample_rate=8000"])
+def test_a_file_with_a_header_is_read_as_what_it_is(quiet_server, recognizer, query):
+    url = f"{quiet_server.url}/v1/listen?{query}"
+    answer = httpx.post(url, content=SAMPLE.read_bytes(), timeout=60).json()
+    whole = recognizer.transcribe(SAMPLE, latency_ms=max(recognizer.latencies_ms))
+    assert _said(answer["results"]) == whole.text
+    (warning,) = answer["metadata"]["warnings"]
+    assert warning["parameter"] == query.partition("=")[0]
+    assert "header" in warning["message"]
+
+
+def test_a_body_that_is_not_described_is_refused_with_advice(quiet_server, spoken):
+    raw = spoken.tobytes()
+    assert _posted(quiet_server, "encoding=linear16", raw)["param"] == "sample_rate"
+    kind = {"content-type": "audio/l16"}
+    assert _posted(quiet_server, "", raw, **kind)["param"] == "sample_rate"
+    kind = {"content-type": "multipart/form-data; boundary=x"}
+    assert "not a form" in _posted(quiet_server, "", raw, 415, **kind)["message"]
+
+
+def test_warnings_of_a_file_are_in_its_metadata(quiet_server, spoken):
+    wav = io.BytesIO()
+    soundfile.write(wav, spoken, 16_000, format="WAV")
+    query = "language=en-AU&numerals=true&interim_results=true&extra=a:b:c&tag=x"
+    url = f"{quiet_server.url}/v1/listen?{query}"
+    metadata = httpx.post(url, content=wav.getvalue()[:-40_000], timeout=60).json()["metadata"]
+    told = {warning["parameter"]: warning["message"] for warning in metadata["warnings"]}
+    assert set(told) == {"language", "numerals", "interim_results", "audio"}
+    assert "en-US" in told["language"] or "en-GB" in told["language"]
+    assert "cut off" in told["audio"]
+    assert (metadata["extra"], metadata["tags"]) == ({"a": "b:c"}, ["x"])

@@ -96,6 +96,7 @@ def test_the_address_has_no_settings(quiet_server):
     ("fields", "says"),
     [
         ([("timestamp_granularities[]", "word")], "timestamp_granularities"),
+        ([("language", "en-AU")], "en-AU"),
         ([("response_format", "srt"), ("include[]", "logprobs")], "include"),
     ],
 )

@@ -14,36 +14,34 @@ in speech without one, before the first word after 6 seconds.  The client sends 
 Finalize, Configure and CloseStream; if nothing comes for ten seconds the socket is closed (1011,
 NET-0001).  Fields and order follow deepgram-sdk 7.17 and Deepgram's documentation.
 
-What could do harm if it were passed over is refused: redact, callback, diarize, multichannel,
-detect_entities, replace, search, profanity_filter, summaries and the like.  Text is punctuated and
-cased whatever punctuate, smart_format, numerals and dictation say; other parameters are passed
-over.
+`deepgram_query` says which parameters are obeyed and which are refused; what has no effect is told
+in the metadata.  Text is punctuated and cased whatever the query says.
 """
 
 import hashlib
 import string
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, cast
 
 import msgspec
-from starlette.datastructures import QueryParams, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wheatear import __version__
 from wheatear.errors import PhraseError, WheatearError
-from wheatear.languages import AUTO
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Turn, Word
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.segments import text_of
 from wheatear.server.aside import aside
-from wheatear.server.files import Asked as Wanted
+from wheatear.server.deepgram_query import Asked, asked_of
+from wheatear.server.file_form import Asked as Wanted
 from wheatear.server.files import Files, Intake, Job
 from wheatear.server.live import Live, live_pcm
 from wheatear.server.models import Models, Served
@@ -51,23 +49,6 @@ from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 from wheatear.turns import TurnRules
 
-_ENCODINGS = {"linear16": "s16", "linear32": "f32", "mulaw": "mulaw", "alaw": "alaw"}
-_REFUSED = {
-    "redact": "nothing is redacted here",
-    "callback": "results come on this connection",
-    "diarize": "speakers are not told apart",
-    "diarize_model": "speakers are not told apart",
-    "detect_entities": "entities are not detected",
-    "replace": "no words are replaced",
-    "search": "nothing is searched for",
-    "profanity_filter": "no words are left out",
-    "summarize": "nothing is summed up",
-    "sentiment": "no sentiments are told",
-    "topics": "no topics are told",
-    "intents": "no intents are told",
-}
-_SHORTEST_PAUSE = 240  # ms: a shorter silence may lie within a word
-_LONGEST_SPAN = 6.0  # seconds
 _IDLE = 10.0  # seconds
 _SPACE = uuid.UUID("6b2f1a52-7c0e-4a63-9d0b-0f6a8d1c5b11")
 """In which models have their UUIDs."""
@@ -79,147 +60,24 @@ CHANNEL = [0, 1]
 # -- what clients say
 
 
-@dataclass(frozen=True)
-class Sound:
-    """The form of PCM."""
-
-    encoding: str = "s16"
-    rate: int = 16_000
-    channels: int = 1
-
-
-@dataclass(frozen=True)
-class Asked:
-    """The query."""
-
-    served: Served
-    sound: Sound = Sound()
-    language: str = AUTO
-    keyterms: tuple[str, ...] = ()
-    interim: bool = False
-    pause_ms: int | None = 10
-    """Of silence that ends a span with speech_final; None for never."""
-    utterance_end_ms: int | None = None
-    vad_events: bool = False
-    multilingual: bool = False
-    """Whether languages are told."""
-
-    @property
-    def rules(self) -> TurnRules:
-        if self.pause_ms is None:
-            return TurnRules(longest_s=_LONGEST_SPAN)
-        pause = max(_SHORTEST_PAUSE, self.pause_ms)
-        return TurnRules(min(400, pause), pause, pause, _LONGEST_SPAN)
-
-
-class KeepAlive(msgspec.Struct, tag="KeepAlive"):
+class KeepAlive(msgspec.Struct, tag="KeepAlive", forbid_unknown_fields=True):
     pass
 
 
-class Finalize(msgspec.Struct, tag="Finalize"):
+class Finalize(msgspec.Struct, tag="Finalize", forbid_unknown_fields=True):
     pass
 
 
-class CloseStream(msgspec.Struct, tag="CloseStream"):
+class CloseStream(msgspec.Struct, tag="CloseStream", forbid_unknown_fields=True):
     pass
 
 
-class Configure(msgspec.Struct, tag="Configure"):
+class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True):
     keyterms: list[str] | None = None
+    features: dict[str, bool] | None = None
 
 
 _decoder = msgspec.json.Decoder(KeepAlive | Finalize | CloseStream | Configure)
-
-
-def asked_of(query: QueryParams, models: Models, live: bool = True) -> Asked:
-    """What a query asks for.  Raises Refusal, or LanguageError."""
-    for name, why in _REFUSED.items():
-        if query.get(name, "false").lower() not in ("false", ""):
-            raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
-    served = models.named(query.get("model"))
-    language = query.get("language", AUTO)
-    detects = query.get("detect_language", "false").lower() != "false"  # else some languages
-    multilingual = language == "multi" or detects
-    language = AUTO if multilingual else language
-    served.recognizer.choose(language, None)
-    return Asked(
-        served,
-        _sound(query) if live else Sound(),
-        language=language,
-        keyterms=_keyterms(query),
-        interim=_flag(query, "interim_results"),
-        pause_ms=_milliseconds(query, "endpointing", 10),
-        utterance_end_ms=_milliseconds(query, "utterance_end_ms", None),
-        vad_events=_flag(query, "vad_events"),
-        multilingual=multilingual,
-    )
-
-
-def _sound(query: QueryParams) -> Sound:
-    """The form of the audio on a socket."""
-    encoding = query.get("encoding")
-    if encoding is None:
-        raise Refusal(
-            400, f"say the encoding, one of {', '.join(_ENCODINGS)}, and the sample_rate: files "
-            f"in containers are taken by POST, not by sockets", code="missing", param="encoding",
-        )  # fmt: skip
-    if encoding not in _ENCODINGS:
-        raise Refusal(
-            400, f"encoding {encoding[:50]!r} is none of {', '.join(_ENCODINGS)}",
-            code="invalid_value", param="encoding",
-        )  # fmt: skip
-    usual = 8000 if encoding in ("mulaw", "alaw") else None
-    rate = _number(query, "sample_rate", usual)
-    if rate is None:
-        raise Refusal(400, "say the sample_rate", code="missing", param="sample_rate")
-    channels = _number(query, "channels", 1) or 1
-    if channels > 1 and _flag(query, "multichannel"):
-        raise Refusal(
-            400, "multichannel can't be used: channels are averaged", code="unsupported",
-            param="multichannel",
-        )  # fmt: skip
-    return Sound(_ENCODINGS[encoding], rate, channels)
-
-
-def _keyterms(query: QueryParams) -> tuple[str, ...]:
-    """Terms to listen for; those of `keywords` may have a weight, and with a negative one are
-    left out."""
-    terms = list(query.getlist("keyterm"))
-    for keyword in query.getlist("keywords"):
-        term, _, weight = keyword.rpartition(":")
-        try:
-            wanted = float(weight) >= 0
-        except ValueError:
-            term, wanted = keyword, True
-        if wanted and term.strip():
-            terms.append(term)
-    return tuple(term for term in terms if term.strip())
-
-
-def _flag(query: QueryParams, name: str) -> bool:
-    value = query.get(name, "false").lower()
-    if value not in ("true", "false", "1", "0"):
-        raise Refusal(400, f"{name} must be true or false", code="invalid_value", param=name)
-    return value in ("true", "1")
-
-
-def _number(query: QueryParams, name: str, usual: int | None) -> int | None:
-    value = query.get(name)
-    if value is None:
-        return usual
-    if not (value.isascii() and value.isdigit() and len(value) < 7):
-        raise Refusal(400, f"{name} must be a whole number", code="invalid_value", param=name)
-    return int(value)
-
-
-def _milliseconds(query: QueryParams, name: str, usual: int | None) -> int | None:
-    value = query.get(name, "").lower()
-    if value in ("false", "true"):
-        return usual if value == "true" else None
-    number = _number(query, name, usual)
-    if number is not None and number > 60_000:
-        raise Refusal(400, f"{name} may be 60000 at most", code="invalid_value", param=name)
-    return number
 
 
 class Deepgram(Dialogue):
@@ -297,6 +155,14 @@ class Deepgram(Dialogue):
     async def _configure(self, event: Configure) -> None:
         """Goes on listening for other terms."""
         told: dict[str, Any] = {"request_id": self.socket.request_id}
+        if event.features:
+            told |= {
+                "type": "ConfigureFailure", "code": "CONFIGURE_INTERNAL_ERROR",
+                "description": f"features {', '.join(event.features)[:200]} can't be changed: "
+                "text is written as the model writes it",
+            }  # fmt: skip
+            self.socket.send(told)
+            return
         if event.keyterms is not None:
             try:
                 phrases = await self._phrases(tuple(event.keyterms))
@@ -417,6 +283,7 @@ class Deepgram(Dialogue):
                 "request_id": self.socket.request_id, "sha256": self._sha256.hexdigest(),
                 "created": told_time(self._created), "duration": round(duration, 3),
                 "channels": 1, "models": [uid], "model_info": {uid: info},
+                **self._asked.told(),
             }
         )  # fmt: skip
 
@@ -456,9 +323,13 @@ class Recordings:
         except WheatearError as error:
             raise refusal_of(error) from error
         sha256, created = hashlib.sha256(), datetime.now(UTC)
+        content_type = request.headers.get("content-type", "")
 
         async def take_in(request: Request) -> Intake:
-            if request.headers.get("content-type", "").startswith("application/json"):
+            nonlocal asked
+            if content_type.startswith("multipart/"):
+                raise Refusal(415, "the body is the file itself, not a form", code="unsupported")
+            if content_type.startswith("application/json"):
                 raise Refusal(
                     415, "send the file itself: nothing is fetched from addresses",
                     code="unsupported", param="url",
@@ -468,6 +339,8 @@ class Recordings:
                 async for piece in request.stream():
                     sha256.update(piece)
                     await upload.write(piece)
+                await upload.seek(0)
+                raw, asked = asked.body(await upload.read(16), content_type)
                 served = asked.served
                 phrases = await aside(served.phrases, None, asked.keyterms)
             except BaseException:
@@ -475,7 +348,7 @@ class Recordings:
                 raise
             wanted = Wanted(
                 served, "json", asked.language, served.file_latency_ms, phrases, TurnRules(),
-                words=True, segments=True, logprobs=False, stream=False,
+                words=True, segments=True, logprobs=False, stream=False, raw=raw,
             )  # fmt: skip
             return Intake(wanted, upload, upload.close)
 
@@ -486,17 +359,15 @@ class Recordings:
                 "transaction_key": "deprecated", "request_id": request.state.request_id,
                 "sha256": sha256.hexdigest(), "created": told_time(created),
                 "duration": ended.duration, "channels": 1, "models": [uid],
-                "model_info": {uid: info},
+                "model_info": {uid: info}, **asked.told(job.warnings),
             }  # fmt: skip
-            results = await aside(_results, finals, ended, asked, request.query_params)
+            results = await aside(_results, finals, ended, asked)
             return JSONResponse({"metadata": metadata, "results": results})
 
         return await self._files.run(request, take_in, answer)
 
 
-def _results(
-    finals: Sequence[Final], ended: Ended, asked: Asked, query: QueryParams
-) -> dict[str, Any]:
+def _results(finals: Sequence[Final], ended: Ended, asked: Asked) -> dict[str, Any]:
     """All that is said in a file."""
     words = tuple(word for final in finals for word in final.words)
     whole = Final(text_of(words), words, 0.0, ended.duration, ended.language, (), ())
@@ -504,7 +375,7 @@ def _results(
     if asked.multilingual and ended.language:
         channel["detected_language"] = ended.language
     told: dict[str, Any] = {"channels": [channel]}
-    if _flag(query, "utterances"):
+    if asked.utterances:
         told["utterances"] = [
             {
                 "start": s.start, "end": s.end, "confidence": _sure(s.words), "channel": 0,

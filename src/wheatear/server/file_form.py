@@ -10,6 +10,7 @@ from starlette.datastructures import FormData, UploadFile
 
 from wheatear.errors import LatencyError, WheatearError
 from wheatear.features import SAMPLE_RATE
+from wheatear.languages import replacement_note
 from wheatear.phrases import Phrase
 from wheatear.server.encodings import ENCODINGS, Raw, encoding_of, raw_of, raw_of_type
 from wheatear.server.models import Models, Served
@@ -111,7 +112,7 @@ def _understood(
     try:
         for each in languages:
             served.recognizer.choose(each, None)
-        mode, language = served.recognizer.choose(language, latency)
+        mode, key = served.recognizer.choose(language, latency)
     except WheatearError as error:
         param = "latency_ms" if isinstance(error, LatencyError) else "language"
         raise refusal_of(error, param) from None
@@ -122,11 +123,12 @@ def _understood(
     except WheatearError as error:
         raise refusal_of(error, "keywords") from None
     stream = flag(form, "stream")
+    without = _without_effect(format, stream, grains, include)
     return Asked(
-        served, format, language, mode.latency_ms, phrases, _turns(form),
+        served, format, key, mode.latency_ms, phrases, _turns(form),
         words="word" in grains, segments="segment" in (grains or ("segment",)),
         logprobs=bool(include), stream=stream, raw=raw,
-        warnings=tuple(_without_effect(format, stream, grains, include)),
+        warnings=tuple(filter(None, (replacement_note(language, key), *without))),
     )  # fmt: skip
 
 
