@@ -1,12 +1,16 @@
 """A bundle that is damaged or incomplete is named as such when it is loaded."""
 
+import hashlib
+import io
 import json
 import shutil
 
+import numpy as np
+import onnx
 import pytest
 
 import wheatear
-from wheatear.bundle import MODELS_VARIABLE
+from wheatear.bundle import MODELS_VARIABLE, open_bundle
 from wheatear.errors import BundleError, ModelNotFoundError
 
 
@@ -98,6 +102,111 @@ def test_a_manifest_that_does_not_fit(bundle, section, key, value):
     content[key] = value
     rewrite(bundle, **{section: content})
     with pytest.raises(BundleError):
+        wheatear.load(bundle)
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("encoder", "longest_chunk", 67108878),
+        ("encoder", "left", 1 << 26),
+        ("encoder", "layers", 2**32 + 2),
+        ("encoder", "kernel", 2**31),
+        ("features", "bands", 1 << 23),
+        ("features", "fft", 1 << 30),
+        ("features", "hop", 80),
+        ("features", "preemphasis", float("nan")),
+        ("decoder", "hidden", 2**63),
+        ("decoder", "max_symbols", 2**63),
+        ("confidence", 0, 10**400),
+        ("prompts", "en-US", 2**40),
+        ("tags", "1", 3),
+    ],
+)
+def test_sizes_beyond_every_model(bundle, section, key, value):
+    content = json.loads((bundle / "manifest.json").read_text())[section]
+    content[key] = value
+    rewrite(bundle, **{section: content})
+    with pytest.raises(BundleError, match=r"manifest\.json is damaged") as error:
+        open_bundle(bundle)
+    assert "\n" not in str(error.value)
+
+
+def replaced(bundle, name, data):
+    """Another content of a file, and its hash."""
+    (bundle / name).write_bytes(data)
+    path = bundle / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"][name] = {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    path.write_text(json.dumps(manifest))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(128, 128)", b"(1<<40, 1)"),
+        (b"(128, 128)", b"(9**11, 9)"),
+        (b"(128, 128)", b"(128, 127)"),
+        (b"(128, 128)", b"(-128, 12)"),
+        (b"<f4", b"|O8"),
+        (b"<f4", b"<i4"),
+        (b"False", b"True "),
+        (b"NUMPY\x01", b"NUMPY\x02"),
+    ],
+)
+def test_a_table_of_languages_that_lies(bundle, old, new):
+    data = (bundle / "languages.npy").read_bytes()
+    assert old in data
+    replaced(bundle, "languages.npy", data.replace(old, new.ljust(len(old)), 1))
+    with pytest.raises(BundleError, match=r"languages\.npy"):
+        wheatear.load(bundle)
+
+
+def test_a_table_of_languages_that_claims_a_terabyte(bundle):
+    header = io.BytesIO()
+    described = {"descr": "<f4", "fortran_order": False, "shape": (1 << 30, 256)}
+    np.lib.format.write_array_header_1_0(header, described)
+    replaced(bundle, "languages.npy", header.getvalue() + bytes(1 << 10))
+    with pytest.raises(BundleError, match="does not hold what its header says"):
+        wheatear.load(bundle)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pieces": 3},
+        {"pieces": []},
+        {"scores": [0.0]},
+        {"bytes": [10**9]},
+        {"unknown": ["0"]},
+        {"control": {}},
+        {"more": 1},
+    ],
+)
+def test_a_vocabulary_that_lies(bundle, change):
+    pieces = json.loads((bundle / "pieces.json").read_text())
+    replaced(bundle, "pieces.json", json.dumps(pieces | change).encode())
+    with pytest.raises(BundleError, match=r"pieces\.json is damaged"):
+        wheatear.load(bundle)
+
+
+def test_a_piece_that_is_half_a_character(bundle):
+    pieces = json.loads((bundle / "pieces.json").read_text())
+    pieces["pieces"][-1] = "\ud800"
+    replaced(bundle, "pieces.json", json.dumps(pieces).encode())
+    with pytest.raises(BundleError, match=r"pieces\.json is damaged"):
+        wheatear.load(bundle)
+
+
+@pytest.mark.parametrize("place", ["../secret", "/etc/passwd", "..", "sub/weights", "a\\b", ""])
+def test_weights_from_elsewhere(bundle, place, engine):
+    model = onnx.load(bundle / "encoder.onnx", load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = place
+    replaced(bundle, "encoder.onnx", model.SerializeToString())
+    with pytest.raises(BundleError, match="no file beside"):
         wheatear.load(bundle)
 
 

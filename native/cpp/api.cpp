@@ -67,7 +67,7 @@ int32_t wheatear_join(Decoder* decoder, const Question* run, char* error, int32_
 double wheatear_product(const Tensor* weight, const float* bias, const float* x, int32_t rows,
                         const char* path, int32_t threads, int32_t repeats, float* out) {
     const Path* found = find_path(path);
-    if (!found) return -1;
+    if (!found || !is_matrix(*weight) || rows < 1) return -1;
     try {
         Pool pool(threads);
         Linear linear = measure(*weight);

@@ -1,7 +1,14 @@
 #include "decoder.h"
 
+#include "bounds.h"
+
 namespace wheatear {
 namespace {
+
+const DecoderShape& checked(const DecoderShape& shape) {
+    check(shape);
+    return shape;
+}
 
 void load(Loader& from, DecoderModel& m) {
     const DecoderShape& s = m.shape;
@@ -14,7 +21,7 @@ void load(Loader& from, DecoderModel& m) {
 
 Decoder::Decoder(const DecoderShape& shape, const Tensor* tensors, int count, const Path& path,
                  int threads)
-    : path_(path), lstm_(shape.layers), pool_(threads) {
+    : path_(path), lstm_(checked(shape).layers), pool_(threads) {
     model_.shape = shape;
     model_.lstm = lstm_.data();
     load_into(memory_, tensors, count, pool_, [this](Loader& from) { load(from, model_); });
@@ -34,6 +41,8 @@ void Decoder::join(const Question& run) {
 
 template <class Run>
 void Decoder::on_threads(int rows, Run run) {
+    const DecoderShape& s = model_.shape;
+    check_rows(rows, 4 * int64_t(s.hidden) + s.joint + s.outputs);
     std::unique_ptr<DecoderWorkspace> work = spares_.borrow();
     work->fit(model_.shape, rows);
     {

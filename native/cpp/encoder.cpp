@@ -2,8 +2,15 @@
 
 #include <stdexcept>
 
+#include "bounds.h"
+
 namespace wheatear {
 namespace {
+
+const Shape& checked(const Shape& shape) {
+    check(shape);
+    return shape;
+}
 
 void load(Loader& from, Model& m) {
     const Shape& s = m.shape;
@@ -20,12 +27,12 @@ void load(Loader& from, Model& m) {
         layer.qkv = from.linear(s.width, 3 * s.width);
         layer.content_bias = from.vector(s.width);
         layer.position_bias = from.vector(s.width);
-        layer.positions = from.vector(s.offsets() * s.width);
+        layer.positions = from.vector(int64_t(s.offsets()) * s.width);
         layer.attention_out = from.linear(s.width, s.width);
         layer.convolution_norm = from.norm(s.width);
         layer.pointwise_in = from.linear(s.width, 2 * s.width);
         layer.depthwise = from.depthwise(s.kernel, s.width);
-        layer.depthwise_norm = from.norm(s.width);
+        layer.depthwise_norm = from.optional_norm(s.width);
         layer.pointwise_out = from.linear(s.width, s.width);
         layer.second = from.feed_forward(s);
         layer.out_norm = from.norm(s.width);
@@ -41,7 +48,7 @@ void load(Loader& from, Model& m) {
 
 Encoder::Encoder(const Shape& shape, const Tensor* tensors, int count, const Path& path,
                  int threads)
-    : path_(path), layers_(shape.layers), pool_(threads) {
+    : path_(path), layers_(checked(shape).layers), pool_(threads) {
     model_.shape = shape;
     model_.layers = layers_.data();
     load_into(memory_, tensors, count, pool_, [this](Loader& from) { load(from, model_); });
@@ -52,6 +59,11 @@ void Encoder::step(const Batch& batch) {
     if (batch.count < 1 || batch.frames < 1 || batch.chunk < 1 || batch.frames % batch.chunk ||
         batch.chunk > s.longest_chunk)
         throw std::invalid_argument("the encoder has no such chunks");
+    // The most rows that there are, those of the first convolution, and units of work.
+    check_rows(int64_t(batch.count) * (4 * int64_t(batch.frames) + 3),
+               int64_t(s.bands_after(1)) * s.padded_channels());
+    check_rows(int64_t(batch.count) * batch.frames,
+               3 * int64_t(s.width) + s.feed_forward + s.prompt);
     for (int b = 0; b < batch.count; ++b)
         if (batch.streams[b].left < 0 || batch.streams[b].left > s.left ||
             batch.streams[b].start < 0)

@@ -19,6 +19,13 @@ struct Tensor {
     int32_t bits, inputs, outputs;  // inputs: 1 for a vector
 };
 
+// True for a matrix of one of the kinds above, with data.
+inline bool is_matrix(const Tensor& weight) {
+    const bool codes = weight.bits == 8 || weight.bits == 4;
+    return weight.data && weight.inputs > 0 && weight.outputs > 0 &&
+           (weight.bits == 32 || (codes && weight.scales));
+}
+
 // Bytes of a linear layer once it is packed, and the packing (see Linear).  bias may be null.
 Linear measure(const Tensor& weight);
 void pack(const Tensor& weight, Linear& linear, uint8_t* to, Pool& pool);
@@ -39,22 +46,22 @@ class Loader {
         if (next_ != count_) throw std::invalid_argument("there are more tensors than layers");
     }
 
-    const float* vector(int length) {
+    const float* vector(int64_t length) {
         const Tensor& tensor = next();
-        check(tensor.bits == 32 && tensor.outputs * tensor.inputs == length);
-        return copy(tensor, rounded_up(length, TILE));
+        check(tensor.data && tensor.bits == 32 && tensor.inputs > 0 && tensor.outputs > 0 &&
+              int64_t(tensor.outputs) * tensor.inputs == length);
+        return copy(tensor, length);
     }
 
     // Null where the model has none, which a tensor without data tells.
-    const float* optional(int length) {
+    const float* optional(int64_t length) {
         if (next_ < count_ && !tensors_[next_].data) return ++next_, nullptr;
         return vector(length);
     }
 
     Linear linear(int inputs, int outputs) {
         const Tensor& weight = next();
-        check((weight.bits == 32 || weight.bits == 8 || weight.bits == 4) &&
-              weight.inputs == inputs && weight.outputs == outputs);
+        check(is_matrix(weight) && weight.inputs == inputs && weight.outputs == outputs);
         Linear linear = measure(weight);
         if (auto* to = static_cast<uint8_t*>(take(linear.bytes()))) pack(weight, linear, to, pool_);
         linear.bias = optional(outputs);
@@ -70,8 +77,16 @@ class Loader {
 
     Norm norm(int width) {
         Norm result;
+        result.gain = vector(width);
+        result.shift = vector(width);
+        return result;
+    }
+
+    Norm optional_norm(int width) {
+        Norm result;
         result.gain = optional(width);
         result.shift = optional(width);
+        check(!result.gain == !result.shift);
         return result;
     }
 
@@ -98,9 +113,10 @@ class Loader {
         bytes_ += (bytes + LINE - 1) / LINE * LINE;
         return nullptr;
     }
-    const float* copy(const Tensor& tensor, int padded) {
+    const float* copy(const Tensor& tensor, int64_t length) {
+        const size_t padded = size_t(length + TILE - 1) / TILE * TILE;
         void* to = take(sizeof(float) * padded);
-        if (to) std::memcpy(to, tensor.data, sizeof(float) * tensor.outputs * tensor.inputs);
+        if (to) std::memcpy(to, tensor.data, sizeof(float) * size_t(length));
         return static_cast<const float*>(to);
     }
 

@@ -16,7 +16,8 @@ namespace wheatear {
     }
 #define WHEATEAR_PARTS(NAME) NAME::step, NAME::predict, NAME::join, NAME::product
 
-#if defined(__x86_64__)
+#if defined(WHEATEAR_SCALAR_ONLY)  // a build for tests, quick to make
+#elif defined(__x86_64__)
 WHEATEAR_DECLARE(avx512)
 WHEATEAR_DECLARE(avx2)
 namespace {
@@ -56,7 +57,8 @@ const Path scalar_path{"scalar", always, WHEATEAR_PARTS(scalar)};
 }  // namespace
 
 const Path* const paths[] = {
-#if defined(__x86_64__)
+#if defined(WHEATEAR_SCALAR_ONLY)
+#elif defined(__x86_64__)
     &avx512_path, &avx2_path,
 #elif defined(__aarch64__)
     &neon_path,

@@ -17,20 +17,33 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.resources import files
+from math import prod
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import IO, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.bounds import (
+    LARGEST,
+    LARGEST_MANIFEST,
+    LARGEST_MODEL,
+    LARGEST_TEXT,
+    LARGEST_VOCABULARY,
+    MOST_FILES,
+    MOST_MODES,
+    MOST_PROMPTS,
+    check_size,
+    check_state,
+)
 from wheatear.catalogue import PUBLISHED, by_repository
 from wheatear.errors import BundleError, ModelNotFoundError
-from wheatear.features import MelSettings
+from wheatear.features import SAMPLE_RATE, MelSettings
 from wheatear.latency import LatencyMode
-from wheatear.pieces import Pieces
+from wheatear.pieces import Pieces, checked_pieces
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -39,6 +52,8 @@ PIECES, LANGUAGES = "pieces.json", "languages.npy"
 SHIPPED = "wheatear-small"
 Measure = Literal["probability", "entropy"]
 MODELS_VARIABLE = "WHEATEAR_MODELS"
+_FILE_NAME = re.compile(r"[\w.+-]+")
+_WIDEST_PROMPT = LARGEST["encoder.prompt"]
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 
 
@@ -104,15 +119,25 @@ class Manifest:
     def check(self) -> None:
         """Raises ValueError for numbers that cannot be those of a model."""
         f, e, d = self.features, self.encoder, self.decoder
-        counts = (f.bands, f.fft, f.window, f.hop, *astuple(e), *astuple(d))
-        counts += tuple(n for mode in self.modes for n in (mode.left, mode.chunk))
-        if not all(type(n) is int and n > 0 for n in counts):
-            raise ValueError("a size is not a positive whole number")
+        for part, sizes in (("features", f), ("encoder", e), ("decoder", d)):
+            for size in fields(sizes):
+                if size.type in ("int", int):
+                    check_size(f"{part}.{size.name}", getattr(sizes, size.name))
+        for mode in self.modes:
+            check_size("encoder.left", mode.left)
+            check_size("encoder.longest_chunk", mode.chunk)
+        check_state(e.layers, e.width, e.left, e.kernel)
+        texts = (self.name, self.precision, self.source, self.licence, *self.tags.values())
         fits = {
-            "the window is longer than the transform": f.window <= f.fft <= 1 << 16,
+            "the window is longer than the transform": f.window <= f.fft,
+            "the frames are not 10 ms apart": f.hop == SAMPLE_RATE // 100,
             "the pre-emphasis is out of range": 0 <= f.preemphasis < 1,
             "the heads do not divide the width": e.width % e.heads == 0,
-            "the symbols in a frame are out of range": d.max_symbols <= 1000,
+            "there are too many modes": len(self.modes) <= MOST_MODES,
+            "there are too many prompts": len(self.prompts) <= MOST_PROMPTS,
+            "a text is none": all(isinstance(text, str) for text in texts),
+            "the number of parameters is none": type(self.parameters) is int
+            and self.parameters >= 0,
             "the default mode is none of the modes": self.default_mode in self.modes,
             "a mode does not fit the encoder": all(
                 mode.left % mode.chunk == 0
@@ -120,8 +145,8 @@ class Manifest:
                 and mode.chunk <= e.longest_chunk
                 for mode in self.modes
             ),
-            "a prompt id is not a number": all(
-                type(i) is int and i >= 0 for i in self.prompts.values()
+            "a prompt id is not a number, or out of range": all(
+                type(i) is int and 0 <= i < MOST_PROMPTS for i in self.prompts.values()
             ),
             "a delay is not in milliseconds": all(
                 type(n) is int and 0 <= n <= 2000 for pair in self.delays_ms.values() for n in pair
@@ -135,21 +160,22 @@ class Manifest:
         for fault, fine in fits.items():
             if not fine:
                 raise ValueError(fault)
+        "".join((*texts, *self.prompts)).encode()  # raises a ValueError for halves of characters
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Manifest":
-        fields = dict(data)
-        fields["features"] = MelSettings(**data["features"])
-        fields["encoder"] = EncoderShape(**data["encoder"])
-        fields["decoder"] = DecoderShape(**data["decoder"])
-        fields["modes"] = tuple(LatencyMode(**mode) for mode in data["modes"])
-        fields["default_mode"] = LatencyMode(**data["default_mode"])
+        values = dict(data)
+        values["features"] = MelSettings(**data["features"])
+        values["encoder"] = EncoderShape(**data["encoder"])
+        values["decoder"] = DecoderShape(**data["decoder"])
+        values["modes"] = tuple(LatencyMode(**mode) for mode in data["modes"])
+        values["default_mode"] = LatencyMode(**data["default_mode"])
         delays = data.get("delays_ms", {})
-        fields["delays_ms"] = {int(key): (value[0], value[1]) for key, value in delays.items()}
+        values["delays_ms"] = {int(key): (value[0], value[1]) for key, value in delays.items()}
         scale, shift = data.get("confidence", (1.0, 0.0))
-        fields["confidence"] = (float(scale), float(shift))
-        fields["tags"] = {int(key): value for key, value in data["tags"].items()}
-        return cls(**fields)
+        values["confidence"] = (float(scale), float(shift))
+        values["tags"] = {int(key): value for key, value in data["tags"].items()}
+        return cls(**values)
 
 
 @dataclass(frozen=True)
@@ -163,24 +189,37 @@ class Bundle:
 
     @cached_property
     def vocabulary(self) -> Pieces:
-        return Pieces(**json.loads(self._read(PIECES)))
+        try:
+            data = json.loads(self._read(PIECES, LARGEST_VOCABULARY))
+            return checked_pieces(data, self.manifest.decoder.blank)
+        except (ValueError, TypeError, RecursionError) as error:
+            if isinstance(error, BundleError):
+                raise
+            raise BundleError(f"{self.path / PIECES} is damaged: {error}") from error
 
     @cached_property
     def language_bias(self) -> NDArray[np.float32]:
         """What each prompt id adds before the prompt kernel's ReLU, [prompts, width]."""
-        table = np.load(self.path / LANGUAGES, allow_pickle=False)
-        rows = max(self.manifest.prompts.values()) + 1
-        if table.ndim != 2 or table.dtype != np.float32 or len(table) < rows:
-            raise BundleError(f"{self.path / LANGUAGES} does not fit the prompt dictionary")
-        return table
+        path, rows = self.path / LANGUAGES, max(self.manifest.prompts.values()) + 1
+        try:
+            with path.open("rb") as file:
+                shape = _npy_shape(file)
+                table = np.fromfile(file, np.float32)
+        except ValueError as error:
+            raise BundleError(f"{path} is damaged: {error}") from error
+        if len(shape) != 2 or prod(shape) != table.size or not 0 < shape[1] <= _WIDEST_PROMPT:
+            raise BundleError(f"{path} is damaged: it does not hold what its header says")
+        if shape[0] < rows:
+            raise BundleError(f"{path} does not fit the prompt dictionary")
+        return table.reshape(shape)
 
     def notices(self) -> dict[str, str]:
         """Licence and notice texts by file name."""
         names = sorted(n for n in self.sizes if LICENCE_FILE.fullmatch(n))
-        return {name: self._read(name, errors="replace") for name in names}
+        return {name: self._read(name, LARGEST_TEXT, errors="replace") for name in names}
 
-    def _read(self, name: str, errors: str = "strict") -> str:
-        return (self.path / name).read_text(encoding="utf-8", errors=errors)
+    def _read(self, name: str, most: int, errors: str = "strict") -> str:
+        return _read_text(self.path / name, most, errors)
 
 
 def models_folder() -> Path:
@@ -257,6 +296,8 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(f"{path / MANIFEST} is damaged: it does not list {', '.join(missing)}")
     if unlisted := {file.name for file in path.glob("*.weights")} - expected.keys():
         raise BundleError(f"{path / MANIFEST} is damaged: it does not list {', '.join(unlisted)}")
+    if sum(size for size, _ in expected.values()) > LARGEST_MODEL:
+        raise BundleError(f"{path} is refused: it lists more than {LARGEST_MODEL >> 30} GB")
     for name, (size, digest) in expected.items():
         _verify(path, name, size, digest)
     return Bundle(path, manifest, {name: size for name, (size, _) in expected.items()})
@@ -271,7 +312,7 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, tuple[int, str]]]:
     if not manifest_path.is_file():
         raise BundleError(f"{path} is not a bundle: it has no {MANIFEST}")
     try:
-        data = json.loads(manifest_path.read_text(encoding="utf-8"))
+        data = json.loads(_read_text(manifest_path, LARGEST_MANIFEST))
         version, listed = data.pop("format"), data.pop("files")
         if version != FORMAT:
             raise BundleError(
@@ -280,8 +321,17 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, tuple[int, str]]]:
             )
         manifest = Manifest.from_json(data)
         manifest.check()
-        expected = {name: (int(e["bytes"]), str(e["sha256"])) for name, e in listed.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        expected = {name: _entry(e) for name, e in listed.items()}
+        if len(expected) > MOST_FILES:
+            raise ValueError(f"it lists {len(expected):,} files")  # noqa: TRY301
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        RecursionError,
+    ) as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{manifest_path} is damaged: {type(error).__name__}: {error}") from error
@@ -302,7 +352,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 def _verify(folder: Path, name: str, size: int, digest: str) -> None:
     again = "copy or convert the bundle again"
-    if Path(name).name != name or name == MANIFEST:
+    if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
         raise BundleError(f"{folder / MANIFEST} is damaged: it lists the file name {name!r}")
     file = folder / name
     if not file.is_file():
@@ -313,6 +363,33 @@ def _verify(folder: Path, name: str, size: int, digest: str) -> None:
         )
     if sha256(file) != digest:
         raise BundleError(f"the bundle {folder} is damaged: {name} has been altered; {again}")
+
+
+def _entry(listed: Any) -> tuple[int, str]:
+    """Size and SHA-256 of a listed file."""
+    size, digest = listed["bytes"], listed["sha256"]
+    if type(size) is not int or size < 0 or not isinstance(digest, str):
+        raise ValueError("the size or the hash of a file is none")
+    return size, digest
+
+
+def _read_text(path: Path, most: int, errors: str = "strict") -> str:
+    if (size := path.stat().st_size) > most:
+        raise BundleError(f"{path} is refused: it has {size:,} bytes, more than {most:,}")
+    return path.read_text(encoding="utf-8", errors=errors)
+
+
+def _npy_shape(file: IO[bytes]) -> tuple[int, ...]:
+    """The shape of a table of float32 by the header of its file, which is read up to the values.
+
+    `np.load` allocates what a header asks for before it looks how much there is.
+    """
+    if np.lib.format.read_magic(file) != (1, 0):
+        raise ValueError("it is of an unknown version")
+    shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+    if by_columns or dtype != np.float32:
+        raise ValueError(f"it holds {dtype}, not float32 row by row")
+    return shape
 
 
 def sha256(file: Path) -> str:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.bundle import JOINT, PREDICTOR, Bundle
-from wheatear.sessions import Session
+from wheatear.sessions import Session, check_outputs
 
 Floats = NDArray[np.float32]
 
@@ -17,7 +17,7 @@ class GraphDecoder:
 
     def __init__(self, bundle: Bundle) -> None:
         """Raises BundleError if the graphs do not fit the manifest."""
-        s = bundle.manifest.decoder
+        self._shape = s = bundle.manifest.decoder
         # One thread: the products are small, and handing them over costs more than it saves.
         self._predictor = Session(bundle.path / PREDICTOR, 1)
         self._joint = Session(bundle.path / JOINT, 1)
@@ -28,10 +28,14 @@ class GraphDecoder:
         self, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
         names = ["prediction", "h_next", "c_next"]
-        prediction, h, c = self._predictor.run(names, {"token": token, "h": h, "c": c})
+        outputs = self._predictor.run(names, {"token": token, "h": h, "c": c})
+        shapes = [(len(token), self._shape.joint), h.shape, c.shape]
+        check_outputs(self._predictor, outputs, shapes)
+        prediction, h, c = outputs
         return prediction, h, c
 
     def logits(self, projected: Floats, prediction: Floats) -> Floats:
         inputs = {"projected": projected, "prediction": prediction}
-        (logits,) = self._joint.run(["logits"], inputs)
-        return logits
+        outputs = self._joint.run(["logits"], inputs)
+        check_outputs(self._joint, outputs, [(len(projected), self._shape.blank + 1)])
+        return outputs[0]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wheatear.bundle import ENCODER, Bundle, EncoderShape
 from wheatear.caches import Encoded, EncoderState, Floats, fresh_state, live, window
 from wheatear.latency import MEL_PER_FRAME
-from wheatear.sessions import Session
+from wheatear.sessions import Session, check_outputs
 
 Integers = NDArray[np.int64]
 
@@ -61,11 +61,22 @@ class GraphStep:
             ["projected", "encoded", "hidden", "kv", "conv"],
             self._inputs(rows, frames, chunk, biases),
         )
+        self._check(outputs, len(rows), frames, chunk)
         projected, encoded, hidden, kv, conv = outputs
         for b, state in enumerate(states):
             first, last = b * frames // chunk, (b + 1) * frames // chunk
             self._remember(state, frames, kv[:, first:last], conv[:, b])
         return [Encoded(projected[b], encoded[b], hidden[b]) for b in range(len(states))]
+
+    def _check(self, outputs: Sequence[NDArray[Any]], rows: int, frames: int, chunk: int) -> None:
+        """Raises BundleError if the graph computes other shapes than it declares."""
+        s, joint = self._shape, self._bundle.manifest.decoder.joint
+        shapes = [
+            *((rows, frames, joint), (rows, frames, s.width), (rows, frames, s.width)),
+            (2 * s.layers, rows * frames // chunk, s.heads, chunk, s.head_width),
+            (s.layers, rows, s.kernel - 1, s.width),
+        ]
+        check_outputs(self._session, outputs, shapes)
 
     # -- inputs ----------------------------------------------------------------------------------
 

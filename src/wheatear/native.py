@@ -19,6 +19,9 @@ from wheatear.errors import BundleError, MissingExtraError
 
 VARIABLE = "WHEATEAR_NATIVE"
 
+# What graphs that do not fit end in.
+_MISFITS = (ValueError, LookupError, TypeError, ArithmeticError, OSError, MemoryError)
+
 Tensors = Mapping[str, NDArray[Any]]
 Made = TypeVar("Made")
 
@@ -26,7 +29,7 @@ Made = TypeVar("Made")
 def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
     """What `make` makes of the package and the instruction set asked for, "" if none was; None
     where there is no package, it is not wanted, or the bundle's graphs have other weights than it
-    knows (KeyError, ValueError or OSError).
+    knows.
 
     Raises MissingExtraError or BundleError if it was insisted on.
     """
@@ -50,7 +53,7 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
         )
     try:
         return make(native, path)
-    except (ValueError, KeyError, OSError) as error:
+    except _MISFITS as error:
         if not choice:
             return None
         raise BundleError(
@@ -100,15 +103,20 @@ class Weights:
         if unread:
             raise ValueError(f"it has weights for {', '.join(sorted(unread)[:3])}")
 
-    def tensor(self, name: str) -> NDArray[Any]:
-        """Raises KeyError."""
+    def tensor(self, name: str, *shape: int) -> NDArray[Any]:
+        """The tensor of that name. Raises KeyError, or ValueError if it is of another shape."""
         self._read.add(name)
-        return self._tensors[name]
+        tensor = self._tensors[name]
+        if shape and tensor.shape != shape:
+            raise ValueError(f"{name} has the shape {list(tensor.shape)}, not {list(shape)}")
+        return tensor
 
     def linear(self, name: str, inputs: int) -> list[Any]:
         """Weight and bias of a linear layer."""
         if f"{name}.codes" in self._tensors:
             codes, scales = (self.tensor(f"{name}.{part}") for part in ("codes", "scales"))
+            if codes.dtype != np.uint8 or scales.dtype != np.float32:
+                raise ValueError(f"{name} has codes or scales of another type")
             with np.errstate(over="ignore"):  # which wheatear-native refuses
                 halves = scales.astype(np.float16)
             weight = self._native.Weight(codes, halves, inputs)
@@ -122,5 +130,7 @@ class Weights:
         return self.weight(self.tensor(name).reshape(-1))
 
     def weight(self, array: NDArray[Any]) -> Any:
-        """A vector [n] or a matrix [inputs, outputs] in float32."""
-        return self._native.Weight(np.ascontiguousarray(array, np.float32))
+        """A vector [n] or a matrix [inputs, outputs] in float32. Raises ValueError."""
+        if array.dtype != np.float32:
+            raise ValueError(f"a weight is of {array.dtype}, not of float32")
+        return self._native.Weight(np.require(array, np.float32, ["C", "A"]))

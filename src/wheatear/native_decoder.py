@@ -31,9 +31,9 @@ class NativeDecoder:
             *predictor.linear("joint.pred", s.hidden),
             *joint.linear(output, s.joint),
         ]
-        self._embedding: Floats = np.asarray(predictor.tensor("embedding"))
-        if self._embedding.shape != (s.blank + 1, s.hidden):
-            raise ValueError(f"its embedding is {self._embedding.shape}")
+        self._embedding: Floats = np.asarray(predictor.tensor("embedding", s.blank + 1, s.hidden))
+        if self._embedding.dtype != np.float32:
+            raise ValueError(f"its embedding is of {self._embedding.dtype}")
         predictor.check_all_read()
         joint.check_all_read()
         activation = native.ACTIVATIONS.index(_activation(bundle.path / JOINT))

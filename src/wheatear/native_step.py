@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from wheatear.bounds import check_size
 from wheatear.bundle import ENCODER, Bundle
 from wheatear.caches import Encoded, EncoderState, Floats, live, window
 from wheatear.initialisers import read_initialisers
@@ -63,15 +64,15 @@ def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
     m = bundle.manifest
     e = m.encoder
     first = "encoder.layers.0.feed_forward1.linear1"
-    feed_forward = (
-        len(tensors[f"{first}.codes"])
-        if f"{first}.codes" in tensors
-        else tensors[f"{first}.weight"].shape[1]
-    )
+    inner = tensors.get(f"{first}.codes")
+    if inner is None:
+        inner = tensors[f"{first}.weight"].T
+    feed_forward = check_size("encoder.feed_forward", len(inner))
     prompt = bundle.language_bias.shape[1] if m.prompts else 0
+    channels = len(tensors["encoder.pre_encode.conv.0.weight"])
     return native.Shape(
         *(e.layers, e.width, e.heads, e.kernel, e.left, e.longest_chunk),
-        *(m.features.bands, len(tensors["encoder.pre_encode.conv.0.weight"])),
+        *(m.features.bands, check_size("encoder.channels", channels)),
         *(feed_forward, prompt, m.decoder.joint),
     )
 
@@ -91,10 +92,10 @@ class _Weights(Weights):
 
     def _in_order(self) -> Iterator[Any]:
         s, conv = self._shape, "encoder.pre_encode.conv"
-        yield from self._depthwise(f"{conv}.0")
+        yield from self._depthwise(f"{conv}.0", s.channels, 3, 3)
         for depthwise, pointwise in ((2, 3), (5, 6)):
-            yield from self._depthwise(f"{conv}.{depthwise}")
-            weight = self.tensor(f"{conv}.{pointwise}.weight")
+            yield from self._depthwise(f"{conv}.{depthwise}", s.channels, 3, 3)
+            weight = self.tensor(f"{conv}.{pointwise}.weight", s.channels, s.channels, 1, 1)
             yield self.weight(weight.reshape(s.channels, s.channels).T)
             yield self.vector(f"{conv}.{pointwise}.bias")
         bands = s.bands
@@ -115,15 +116,15 @@ class _Weights(Weights):
         yield from self.linear(f"{attention}.qkv", width)
         yield self.vector(f"{attention}.pos_bias_u")
         yield self.vector(f"{attention}.pos_bias_v")
-        positions = self.tensor(f"{attention}.positions")  # [heads, head_width, offsets]
-        if positions.shape[:2] != (self._shape.heads, width // self._shape.heads):
-            raise ValueError(f"its positions are for {positions.shape[0]} heads")
+        s = self._shape
+        offsets = s.left + 2 * s.longest_chunk - 1
+        positions = self.tensor(f"{attention}.positions", s.heads, width // s.heads, offsets)
         yield self.weight(positions.transpose(0, 2, 1).reshape(-1))
         yield from self.linear(f"{attention}.linear_out", width)
         yield from self._norm(f"{name}.norm_conv")
         yield from self.linear(f"{conv}.pointwise_conv1", width)
-        yield from self._depthwise(f"{conv}.depthwise_conv")
-        yield from self._norm(f"{conv}.batch_norm")
+        yield from self._depthwise(f"{conv}.depthwise_conv", width, self._shape.kernel, 1)
+        yield from self._folded_norm(f"{conv}.batch_norm")
         yield from self.linear(f"{conv}.pointwise_conv2", width)
         yield from self._feed_forward(name, 2)
         yield from self._norm(f"{name}.norm_out")
@@ -134,11 +135,15 @@ class _Weights(Weights):
         yield from self.linear(f"{name}.feed_forward{which}.linear2", self._shape.feed_forward)
 
     def _norm(self, name: str) -> Iterator[Any]:
+        yield self.vector(f"{name}.weight")
+        yield self.vector(f"{name}.bias")
+
+    def _folded_norm(self, name: str) -> Iterator[Any]:
         """Of a convolution's BatchNorm, which is folded into its weights, nothing is left."""
         yield self.vector(f"{name}.weight", optional=True)
         yield self.vector(f"{name}.bias", optional=True)
 
-    def _depthwise(self, name: str) -> Iterator[Any]:
-        weight = self.tensor(f"{name}.weight")  # [channels, 1, taps...]
+    def _depthwise(self, name: str, channels: int, *taps: int) -> Iterator[Any]:
+        weight = self.tensor(f"{name}.weight", channels, 1, *taps)
         yield self.weight(weight.reshape(len(weight), -1).T.reshape(-1))
         yield self.vector(f"{name}.bias")

@@ -4,6 +4,7 @@ import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from wheatear.protobuf import fields
 
@@ -30,6 +31,26 @@ class Pieces:
     unknown: list[int] = field(default_factory=list)
     control: list[int] = field(default_factory=list)
     bytes: list[int] = field(default_factory=list)
+
+
+def checked_pieces(data: Mapping[str, Any], count: int) -> Pieces:
+    """A vocabulary of `count` pieces as a bundle keeps it. Raises ValueError or TypeError."""
+    pieces = Pieces(**data)
+    listed = (pieces.unknown, pieces.control, pieces.bytes)
+    if not all(isinstance(values, list) for values in (pieces.pieces, pieces.scores, *listed)):
+        raise ValueError("a part of it is no list")
+    if not all(isinstance(text, str) for text in pieces.pieces):
+        raise ValueError("a piece is no text")
+    if not all(type(score) in (int, float) for score in pieces.scores):
+        raise ValueError("a score is no number")
+    "".join(pieces.pieces).encode()  # raises a ValueError for halves of characters
+    if len(pieces.pieces) != count or len(pieces.scores) != count:
+        raise ValueError(
+            f"it has {len(pieces.pieces)} pieces and {len(pieces.scores)} scores, not {count}"
+        )
+    if not all(type(i) is int and 0 <= i < count for ids in listed for i in ids):
+        raise ValueError("it lists an id that is no piece")
+    return pieces
 
 
 def pieces_from_texts(texts: Sequence[str], scores: Sequence[float] | None = None) -> Pieces:

@@ -11,8 +11,10 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from wheatear.errors import BundleError
+from wheatear.initialisers import check_places
 
 _MOST_THREADS = 8
+_LONGEST_LINE = 400
 _DTYPES = {"float": "float32", "double": "float64"}  # onnxruntime's words for numpy's
 
 
@@ -44,6 +46,10 @@ class Session:
     def __init__(self, path: Path, threads: int) -> None:
         """Raises BundleError if onnxruntime cannot run the graph."""
         self.path = path
+        try:
+            check_places(path)
+        except (ValueError, OSError) as error:
+            raise BundleError(f"cannot load {path}: {_line(error)}") from error
         options = ort.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -54,7 +60,7 @@ class Session:
             self._session = ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no base of their own
             raise BundleError(
-                f"onnxruntime {ort.__version__} cannot load {path}: {error}; "
+                f"onnxruntime {ort.__version__} cannot load {path}: {_line(error)}; "
                 f"upgrade onnxruntime or convert the checkpoint again"
             ) from error
 
@@ -89,17 +95,29 @@ class Session:
         return self._session.get_modelmeta().custom_metadata_map
 
     def run(self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """The named outputs for these inputs."""
-        return self._session.run(outputs, dict(inputs))  # type: ignore[return-value]
-
-    def attempt(
-        self, outputs: Sequence[str], inputs: Mapping[str, NDArray[Any]]
-    ) -> list[NDArray[Any]]:
-        """As `run`, of a graph that somebody else made.  Raises BundleError if it does not run."""
+        """The named outputs for these inputs.  Raises BundleError if the graph does not run."""
         try:
-            return self.run(outputs, inputs)
+            return self._session.run(outputs, dict(inputs))  # type: ignore[return-value]
         except Exception as error:  # onnxruntime's have no base of their own
-            raise BundleError(f"{self.path} does not run: {error}") from error
+            raise BundleError(f"{self.path} does not run: {_line(error)}") from error
+
+
+def check_outputs(
+    session: Session, outputs: Sequence[NDArray[Any]], shapes: Sequence[tuple[int, ...]]
+) -> None:
+    """Raises BundleError unless a graph computed float32 of these shapes, as it declares."""
+    for output, shape in zip(outputs, shapes, strict=True):
+        if output.shape != shape or output.dtype != np.float32:
+            raise BundleError(
+                f"{session.path} computes {output.dtype} of {list(output.shape)}, not float32 of "
+                f"{list(shape)}"
+            )
+
+
+def _line(error: Exception) -> str:
+    """What onnxruntime says, which may be pages, as a line."""
+    line = " ".join(str(error).split())
+    return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
 def _port(value: Any) -> Port:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 __version__ = "0.1.0"
 _ABI = 3
 _TILE = 16  # outputs that are computed together
+_LARGEST = 2**31 - 1
 
 Floats = NDArray[np.float32]
 _ROOM = 200  # bytes of a message
@@ -40,14 +41,22 @@ class Weight:
     def as_struct(self) -> "_Tensor":
         if self.data is None:
             return _Tensor(None, None, 32, 1, 0)
+        if max(self.data.size, self.inputs) > _LARGEST:
+            raise NativeError(f"a tensor has {self.data.size:,} values")
         arrays = (self.data,) if self.scales is None else (self.data, self.scales)
-        if not all(array.flags.c_contiguous for array in arrays):
+        if not all(array.flags.c_contiguous and array.flags.aligned for array in arrays):
             raise NativeError("a tensor does not lie in memory row by row")
+        if not self.data.size:
+            raise NativeError("a tensor is empty")
         if self.scales is None:
             if self.data.dtype != np.float32:
                 raise NativeError(f"a tensor without scales is of {self.data.dtype}, not float32")
+            if self.data.ndim not in (1, 2):
+                raise NativeError(f"a tensor has {self.data.ndim} axes, not one or two")
             inputs, outputs = self.data.shape if self.data.ndim == 2 else (1, self.data.size)
             return _Tensor(_address(self.data), None, 32, inputs, outputs)
+        if self.data.ndim != 3:
+            raise NativeError(f"codes have {self.data.ndim} axes, not three")
         outputs, blocks, width = self.data.shape
         fits = self.data.dtype == np.uint8 and width in (16, 32) and blocks == -(-self.inputs // 32)
         if not fits or self.scales.dtype != np.float16 or self.scales.size != outputs * blocks:
@@ -58,7 +67,17 @@ class Weight:
         return _Tensor(*addresses, width // 4, self.inputs, outputs)
 
 
-class Shape(c.Structure):
+class _Sizes(c.Structure):
+    """Whole numbers in 32 bits; ctypes would cut off what does not fit."""
+
+    def __init__(self, *sizes: int) -> None:
+        for size in sizes:
+            if not isinstance(size, int) or not 0 <= size <= _LARGEST:
+                raise NativeError(f"{str(size)[:40]} is no size of a model")
+        super().__init__(*sizes)
+
+
+class Shape(_Sizes):
     """The sizes of an encoder, as in `cpp/model.h`."""
 
     _fields_ = (
@@ -69,7 +88,7 @@ class Shape(c.Structure):
     )
 
 
-class DecoderShape(c.Structure):
+class DecoderShape(_Sizes):
     """The sizes of a predictor and a joint, as in `cpp/model.h`."""
 
     _fields_ = (

@@ -44,7 +44,7 @@ class _Graph:
     def __init__(self, path: Path) -> None:
         self.name = path.name
         session = Session(path, 1)
-        self.inputs, self.outputs, self.run = session.inputs, session.outputs, session.attempt
+        self.inputs, self.outputs, self.run = session.inputs, session.outputs, session.run
         self.together = False
 
     def of_rank(self, ports: Sequence[Port], rank: int, count: int, what: str) -> list[Port]:

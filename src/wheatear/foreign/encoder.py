@@ -84,7 +84,7 @@ class ForeignEncoder(ChunkedEncoder):
     ) -> list[Encoded]:
         p = self._ports
         names = [p.frames, p.channel_next, p.time_next]
-        encoded, channel, time = self._session.attempt(names, self._inputs(states, languages))
+        encoded, channel, time = self._session.run(names, self._inputs(states, languages))
         if not self._width_last:
             encoded = encoded.transpose(0, 2, 1)
         batch = p.axes.batch
@@ -136,7 +136,7 @@ class ForeignEncoder(ChunkedEncoder):
         p = self._ports
         state = self.start(self.mode)
         state.mel = np.zeros((self._window, self._bands), np.float32)
-        encoded, channel, time = self._session.attempt(
+        encoded, channel, time = self._session.run(
             [p.frames, p.channel_next, p.time_next], self._inputs([state], [0])
         )
         chunk = self.mode.chunk

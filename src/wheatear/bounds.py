@@ -1,0 +1,55 @@
+"""The largest sizes that a model may have.
+
+Each is far above those of every model of the family, and small enough that a file that lies about
+itself cannot make anyone allocate more than a machine has. The native library has the same bounds
+(`native/cpp/bounds.h`).
+"""
+
+import reprlib
+from collections.abc import Mapping
+from typing import Any
+
+LARGEST: Mapping[str, int] = {
+    "features.bands": 512,
+    "features.fft": 8192,
+    "features.window": 8192,
+    "features.hop": 160,
+    "encoder.layers": 128,
+    "encoder.width": 8192,
+    "encoder.heads": 128,
+    "encoder.kernel": 256,
+    "encoder.left": 4096,
+    "encoder.longest_chunk": 1024,
+    "encoder.channels": 4096,
+    "encoder.feed_forward": 1 << 16,
+    "encoder.prompt": 1 << 16,
+    "decoder.layers": 16,
+    "decoder.hidden": 8192,
+    "decoder.joint": 8192,
+    "decoder.blank": 1 << 20,
+    "decoder.max_symbols": 1000,
+}
+LARGEST_STATE = 1 << 28
+"""Bytes that an encoder may keep for a stream; the largest of the family keeps 11 MB."""
+MOST_MODES, MOST_PROMPTS, MOST_FILES = 256, 4096, 1024
+LARGEST_MANIFEST, LARGEST_VOCABULARY, LARGEST_TEXT = 16 << 20, 64 << 20, 16 << 20  # bytes
+LARGEST_MODEL = 1 << 36  # bytes of all files together
+
+
+def check_size(name: str, value: Any) -> int:
+    """The value, a whole number from 1 to the largest of that name. Raises ValueError."""
+    if type(value) is not int or not 0 < value <= LARGEST[name]:
+        raise ValueError(
+            f"{name} is {reprlib.repr(value)}, not a whole number from 1 to {LARGEST[name]}"
+        )
+    return value
+
+
+def check_state(layers: int, width: int, left: int, kernel: int) -> None:
+    """Raises ValueError for an encoder that keeps too much for each stream."""
+    size = 4 * layers * width * (2 * left + kernel)
+    if size > LARGEST_STATE:
+        raise ValueError(
+            f"its encoder would keep {size >> 20:,} MB for each stream, "
+            f"more than {LARGEST_STATE >> 20}"
+        )
