@@ -430,6 +430,42 @@ SETTINGS = [
     ({"audio": {"input": {"turn_detection": {"type": "psychic"}}}}, "turn_detection.type"),
     ({"audio": {"input": {"turn_detection": {"silence_duration_ms": 1}}}}, "turn_detection.type"),
 ]
+SETTINGS += [
+    ({"voice": "alloy"}, "session.voice"), ({"inputAudioFormat": "pcm16"}, "inputAudioFormat"),
+    ({"input_audio_format": "PCM16"}, "session.input_audio_format"),
+    ({"input_audio_format": None}, "session.input_audio_format"),
+    ({"input_audio_format": "opus", "turn_detection": None}, "session.input_audio_format"),
+    ({"input_audio_transcription": {"langauge": "en"}}, "input_audio_transcription.langauge"),
+    ({"input_audio_transcription": {"language": "tlh"}}, "input_audio_transcription.language"),
+    ({"input_audio_transcription": {"model": "nobody"}}, "input_audio_transcription.model"),
+    ({"input_audio_transcription": None}, "session.input_audio_transcription"),
+    ({"turn_detection": {"type": "server_vad", "silence_ms": 5}}, "turn_detection.silence_ms"),
+    ({"turn_detection": "server_vad"}, "session.turn_detection"),
+    ({"turn_detection": {"type": "none"}}, "session.turn_detection.type"),
+    ({"input_audio_noise_reduction": {"type": "loud"}}, "input_audio_noise_reduction.type"),
+    ({"modalities": ["video"]}, "modalities[0]"), ({"audio": {"output": {}}}, "audio.output"),
+    ({"audio": {"input": {"language": "en"}}}, "session.audio.input.language"),
+    ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": "16000"}}}}, "format.rate"),
+    ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": -1}}}}, "format.rate"),
+    ({"audio": {"input": {"format": {"type": "audio/pcm", "rate": 1e99}}}}, "format.rate"),
+    ({"audio": {"input": {"format": {"rate": 8000, "channels": 2}}}}, "format.channels"),
+    ({"audio": {"input": {"format": "pcm16"}}}, "input.format"),
+    ({"audio": {"input": {"transcription": {"languages": ["en", "tlh"]}}}}, "language"),
+    ({"audio": {"input": {"transcription": {"keywords": "Elba"}}}}, "transcription.keywords"),
+    ({"audio": {"input": {"noise_reduction": {"type": "x"}}}}, "noise_reduction.type"),
+    ({"audio": {"input": {"turn_detection": {"type": "server_vad", "threshold": "0.5"}}}},
+     "turn_detection.threshold"),
+    ({"audio": {"input": {"turn_detection": {"type": "server_vad", "silence_duration_ms": 9e5}}}},
+     "turn_detection.silence_duration_ms"),
+    ({"audio": {"input": {"turn_detection": None}}, "turn_detection": None}, "turn_detection"),
+]  # fmt: skip
+WRONG += [
+    ('{"type": "input_audio_buffer.append", "audio": "", "rate": 8000}', "rate"),
+    ('{"type": "input_audio_buffer.commit", "final": true}', "final"),
+    ('{"type": "session.update", "session": {}, "model": "x"}', "model"),
+    ('{"type": "transcription_session.update", "session": {"model": "x"}}', "session.model"),
+    ('{"type": "transcription_session.update"}', "session"),
+]
 WRONG += [
     (json.dumps({"type": UPDATE, "event_id": "mine", "session": given}), param)
     for given, param in SETTINGS
@@ -445,6 +481,8 @@ def test_errors_name_what_is_wrong_and_the_session_goes_on(quiet_server, spoken,
         assert error["event_id"] == ("mine" if "mine" in message else None)
         if param:
             assert error["param"].endswith(param)
+            assert error["message"]
+        assert "session.updated" not in [e["type"] for e in s.got[2:]]
         s.append(spoken)
         s.send(f"{BUFFER}.commit")
         assert s.next(f"{ITEM}.completed")["transcript"]
@@ -520,3 +558,128 @@ def test_padding_of_base64_is_the_clients_business(quiet_server, spoken):
         s.send(f"{BUFFER}.commit")
         done = s.next(f"{ITEM}.completed")["transcript"]
         assert done == transcript_of(quiet_server, spoken, 560)
+
+
+# -- the beta's shape
+
+
+def ulaw(spoken):
+    raw = io.BytesIO()
+    samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, 8000)
+    soundfile.write(raw, samples, 8000, subtype="ULAW", format="RAW")
+    return raw.getvalue()
+
+
+BETA = {
+    "input_audio_format": "g711_ulaw", "turn_detection": None,
+    "input_audio_transcription": {"model": "gpt-4o-transcribe", "language": "en"},
+    "input_audio_noise_reduction": {"type": "near_field"}, "modalities": ["text"],
+    "include": ["item.input_audio_transcription.logprobs"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["session", "transcription_session"])
+def test_the_flat_shape_of_the_beta_is_understood(quiet_server, spoken, kind):
+    with connect(f"{quiet_server.ws}/v1/realtime?intent=transcription") as socket:
+
+        def take(type):  # noqa: A002
+            while (event := json.loads(socket.recv(timeout=30)))["type"] != type:
+                assert event["type"] != "error", event
+            return event
+
+        def send(type, **fields):  # noqa: A002
+            socket.send(json.dumps({"type": type, **fields}))
+
+        send(f"{kind}.update", session=BETA)
+        told = take(f"{kind}.updated")["session"]
+        assert told["input_audio_format"] == "g711_ulaw"
+        assert told["input_audio_transcription"]["language"] == "en"
+        assert told["turn_detection"] is None
+        assert told["input_audio_noise_reduction"] is None
+        assert told["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+        send(f"{BUFFER}.append", audio=base64.b64encode(ulaw(spoken)).decode())
+        send(f"{BUFFER}.commit")
+        done = take(f"{ITEM}.completed")
+        assert "sorry" in done["transcript"].lower()
+        assert done["usage"]["seconds"] == pytest.approx(len(spoken) / 16_000, abs=2e-3)
+        assert done["logprobs"]
+
+
+def test_the_flat_shape_keeps_the_rate_of_the_address(quiet_server, spoken):
+    with session(quiet_server, "sample_rate=16000") as s:
+        s.socket.send(
+            json.dumps(
+                {
+                    "type": "session.update",
+                    "session": {"input_audio_format": "pcm16", "turn_detection": None},
+                }
+            )
+        )
+        updated = json.loads(s.socket.recv(timeout=30))["session"]
+        assert updated["audio"]["input"]["format"]["rate"] == 16_000
+        s.append(spoken)
+        s.send(f"{BUFFER}.commit")
+        assert "sorry" in s.next(f"{ITEM}.completed")["transcript"].lower()
+
+
+def test_both_shapes_may_stand_side_by_side(quiet_server):
+    with session(quiet_server) as s:
+        form = {"type": "audio/pcm", "rate": 8000}
+        update = {"audio": {"input": {"format": form}}, "turn_detection": None}
+        s.send("session.update", session=update)
+        told = json.loads(s.socket.recv(timeout=30))["session"]
+        assert told["audio"]["input"]["format"] == form
+        assert told["audio"]["input"]["turn_detection"] is None
+
+
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [
+        ("language=en", "language"), ("sampleRate=16000", "sampleRate"), ("intent=chat", "intent"),
+        ("sample_rate=8000&sample_rate=16000", "sample_rate"), ("sample_rate=8e3", None),
+    ],
+)  # fmt: skip
+def test_the_address_is_obeyed_or_refused(quiet_server, query, param):
+    with connect(f"{quiet_server.ws}/v1/realtime?{query}") as socket:
+        error = json.loads(socket.recv(timeout=30))
+        assert error["type"] == "error"
+        if param:
+            assert error["error"]["param"] == param
+    with session(quiet_server, "intent=&model=&sample_rate=&api-version=2025-04-01"):
+        pass
+
+
+# -- base64
+
+
+@pytest.mark.parametrize("form", ["lines", "crlf", "url-safe", "unpadded", "spaces"])
+def test_base64_may_be_in_lines(quiet_server, spoken, form):
+    data = spoken.tobytes()
+    text = {
+        "lines": base64.encodebytes(data).decode(),
+        "crlf": base64.encodebytes(data).decode().replace("\n", "\r\n"),
+        "url-safe": base64.urlsafe_b64encode(data).decode(),
+        "unpadded": base64.b64encode(data).decode().rstrip("="),
+        "spaces": f"  {base64.b64encode(data).decode()}\t",
+    }[form]
+    with session(quiet_server, **PCM16, **NULL, transcription={"delay": "high"}) as s:
+        s.send(f"{BUFFER}.append", audio=text)
+        s.send(f"{BUFFER}.commit")
+        assert s.next(f"{ITEM}.completed")["transcript"] == transcript_of(quiet_server, spoken, 560)
+
+
+@pytest.mark.parametrize("text", ["%%", "ab=c", "a", "\u00e4\u00e4", "data:audio/pcm;base64,AAAA"])
+def test_what_is_no_base64_is_refused(quiet_server, text):
+    with session(quiet_server) as s:
+        s.send(f"{BUFFER}.append", audio=text)
+        error = s.next("error")["error"]
+        assert (error["param"], error["code"]) == ("audio", "invalid_value")
+
+
+def test_the_last_part_of_a_long_prompt_is_used(quiet_server, spoken):
+    """Not an error about keywords."""
+    prompt = "and so on it went, in other words. " * 1500
+    with session(quiet_server, **PCM16, **NULL) as s:
+        assert s.update(transcription={"prompt": prompt})["type"] == "session.updated"
+        told = s.update(transcription={"keywords": ["k" * 15_001]})
+        assert told["error"]["param"].endswith("keywords")

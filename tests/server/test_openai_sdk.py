@@ -5,6 +5,7 @@ import base64
 import io
 import json
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -282,6 +283,22 @@ def test_a_secret_opens_a_session_and_says_for_what(right, spoken_24k):
     other = right.with_options(api_key=secret.value)
     with other.realtime.connect(extra_query={"intent": "transcription"}) as socket:
         assert SAID in converse(socket, spoken_24k)[-1].transcript
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"sesion": {}}, "sesion"), ({"expires_after": {"minutes": 1}}, "expires_after.minutes"),
+        ({"expires_after": {"seconds": "60"}}, "expires_after.seconds"),
+        ({"expires_after": {"seconds": 9}}, "expires_after.seconds"),
+        ({"expires_after": {"anchor": "now"}}, "expires_after.anchor"),
+        ({"session": {"voice": "alloy"}}, "session.voice"), ({"session": 7}, "session"),
+    ],
+)  # fmt: skip
+def test_a_secret_asked_for_wrongly_names_the_field(server, body, param):
+    answer = httpx.post(f"{server.url}/v1/realtime/client_secrets", json=body, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
 
 
 # -- realtime

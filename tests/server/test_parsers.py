@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from starlette.datastructures import FormData, Headers
 
 from wheatear.errors import SettingsError
-from wheatear.server import file_form, gate, keys, plain, realtime
+from wheatear.server import file_form, gate, keys, plain, realtime, realtime_events
 from wheatear.server.app import Service
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Settings
@@ -208,7 +208,7 @@ def test_an_event_is_understood_or_refused(service, message):
         assert event_id is None or len(event_id) <= 512
         json.dumps(refusal.body)
         return
-    if isinstance(event, realtime.Update):
+    if isinstance(event, realtime_events.Update):
         _updated(session, event.session, service)
 
 
@@ -216,7 +216,7 @@ def test_an_event_is_understood_or_refused(service, message):
 def test_a_session_is_changed_or_left_as_it_is(service, given):
     session = realtime.Session(service.models.default, "whisper-1")
     try:
-        update = msgspec.convert(given, realtime.SessionUpdate)
+        update = msgspec.convert(given, realtime_events.SessionUpdate)
     except msgspec.ValidationError:
         return
     _updated(session, update, service)
@@ -235,6 +235,14 @@ def _updated(session: Any, update: Any, service: Service) -> None:
 
 @given(values)
 def test_a_secret_is_for_a_session_or_refused(service, given):
-    session, refusal = tried(lambda: realtime.secret_session(service.models, 5, given))
-    assert refusal.status in range(400, 500) if session is None else session["id"]
-    json.dumps(session, allow_nan=False)
+    request, refusal = tried(lambda: realtime_events.secret_request({"session": given}))
+    if refusal is None:
+        session, refusal = tried(
+            lambda: realtime.secret_session(service.models, 5, request.session)
+        )
+        if refusal is None:
+            assert session["id"]
+            json.dumps(session, allow_nan=False)
+            return
+    assert refusal.status in range(400, 500)
+    assert refusal.param.startswith("session")

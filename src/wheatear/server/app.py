@@ -28,6 +28,7 @@ from wheatear.server.models import Models
 from wheatear.server.openapi import describe
 from wheatear.server.plain import Plain
 from wheatear.server.realtime import Realtime, secret_session
+from wheatear.server.realtime_events import ExpiresAfter, secret_request
 from wheatear.server.refusals import Refusal, going_down
 from wheatear.server.settings import Settings
 from wheatear.server.sockets import Dialogue, Socket
@@ -149,17 +150,11 @@ class Service:
 
     async def _secret(self, request: Request) -> Response:
         """A secret for a browser, in place of the key; OpenAI's client_secrets."""
-        given = await _json(request)
-        after = given.get("expires_after") or {}
-        seconds = after.get("seconds", 600) if isinstance(after, dict) else None
-        if not isinstance(seconds, int) or not 10 <= seconds <= 7200:
-            raise Refusal(
-                400, "expires_after.seconds must be 10 to 7200", code="invalid_value",
-                param="expires_after.seconds",
-            )  # fmt: skip
+        given = secret_request(await _json(request))
+        seconds = (given.expires_after or ExpiresAfter()).seconds
         value, until = self.keyring.issue(request.state.holder, seconds)
         expires_at = int(time.time() + self.settings.limits.session_seconds)
-        session = await aside(secret_session, self.models, expires_at, given.get("session"))
+        session = await aside(secret_session, self.models, expires_at, given.session)
         return JSONResponse({"value": value, "expires_at": until, "session": session})
 
     async def _page(self, request: Request) -> Response:

@@ -18,136 +18,59 @@ What differs from OpenAI's: deltas come before the commit, too; any sample rate 
 therefore always null; `threshold` has no part in when a turn ends, words and loudness have.
 """
 
-import base64
-import binascii
-import re
+import logging
 import time
 import uuid
 from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET
 
 from wheatear.errors import PhraseError
-from wheatear.pcm import LivePcm
+from wheatear.languages import replacement_note
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Turn
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.aside import aside
+from wheatear.server.encodings import base64_audio
 from wheatear.server.files import logprobs
 from wheatear.server.live import Live, odd
-from wheatear.server.models import Models, Served, eager
+from wheatear.server.models import Models, Served
+from wheatear.server.names import unknown
+from wheatear.server.realtime_events import (
+    EVENTS,
+    FLAT,
+    INPUT,
+    Append,
+    Clear,
+    Commit,
+    Event,
+    Format,
+    SemanticVad,
+    ServerVad,
+    SessionUpdate,
+    Transcription,
+    TranscriptionUpdate,
+    Update,
+    wrong_value,
+)
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.said import Said
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 from wheatear.turns import TurnRules
 
 _LOGPROBS = "item.input_audio_transcription.logprobs"
-_INPUT = "session.audio.input"
+_QUERY = ("api-version", "dialect", "intent", "model", "sample_rate")
 _COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
 """Models of OpenAI's that end no turns: who names one of them commits."""
 _ITEM = "conversation.item.input_audio_transcription"
 
 
-# -- what clients say
-
-EventId = Annotated[str, Meta(max_length=512)]
-Name = Annotated[str, Meta(max_length=200)]
-Names = Annotated[list[Name], Meta(max_length=200)]
-Milliseconds = Annotated[int, Meta(ge=0, le=3_600_000)]
-
-
-class Format(msgspec.Struct):
-    type: Literal["audio/pcm", "audio/pcmu", "audio/pcma"] = "audio/pcm"
-    rate: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
-
-    @property
-    def pcm(self) -> LivePcm:
-        """Raises AudioError for a rate that does not work."""
-        match self.type:
-            case "audio/pcmu":
-                return LivePcm(self.rate or 8000, "mulaw")
-            case "audio/pcma":
-                return LivePcm(self.rate or 8000, "alaw")
-        return LivePcm(self.rate or 24_000, "s16")
-
-
-class Transcription(msgspec.Struct):
-    model: Name | UnsetType | None = UNSET
-    language: Name | UnsetType | None = UNSET
-    languages: Names | UnsetType | None = UNSET
-    prompt: str | UnsetType | None = UNSET
-    keywords: list[str] | UnsetType | None = UNSET
-    delay: Literal["minimal", "low", "medium", "high", "xhigh"] | UnsetType | None = UNSET
-
-
-class ServerVad(msgspec.Struct, tag="server_vad"):
-    threshold: float | None = 0.5
-    prefix_padding_ms: Milliseconds | None = 300
-    silence_duration_ms: Milliseconds | None = 500
-    idle_timeout_ms: Milliseconds | None = None
-
-    @property
-    def rules(self) -> TurnRules:
-        silence = 500 if self.silence_duration_ms is None else self.silence_duration_ms
-        silence = min(60_000, max(80, silence))
-        return TurnRules(min(400, silence), silence, silence)
-
-    @property
-    def padding(self) -> int:
-        return max(0, self.prefix_padding_ms or 0)
-
-
-class SemanticVad(msgspec.Struct, tag="semantic_vad"):
-    eagerness: Literal["low", "medium", "high", "auto"] = "auto"
-
-    @property
-    def rules(self) -> TurnRules:
-        return eager(self.eagerness)
-
-    padding = 0
-    idle_timeout_ms = None
-
-
-class AudioInput(msgspec.Struct):
-    format: Format | UnsetType = UNSET
-    transcription: Transcription | UnsetType | None = UNSET
-    turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
-    noise_reduction: Any = UNSET
-
-
-class Audio(msgspec.Struct):
-    input: AudioInput | UnsetType = UNSET
-
-
-class SessionUpdate(msgspec.Struct):
-    type: Name | UnsetType = UNSET
-    audio: Audio | UnsetType = UNSET
-    include: Names | UnsetType | None = UNSET
-
-
-class Update(msgspec.Struct, tag="session.update"):
-    session: SessionUpdate
-    event_id: EventId | None = None
-
-
-class Append(msgspec.Struct, tag="input_audio_buffer.append"):
-    audio: str
-    event_id: EventId | None = None
-
-
-class Commit(msgspec.Struct, tag="input_audio_buffer.commit"):
-    event_id: EventId | None = None
-
-
-class Clear(msgspec.Struct, tag="input_audio_buffer.clear"):
-    event_id: EventId | None = None
-
-
-_decoder = msgspec.json.Decoder(Update | Append | Commit | Clear)
+_decoder = msgspec.json.Decoder(Event)
+_log = logging.getLogger(__name__)
 
 
 # -- what a session is
@@ -168,13 +91,16 @@ class Session:
     delay: Literal["minimal", "low", "medium", "high", "xhigh"] | None = None
     turn_detection: ServerVad | SemanticVad | None = field(default_factory=ServerVad)
     include: tuple[str, ...] = ()
+    flat: bool = False
+    """Whether the client speaks in the fields of the beta."""
 
     @property
     def options(self) -> dict[str, Any]:
         """Of `Recognizer.stream`.  Raises what they are refused with."""
         language = self.language or (self.languages[0] if len(self.languages) == 1 else "auto")
         latency = self.served.delayed(self.delay) if self.delay else self.served.latency_ms
-        self.served.recognizer.choose(language, latency)
+        for each in (*self.languages, language):
+            self.served.recognizer.choose(each, latency)
         return {
             "language": language, "latency_ms": latency, "turns": self.rules,
             "phrases": self.phrases,
@@ -190,8 +116,8 @@ class Session:
 
     def described(self, id: str, expires_at: int) -> dict[str, Any]:  # noqa: A002
         """As the server tells it."""
+        flat = {name: self._flat(name) for name in FLAT} if self.flat else {}
         rate = {} if self.format.type != "audio/pcm" else {"rate": self.format.rate or 24_000}
-        detection = self.turn_detection
         return {
             "id": id,
             "object": "realtime.transcription_session",
@@ -202,25 +128,58 @@ class Session:
                 "input": {
                     "format": {"type": self.format.type, **rate},
                     "noise_reduction": None,
-                    "transcription": {
-                        "model": self.model, "language": self.language, "prompt": self.prompt,
-                        **({"languages": list(self.languages)} if self.languages else {}),
-                        **({"keywords": list(self.keywords)} if self.keywords else {}),
-                        **({"delay": self.delay} if self.delay else {}),
-                    },
-                    "turn_detection": None if detection is None else _given(detection),
+                    "transcription": self._transcribes,
+                    "turn_detection": self._detects,
                 }
             },
+            **flat,
         }  # fmt: skip
+
+    @property
+    def _transcribes(self) -> dict[str, Any]:
+        return {
+            "model": self.model, "language": self.language, "prompt": self.prompt,
+            **({"languages": list(self.languages)} if self.languages else {}),
+            **({"keywords": list(self.keywords)} if self.keywords else {}),
+            **({"delay": self.delay} if self.delay else {}),
+        }  # fmt: skip
+
+    @property
+    def _detects(self) -> dict[str, Any] | None:
+        """Turn detection, as far as there is any."""
+        detection = self.turn_detection
+        fields = {} if detection is None else msgspec.to_builtins(detection)
+        for name in ("create_response", "interrupt_response"):  # there are no responses
+            fields.pop(name, None)
+        return {name: value for name, value in fields.items() if value is not None} or None
+
+    def _flat(self, name: str) -> Any:
+        """A field of the beta."""
+        match name:
+            case "input_audio_format":
+                return self.format.flat
+            case "input_audio_transcription":
+                return self._transcribes
+            case "turn_detection":
+                return self._detects
+        return None
 
     def updated(self, update: SessionUpdate, models: Models) -> "Session":
         """What it is after an update.  Raises Refusal naming what can't be."""
+        try:
+            return self._updated(update, models)
+        except Refusal as refusal:
+            if update.flat:
+                refusal.param = update.flat_name(refusal.param)
+            raise
+
+    def _updated(self, update: SessionUpdate, models: Models) -> "Session":
         if update.type not in (UNSET, "transcription"):
             raise Refusal(
                 400, f"sessions of type {str(update.type)[:50]!r} are not served: this server "
                 f"transcribes", code="invalid_value", param="session.type",
             )  # fmt: skip
-        change: dict[str, Any] = {}
+        change: dict[str, Any] = {"flat": self.flat or update.flat}
         if update.include is not UNSET:
             change["include"] = tuple(update.include or ())
             if unknown := [name for name in change["include"] if name != _LOGPROBS]:
@@ -228,46 +187,42 @@ class Session:
                     400, f"{unknown[0][:80]!r} can't be included; {_LOGPROBS} can",
                     code="invalid_value", param="session.include",
                 )  # fmt: skip
-        given = update.audio.input if update.audio is not UNSET else UNSET
+        given = update.input
         if given is not UNSET:
             if given.format is not UNSET:
-                change["format"] = given.format
-                _trying(lambda: given.format.pcm, f"{_INPUT}.format.rate")
+                same = given.format.type == self.format.type
+                if not (same and update.input_audio_format is not UNSET):
+                    change["format"] = given.format  # else the address may have named a rate
+                _trying(lambda: given.format.pcm, f"{INPUT}.format.rate")
             if given.transcription is not UNSET:
                 change |= self._transcription(given.transcription, models)
             if given.turn_detection is not UNSET:
                 change["turn_detection"] = given.turn_detection
         new = replace(self, **change)
-        _trying(lambda: new.phrases, f"{_INPUT}.transcription.keywords")
-        _trying(lambda: new.rules, f"{_INPUT}.turn_detection")
-        _trying(lambda: new.options, f"{_INPUT}.transcription.language")
+        _trying(lambda: new.phrases, f"{INPUT}.transcription.keywords")
+        _trying(lambda: new.rules, f"{INPUT}.turn_detection")
+        _trying(lambda: new.options, f"{INPUT}.transcription.language")
         return new
 
     def _transcription(self, given: Transcription | None, models: Models) -> dict[str, Any]:
         if given is None:
             raise Refusal(
                 400, "transcription can't be turned off: there is nothing else that this server "
-                "does", code="invalid_value", param=f"{_INPUT}.transcription",
+                "does", code="invalid_value", param=f"{INPUT}.transcription",
             )  # fmt: skip
         change: dict[str, Any] = {}
         for name in ("language", "prompt", "delay"):
             if (value := getattr(given, name)) is not UNSET:
-                change[name] = value
+                change[name] = value or None
         for name in ("languages", "keywords"):
             if (value := getattr(given, name)) is not UNSET:
                 change[name] = tuple(value or ())
         if given.model is not UNSET:
             if _detection_of(given.model) is None:
                 change["turn_detection"] = None
-            change["served"] = models.named(given.model, f"{_INPUT}.transcription.model")
+            change["served"] = models.named(given.model, f"{INPUT}.transcription.model")
             change["model"] = given.model or change["served"].name
         return change
-
-
-def _given(struct: msgspec.Struct) -> dict[str, Any]:
-    """Its fields that say something."""
-    fields = msgspec.to_builtins(struct)
-    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _detection_of(model: str | None) -> ServerVad | None:
@@ -277,7 +232,7 @@ def _detection_of(model: str | None) -> ServerVad | None:
 
 def _takes_a_moment(update: SessionUpdate) -> bool:
     """Whether it has phrases or an odd sample rate, so that others had better not wait for it."""
-    given = update.audio.input if update.audio is not UNSET else UNSET
+    given = update.input
     if given is UNSET:
         return False
     rate = 0 if given.format is UNSET else given.format.rate or 0
@@ -335,9 +290,17 @@ class Realtime(Dialogue):
 
     async def begin(self) -> None:
         query = self.socket.websocket.query_params
-        if (intent := query.get("intent", "transcription")) != "transcription":
-            raise Refusal(400, f"intent {intent[:50]!r} is not served; 'transcription' is")
-        rate = query.get("sample_rate", "24000")
+        for name in query:
+            if name not in _QUERY:
+                raise unknown(name, _QUERY, "in the address; settings are sent as session.update")
+            if len(set(query.getlist(name))) > 1:
+                raise Refusal(400, f"{name} is given twice", code="invalid_value", param=name)
+        if (intent := query.get("intent") or "transcription") != "transcription":
+            raise Refusal(
+                400, f"intent {intent[:50]!r} is not served; 'transcription' is",
+                code="invalid_value", param="intent",
+            )  # fmt: skip
+        rate = query.get("sample_rate") or "24000"
         is_number = rate.isascii() and rate.isdigit() and len(rate) < 9
         form = Format(rate=int(rate) if is_number else -1)
         served = self._models.named(query.get("model"))
@@ -368,13 +331,13 @@ class Realtime(Dialogue):
         try:
             await self._do(event)
         except Exception as error:
-            param = f"{_INPUT}.transcription.keywords" if isinstance(error, PhraseError) else None
+            param = f"{INPUT}.transcription.keywords" if isinstance(error, PhraseError) else None
             refusal = refusal_of(error, param)
             if refusal.status >= 500:
                 raise
             self._error(refusal, event.event_id)
 
-    async def _do(self, event: Update | Append | Commit | Clear) -> None:
+    async def _do(self, event: Event) -> None:
         """Raises Refusal, and what a stream raises."""
         match event:
             case Append() if self.stopped:
@@ -383,6 +346,10 @@ class Realtime(Dialogue):
                 raise Refusal(400, "this session takes no more", code="session_ending")
             case Update():
                 await self._update(event.session)
+                self._say("session.updated", session=self._described)
+            case TranscriptionUpdate():
+                await self._update(event.session)
+                self._say("transcription_session.updated", session=self._described)
             case Append():
                 await self._append(event.audio)
             case Commit():
@@ -400,7 +367,7 @@ class Realtime(Dialogue):
             if self.stream.seconds:
                 raise Refusal(
                     400, "the model can't be changed once audio has come; open another session",
-                    code="invalid_value", param=f"{_INPUT}.transcription.model",
+                    code="invalid_value", param=f"{INPUT}.transcription.model",
                 )  # fmt: skip
             await self._open(new)
         else:
@@ -413,16 +380,11 @@ class Realtime(Dialogue):
             self._session = new
         if new.turn_detection is None:
             self._stop_speaking(self.stream.seconds)
-        self._say("session.updated", session=self._described)
+        if new.language and (note := replacement_note(new.language, self.stream.feed.language)):
+            _log.info("%s: %s", self.socket.request_id, note)
 
     async def _append(self, audio: str) -> None:
-        try:
-            data = base64.b64decode(audio, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise Refusal(
-                400, f"audio is not base64: {error}", code="invalid_value", param="audio"
-            ) from error
-        await self.stream.push(data)
+        await self.stream.push(base64_audio(audio))
         self._check_idle()
 
     def _commit(self) -> None:
@@ -597,28 +559,19 @@ def _misread(message: str, error: Exception) -> tuple[str | None, Refusal]:
     if not isinstance(given.get("type"), str):
         return event_id, Refusal(400, "the event has no type", code="missing", param="type")
     name = given["type"][:80]
-    known = ("session.update", *(f"input_audio_buffer.{k}" for k in ("append", "commit", "clear")))
-    if name not in known:
-        why = "this server transcribes; it takes " + ", ".join(known)
+    if name not in EVENTS:
+        why = "this server transcribes; it takes " + ", ".join(EVENTS)
         return event_id, Refusal(400, f"{name!r}: {why}", code="invalid_value", param="type")
-    text, _, path = str(error).partition(" - at `$")
-    missing = re.search("missing required field `(.*?)`", text)
-    param = ".".join(filter(None, (path.strip("`."), missing and missing[1]))) or None
-    return event_id, Refusal(400, text, code="invalid_value", param=param)
+    return event_id, wrong_value(error)
 
 
 def _ms(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def secret_session(models: Models, expires_at: int, given: Any) -> dict[str, Any]:
+def secret_session(models: Models, expires_at: int, given: SessionUpdate | None) -> dict[str, Any]:
     """The session that a short-lived secret is told to be for.  Raises Refusal."""
     session = Session(models.default, models.default.name)
     if given is not None:
-        try:
-            session = session.updated(msgspec.convert(given, SessionUpdate), models)
-        except msgspec.ValidationError as error:
-            raise Refusal(
-                400, f"session: {error}", code="invalid_value", param="session"
-            ) from error
+        session = session.updated(given, models)
     return session.described(f"sess_{uuid.uuid4().hex[:20]}", expires_at)
