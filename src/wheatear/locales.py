@@ -96,6 +96,15 @@ LOCALES: tuple[Locale, ...] = (
 )  # fmt: skip
 
 
+_FORTY = {locale.id.lower(): locale.id for locale in LOCALES}
+
+
+def spelled(locale: str) -> str:
+    """A locale with hyphens, in the spelling of the forty if it is one of them."""
+    usual = locale.strip().replace("_", "-")
+    return _FORTY.get(usual.lower(), usual)
+
+
 def language_of(locale: str) -> str:
     """The language code of a locale: `en` of `en-US`."""
     return locale.replace("_", "-").partition("-")[0].lower()

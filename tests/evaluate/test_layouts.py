@@ -1,5 +1,6 @@
 """Corpora are recognised by what is in their folders, each with a tiny made example."""
 
+import codecs
 import json
 from pathlib import Path
 
@@ -68,9 +69,9 @@ def test_nemo(tmp_path):
         ("{", "line 1"),
         ("[]", "not an object"),
         ('{"text": "a"}', "no 'audio_filepath'"),
-        ('{"audio_filepath": "a.wav", "text": 3}', "no 'text'"),
+        ('{"audio_filepath": "a.wav", "text": 3}', "its 'text' is 3"),
         ('{"audio_filepath": "a.wav", "text": "a", "duration": "long"}', "'duration' is 'long'"),
-        ('{"audio_filepath": "a.wav", "text": "a", "offset": -1}', "'offset' is -1"),
+        ('{"audio_filepath": "a.wav", "text": "a", "offset": -1}', "'offset' is negative"),
         ('{"audio_filepath": "a.wav", "text": "a", "offset": NaN}', "'offset' is nan"),
         ("[" * 5000, "line 1"),
         ("\n".join(["{}"] * 9), "line 5: it has no 'audio_filepath'; and 4 more"),
@@ -218,3 +219,100 @@ def test_where_speech_is():
     )
     assert speech_span(quiet) == (0, 0.5)
     assert speech_span(quiet[:0]) == (0, 0)
+
+
+COMMON_VOICE = "client_id\tpath\tsentence\tgender\tlocale\tsegment"
+VOXPOPULI = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender"
+GOOD_ROWS = {
+    "test.tsv": (COMMON_VOICE, "abc\ta.mp3\tUn testo.\t\tit\t"),
+    "asr_test.tsv": (VOXPOPULI, "one\tMr President.\tmr president\t7\ttest\tmale"),
+    "dev.tsv": ("9\t3.wav\tIt is.\tit is\ti t\t16000\tMALE", "1\t1.wav\tA.\ta\ta |\t16000\tFEMALE"),
+    "84.trans.txt": ("84-1-0001 BUT", "84-1-0000 GO DO YOU HEAR"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD_ROWS)
+@pytest.mark.parametrize(
+    ("harm", "reason"),
+    [
+        (lambda row: row[:3], "it is cut off"),
+        (lambda row: row[: row.rindex("\t" if "\t" in row else " ")], "it is cut off"),
+        (lambda row: row + "\tmore\tand more", "it is too long"),
+        (lambda row: row + "\0", "it holds a NUL byte"),
+        (lambda row: row.encode() + b"\xe9", "it is not UTF-8 from its byte"),
+    ],
+    ids=["first cell", "last cell", "more cells", "NUL", "latin-1"],
+)
+def test_rows_that_cannot_be_used(tmp_path, name, harm, reason):
+    """One line that names the file and the line; the other rows are not taken for its cells."""
+    head, good = GOOD_ROWS[name]
+    bad = harm(good)
+    if name.endswith("txt"):
+        if reason == "it is too long":
+            return  # a text has as many words as it has
+        bad = b"84-1-0002" if reason == "it is cut off" else bad
+    bad = bad if isinstance(bad, bytes) else bad.encode()
+    path = tmp_path / "it" / name
+    path.parent.mkdir()
+    lines = [codecs.BOM_UTF8 + head.encode(), good.encode(), b"", bad, good.encode(), b""]
+    path.write_bytes(b"\r\n".join(lines))
+    with pytest.raises(ManifestError, match=rf"^{path}, line 4: {reason}") as caught:
+        read_corpus(path.parent, "en-US", split="dev" if name == "dev.tsv" else "test")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("head", "missing"),
+    [
+        ("client_id\tpath\tlocale", "sentence"),
+        ("id\traw_text\tgender", "normalized_text"),
+        ("", ""),
+    ],
+)
+def test_tables_without_a_column_that_is_needed(tmp_path, head, missing):
+    with pytest.raises(ManifestError, match=missing or "no table of FLEURS"):
+        read_corpus(text(tmp_path / "test.tsv", f"{head}\nx\ty\tz\n"), "en-US")
+
+
+def test_empty_cells_that_are_needed(tmp_path):
+    for cells, name in (("a\t\tText.\t\tit\t", "path"), ("a\ta.mp3\t\t\tit\t", "sentence")):
+        path = text(tmp_path / "test.tsv", f"{COMMON_VOICE}\n{cells}\n")
+        with pytest.raises(ManifestError, match=f"{path}, line 2: its '{name}' is empty"):
+            read_corpus(path)
+
+
+def test_cells_in_quotes(tmp_path):
+    """Of writers that put a cell in quotes for the quotes in it, and of those that do not."""
+    cells = {
+        '"He said ""no"" twice."': 'He said "no" twice.',
+        '"""No"" is short."': '"No" is short.',
+        '"Yes."': '"Yes."',
+        'He said "no" twice.': 'He said "no" twice.',
+        '"No" and "yes"': '"No" and "yes"',
+        "one\u2028line\u0085only": "one\u2028line\u0085only",
+        "long " * 40_000 + "end": "long " * 40_000 + "end",
+    }
+    rows = "".join(f"a\t{n}.mp3\t{cell}\t\tit\t\n" for n, cell in enumerate(cells))
+    path = text(tmp_path / "test.tsv", f"{COMMON_VOICE}\n{rows}")
+    assert [clip.reference for clip in read_corpus(path).clips] == list(cells.values())
+
+
+def test_hidden_files_are_no_part_of_a_corpus(tmp_path):
+    audio(tmp_path / "en-US" / "a.wav")
+    text(tmp_path / "en-US" / "a.txt", "Hello.")
+    for name in ("._a.wav", "._a.txt", ".b.wav", ".b.txt"):
+        (tmp_path / "en-US" / name).write_bytes(b"\0\5\x16\7 resource fork")
+    assert shown(tmp_path)[1] == [("en-US/a.wav", "en-US", "Hello.")]
+    path = text(tmp_path / "m" / "x.jsonl", '{"audio_filepath": "a.wav", "text": "a"}')
+    (path.parent / "._x.jsonl").write_bytes(b"\0\5\x16\7")
+    assert len(read_corpus(path.parent, "en-US").clips) == 1
+    (tmp_path / "l" / "._84.trans.txt").parent.mkdir()
+    (tmp_path / "l" / "._84.trans.txt").write_bytes(b"\0\5\x16\7")
+    text(tmp_path / "l" / "84.trans.txt", "84-1 GO\n")
+    assert [clip.id for clip in read_corpus(tmp_path / "l").clips] == ["84-1"]
+
+
+def test_librispeech_in_the_folder_that_one_is_in(tmp_path, monkeypatch):
+    text(tmp_path / "84.trans.txt", "84-1 GO\n")
+    monkeypatch.chdir(tmp_path)
+    assert read_corpus(Path()).clips[0].reference == "GO"

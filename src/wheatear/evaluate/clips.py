@@ -18,6 +18,9 @@ from wheatear.audio import Samples, open_audio
 from wheatear.errors import AudioError
 from wheatear.features import SAMPLE_RATE
 
+_SEEKABLE = frozenset({"AIFF", "AU", "CAF", "FLAC", "RF64", "W64", "WAV", "WAVEX"})
+"""Formats whose stretches are read without what lies before them."""
+
 
 @dataclass(frozen=True)
 class Clip:
@@ -37,59 +40,101 @@ class Clip:
 
     def read(self) -> Samples:
         """float32 samples [n] at 16 kHz, mono.  Raises AudioError."""
-        if self.start == 0:
-            return self._from_the_beginning()
-        try:
-            stored = stored_audio(self.audio)[1]
-            seconds = stored - self.start if self.seconds is None else self.seconds
-            start, size = (round(n * SAMPLE_RATE) for n in (self.start, seconds))
-            if size < 1:
-                raise AudioError(f"{self.audio} ends at {stored:g} s, before {self.start:g} s")
-            return read_stretch(self.audio, start, size)
-        except (OSError, RuntimeError) as error:
-            raise AudioError(f"cannot read {self.audio}: {error}") from error
-
-    def _from_the_beginning(self) -> Samples:
-        wanted = math.inf if self.seconds is None else round(self.seconds * SAMPLE_RATE)
-        blocks, count = [np.zeros(0, np.float32)], 0
-        with closing(open_audio(self.audio)) as audio:
-            for block in audio:
-                blocks.append(block)
-                count += len(block)
-                if count >= wanted:
-                    break
-        samples = np.concatenate(blocks)
-        return samples if count <= wanted else samples[: int(wanted)]
+        start = round(self.start * SAMPLE_RATE)
+        size = None if self.seconds is None else round(self.seconds * SAMPLE_RATE)
+        return read_stretch(self.audio, start, size)
 
 
-def read_stretch(path: Path, start: int, size: int) -> Samples:
+def read_stretch(path: Path, start: int, size: int | None) -> Samples:
     """float32 samples [size] of a file, start and size counted at 16 kHz.
 
-    `.pcm` is int16 little-endian, 16 kHz, mono; everything else is what libsndfile reads.
+    size: None is to the end; fewer samples are returned where the file has fewer.  Raises
+    AudioError, also for a stretch that holds no samples.
     """
-    if path.suffix == ".pcm":
-        return np.asarray(_mapped(path)[start : start + size] / np.float32(32768), np.float32)
-    rate = stored_audio(path)[0]
-    first, frames = (round(n * rate / SAMPLE_RATE) for n in (start, size))
-    samples, _ = sf.read(path, frames=frames, start=first, dtype="float32", always_2d=True)
+    if start and is_raw(path):
+        samples = _mapped_stretch(path, start, size)
+    elif start and size != 0 and _seeks(path):
+        samples = _sought(path, start, size)
+        if not len(samples):  # the header may promise less than there is
+            samples = _decoded(path, start, size)
+    else:
+        samples = _decoded(path, start, size)
+    if start and not len(samples):
+        raise AudioError(
+            f"{path} has no audio at {start / SAMPLE_RATE:g} s: it ends at "
+            f"{stored_seconds(path):.2f} s, or the stretch is empty"
+        )
+    return samples
+
+
+def is_raw(path: Path) -> bool:
+    """True if a file is PCM without a header: int16 little-endian, 16 kHz, mono."""
+    return path.suffix.lower() in (".raw", ".pcm", ".s16")
+
+
+@lru_cache(maxsize=4096)
+def stored_seconds(path: Path) -> float:
+    """Seconds of audio in a file.  Raises AudioError."""
+    with closing(open_audio(path)) as audio:
+        if audio.duration is not None:
+            return audio.duration
+        return sum(map(len, audio)) / SAMPLE_RATE
+
+
+def _mapped_stretch(path: Path, start: int, size: int | None) -> Samples:
+    try:
+        samples = _mapped(path)
+    except (OSError, ValueError) as error:  # ValueError: a file without samples
+        raise AudioError(f"cannot read {path}: {error}") from error
+    stretch = samples[start : None if size is None else start + size]
+    return np.asarray(stretch / np.float32(32768), np.float32)
+
+
+@cache
+def _mapped(path: Path) -> npt.NDArray[np.int16]:
+    return np.memmap(path, "<i2", "r", shape=(path.stat().st_size // 2,))
+
+
+@lru_cache(maxsize=4096)
+def _seeks(path: Path) -> bool:
+    """True if libsndfile finds any sample of a file without decoding what lies before it."""
+    try:
+        return sf.info(path).format in _SEEKABLE
+    except (OSError, RuntimeError):
+        return False
+
+
+def _sought(path: Path, start: int, size: int | None) -> Samples:
+    try:
+        with sf.SoundFile(path) as file:
+            rate = file.samplerate
+            first = round(start * rate / SAMPLE_RATE)
+            if first >= file.frames:
+                return np.zeros(0, np.float32)
+            file.seek(first)
+            frames = -1 if size is None else round(size * rate / SAMPLE_RATE)
+            samples = file.read(frames, dtype="float32", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise AudioError(f"cannot read {path}: {error}") from error
     mono = samples.mean(1)
     if rate != SAMPLE_RATE:
         mono = soxr.resample(mono, rate, SAMPLE_RATE)
     return np.ascontiguousarray(mono, np.float32)
 
 
-@cache
-def _mapped(path: Path) -> npt.NDArray[np.int16]:
-    return np.memmap(path, "<i2", "r")
-
-
-@lru_cache(maxsize=4096)
-def stored_audio(path: Path) -> tuple[int, float]:
-    """Rate and seconds of an audio file."""
-    if path.suffix == ".pcm":
-        return SAMPLE_RATE, path.stat().st_size / 2 / SAMPLE_RATE
-    about = sf.info(path)
-    return about.samplerate, about.frames / about.samplerate
+def _decoded(path: Path, start: int, size: int | None) -> Samples:
+    """The stretch of a file that is decoded from its beginning."""
+    end = math.inf if size is None else start + size
+    blocks, count = [np.zeros(0, np.float32)], 0
+    with closing(open_audio(path)) as audio:
+        for block in audio:
+            first, last = max(0, start - count), min(len(block), end - count)
+            if first < last:
+                blocks.append(block[first : int(last)])
+            count += len(block)
+            if count >= end:
+                break
+    return np.concatenate(blocks)
 
 
 _LOUD = 0.03  # of the loudest sample

@@ -14,29 +14,31 @@ A folder may hold several languages of a layout.  `--locale` says what no line a
 
 from __future__ import annotations
 
-import csv
-import json
-import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from wheatear.errors import ManifestError
 from wheatear.evaluate.clips import Clip
-from wheatear.locales import LOCALES
+from wheatear.evaluate.manifests import (
+    Problem,
+    line_text,
+    numbered_lines,
+    read_clips,
+    refusal,
+)
+from wheatear.locales import spelled
 
 SUFFIXES = frozenset(
     {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3"}
     | {".mp4", ".oga", ".ogg", ".opus", ".w64", ".wav", ".webm"}
 )
-_LOCALE_KEYS = ("lang", "target_lang", "locale")
-_SHOWN = 5  # bad lines in a message
 _LOCALE = re.compile(r"[a-z]{2,3}[-_]([A-Za-z]{4}[-_])?([A-Za-z]{2}|\d{3})")
+_QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
+_SHOWN = 40  # characters of a column's name in a message
 _FLEURS_LANGUAGES = {"cmn": "zh"}
-_FORTY = {locale.id.lower(): locale.id for locale in LOCALES}
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def read_corpus(path: Path, locale: str | None = None, split: str = "test") -> C
 
 def _of_file(path: Path) -> Corpus:
     if path.suffix in (".jsonl", ".json"):
-        return Corpus("NeMo manifest", tuple(_nemo(path)))
+        return Corpus("NeMo manifest", _manifest(path))
     if path.suffix == ".tsv":
         return _tsv(path)
     raise ManifestError(
@@ -78,17 +80,18 @@ def _of_file(path: Path) -> Corpus:
 
 def _of_folder(path: Path, split: str) -> Corpus:
     """The first layout whose marks are there."""
-    if found := sorted(path.rglob("*.trans.txt")):
-        return Corpus("LibriSpeech", tuple(c for file in found for c in _librispeech(file)))
+    if found := _visible(path.rglob("*.trans.txt")):
+        clips = tuple(clip for file in found for clip in _librispeech(file).clips)
+        return Corpus("LibriSpeech", clips)
     if found := sorted([*path.rglob(f"asr_{split}.tsv"), *path.rglob(f"{split}.tsv")]):
         parts = [_tsv(file) for file in found]
         if len({part.layout for part in parts}) > 1:
             raise ManifestError(f"{path} holds corpora of several layouts; give one of its folders")
         return Corpus(parts[0].layout, tuple(clip for part in parts for clip in part.clips))
     for names in (f"{split}.jsonl", "manifest.jsonl", "*.jsonl"):
-        if len(found := sorted(path.glob(names))) == 1:
-            return Corpus("NeMo manifest", tuple(_nemo(found[0])))
-    if any(path.rglob("*.txt")):
+        if len(found := _visible(path.glob(names))) == 1:
+            return Corpus("NeMo manifest", _manifest(found[0]))
+    if _visible(path.rglob("*.txt")):
         return _texts(path)
     raise ManifestError(
         f"{path} has no layout that is known: a NeMo manifest ({split}.jsonl or manifest.jsonl), "
@@ -97,107 +100,144 @@ def _of_folder(path: Path, split: str) -> Corpus:
     )
 
 
-# -- NeMo ----------------------------------------------------------------------------------------
+def _visible(paths: Iterable[Path]) -> list[Path]:
+    """Sorted, without hidden files, such as the `._NAME` that macOS leaves beside each file."""
+    return sorted(path for path in paths if not path.name.startswith("."))
 
 
-def _nemo(path: Path) -> Iterator[Clip]:
+def _sounds(folder: Path) -> list[Path]:
+    """The audio files anywhere below a folder."""
+    found = _visible(folder.rglob("*"))
+    return [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+
+
+def _manifest(path: Path) -> tuple[Clip, ...]:
     """Raises ManifestError for the first lines that cannot be used."""
-    problems = []
-    for number, line in enumerate(_read(path).split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            yield _entry(json.loads(line), path.parent)
-        except (ValueError, RecursionError) as error:
-            problems.append(f"line {number}: {error}")
-    if problems:
-        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise ManifestError(f"{path}, {'; '.join(problems[:_SHOWN])}{more}")
-
-
-def _entry(entry: Any, folder: Path) -> Clip:
-    """Raises ValueError saying what is wrong with the line."""
-    if not isinstance(entry, dict):
-        raise ValueError("it is not an object with fields")  # noqa: TRY004
-    for key in ("audio_filepath", "text"):
-        if not isinstance(entry.get(key), str):
-            raise ValueError(f"it has no {key!r}")  # noqa: TRY004
-    for key in ("offset", "duration"):
-        if entry.get(key) is not None and not _is_seconds(entry[key]):
-            raise ValueError(f"its {key!r} is {entry[key]!r}, not a number of seconds")
-    start, name = float(entry.get("offset") or 0), entry["audio_filepath"]
-    fields = {
-        key: str(value) for key, value in entry.items() if isinstance(value, str | int | bool)
-    }
-    return Clip(
-        str(entry.get("id") or (f"{name}@{start:g}" if start else name)),
-        folder / name,
-        next((str(entry[key]) for key in _LOCALE_KEYS if entry.get(key)), ""),
-        entry["text"].strip(),
-        start,
-        entry.get("duration"),
-        fields,
-    )
-
-
-def _is_seconds(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value) and value >= 0
+    found = list(read_clips(path))
+    if problems := [line for line in found if isinstance(line, Problem)]:
+        raise refusal(problems)
+    return tuple(line[1] for line in found if not isinstance(line, Problem))
 
 
 # -- tables --------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Row:
+    """A line of a table."""
+
+    line: int
+    cells: tuple[str, ...]
+
+
 def _tsv(path: Path) -> Corpus:
     """FLEURS, Common Voice or VoxPopuli, by the first line.  Raises ManifestError."""
-    rows = list(csv.reader(_read(path).splitlines(), delimiter="\t", quoting=csv.QUOTE_NONE))
-    rows = [row for row in rows if any(row)]
+    rows, problems = _rows(path)
     if not rows:
-        raise ManifestError(f"{path} is empty")
-    if {"path", "sentence"} <= set(rows[0]):
-        return Corpus("Common Voice", tuple(_table(rows, path, _common_voice)))
-    if {"id", "normalized_text"} <= set(rows[0]):
-        audio = {file.stem: file for file in path.parent.rglob("*") if file.suffix in SUFFIXES}
+        raise refusal(problems) if problems else ManifestError(f"{path} is empty")
+    names = frozenset(rows[0].cells)
+    fleurs = Counter(len(row.cells) for row in rows if _is_fleurs(row))
+    if {"path", "sentence"} <= names:
+        return Corpus("Common Voice", _read_rows(path, rows, problems, _common_voice))
+    if {"id", "normalized_text"} <= names:
+        audio = {file.stem: file for file in _sounds(path.parent)}
         read = lambda row, table: _voxpopuli(row, table, audio)  # noqa: E731
-        return Corpus("VoxPopuli", tuple(_table(rows, path, read)))
-    if len(rows[0]) >= 6 and rows[0][1].endswith(".wav"):
-        return Corpus("FLEURS", tuple(_fleurs(row, path) for row in rows))
+        return Corpus("VoxPopuli", _read_rows(path, rows, problems, read))
+    if fleurs:
+        columns = _FLEURS_COLUMNS[: fleurs.most_common(1)[0][0]]
+        return Corpus("FLEURS", _read_rows(path, [_Row(0, columns), *rows], problems, _fleurs))
+    if problems:
+        raise refusal(problems)
     raise ManifestError(
-        f"{path} is no table of FLEURS, Common Voice or VoxPopuli: its first line has "
-        f"{', '.join(rows[0][:6])}"
+        f"{path} is no table of FLEURS, Common Voice (with columns path and sentence) or VoxPopuli "
+        f"(id and normalized_text): its first line has "
+        f"{', '.join(cell[:_SHOWN] for cell in rows[0].cells[:6])}"
     )
 
 
-def _table(
-    rows: list[list[str]], path: Path, read: Callable[[Mapping[str, str], Path], Clip]
-) -> Iterator[Clip]:
+def _read_rows(
+    path: Path,
+    rows: Sequence[_Row],
+    problems: Sequence[Problem],
+    read: Callable[[Mapping[str, str], Path], Clip],
+) -> tuple[Clip, ...]:
+    """The clips of a table whose first row names its columns.
+
+    problems: of lines that are no rows.  Raises ManifestError for the first that cannot be used.
+    """
+    clips, bad = [], list(problems)
     for row in rows[1:]:
-        yield read(dict(zip(rows[0], row, strict=False)), path)
+        try:
+            clips.append(read(_named(rows[0].cells, row), path))
+        except ValueError as error:
+            bad.append(Problem(path, row.line, str(error)))
+    if bad:
+        raise refusal(sorted(bad, key=lambda problem: problem.line))
+    return tuple(clips)
+
+
+def _rows(path: Path) -> tuple[list[_Row], list[Problem]]:
+    """The lines of a table that are text, and those that are not."""
+    rows, problems = [], []
+    for number, line in numbered_lines(path):
+        try:
+            rows.append(_Row(number, tuple(map(_unquoted, line_text(line).split("\t")))))
+        except ValueError as error:
+            problems.append(Problem(path, number, str(error)))
+    return rows, problems
+
+
+def _unquoted(cell: str) -> str:
+    """A cell as it was before a writer of CSV put it in quotes for the quotes that it holds."""
+    return cell[1:-1].replace('""', '"') if _QUOTED.fullmatch(cell) else cell
+
+
+def _named(columns: tuple[str, ...], row: _Row) -> dict[str, str]:
+    """Raises ValueError for a row that is cut off or has more cells than there are columns."""
+    if len(row.cells) != len(columns):
+        kind = "is cut off" if len(row.cells) < len(columns) else "is too long"
+        raise ValueError(f"it {kind}: it has {len(row.cells)} of {len(columns)} columns")
+    return dict(zip(columns, row.cells, strict=True))
+
+
+def _filled(row: Mapping[str, str], name: str) -> str:
+    """Raises ValueError for an empty cell."""
+    if not (value := row[name].strip()):
+        raise ValueError(f"its {name!r} is empty")
+    return value
 
 
 def _common_voice(row: Mapping[str, str], table: Path) -> Clip:
     fields = {key: row[key] for key in ("client_id", "age", "gender", "accents") if row.get(key)}
-    audio = table.parent / "clips" / row["path"]
-    return Clip(row["path"], audio, row.get("locale", ""), row["sentence"], fields=fields)
+    name, sentence = _filled(row, "path"), _filled(row, "sentence")
+    audio = table.parent / "clips" / name
+    return Clip(name, audio, row.get("locale", ""), sentence, fields=fields)
 
 
 def _voxpopuli(row: Mapping[str, str], table: Path, audio: Mapping[str, Path]) -> Clip:
     """The raw text has case and punctuation, but not every utterance has one."""
     fields = {key: row[key] for key in ("speaker_id", "gender", "accent") if row.get(key)}
     language = table.parent.name.partition("_")[0]
-    missing = table.parent / f"{row['id']}.ogg"
+    name = _filled(row, "id")
+    missing = table.parent / f"{name}.ogg"
     text = row.get("raw_text", "").strip() or row["normalized_text"]
-    return Clip(row["id"], audio.get(row["id"], missing), language, text, fields=fields)
+    return Clip(name, audio.get(name, missing), language, text, fields=fields)
 
 
-def _fleurs(row: list[str], table: Path) -> Clip:
-    """Columns: id, file, text, normalised text, letters, samples, gender."""
+_FLEURS_COLUMNS = ("id", "file", "text", "normalized", "letters", "samples", "gender", *"abcdefgh")
+
+
+def _is_fleurs(row: _Row) -> bool:
+    return 6 <= len(row.cells) <= len(_FLEURS_COLUMNS) and row.cells[1].endswith(".wav")
+
+
+def _fleurs(row: Mapping[str, str], table: Path) -> Clip:
     folder, split = table.parent, table.stem
-    places = [folder / "audio" / split / row[1], folder / split / row[1], folder / row[1]]
+    name = _filled(row, "file")
+    places = [folder / "audio" / split / name, folder / split / name, folder / name]
     audio = next((place for place in places if place.exists()), places[0])
-    fields = {"gender": row[6]} if len(row) > 6 else {}
-    return Clip(row[1], audio, _fleurs_locale(folder.name), row[2], fields=fields)
+    fields = {"gender": row["gender"]} if "gender" in row else {}
+    return Clip(name, audio, _fleurs_locale(folder.name), _filled(row, "text"), fields=fields)
 
 
 def _fleurs_locale(name: str) -> str:
@@ -211,19 +251,34 @@ def _fleurs_locale(name: str) -> str:
 # -- texts beside the audio ----------------------------------------------------------------------
 
 
-def _librispeech(transcripts: Path) -> Iterator[Clip]:
-    for line in _read(transcripts).splitlines():
-        name, _, text = line.strip().partition(" ")
-        if name:
-            found = [transcripts.parent / f"{name}{suffix}" for suffix in (".flac", ".wav", ".ogg")]
-            audio = next((file for file in found if file.exists()), found[0])
-            subset = transcripts.parents[2].name
-            fields = {"speaker": name.partition("-")[0], "subset": subset}
-            yield Clip(name, audio, "en-US", text, fields=fields)
+def _librispeech(transcripts: Path) -> Corpus:
+    """Raises ManifestError for the first lines that cannot be used."""
+    clips, problems = [], []
+    for number, line in numbered_lines(transcripts):
+        try:
+            clips.append(_spoken(line_text(line), transcripts))
+        except ValueError as error:
+            problems.append(Problem(transcripts, number, str(error)))
+    if problems:
+        raise refusal(problems)
+    return Corpus("LibriSpeech", tuple(clips))
+
+
+def _spoken(line: str, transcripts: Path) -> Clip:
+    """The utterance of a line that has its name and its text."""
+    name, _, text = line.strip().partition(" ")
+    if not text.strip():
+        raise ValueError(f"it is cut off: there is no text after {name!r}")
+    found = [transcripts.parent / f"{name}{suffix}" for suffix in (".flac", ".wav", ".ogg")]
+    audio = next((file for file in found if file.exists()), found[0])
+    folders = transcripts.resolve().parents
+    subset = folders[min(2, len(folders) - 1)].name
+    fields = {"speaker": name.partition("-")[0], "subset": subset}
+    return Clip(name, audio, "en-US", text.strip(), fields=fields)
 
 
 def _texts(path: Path) -> Corpus:
-    audio = sorted(f for f in path.rglob("*") if f.suffix.lower() in SUFFIXES and f.is_file())
+    audio = _sounds(path)
     with_text = [file for file in audio if file.with_suffix(".txt").is_file()]
     clips = tuple(
         Clip(
@@ -251,8 +306,7 @@ def _with_locale(clips: tuple[Clip, ...], locale: str | None, path: Path) -> Ite
             raise ManifestError(
                 f"{path}: nothing tells the locale of {clip.id}; give it with --locale"
             )
-        usual = named.strip().replace("_", "-")
-        yield replace(clip, locale=_FORTY.get(usual.lower(), usual))
+        yield replace(clip, locale=spelled(named))
 
 
 def _named_apart(clips: Iterator[Clip]) -> Iterator[Clip]:

@@ -1,32 +1,28 @@
-"""NeMo-style manifests: a JSON line for each utterance, checked before anything is trained on.
+"""The utterances of manifests, checked before anything is trained on.
 
-    {"audio_filepath": "clip.flac", "duration": 2.4, "text": "Good morning.", "lang": "en-US"}
-
-`audio_filepath` is relative to the manifest's folder or absolute; `offset` (seconds, default 0)
-and `duration` choose a stretch of it.  Without `duration` the file is taken to its end.  The
-locale may stand under `lang`, `target_lang` or `locale`.  `.pcm` files are int16 little-endian,
-16 kHz, mono; everything else is what libsndfile reads, at any rate and number of channels.
-
-Source: NVIDIA NeMo's documentation of speech recognition datasets.
+Lines are read as `wheatear.evaluate.manifests` says.  `.pcm` files are int16 little-endian, 16 kHz,
+mono; everything else is decoded as anywhere in Wheatear, at any rate and number of channels.
 """
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from wheatear.errors import ManifestError
-from wheatear.evaluate.clips import read_stretch, stored_audio
+from wheatear.errors import AudioError, ManifestError
+from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
+from wheatear.evaluate.manifests import Problem, read_clips, refusal
+from wheatear.locales import spelled
 from wheatear.train.augment import Samples
 from wheatear.train.mel import SAMPLE_RATE
 
 BadLines = Literal["refuse", "skip"]
-_LOCALE_KEYS = ("lang", "target_lang", "locale")
-_SHOWN = 5  # bad lines in a message
+_SHORTEST = 0.01
+"""Seconds of an utterance that can be trained on."""
+_TOO_LONG = 0.1
+"""Seconds that a duration may lie beyond the end of the file: durations are often rounded up."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +55,20 @@ def read_manifest(
     Raises ManifestError naming file and line: for the first lines that cannot be used (unless
     bad_lines is "skip"), and for a manifest that cannot be read or holds no usable line.
     """
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ManifestError(
-            f"the manifest {path} cannot be read: {error.strerror or error}"
-        ) from error
     found, problems = [], []
-    for number, line in enumerate(raw.split(b"\n"), 1):
-        if not line.strip():
+    for line in read_clips(path):
+        if isinstance(line, Problem):
+            problems.append(line)
             continue
+        number, clip = line
         try:
-            found.append(_utterance(line, path.parent, locale))
-        except ValueError as error:
-            problems.append(f"{path}, line {number}: {error}")
+            found.append(_utterance(clip, locale))
+        except (ValueError, OSError) as error:
+            problems.append(Problem(path, number, str(error)))
     if problems and bad_lines == "refuse":
-        more = len(problems) - _SHOWN
-        shown = "; ".join(problems[:_SHOWN]) + (f"; and {more} more lines" if more > 0 else "")
-        raise ManifestError(f"{shown}. Mend them, or leave them out with --bad-lines skip")
+        raise ManifestError(
+            f"{refusal(problems)}. Mend them, or leave them out with --bad-lines skip"
+        )
     for problem in problems:
         warn(f"skipped {problem}")
     if not found:
@@ -84,51 +76,28 @@ def read_manifest(
     return found
 
 
-def _utterance(raw: bytes, folder: Path, locale: str | None) -> Utterance:
+def _utterance(clip: Clip, locale: str | None) -> Utterance:
     """Raises ValueError saying what is wrong with the line."""
-    try:
-        entry = json.loads(raw.decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"it is not JSON ({error})") from error
-    if not isinstance(entry, dict):
-        raise ValueError(f"it is {type(entry).__name__}, not an object with fields")  # noqa: TRY004
-    text = _text(entry, "text")
-    audio = folder / _text(entry, "audio_filepath")
-    named = next((entry[key] for key in _LOCALE_KEYS if key in entry), locale)
-    if not isinstance(named, str) or not named:
+    if not clip.reference:
+        raise ValueError("its 'text' is ''")
+    named = clip.locale or spelled(locale or "")
+    if not named:
         raise ValueError("it names no locale: add 'lang', or give --locale")
     try:
-        _rate, stored = stored_audio(audio)
-    except (OSError, RuntimeError) as error:
-        what = "cannot be read" if audio.exists() else "is not there"
-        raise ValueError(f"its audio {audio} {what}") from error
-    offset = _seconds(entry, "offset", 0.0)
-    duration = _seconds(entry, "duration", stored - offset)
-    if duration < 0.01:
+        stored = stored_seconds(clip.audio)
+    except AudioError as error:
+        what = f"cannot be read ({error})" if clip.audio.exists() else "is not there"
+        raise ValueError(f"its audio {clip.audio} {what}") from error
+    start = round(clip.start * SAMPLE_RATE)
+    left = round(stored * SAMPLE_RATE) - start
+    if left < 1:
+        raise ValueError(f"it starts at {clip.start:g} s, where {clip.audio} has ended")
+    duration = left / SAMPLE_RATE if clip.seconds is None else clip.seconds
+    if duration < _SHORTEST:
         raise ValueError(f"its duration is {duration:g} s")
-    # Durations are often rounded up: let a manifest be wrong by a tenth of a second.
-    if offset + duration > stored + 0.1:
+    if clip.start + duration > stored + _TOO_LONG:
         raise ValueError(
-            f"it ends at {offset + duration:g} s, but {audio} has {stored:g} s of audio"
+            f"it ends at {clip.start + duration:g} s, but {clip.audio} has {stored:g} s of audio"
         )
-    start = round(offset * SAMPLE_RATE)
-    size = min(round(duration * SAMPLE_RATE), round(stored * SAMPLE_RATE) - start)
-    if size < 1:
-        raise ValueError(f"it starts at {offset:g} s, where {audio} has ended")
-    return Utterance(audio, start, size, text, named)
-
-
-def _text(entry: dict[str, Any], key: str) -> str:
-    value = entry.get(key)
-    if not isinstance(value, str) or not value.strip():
-        raise ValueError(f"it has no {key!r}" if key not in entry else f"its {key!r} is {value!r}")
-    return value.strip()
-
-
-def _seconds(entry: dict[str, Any], key: str, default: float) -> float:
-    value = entry.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise ValueError(f"its {key!r} is {value!r}, not a number of seconds")
-    if value < 0:
-        raise ValueError(f"its {key!r} is negative ({value:g})")
-    return float(value)
+    size = min(round(duration * SAMPLE_RATE), left)
+    return Utterance(clip.audio, start, size, clip.reference, named)

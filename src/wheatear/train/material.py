@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from wheatear.errors import PlanError
+from wheatear.errors import LanguageError, PlanError
+from wheatear.languages import replacement_note, resolve_language
 from wheatear.train import prompts as slots
 from wheatear.train.checkpoint import config_to_nemo, updated
 from wheatear.train.manifest import Utterance, read_manifest
@@ -55,15 +56,16 @@ def gather(plan: Plan, work: Path, warn: Callable[[str], None]) -> Material:
     Raises ManifestError, CheckpointError, or PlanError for a plan that does not fit them.
     """
     start = read_start(find_checkpoint(plan.start)) if plan.start else None
-    parts = {
-        name: read_manifest(
-            Path(plan.manifests.get(name, work / "corpus" / f"{name}.jsonl")),
-            plan.bad_lines, plan.locale, warn,
-        )
+    manifests = {
+        name: Path(plan.manifests.get(name, work / "corpus" / f"{name}.jsonl"))
         for name in plan.parts()
-    }  # fmt: skip
+    }
+    read = _Reader(plan, start, warn)
+    parts = {name: read(path) for name, path in manifests.items()}
+    checked = plan.validation if plan.checks else ()
+    given = [utterance for path in checked for utterance in read(Path(path))]
     _tell_what_is_too_long(plan, parts, warn)
-    parts, validation = _validation(plan, parts, warn)
+    parts, validation = _validation(plan, parts, given, warn)
     utterances = [u for part in parts.values() for u in part]
     locales = sorted({u.locale for u in utterances})
     tokenizer = _tokenizer(plan, work, start, utterances)
@@ -79,18 +81,48 @@ def gather(plan: Plan, work: Path, warn: Callable[[str], None]) -> Material:
     return Material(parts, validation, tokenizer, prompts, config, about, start)
 
 
+class _Reader:
+    """Reads manifests, in the locales of the checkpoint that is gone on with."""
+
+    def __init__(self, plan: Plan, start: Start | None, warn: Callable[[str], None]) -> None:
+        self._plan, self._start, self._warn = plan, start, warn
+        self._known: dict[str, str] = {}
+
+    def __call__(self, path: Path) -> list[Utterance]:
+        """The utterances of a manifest.  Raises ManifestError."""
+        found = read_manifest(path, self._plan.bad_lines, self._plan.locale, self._warn)
+        return [replace(u, locale=self._locale(u.locale)) for u in found]
+
+    def _locale(self, locale: str) -> str:
+        """The checkpoint's name for a locale; the locale itself if its language is new."""
+        if locale not in self._known:
+            found = checkpoint_locale(self._start, locale) if self._start else locale
+            if note := replacement_note(locale, found):
+                self._warn(note)
+            self._known[locale] = found
+        return self._known[locale]
+
+
+def checkpoint_locale(start: Start, locale: str) -> str:
+    """The locale of a checkpoint that a language means, as its text is tagged with."""
+    try:
+        key = resolve_language(start.prompts, locale) if start.prompts else locale
+    except LanguageError:
+        return locale
+    same = [k for k, slot in start.prompts.items() if slot == start.prompts.get(key)]
+    return next((k for k in same if start.tokenizer.has(k)), key)
+
+
 def _validation(
-    plan: Plan, parts: dict[str, list[Utterance]], warn: Callable[[str], None]
+    plan: Plan,
+    parts: dict[str, list[Utterance]],
+    given: list[Utterance],
+    warn: Callable[[str], None],
 ) -> tuple[dict[str, list[Utterance]], list[Utterance]]:
     """(what to train on, what to validate on)."""
     if not plan.checks:
         return parts, []
-    if plan.validation:
-        given = [
-            u
-            for path in plan.validation
-            for u in read_manifest(Path(path), plan.bad_lines, plan.locale, warn)
-        ]
+    if given:
         return parts, choose(given, plan.check_clips)
     training, kept = hold_out([u for part in parts.values() for u in part])
     if not kept:

@@ -8,19 +8,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from wheatear.errors import CorpusError
+from wheatear.errors import CorpusError, ManifestError
+from wheatear.evaluate.manifests import line_text, numbered_lines
 from wheatear.train.sentences import LOCALE_OF, training_text
 
 Line = dict[str, str]
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a manifest."""
+    """The lines of a manifest.  Raises CorpusError naming the first that cannot be used."""
     try:
-        with path.open(encoding="utf-8") as lines:
-            return [json.loads(line) for line in lines if line.strip()]
-    except (OSError, ValueError) as error:
-        raise CorpusError(f"{path} cannot be read as a manifest of JSON lines: {error}") from error
+        return [_entry(path, number, line) for number, line in numbered_lines(path)]
+    except ManifestError as error:
+        raise CorpusError(str(error)) from error
+
+
+def _entry(path: Path, number: int, line: bytes) -> Line:
+    try:
+        entry = json.loads(line_text(line))
+    except (ValueError, RecursionError) as error:
+        raise CorpusError(f"{path}, line {number}: it is not JSON ({error})") from error
+    names = entry if isinstance(entry, dict) else {}
+    if missing := [key for key in ("audio_filepath", "text") if key not in names]:
+        raise CorpusError(f"{path}, line {number}: it has no {missing[0]!r}")
+    return entry
 
 
 def human_texts(manifest: Path, excluded: frozenset[str]) -> Iterator[tuple[Line, str]]:
