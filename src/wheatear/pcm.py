@@ -60,7 +60,7 @@ class LivePcm:
         """The audio taken so far."""
         return self._frames / self._rate
 
-    def push(self, data: bytes) -> Samples:
+    def push(self, data: bytes | bytearray | memoryview) -> Samples:
         """Takes bytes, returns the samples [n] that they complete.
 
         Raises AudioError, without taking anything, for floats that are no audio, and

@@ -15,6 +15,7 @@ import uvicorn
 from raw import BINARY, PING, TEXT, connection, everything, frame, opened, request
 
 from wheatear.server import connections
+from wheatear.server.buffers import Buffers
 from wheatear.server.settings import Limits
 
 
@@ -39,10 +40,11 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
 
 
 @contextmanager
-def serving(most: int = 1000, ping: float = 20, **limits: Any) -> Iterator[uvicorn.Server]:
+def serving(most: int = 1000, ping: float = 20, **changed: Any) -> Iterator[uvicorn.Server]:
     """The application on a port of its own, in a thread."""
+    limits = msgspec.structs.replace(Limits(), **changed)
     config = connections.Config(
-        application, msgspec.structs.replace(Limits(), **limits), most, port=0, lifespan="off",
+        application, limits, most, Buffers(limits.buffer_bytes), port=0, lifespan="off",
         log_config=None, ws_ping_interval=ping, ws_ping_timeout=ping, timeout_keep_alive=30,
     )  # fmt: skip
     server = uvicorn.Server(config)

@@ -19,10 +19,12 @@ from starlette.websockets import WebSocket
 
 from wheatear import __version__
 from wheatear.server.aside import aside
+from wheatear.server.buffers import Buffers
 from wheatear.server.deepgram import Deepgram, Recordings
 from wheatear.server.files import Files
 from wheatear.server.gate import Gate, Slots
 from wheatear.server.keys import Keyring, read_keys
+from wheatear.server.messages import LARGEST
 from wheatear.server.metrics import Metrics
 from wheatear.server.models import Models
 from wheatear.server.openapi import describe
@@ -34,7 +36,6 @@ from wheatear.server.settings import Settings
 from wheatear.server.sockets import Dialogue, Socket
 from wheatear.server.vllm import Vllm
 
-_LARGEST_JSON = 1 << 20  # bytes
 _DIALECTS = {"openai": Realtime, "vllm": Vllm}
 _STUCK = 60.0  # seconds in one step after which the server is not healthy
 _PAGE = Path(str(files("wheatear") / "server" / "page"))
@@ -50,6 +51,7 @@ class Service:
         self.keyring = Keyring() if path is None else read_keys(Path(path))
         self.metrics = Metrics()
         self.slots = Slots(settings.limits)
+        self.buffers = Buffers(settings.limits.buffer_bytes)
         self.models = Models(settings, self.metrics)
         self.metrics.load.set_function(lambda: self.models.budget.load)
         self.draining = asyncio.Event()
@@ -208,8 +210,8 @@ async def _json(request: Request) -> Mapping[str, Any]:
     body = b""
     async for piece in request.stream():
         body += piece
-        if len(body) > _LARGEST_JSON:
-            raise Refusal(413, f"the body has more than {_LARGEST_JSON} bytes")
+        if len(body) > LARGEST:
+            raise Refusal(413, f"the body has more than {LARGEST} bytes")
     if not body.strip():
         return {}
     try:

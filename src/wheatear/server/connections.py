@@ -8,38 +8,45 @@ not keep the event loop from everybody else's.
 import asyncio
 import binascii
 import select
-from collections.abc import Callable
-from typing import Any, cast
+from http import HTTPStatus
+from typing import Any, Literal, cast
 
 import h11
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.utils import ClientDisconnected
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
+from wheatear.server.buffers import OWN, Buffers, Share
+from wheatear.server.frames import Cutter
 from wheatear.server.gate import HEADERS, LARGE, Rate, answer
-from wheatear.server.refusals import Refusal
+from wheatear.server.refusals import Refusal, no_room
 from wheatear.server.settings import Limits
 
 _HEAD_SECONDS = 15.0  # that the first request of a connection may take to begin
 _NEXT_SECONDS = 30.0  # and each one after it
 _REST_SECONDS = 5.0  # that an answered request's body is still read, so that the answer is, too
+_HALF_CLOSED_SECONDS = 30.0  # that an answer may take whose client may as well have gone
 _LEAST_READ = 16_384  # bytes of what it is sent that a client reads in `send_seconds`
 _MOST_HEADERS, _LONGEST_LINE = 100, 8000  # of a request for a socket
-_PIECE = 512  # bytes of frames that are parsed at once
 _SMALL = 512  # bytes of a fragment that is hardly worth its head
 _TRIFLES = 20.0  # pings, pongs and small fragments a second, on the average of ten seconds
+_LONGEST_REASON = 120  # bytes that a close frame has room for
+_PROBE = Frame(Opcode.PING, b"").serialize(mask=False)
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
 
 
 class Config(uvicorn.Config):
     """uvicorn's, and what our protocols go by."""
 
-    def __init__(self, app: Any, limits: Limits, most: int, **options: Any) -> None:
-        """most: connections at a time."""
+    def __init__(
+        self, app: Any, limits: Limits, most: int, buffers: Buffers, **options: Any
+    ) -> None:
+        """most: connections at a time.  buffers: what all of them share."""
         super().__init__(app, http=PatientHttp, ws=PatientSocket, **options)
-        self.limits, self.most = limits, most
+        self.limits, self.most, self.buffers = limits, most, buffers
         self.waiting: dict[PatientHttp, None] = {}
         """Connections without a request, the one first that has waited longest."""
 
@@ -97,10 +104,14 @@ class PatientHttp(_Patient, H11Protocol):
 
     _timer: asyncio.TimerHandle | None = None
     _expected: str | None = None
-    """What the client has to send: "head" or "rest" of a request; None while it is our turn."""
+    """What the client has to send: "head" or "rest" of a request; None while it is our turn;
+    "answer" if we have only so long for it."""
+
+    _half_closed = False
+    """True once the client has shut its sending side, and waits for an answer."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._lingering = _Lingering(cast("asyncio.Transport", transport), self._is_sent_to)
+        self._lingering = _Lingering(cast("asyncio.Transport", transport), self.conn)
         super().connection_made(cast("asyncio.Transport", self._lingering))
         self._mind()
         if len(self.connections) > self.ours.most:
@@ -113,17 +124,45 @@ class PatientHttp(_Patient, H11Protocol):
             super().data_received(data)
             self._mind()
 
-    def _is_sent_to(self) -> bool:
-        """Whether the client is in the middle of a request."""
-        return self.conn.their_state is h11.SEND_BODY
+    def eof_received(self) -> Any:  # uvicorn's returns None
+        """Keeps the connection open if it still owes the client an answer.
+
+        A client that has gone looks the same until something is sent to it: the answer, unless
+        it has begun, has to be there in some seconds.
+        """
+        self._half_closed = self._owes
+        if self._half_closed:
+            self._expect("answer", _HALF_CLOSED_SECONDS)
+        return self._half_closed
+
+    @property
+    def _owes(self) -> bool:
+        """True if a request has come whole and its answer has not been sent."""
+        cycle = self.cycle
+        return cycle is not None and not cycle.more_body and not cycle.response_complete
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._half_closed and not self._owes:  # which of several may be the last one
+            self.transport.close()
         self._mind()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._expect(None)
         super().connection_lost(exc)
+        if self.cycle is not None:
+            self.cycle.body = bytearray()  # which will not be asked for any more
+
+    def _no_answer_yet(self) -> None:
+        """Answers a half-closed client that what it asked for takes too long."""
+        if not self.cycle.response_started:
+            self._refuse(
+                Refusal(
+                    408, f"the client shut its sending side; then an answer has to be there in "
+                    f"{_HALF_CLOSED_SECONDS:g} s. Keep the connection open for long files",
+                    cut_off=True,
+                )
+            )  # fmt: skip
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
         self._expect(None)
@@ -133,11 +172,16 @@ class PatientHttp(_Patient, H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP, unless an answer has begun."""
+        self._refuse(Refusal(400, "this is no HTTP that makes sense", cut_off=True))
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Answers in the place of the application, unless that has begun to, and closes."""
         begun = self.cycle is not None and self.cycle.response_started
         if not begun or self.conn.our_state is h11.IDLE:
-            headers, body = answer(Refusal(400, "this is no HTTP that makes sense", cut_off=True))
+            headers, body = answer(refusal)
             headers += [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-            response = h11.Response(status_code=400, headers=headers, reason=b"Bad Request")
+            reason = HTTPStatus(refusal.status).phrase.encode()
+            response = h11.Response(status_code=refusal.status, headers=headers, reason=reason)
             for part in (response, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(part) or b"")
         if self.cycle is not None:
@@ -154,9 +198,11 @@ class PatientHttp(_Patient, H11Protocol):
         no more time."""
         if self.transport.get_protocol() is not self:
             return  # it is a socket now
+        if self._half_closed:
+            return
         if self.cycle is not None and not self.cycle.response_complete:
             self._expect(None)
-        elif self._is_sent_to():
+        elif self.conn.their_state is h11.SEND_BODY:
             self._expect("rest", _REST_SECONDS)
         else:
             self._expect("head", _HEAD_SECONDS if self.cycle is None else _NEXT_SECONDS)
@@ -169,7 +215,9 @@ class PatientHttp(_Patient, H11Protocol):
             self._timer.cancel()
         self._timer = None
         self.ours.waiting.pop(self, None)
-        if what is not None:
+        if what == "answer":
+            self._timer = self.loop.call_later(seconds, self._no_answer_yet)
+        elif what is not None:
             self._timer = self.loop.call_later(seconds, self._lingering.transport.close)
             self.ours.waiting[self] = None
 
@@ -181,8 +229,8 @@ class _Lingering:
     reads why.
     """
 
-    def __init__(self, transport: asyncio.Transport, is_sent_to: Callable[[], bool]) -> None:
-        self.transport, self._is_sent_to = transport, is_sent_to
+    def __init__(self, transport: asyncio.Transport, conn: h11.Connection) -> None:
+        self.transport, self._conn = transport, conn
         self.lingers = False
 
     def __getattr__(self, name: str) -> Any:
@@ -192,7 +240,7 @@ class _Lingering:
         return self.lingers or self.transport.is_closing()
 
     def close(self) -> None:
-        if self.is_closing() or not self._is_sent_to():
+        if self.is_closing() or self._conn.their_state is not h11.SEND_BODY:
             self.transport.close()
             return
         self.lingers = True
@@ -201,7 +249,11 @@ class _Lingering:
 
 
 class PatientSocket(_Patient, WebSocketsSansIOProtocol):
-    """A WebSocket whose frames are taken a few at a time, and no more of them than may come."""
+    """A WebSocket whose frames are taken a few at a time, and no more of them than may come.
+
+    All that has come and has not been dealt with counts as held: bytes that were not looked at,
+    an unfinished frame and message, and the message that the application has.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
@@ -210,26 +262,74 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         self._trifles = Rate(_TRIFLES, 10 * _TRIFLES)
         self._held = bytearray()
         """What has come and has not been looked at."""
+        self._cutter = Cutter(self.config.ws_max_size)
+        self._message = bytearray()
+        """The fragments of an unfinished message."""
+        self._whole = 0
+        """Bytes of messages that are complete and not dealt with."""
+        self._given = 0
+        """Those of the message that the application has."""
+        self._size = 0
+        """Bytes that are held, or a few more."""
+        self._share = Share(self.ours.buffers, self._owner)
         self._later: asyncio.TimerHandle | None = None
         """When more is taken."""
-        self._lost = False
+        self._lost = self._half_closed = self._drops = False
+        """True once the connection is gone; the client has shut its sending side; what it still
+        sends is dropped."""
+
+    def _owner(self) -> str:
+        holder = self.scope["state"].get("holder")
+        return holder.name if holder is not None else str((self.client or ("",))[0])
 
     def data_received(self, data: bytes) -> None:
+        if self._drops:
+            return
         self._held += data
-        self._take()
+        self._size += len(data)
+        if self._size <= self._share.room or self._fits():
+            self._take()
+
+    def _fits(self) -> bool:
+        """True if there is room for what is held; else the socket is closed."""
+        parsed = len(self._message) + len(self.conn.reader.buffer)
+        self._size = len(self._held) + parsed + self._whole
+        if self._share.holds(self._size):
+            return True
+        self._fail(1013, no_room().message)
+        return False
+
+    def eof_received(self) -> Any:  # uvicorn's returns None
+        """Keeps the connection open for what the client is still owed; what it has sent before
+        this ends its stream."""
+        if not self.handshake_initiated or self.close_sent or self.transport.is_closing():
+            return False
+        if not self._half_closed:
+            self._half_closed = True
+            self._forget()
+            last: Any = {"type": "websocket.disconnect", "code": 1006, "half_closed": True}
+            self.queue.put_nowait(last)
+        return True
 
     def handle_connect(self, event: Request) -> None:
         super().handle_connect(event)
         if self.response.status_code == 101:
-            self.scope["state"]["gone"] = self._has_gone
+            self.scope["state"] |= {"gone": self._has_gone, "buffers": self.ours.buffers}
 
     async def receive(self) -> Any:
+        self._whole -= self._given  # the message before has been dealt with
+        self._given = 0
+        if self._share.room > OWN:
+            self._fits()
         message = await super().receive()
+        self._given = self._whole  # never more than one waits
         self._take()
         await asyncio.sleep(0)  # whatever else has come, others have their turn
         return message
 
     async def send(self, message: Any) -> None:
+        if self._drops:
+            raise ClientDisconnected
         await super().send(message)
         if message["type"] == "websocket.close":
             self._take()  # the client's own close may be among it
@@ -237,23 +337,69 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
             self.handshake_complete = True  # which uvicorn takes for a fault otherwise
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._held.clear()
         self._lost = True
         if self._later is not None:
             self._later.cancel()
+        self._forget()
+        self.conn.parser.close()
         super().connection_lost(exc)
 
+    def on_task_complete(self, task: asyncio.Task[None]) -> None:
+        super().on_task_complete(task)
+        self.scope["state"].clear()  # it leads back here
+
+    def _forget(self) -> None:
+        """Lets go of all that has come and is not a whole message."""
+        self._held.clear()
+        self._message.clear()
+        self.conn.reader.discard()
+        if self._lost or self._drops:
+            while not self.queue.empty():
+                self.queue.get_nowait()
+            self._whole = self._given = 0
+            self._share.release()
+
     def handle_text(self, event: Frame) -> None:
-        self._count(event)
-        super().handle_text(event)
+        self._begin("text", event)
 
     def handle_bytes(self, event: Frame) -> None:
+        self._begin("bytes", event)
+
+    def _begin(self, kind: Literal["text", "bytes"], event: Frame) -> None:
         self._count(event)
-        super().handle_bytes(event)
+        self.curr_msg_data_type = kind
+        if event.fin:
+            self._deliver(bytes(event.data))
+        else:
+            self._message += event.data
 
     def handle_cont(self, event: Frame) -> None:
         self._count(event)
-        super().handle_cont(event)
+        self._message += event.data
+        if event.fin:
+            data, self._message = self._message, bytearray()
+            self._deliver(data)
+
+    def _deliver(self, data: bytes | bytearray) -> None:
+        """Hands a message to the application, and takes no other one until it asks for it."""
+        if self.close_sent:
+            return
+        self._whole += len(data)
+        message: Any = {"type": "websocket.receive", "bytes": data}
+        if self.curr_msg_data_type == "text":
+            if len(data) > OWN and not data.isascii():  # a character may take four bytes
+                self._whole += 3 * len(data)
+                if not self._fits():
+                    return
+            try:
+                message = {"type": "websocket.receive", "text": data.decode()}
+            except UnicodeDecodeError:
+                self._fail(1007, "the text is not UTF-8")
+                return
+        self.queue.put_nowait(message)
+        if not self.read_paused:
+            self.read_paused = True
+            self.transport.pause_reading()
 
     def handle_pong(self, event: Frame) -> None:
         self._count(event)
@@ -261,32 +407,42 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
 
     def handle_ping(self) -> None:
         self._trifles.spend(1)
-        super().handle_ping()
+        if not self._drops:
+            super().handle_ping()
 
-    def send_receive_event_to_app(self) -> None:
-        if self.curr_msg_data_type == "text":
-            try:
-                b"".join(self.frames).decode()
-            except UnicodeDecodeError:
-                self._fail(1007, "the text is not UTF-8")
-                return
-        super().send_receive_event_to_app()
+    def handle_parser_exception(self) -> None:
+        """Sends the close frame, and for a moment reads on: a client that is still sending would
+        find a broken connection, and not the reason."""
+        close = self.conn.close_sent
+        last: Any = {"type": "websocket.disconnect", "code": 1006}
+        if close is not None:
+            last |= {"code": close.code, "reason": close.reason}
+        self._drops = self.close_sent = self.handshake_complete = True
+        self._forget()
+        self.queue.put_nowait(last)
+        self.transport.write(b"".join(self.conn.data_to_send()))
+        self.transport.write_eof()
+        self.transport.resume_reading()
+        self.close_timer = self.loop.call_later(_REST_SECONDS, self.transport.close)
 
     def _take(self) -> None:
         """Looks at what has come, up to the next message, as far as it is time."""
         while self._held and self._later is None and not self.read_paused:
             if self.transport.is_closing():
-                self._held.clear()
+                self._forget()
                 return
-            size = _PIECE if self.handshake_initiated else len(self._held)
-            piece = bytes(self._held[:size])
-            del self._held[:size]
-            super().data_received(piece)
             if not self.handshake_initiated:
-                self.transport.close()  # this was to be a handshake, and all of it
-            elif self._trifles.spend(0):
-                self._fail(1008, "too many frames that bring nothing")
-        if self._held:
+                super().data_received(bytes(self._held))
+                self._held.clear()
+                if not self.handshake_initiated:
+                    self.transport.close()  # this was to be a handshake, and all of it
+            elif (piece := self._cutter.cut(self._held)) is None:
+                break
+            else:
+                super().data_received(piece)
+                if self._trifles.spend(0):
+                    self._fail(1008, "too many frames that bring nothing")
+        if self._held and (self.read_paused or self._later is not None):
             self.transport.pause_reading()
         elif not self.read_paused:
             self.transport.resume_reading()
@@ -305,17 +461,22 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         self._take()
 
     def _fail(self, code: int, reason: str) -> None:
-        if not self.transport.is_closing():
-            self.conn.fail(code, reason)
+        if not (self._drops or self.transport.is_closing()):
+            self.conn.fail(code, reason[:_LONGEST_REASON])
             self.handle_parser_exception()
 
     def _has_gone(self) -> bool:
-        """Whether the client has closed its side, even if much that it sent has not been read."""
+        """True if the client has gone, even if much that it sent has not been read.
+
+        One that has only shut its sending side takes what it is sent; a ping finds that out.
+        """
         if self._lost or self.transport.is_closing():
             return True
         looks = select.poll()
         looks.register(self.transport.get_extra_info("socket"), _HUNG_UP)
-        return bool(looks.poll(0))
+        if (found := looks.poll(0)) and not self.close_sent:
+            self.transport.write(_PROBE)
+        return bool(found) and bool(found[0][1] & (select.POLLHUP | select.POLLERR))
 
 
 def _is_handshake(scope: Any) -> bool:

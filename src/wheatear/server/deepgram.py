@@ -44,12 +44,14 @@ from wheatear.server.deepgram_query import Asked, asked_of
 from wheatear.server.file_form import Asked as Wanted
 from wheatear.server.files import Files, Intake, Job
 from wheatear.server.live import Live, live_pcm
+from wheatear.server.messages import check_size
 from wheatear.server.models import Models, Served
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 from wheatear.turns import TurnRules
 
 _IDLE = 10.0  # seconds
+_PIECE = 1 << 18  # bytes that are hashed at once
 _SPACE = uuid.UUID("6b2f1a52-7c0e-4a63-9d0b-0f6a8d1c5b11")
 """In which models have their UUIDs."""
 _SIGNS = string.punctuation + "¿¡«»“”„…。、？！，।؟،"
@@ -130,13 +132,20 @@ class Deepgram(Dialogue):
         if not data:  # how streams were closed before CloseStream
             self.stop()
             return
-        self._sha256.update(data)
-        await self.stream.push(data)
+        for at in range(0, len(data), _PIECE):
+            piece = data[at : at + _PIECE]
+            self._sha256.update(piece)
+            await self.stream.push(piece)
         self._look_for_utterance_end()
 
     async def text(self, message: str) -> None:
+        await self.socket.pay(len(message))
         try:
+            check_size(message)
             event = _decoder.decode(message)
+        except Refusal as refusal:
+            self._tell_error("SchemaError", refusal.message, message=message[:1000])
+            return
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             description = f"this is no message of this protocol: {error}"
             self._tell_error("SchemaError", description, message=message[:1000])

@@ -185,6 +185,7 @@ class Gate:
         finally:
             seconds = time.perf_counter() - began
             self._note(scope, passage, seconds)
+            del scope["state"]["passage"]  # which leads back to the connection and all it holds
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, or a refusal."""

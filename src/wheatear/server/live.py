@@ -53,7 +53,7 @@ class Live:
         self.feed.push(self._pcm.finish())
         self._pcm = pcm
 
-    async def push(self, data: bytes) -> None:
+    async def push(self, data: bytes | bytearray | memoryview) -> None:
         """Takes bytes, and waits as long as too much is waiting, so that the socket is not read.
 
         Raises AudioError or StreamClosedError.

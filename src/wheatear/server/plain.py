@@ -15,6 +15,7 @@ from wheatear.results import Final, Partial, Turn
 from wheatear.scheduler import Ended, Told
 from wheatear.server.aside import aside
 from wheatear.server.live import Live, live_pcm
+from wheatear.server.messages import check_size
 from wheatear.server.models import Models, Served
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.sockets import NORMAL, Dialogue, Socket, words_of
@@ -151,6 +152,7 @@ def query_of(socket: Socket, form: type[Form], lists: tuple[str, ...] = ()) -> F
 
 
 def _order(message: str) -> Order:
+    check_size(message)
     try:
         if message.strip().isidentifier():
             return Order(message.strip())

@@ -38,6 +38,8 @@ from wheatear.server.aside import aside
 from wheatear.server.encodings import base64_audio
 from wheatear.server.files import logprobs
 from wheatear.server.live import Live, odd
+from wheatear.server.messages import Audio as Spoken
+from wheatear.server.messages import put_back, split_audio
 from wheatear.server.models import Models, Served
 from wheatear.server.names import unknown
 from wheatear.server.realtime_events import (
@@ -323,13 +325,22 @@ class Realtime(Dialogue):
 
     async def text(self, message: str) -> None:
         try:
+            message, audio = split_audio(message)
             event = _decoder.decode(message)
+            given = event.audio if isinstance(event, Append) else None
+            audio = put_back(given, audio)
+        except Refusal as refusal:
+            self._error(refusal, None)
+            return
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            await self.socket.pay(len(message))
             event_id, refusal = _misread(message, error)
             self._error(refusal, event_id)
             return
+        if not isinstance(event, Append):
+            await self.socket.pay(len(message))
         try:
-            await self._do(event)
+            await self._do(event, audio)
         except Exception as error:
             param = f"{INPUT}.transcription.keywords" if isinstance(error, PhraseError) else None
             refusal = refusal_of(error, param)
@@ -337,8 +348,8 @@ class Realtime(Dialogue):
                 raise
             self._error(refusal, event.event_id)
 
-    async def _do(self, event: Event) -> None:
-        """Raises Refusal, and what a stream raises."""
+    async def _do(self, event: Event, audio: Spoken) -> None:
+        """audio: of an Append.  Raises Refusal, and what a stream raises."""
         match event:
             case Append() if self.stopped:
                 pass
@@ -351,7 +362,7 @@ class Realtime(Dialogue):
                 await self._update(event.session)
                 self._say("transcription_session.updated", session=self._described)
             case Append():
-                await self._append(event.audio)
+                await self._append(audio)
             case Commit():
                 self._commit()
             case Clear():
@@ -383,8 +394,8 @@ class Realtime(Dialogue):
         if new.language and (note := replacement_note(new.language, self.stream.feed.language)):
             _log.info("%s: %s", self.socket.request_id, note)
 
-    async def _append(self, audio: str) -> None:
-        await self.stream.push(base64_audio(audio))
+    async def _append(self, audio: Spoken) -> None:
+        await self.stream.push(await audio.decoded(base64_audio))
         self._check_idle()
 
     def _commit(self) -> None:
@@ -546,19 +557,31 @@ class Realtime(Dialogue):
         return self._session.described(self._id, self._expires_at)
 
 
+class Outline(msgspec.Struct):
+    """What is looked at of a message that is no event; the rest is skipped and never built."""
+
+    type: msgspec.Raw = msgspec.Raw(b"")
+    event_id: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _string(raw: msgspec.Raw) -> str | None:
+    """The string that a field is, if it is one."""
+    return msgspec.json.decode(raw) if bytes(raw).lstrip()[:1] == b'"' else None
+
+
 def _misread(message: str, error: Exception) -> tuple[str | None, Refusal]:
     """What is wrong with a message that is no event, and the id it has all the same."""
     try:
-        given = msgspec.json.decode(message)
+        given = msgspec.json.decode(message, type=Outline)
+        event_id, kind = _string(given.event_id), _string(given.type)
+    except msgspec.ValidationError:
+        return None, Refusal(400, "an event is a JSON object with a type", code="invalid_json")
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return None, Refusal(400, f"this is not JSON: {error}", code="invalid_json")
-    if not isinstance(given, dict):
-        return None, Refusal(400, "an event is a JSON object with a type", code="invalid_json")
-    event_id = given.get("event_id")
-    event_id = event_id if isinstance(event_id, str) and len(event_id) <= 512 else None
-    if not isinstance(given.get("type"), str):
+    event_id = event_id if event_id is not None and len(event_id) <= 512 else None
+    if kind is None:
         return event_id, Refusal(400, "the event has no type", code="missing", param="type")
-    name = given["type"][:80]
+    name = kind[:80]
     if name not in EVENTS:
         why = "this server transcribes; it takes " + ", ".join(EVENTS)
         return event_id, Refusal(400, f"{name!r}: {why}", code="invalid_value", param="type")

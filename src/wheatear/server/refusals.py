@@ -75,6 +75,14 @@ def going_down(cut_off: bool = False) -> Refusal:
     )
 
 
+def no_room() -> Refusal:
+    """The refusal of a message that the server has no memory for at the moment."""
+    return Refusal(
+        503, "the server has no memory left for messages of this size; try again later or send "
+        "smaller ones", retry_after=5,
+    )  # fmt: skip
+
+
 def refusal_of(error: Exception, param: str | None = None) -> Refusal:
     """What a fault means to whoever sent the request; those of the server tell nothing of it."""
     match error:

@@ -64,6 +64,7 @@ def _config(service: Service, settings: Settings) -> Config:
         service,
         settings.limits,
         min(settings.limits.connections, _most_files() - _SPARE_FILES),
+        service.buffers,
         ws_max_size=settings.limits.message_bytes,
         ws_per_message_deflate=False,  # it costs more than PCM has to gain
         ws_ping_interval=20.0,

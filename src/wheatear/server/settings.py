@@ -57,6 +57,8 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Without a word from the client."""
     message_bytes: int = 20 << 20
     """Of one message on a socket."""
+    buffer_bytes: int = 256 << 20
+    """Of messages and answers that are under way on all connections together."""
     messages_per_second: float = 400.0
     """On one socket; what is sent faster waits."""
     messages_per_second_per_key: float = 2500.0

@@ -21,10 +21,11 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from wheatear.errors import StreamClosedError, WheatearError
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Ended, Told
+from wheatear.server.buffers import OWN, Share
 from wheatear.server.gate import LARGE, Rate
 from wheatear.server.live import Live
 from wheatear.server.metrics import Metrics
-from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down, refusal_of
+from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down, no_room, refusal_of
 from wheatear.server.settings import Limits, Settings
 
 _log = logging.getLogger(__name__)
@@ -33,6 +34,8 @@ _MOST_UNSENT = 4 << 20  # characters
 _LOOK = 0.5  # seconds between looks at the clock
 NORMAL, GOING_AWAY = 1000, 1001
 LAST_WORDS = 10.0  # seconds that a stream has to end in
+_HALF_CLOSED_SECONDS = 20.0  # that a stream whose client sends no more may go on, before those
+_USUAL, _COSTLY = 1024, 512  # characters of JSON that count for nothing, and for a message each
 
 
 class Dialogue(ABC):
@@ -114,10 +117,13 @@ class Socket:
         self._out: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
         self._unsent = 0
         """Characters of `_out`."""
+        self._share = Share(websocket.scope["state"]["buffers"], self._holder)
         self._live = asyncio.Event()
         self._closing = False
         self._waiting: float | None = None
         """Since when it is the client's turn, if it is."""
+        self._until = math.inf
+        """When the stream is brought to an end."""
         self._going = False
         """Whether it is known that the server goes down."""
 
@@ -131,6 +137,8 @@ class Socket:
         if self._unsent + len(text) > _MOST_UNSENT:
             raise Refusal(408, "what was sent here is not being read", reason="slow_reader")
         self._unsent += len(text)
+        if self._unsent > self._share.room and not self._share.holds(self._unsent):
+            raise no_room()
         self._out.put_nowait(text)
 
     def close(self, code: int, reason: str = "") -> None:
@@ -142,6 +150,11 @@ class Socket:
     def listen(self) -> None:
         """The dialogue has its stream."""
         self._live.set()
+
+    async def pay(self, characters: int) -> None:
+        """Waits in return for JSON of a length: it costs the event loop more than audio does."""
+        if wait := self._pace.spend(max(0, characters - _USUAL) / _COSTLY):
+            await asyncio.sleep(wait)
 
     # -- the dialogue
 
@@ -155,7 +168,10 @@ class Socket:
             dialogue.ask()
         except WheatearError as error:
             raise refusal_of(error) from error
-        await self.websocket.accept(subprotocol=chosen)
+        try:
+            await self.websocket.accept(subprotocol=chosen)
+        except OSError:  # the client has gone
+            raise WebSocketDisconnect(1006) from None
         gauge = self._metrics.sockets.labels(dialogue.wire)
         gauge.inc()
         try:
@@ -166,6 +182,8 @@ class Socket:
             if dialogue.live is not None:
                 self._metrics.audio_seconds.labels(dialogue.wire).inc(dialogue.live.seconds)
                 dialogue.live.abandon()
+            self._out = asyncio.Queue()
+            self._share.release()
 
     async def _converse(self, dialogue: Dialogue) -> None:
         sender = asyncio.create_task(self._send())
@@ -203,26 +221,43 @@ class Socket:
     def request_id(self) -> str:
         return self.websocket.scope["state"]["request_id"]
 
+    @property
+    def _pace(self) -> Rate:
+        """The pace of all sockets of the client."""
+        return self.websocket.scope["state"]["pace"]
+
+    def _holder(self) -> str:
+        return self.websocket.scope["state"]["holder"].name
+
     async def _read(self, dialogue: Dialogue) -> None:
         await dialogue.begin()
-        pace: Rate = self.websocket.scope["state"]["pace"]
         while not self._closing:
             self._waiting = time.monotonic()
-            message = await self.websocket.receive()
-            self._waiting = None
-            if message["type"] == "websocket.disconnect":
+            # No name here stands for the message: it may be large, and the next may take long.
+            if not await self._take(await self.websocket.receive(), dialogue):
+                return
+
+    async def _take(self, message: Any, dialogue: Dialogue) -> bool:
+        """Does what a message asks for; False if it was the last one."""
+        self._waiting = None
+        if message["type"] == "websocket.disconnect":
+            if not message.get("half_closed"):
                 raise WebSocketDisconnect(message.get("code", NORMAL))
-            data, text = message.get("bytes"), message.get("text") or ""
-            if wait := pace.spend(1 + len(data or text) / LARGE):
-                await asyncio.sleep(wait)
-            try:
-                if data is not None:
-                    await dialogue.binary(data)
-                else:
-                    await dialogue.text(text)
-            except StreamClosedError:
-                if not dialogue.stopped:  # else it came too late, which is nobody's fault
-                    raise
+            self._until = min(self._until, time.monotonic() + _HALF_CLOSED_SECONDS)
+            dialogue.stop()
+            return False
+        data, text = message.get("bytes"), message.get("text") or ""
+        if wait := self._pace.spend(1 + len(data or text) / LARGE):
+            await asyncio.sleep(wait)
+        try:
+            if data is not None:
+                await dialogue.binary(data)
+            else:
+                await dialogue.text(text)
+        except StreamClosedError:
+            if not dialogue.stopped:  # else it came too late, which is nobody's fault
+                raise
+        return True
 
     async def _hear(self, dialogue: Dialogue) -> None:
         await self._live.wait()
@@ -249,6 +284,8 @@ class Socket:
                     await asyncio.wait_for(self.websocket.close(code, reason), 5)
                 return
             self._unsent -= len(message)
+            if self._unsent + OWN < self._share.room:
+                self._share.holds(self._unsent)
             async with asyncio.timeout(self._limits.send_seconds):
                 await self.websocket.send_text(message)
 
@@ -257,7 +294,7 @@ class Socket:
         go on with."""
         idle = min(self._limits.idle_seconds, dialogue.idle_seconds)
         most = self._limits.session_seconds
-        until = time.monotonic() + most
+        self._until = min(self._until, time.monotonic() + most)
         while True:
             await asyncio.sleep(min(_LOOK, idle / 4))
             now = time.monotonic()
@@ -267,8 +304,8 @@ class Socket:
                 raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")
             if self._draining.is_set() and not self._going:
                 self._going = True
-                until = min(until, now + self.settings.drain_seconds)
-            if now >= until or (dialogue.live is not None and dialogue.live.seconds > most):
+                self._until = min(self._until, now + self.settings.drain_seconds)
+            if now >= self._until or (dialogue.live is not None and dialogue.live.seconds > most):
                 break
         dialogue.stop()
         await asyncio.sleep(LAST_WORDS)

@@ -28,6 +28,7 @@ from wheatear.latency import FRAME_MS
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.live import Live, live_pcm
+from wheatear.server.messages import Audio, put_back, split_audio
 from wheatear.server.models import DELAYS, Models
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.said import Said
@@ -109,7 +110,12 @@ class Vllm(Dialogue):
 
     async def text(self, message: str) -> None:
         try:
+            message, audio = split_audio(message)
             event = _decoder.decode(message)
+            audio = put_back(event.audio if isinstance(event, Append) else None, audio)
+        except Refusal as refusal:
+            self._fail(refusal.message, refusal.code)
+            return
         except msgspec.ValidationError as error:
             self._fail(f"{error}; events are {', '.join(_KNOWN)}", "unknown_event")
             return
@@ -119,20 +125,20 @@ class Vllm(Dialogue):
         if self.stopped:
             return
         try:
-            await self._do(event)
+            await self._do(event, audio)
         except Exception as error:
             refusal = refusal_of(error)
             if refusal.status >= 500:
                 raise
             self._fail(refusal.message, refusal.code)
 
-    async def _do(self, event: Update | Append | Commit) -> None:
-        """Raises Refusal, and what a stream raises."""
+    async def _do(self, event: Update | Append | Commit, audio: Audio) -> None:
+        """audio: of an Append.  Raises Refusal, and what a stream raises."""
         match event:
             case Update():
                 await self._update(event.model)
             case Append():
-                await self.stream.push(_audio(event.audio))
+                await self.stream.push(await audio.decoded(_audio))
             case Commit() if not self._validated:
                 self._fail("send session.update with a model first", "model_not_validated")
             case Commit(final=True):

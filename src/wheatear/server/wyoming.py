@@ -37,10 +37,12 @@ from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.app import Service
 from wheatear.server.aside import aside
-from wheatear.server.gate import Rate, keyless
+from wheatear.server.buffers import Share
+from wheatear.server.gate import LARGE, Rate, keyless
 from wheatear.server.live import Live, live_pcm
+from wheatear.server.messages import LARGEST
 from wheatear.server.models import Models, Served, eager
-from wheatear.server.refusals import Refusal
+from wheatear.server.refusals import Refusal, no_room
 from wheatear.server.said import Said
 from wheatear.server.settings import Limits
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
@@ -49,7 +51,7 @@ from wheatear.turns import TurnRules
 _log = logging.getLogger("wheatear.access")
 
 _LONGEST_HEAD = 1 << 16  # bytes of an event's first line
-_MOST_DATA = 1 << 20  # bytes of its data
+_USUAL, _COSTLY = 1024, 512  # bytes of JSON that count for nothing, and for a message each
 _REST_SECONDS = 2.0  # that a client which is not let in may take to go
 _EAGERNESS = {"relaxed": "low", "default": "medium", "aggressive": "high"}
 _HOME = Attribution("Wheatear", "")
@@ -64,6 +66,13 @@ class Head(msgspec.Struct):
 
     type: str
     data: dict[str, Any] | None = None
+    data_length: Length | None = None
+    payload_length: Length | None = None
+
+
+class Sizes(msgspec.Struct):
+    """What comes after the first line of an event, which is skipped otherwise."""
+
     data_length: Length | None = None
     payload_length: Length | None = None
 
@@ -138,8 +147,9 @@ class Wyoming(Dialogue):
 
     async def binary(self, data: bytes) -> None:
         """A whole event."""
-        line, _, rest = data.partition(b"\n")
-        head = _decoded(line, Head, "event")
+        begin = data.index(b"\n") + 1
+        rest = memoryview(data)[begin:]
+        head = _decoded(data[:begin], Head, "event")
         length = head.data_length or 0
         fields = head.data or {}
         if length:
@@ -197,13 +207,14 @@ class Wyoming(Dialogue):
             self.stream.listen(await live_pcm(sound.rate, "s16", sound.channels))
             self._sound, self._rest = sound, b""
 
-    async def _take(self, sound: Sound, data: bytes) -> None:
+    async def _take(self, sound: Sound, data: memoryview) -> None:
         if self._command is None:
             await self._start(sound)
         await self._listen(sound)
-        data = self._rest + data
+        if self._rest:
+            data = memoryview(self._rest + data)
         whole = len(data) // sound.width * sound.width
-        self._rest = data[whole:]
+        self._rest = bytes(data[whole:])
         await self.stream.push(_s16(data[:whole], sound.width))
 
     def _stop_audio(self) -> None:
@@ -284,7 +295,7 @@ def _framed(event: Eventable) -> str:
 Form = TypeVar("Form")
 
 
-def _decoded(data: bytes, form: type[Form], what: str) -> Form:
+def _decoded(data: bytes | memoryview, form: type[Form], what: str) -> Form:
     """Raises Refusal."""
     try:
         return msgspec.json.decode(data, type=form)
@@ -302,7 +313,7 @@ def _typed(fields: dict[str, Any], form: type[Form], what: str) -> Form:
         raise Refusal(400, f"{what}: {error}", code="invalid_value") from error
 
 
-def _s16(data: bytes, width: int) -> bytes:
+def _s16(data: memoryview, width: int) -> bytes | memoryview:
     """Samples of so many bytes, little-endian with a sign -> of two bytes, the upper ones."""
     if width == 2:
         return data
@@ -336,9 +347,14 @@ class Line:
     """A TCP connection, in the way of a WebSocket whose messages are events."""
 
     def __init__(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, limits: Limits
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        share: Share,
     ) -> None:
         self._reader, self._writer = reader, writer
+        self._share = share
         self._largest = limits.message_bytes
         self._rate = Rate(limits.messages_per_second, limits.messages_per_second)
         gone = cast("_Protocol", writer.transport.get_protocol()).gone
@@ -351,19 +367,31 @@ class Line:
 
     async def receive(self) -> dict[str, Any]:
         """The next event, whole.  Raises Refusal for what is none, or is too large."""
-        await asyncio.sleep(self._rate.spend(1))  # others have their turn in any case
+        self._share.release()  # the event before has been dealt with
         try:
             line = await self._reader.readuntil(b"\n")
-            head = _decoded(line, Head, "event")
-            size = (head.data_length or 0) + (head.payload_length or 0)
-            if (head.data_length or 0) > _MOST_DATA or size > self._largest:
-                raise Refusal(413, f"an event of {size} bytes; {self._largest} are the most")
-            rest = await self._reader.readexactly(size)
+            sizes = _decoded(line, Sizes, "event")
+            data, payload = sizes.data_length or 0, sizes.payload_length or 0
+            self._check_size(data, payload)
+            cost = 1 + max(0, len(line) + data - _USUAL) / _COSTLY + payload / LARGE
+            await asyncio.sleep(self._rate.spend(cost))  # others have their turn in any case
+            rest = await self._reader.readexactly(data + payload)
         except asyncio.LimitOverrunError as error:
             raise Refusal(413, f"an event begins with a line of {_LONGEST_HEAD} bytes") from error
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except asyncio.IncompleteReadError:
+            return {"type": "websocket.disconnect", "half_closed": True}
+        except ConnectionError:
             return {"type": "websocket.disconnect"}
         return {"type": "websocket.receive", "bytes": line + rest}
+
+    def _check_size(self, data: int, payload: int) -> None:
+        """Raises Refusal for an event that is too large, or for which there is no room."""
+        if data > LARGEST:
+            raise Refusal(413, f"data of {data} bytes; {LARGEST} are the most")
+        if (size := data + payload) > self._largest:
+            raise Refusal(413, f"an event of {size} bytes; {self._largest} are the most")
+        if not self._share.holds(size):
+            raise no_room()
 
     async def send_text(self, message: str) -> None:
         self._writer.write(message.encode())
@@ -425,8 +453,11 @@ async def _hold(
     """Holds a connection to its end, in one of the places that live sockets have."""
     began = time.perf_counter()
     holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
-    line = Line(reader, writer, service.settings.limits)
-    line.scope["state"]["pace"] = service.slots.pace(holder)
+    share = Share(service.buffers, lambda: holder.name)
+    line = Line(reader, writer, service.settings.limits, share)
+    line.scope["state"] |= {
+        "pace": service.slots.pace(holder), "holder": holder, "buffers": service.buffers
+    }  # fmt: skip
     try:
         with service.slots.hold("streams", holder):
             socket = cast("WebSocket", line)
@@ -439,6 +470,7 @@ async def _hold(
                 await line.send_text(_framed(Error(refusal.message, refusal.code)))
                 await line.close()
     finally:
+        share.release()
         writer.close()
         asyncio.get_running_loop().call_later(_REST_SECONDS, writer.transport.abort)
         _log.info(

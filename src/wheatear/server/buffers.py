@@ -1,0 +1,75 @@
+"""Memory for what clients have sent and is not dealt with, or were sent and have not read.
+
+Each connection has a little of its own.  What it holds beyond that comes out of one store for all
+of them, of which no client may have more than half.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+
+OWN = 1 << 16  # bytes that every connection may hold
+_STEP = 1 << 18  # bytes that are taken from the store at once
+
+
+class Buffers:
+    """The store."""
+
+    def __init__(self, most: int) -> None:
+        """most: bytes that all connections may hold together, beyond their own."""
+        self._most = most
+        self._held: Counter[str] = Counter()
+
+    def take(self, owner: str, size: int) -> bool:
+        """Takes bytes for a client; False if there is no room, and then nothing is taken."""
+        held = self._held[owner]
+        if self._held.total() + size > self._most or held + size > max(self._most / 2, size):
+            return False
+        self._held[owner] = held + size
+        return True
+
+    def give_back(self, owner: str, size: int) -> None:
+        """Gives back bytes of a client."""
+        self._held[owner] -= size
+        if not self._held[owner]:
+            del self._held[owner]
+
+    @property
+    def held(self) -> int:
+        """Bytes that are taken."""
+        return self._held.total()
+
+
+class Share:
+    """What one connection has of the store."""
+
+    def __init__(self, buffers: Buffers, owner: Callable[[], str]) -> None:
+        """owner: the client's name, which is asked for when it takes something."""
+        self._buffers, self._ask = buffers, owner
+        self._owner = ""
+        self._taken = 0
+
+    def holds(self, size: int) -> bool:
+        """Sets how many bytes the connection holds in all; False if there is no room for them."""
+        need = max(0, size - OWN)
+        more = need - self._taken
+        if more > 0:
+            more += _STEP
+            self._owner = self._owner or self._ask()
+            if not self._buffers.take(self._owner, more):
+                return False
+            self._taken += more
+        elif self._taken and (need == 0 or -more > 4 * _STEP):
+            self._buffers.give_back(self._owner, -more)
+            self._taken = need
+        return True
+
+    @property
+    def room(self) -> int:
+        """Bytes that the connection may hold before `holds` has to be asked."""
+        return OWN + self._taken
+
+    def release(self) -> None:
+        """Gives back all of it."""
+        if self._taken:
+            self._buffers.give_back(self._owner, self._taken)
+            self._taken = 0
