@@ -1,7 +1,7 @@
 """Wheatear on Ray Serve: replicas behind one address, on one machine or on many.
 
     pip install 'wheatear[server]' 'ray[serve]>=2.40'
-    serve run examples.ray_serve:app            # from the folder above this one
+    RAY_USAGE_STATS_ENABLED=0 serve run examples.ray_serve:app   # from the folder above this one
 
 A socket stays with the replica that took it, so a stream's state never moves. Each replica has the
 model in memory once and batches the streams that it holds; give it as many processors as one of

@@ -25,7 +25,15 @@ def pytest_configure() -> None:
 # A process takes a file at a time. These are minutes in few tests: begun last, one of the
 # processes would have nothing to do meanwhile.
 _LONG = (
-    *("test_page", "test_hostile", "test_agents", "test_slowdown", "test_loop", "test_finetune"),
+    *(
+        "test_page",
+        "test_privacy",
+        "test_hostile",
+        "test_agents",
+        "test_slowdown",
+        "test_loop",
+        "test_finetune",
+    ),
     *("test_drain", "test_silence", "test_limits", "test_evaluate_command", "test_foreign"),
 )
 

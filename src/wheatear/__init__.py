@@ -13,6 +13,7 @@ for block in microphone:
 print(stream.finish().text)
 """
 
+from wheatear import privacy  # noqa: F401  (before whatever it switches off)
 from wheatear.beam import BeamRules
 from wheatear.errors import (
     AudioError,

@@ -44,6 +44,7 @@ from wheatear.errors import BundleError, ModelNotFoundError
 from wheatear.features import SAMPLE_RATE, MelSettings
 from wheatear.latency import LatencyMode
 from wheatear.pieces import Pieces, checked_pieces
+from wheatear.privacy import cache_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -226,8 +227,7 @@ def models_folder() -> Path:
     """Where named bundles of this user live: $WHEATEAR_MODELS or ~/.cache/wheatear/models."""
     if folder := os.environ.get(MODELS_VARIABLE):
         return Path(folder)
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "wheatear" / "models"
+    return cache_folder() / "models"
 
 
 def find_bundle(model: str | os.PathLike[str] | None) -> Path:

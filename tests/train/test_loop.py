@@ -183,10 +183,10 @@ def test_several_processes_train_one_network(work: Path) -> None:
     assert report["processes"] == 2
     assert [check["step"] for check in report["checks"]] == [6]
     replace(plan, steps=100_000).write(work / "plan.json")
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    time.sleep(12)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    assert any(line.startswith("step ") for line in process.stdout)  # it is at work
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
+    out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "asked to stop at step" in out
 

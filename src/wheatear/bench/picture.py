@@ -11,7 +11,7 @@ from wheatear.errors import MissingExtraError
 def check_matplotlib() -> None:
     """Raises MissingExtraError before the time is spent, if there is nothing to draw with."""
     try:
-        import matplotlib  # noqa: F401, PLC0415  (an extra, and slow to import)
+        import wheatear.figures  # noqa: F401, PLC0415  (an extra, and slow to import)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             "a picture needs matplotlib: pip install 'wheatear[evaluate]'"
@@ -20,7 +20,7 @@ def check_matplotlib() -> None:
 
 def draw(path: Path, runs: Sequence[Run], caption: str) -> None:
     """Times of a chunk against its own length, and shares of the stages.  Raises OSError."""
-    from matplotlib.figure import Figure  # noqa: PLC0415
+    from wheatear.figures import Figure  # noqa: PLC0415
 
     figure = Figure(figsize=(12, 5.5), layout="constrained")
     times, shares = figure.subplots(1, 2)

@@ -7,13 +7,10 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import ScalarFormatter
 
 from wheatear.evaluate.report import heard_as, named
+from wheatear.figures import Axes, Figure, ScalarFormatter, rc_context
 
 Row = Mapping[str, Any]
 _MOST_LINES = 12  # in one picture, and in its legend
@@ -32,7 +29,7 @@ def draw(summary: Row, name: str) -> str | None:
     # Text stays text; ids differ from picture to picture; nobody's $ is mathematics.
     style = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
     out = io.StringIO()
-    with mpl.rc_context(style), warnings.catch_warnings():
+    with rc_context(style), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph", category=UserWarning)
         figure.savefig(out, format="svg", metadata={"Date": None})
     svg = out.getvalue()

@@ -104,7 +104,7 @@ def expected_error(rows: Sequence[dict[str, float]]) -> float:
 
 def draw(path: Path, before: Sequence[dict[str, float]], after: Sequence[dict[str, float]]) -> None:
     """The reliability diagram."""
-    from matplotlib.figure import Figure  # noqa: PLC0415  (slow to import)
+    from wheatear.figures import Figure  # noqa: PLC0415  (slow to import)
 
     axes = (figure := Figure(figsize=(4.5, 4.5), layout="constrained")).subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8)

@@ -4,25 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
+MEETING = "WHEATEAR_TRAIN_MEETING"
+"""Variable with the path of the file by which processes of one run find each other."""
 _GRACE = 10.0  # seconds from one process's failure to the others' end
 
 
 def launch(arguments: Sequence[str], processes: int) -> int:
     """Runs `python -m wheatear ARGUMENTS` so many times; the worst exit code of them.
 
-    Each finds its number in RANK and the others over WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+    Each finds its number in RANK, of WORLD_SIZE, and the others by the file of MEETING.
     A request to stop is handed on, and when one fails the others are stopped.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    shared = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with TemporaryDirectory(prefix="wheatear-train-") as folder:
+        return _launch(arguments, processes, Path(folder) / "meeting")
+
+
+def _launch(arguments: Sequence[str], processes: int, meeting: Path) -> int:
+    # By a file, over loopback: torch's server of addresses asks DNS for the name of this machine.
+    shared = {"WORLD_SIZE": str(processes), MEETING: str(meeting)}
+    if sys.platform == "linux":
+        shared["GLOO_SOCKET_IFNAME"] = "lo"
     command = [sys.executable, "-m", "wheatear", *arguments]
     children = [
         subprocess.Popen(  # noqa: S603  (our own command)

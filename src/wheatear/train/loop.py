@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from wheatear.errors import PlanError
 from wheatear.train.data import Batch, Data, Recipe
 from wheatear.train.display import Display
+from wheatear.train.launch import MEETING
 from wheatear.train.material import Material, gather
 from wheatear.train.plan import Plan
 from wheatear.train.report import write_report
@@ -200,7 +201,7 @@ def train(plan: Plan, work: Path, device: str, threads: int, workers: int) -> Tr
     rank = int(os.environ.get("RANK", "0"))
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
-        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+        _meet("nccl" if device == "cuda" else "gloo", rank)
     place = torch.device(device, rank) if device == "cuda" else torch.device(device)
     with Display(quiet=rank > 0) as display:
         material = gather(plan, work, display.say)
@@ -215,6 +216,15 @@ def train(plan: Plan, work: Path, device: str, threads: int, workers: int) -> Tr
             if dist.is_initialized():
                 dist.destroy_process_group()
     return trainer
+
+
+def _meet(backend: str, rank: int) -> None:
+    """Finds the other processes: by a file if `launch` started them, else as torchrun says."""
+    if path := os.environ.get(MEETING):
+        size = int(os.environ["WORLD_SIZE"])
+        dist.init_process_group(backend, f"file://{path}", rank=rank, world_size=size)
+    else:
+        dist.init_process_group(backend)
 
 
 def _introduce(trainer: Trainer, material: Material, display: Display) -> None:

@@ -41,7 +41,7 @@ def write_report(folder: Path, history: History, about: dict[str, Any]) -> None:
 
 def _draw(path: Path, history: History) -> None:
     try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  (slow to import)
+        from wheatear.figures import Figure  # noqa: PLC0415  (slow to import)
     except ModuleNotFoundError:
         return
     figure = Figure(figsize=(11, 4), layout="constrained")

