@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 
 import pytest
+import soundfile
 from parrots import SAYS, Parrot
 
+from wheatear.audio import sample_speech
 from wheatear.cli import main
 from wheatear.convert.verify import edit_distance
 from wheatear.evaluate import normalize
@@ -38,7 +41,8 @@ def test_precisions_latencies_and_modes(run, speech, tmp_path, bundle_of):
         "--mode", "whole", "stream", "--turns", 1, "--threads", 1,
     )  # fmt: skip
     assert code == 0
-    assert "wheatear-small int8: stream 80 ms, language given: 7 recordings" in err
+    counts = "2 recordings, 5 more of silence and noise"
+    assert f"wheatear-small int8: stream 80 ms, language given: {counts}" in err
     assert "streaming" in told
     assert str(out / "report.html") in told
     found = summary(out)
@@ -103,7 +107,7 @@ def test_another_engine_beside(run, corpus, clock, tmp_path, monkeypatch):
     assert code == 0
     assert "parrot" in told
     assert "thirteen brings bad luck" in err
-    assert "1 recordings failed" in err
+    assert "1 of 3 recordings failed, see the report" in err
     assert {r["locale"] for r in summary(tmp_path / "out")["rows"]} == {"en-US"}
     code, _, err = run(corpus, "--output", tmp_path / "all", "--prompt", "given", "--turns", 0)
     assert code == 0
@@ -126,6 +130,79 @@ def test_what_cannot_be_done(run, speech, tmp_path, arguments, said):
     code, _, err = run(speech, *(a.format(out=tmp_path / "out") for a in arguments))
     assert code == 2
     assert said in err.splitlines()[-1]
+
+
+def broken(folder: Path, count: int, name: str = "gone{}.wav") -> Path:
+    lines = [{"audio_filepath": name.format(n), "text": "a", "lang": "en-US"} for n in range(count)]
+    path = folder / "broken.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    return path
+
+
+@pytest.mark.parametrize("name", ["gone{}.wav", "text.wav"])
+def test_where_every_recording_fails(run, tmp_path, name):
+    """The noise that is measured beside is no recording."""
+    (tmp_path / "text.wav").write_text("no audio")
+    manifest = broken(tmp_path, 3, name)
+    code, told, err = run(manifest, "--output", tmp_path / "out", "--threads", 1)
+    assert code == 2
+    assert "3 recordings" in told
+    assert err.splitlines()[-1].startswith("wheatear: nothing could be transcribed: cannot ")
+
+
+def test_where_one_system_transcribes_none(run, speech, clock, tmp_path, monkeypatch):
+    class Broken(Parrot):
+        def transcribe(self, samples, locale):
+            raise RuntimeError("out of order")
+
+    module = type(sys)("parrots_engine")
+    module.make = lambda: Broken(clock, SAYS)
+    monkeypatch.setitem(sys.modules, "parrots_engine", module)
+    code, _, err = run(
+        speech, "--output", tmp_path / "out", "--model", "wheatear-small", "--prompt", "given",
+        "--engine", "python:parrots_engine:make", "--mode", "whole",
+    )  # fmt: skip
+    assert code == 2
+    assert err.splitlines()[-1] == "wheatear: parrot transcribed no recording"
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_recordings_are_counted_without_noise(run, tmp_path, clock, monkeypatch):
+    monkeypatch.setitem(sys.modules, "parrots_engine", module := type(sys)("parrots_engine"))
+    module.make = lambda: Parrot(clock, {})
+    samples = sample_speech()[:8_000]
+    names = [f"{n}.wav" for n in range(30)]
+    for name in names:
+        soundfile.write(tmp_path / name, samples, 16_000)
+    lines = [{"audio_filepath": name, "text": "a", "lang": "en-US"} for name in names]
+    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    _, told, err = run(
+        tmp_path / "m.jsonl", "--output", tmp_path / "out", "--model", "wheatear-small",
+        "--mode", "whole", "--prompt", "given", "--engine", "python:parrots_engine:make",
+    )  # fmt: skip
+    assert "30 recordings" in told
+    assert "language given: 30 recordings, 5 more of silence and noise" in err
+    assert "35 recordings" not in told + err
+
+
+def test_names_that_are_not_utf_8(run, tmp_path):
+    """They are written with replacements, and found again by a run that goes on."""
+    folder = tmp_path / "en-US"
+    folder.mkdir()
+    name = b"caf\xe9"
+    for suffix, data in ((b".wav", None), (b".txt", b"I'm sorry")):
+        path = os.fsencode(folder) + b"/" + name + suffix
+        if data is None:
+            soundfile.write(folder / "a.wav", sample_speech()[:16_000], 16_000)
+            os.rename(folder / "a.wav", path)
+        else:
+            Path(os.fsdecode(path)).write_bytes(data)
+    options = ("--output", tmp_path / "out", "--mode", "whole", "--prompt", "given")
+    for _ in range(2):
+        code, _, err = run(folder, *options, "--threads", 1)
+        assert (code, "failed" in err) == (0, False)
+    rows = (tmp_path / "out" / "utterances.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 6
 
 
 def test_missing_packages(run, speech, tmp_path, monkeypatch):

@@ -17,7 +17,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wheatear.cli import BAD_INPUT, complain
 from wheatear.errors import MissingExtraError, WheatearError
+from wheatear.printable import printable
 from wheatear.sessions import default_threads
 
 if TYPE_CHECKING:
@@ -50,12 +52,13 @@ def evaluate(
     fold_accents: Annotated[tuple[str, ...], _SEVERAL] = (),
     against: Path | None = None,
     threads: int | None = None,
-) -> None:
+) -> int:
     """Measure models on recordings: error rates, latencies, speed.
 
     Writes summary.json, utterances.jsonl (reference, hypothesis and errors of every utterance),
     report.md and report.html. Stop it with Ctrl-C; the same command goes on. docs/evaluate.md
-    says what each figure means.
+    says what each figure means. The exit code is 2 where a system could transcribe no recording; a
+    few that fail are named, and the figures are of the others.
 
     Parameters
     ----------
@@ -118,7 +121,7 @@ def evaluate(
         raise WheatearError("--turns is 0 or more clips, --pieces 0.1 seconds or more")
     corpus = read_corpus(manifest, locale, split)
     clips = choose(corpus.clips, only, limit)
-    print(f"{manifest}: {corpus.layout}, {len(clips)} recordings")
+    print(f"{printable(manifest)}: {corpus.layout}, {len(clips)} recordings")
     if corpus.without_text:
         print(f"{corpus.without_text} more have no text and are left out")
     plan = Plan(
@@ -131,7 +134,7 @@ def evaluate(
             clips, systems, plan, output, title=f"Evaluation on {manifest}",
             command=shlex.join(["wheatear", *sys.argv[1:]]), before=against, tell=tell,
         )  # fmt: skip
-    show(summary, output)
+    return show(summary, output, len(clips))
 
 
 def with_extra() -> None:
@@ -155,7 +158,7 @@ def progress() -> Iterator[Tell]:
         def tell(what: str, done: int, of: int) -> None:
             nonlocal last
             if what != last and not console.is_terminal:
-                console.print(f"{what}: {of} recordings", markup=False, soft_wrap=True)
+                console.print(what, markup=False, soft_wrap=True)
             if what != last:
                 bar.reset(task, total=of, description=escape(what))
             last = what
@@ -164,8 +167,11 @@ def progress() -> Iterator[Tell]:
         yield tell
 
 
-def show(summary: dict[str, Any], output: Path) -> None:
-    """The means on standard output, what failed on standard error."""
+def show(summary: dict[str, Any], output: Path, count: int) -> int:
+    """Prints the means to standard output, what failed to standard error; returns the exit code.
+
+    count: recordings that were given.
+    """
     from wheatear.evaluate.report import side_by_side  # noqa: PLC0415
 
     console = Console()
@@ -173,12 +179,18 @@ def show(summary: dict[str, Any], output: Path) -> None:
     print(f"{output / 'report.html'}, report.md, summary.json, utterances.jsonl")
     if failed := {entry["id"]: entry["fault"] for entry in summary["failed"]}:
         for name, fault in list(failed.items())[:5]:
-            print(f"wheatear: {name}: {fault}", file=sys.stderr)
-        print(f"wheatear: {len(failed)} recordings failed, see the report", file=sys.stderr)
+            complain(f"{name}: {fault}")
+        complain(f"{len(failed)} of {count} recordings failed, see the report")
     for system in dict.fromkeys(entry["system"] for entry in summary["left_out"]):
         own = [entry for entry in summary["left_out"] if entry["system"] == system]
         told = ", ".join(f"{entry['locale']} ({entry['clips']})" for entry in own)
-        print(f"wheatear: {system} does not know, and did not hear: {told}", file=sys.stderr)
+        complain(f"{system} does not know, and did not hear: {told}")
+    rows = summary["rows"]
+    some = {row["system"] for row in rows if row["failed"] < row["utterances"] + row["failed"]}
+    none = [name for name in dict.fromkeys(row["system"] for row in rows) if name not in some]
+    for system in none:
+        complain(f"{system} transcribed no recording")
+    return BAD_INPUT if none else 0
 
 
 def as_rich(table: ReportTable) -> Table:

@@ -16,7 +16,7 @@ from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.engines import Engine, open_engine, parse_spec
 from wheatear.evaluate.engines.wheatear import Wheatear
 from wheatear.evaluate.page import page
-from wheatear.evaluate.records import Record, Score, read_records, score
+from wheatear.evaluate.records import UNPAIRED, Record, Score, read_records, score
 from wheatear.evaluate.report import markdown, sections
 from wheatear.evaluate.run import Plan, Results, Tell, run
 from wheatear.evaluate.summary import SUMMARY, against, how_it_was_made, summarise
@@ -127,5 +127,5 @@ def _write(output: Path, title: str, summary: dict[str, Any], results: Results) 
     }
     for name, text in files.items():
         partial = output / f"{name}.partial"
-        partial.write_text(text, encoding="utf-8")
+        partial.write_text(text, encoding="utf-8", errors=UNPAIRED)
         os.replace(partial, output / name)

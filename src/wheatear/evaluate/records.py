@@ -23,6 +23,8 @@ from wheatear.locales import error_unit, has_spaces, language_of
 UTTERANCES = "utterances.jsonl"
 EARLIER = "earlier.jsonl"
 """What a folder holds of systems and recordings that its last run had nothing to do with."""
+UNPAIRED = "backslashreplace"
+"""How names that are not UTF-8 are written: as JSON escapes them, so that they are read back."""
 WHOLE, STREAM = "whole", "stream"
 GIVEN, AUTO = "given", "auto"
 
@@ -176,7 +178,7 @@ def read_records(folder: Path, *names: str) -> dict[tuple[Condition, str], Recor
 def write_records(path: Path, scored: Iterable[tuple[Record, Score]]) -> None:
     """Writes a file of lines anew, or leaves it as it was; without lines there is none."""
     partial = path.with_suffix(".partial")
-    with partial.open("w", encoding="utf-8") as out:
+    with partial.open("w", encoding="utf-8", errors=UNPAIRED) as out:
         out.writelines(to_line(record, found) for record, found in scored)
         empty = not out.tell()
     os.replace(partial, path)

@@ -18,6 +18,7 @@ from wheatear.evaluate.records import (
     EARLIER,
     GIVEN,
     STREAM,
+    UNPAIRED,
     UTTERANCES,
     WHOLE,
     Condition,
@@ -79,7 +80,7 @@ class Results:
 
 
 Tell = Callable[[str, int, int], None]
-"""Called with what is being done, and how many of how many clips of it are done."""
+"""Called with what is being done, and how many of how many clips of it, noise too, are done."""
 
 
 def run(
@@ -100,7 +101,7 @@ def run(
     done: dict[tuple[Condition, str], tuple[Record, Score]] = {}
     used: list[tuple[str, About]] = []
     left_out: dict[tuple[str, str], int] = {}
-    with (folder / UTTERANCES).open("a", encoding="utf-8", buffering=1) as out:
+    with (folder / UTTERANCES).open("a", encoding="utf-8", errors=UNPAIRED, buffering=1) as out:
         for engine in engines:
             name = _name(engine, used)
             used.append((name, engine.about))
@@ -108,8 +109,9 @@ def run(
             left_out |= {(name, locale): unknown.count(locale) for locale in sorted(set(unknown))}
             for task in _tasks(engine, name, clips, plan):
                 task.work(before, done, out.write, tell)
-    if not any(record.fault is None for record, _ in done.values()):
-        faults = [record.fault for record, _ in done.values() if record.fault]
+    spoken = [record for record, _ in done.values() if record.group != NOISE]
+    if all(record.fault for record in spoken):
+        faults = [record.fault for record in spoken]
         why = f": {faults[0]}" if faults else ": no engine knows any of the locales"
         raise WheatearError(f"nothing could be transcribed{why}")
     others = [record for key, record in before.items() if key not in done]
@@ -148,7 +150,9 @@ class _Task:
     ) -> None:
         c = self.condition
         latency = f" {c.latency_ms} ms" if c.latency_ms else ""
-        shown = f"{c.system} {c.precision}: {c.mode}{latency}, language {c.prompt}"
+        noises = sum(isinstance(clip, _Noise) for clip in self.clips)
+        counts = f"{len(self.clips) - noises} recordings, {noises} more of silence and noise"
+        shown = f"{c.system} {c.precision}: {c.mode}{latency}, language {c.prompt}: {counts}"
         warm = False
         for number, clip in enumerate(self.clips):
             tell(shown, number, len(self.clips))
