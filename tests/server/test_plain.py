@@ -114,6 +114,14 @@ def test_without_interim_only_finals_come(quiet_server, spoken):
         ("model=nobody", "nobody"),
         ("colour=red", "colour"),
         ("latency=fast", "latency"),
+        ("latency=0", "0 ms"),
+        ("latency=-560", "-560 ms"),
+        ("sampleRate=8000", "sampleRate"),
+        ("langauge=it", "did you mean 'language'?"),
+        ("rate=8000&rate=16000", "rate"),
+        ("interim=perhaps", "interim"),
+        ("channels=0", "channels"),
+        ("rate=nan", "rate"),
     ],
 )
 def test_what_is_asked_wrongly_is_named(quiet_server, query, says):
@@ -126,7 +134,35 @@ def test_what_is_asked_wrongly_is_named(quiet_server, query, says):
         assert socket.close_code == 1008
 
 
-@pytest.mark.parametrize("message", ["{", "[]", '{"type": 1}', '{"type": "x"}', "nonsense", ""])
+@pytest.mark.parametrize(
+    "query", ["language=&model=&rate=&latency=&interim=", "interim=True&phrases[]=Elba&channels=1"]
+)
+def test_empty_values_mean_the_default(quiet_server, spoken, query):
+    got = converse(quiet_server, spoken, query)
+    assert "sorry" in finals(got)[0]["text"].lower()
+    assert (got[0]["language"], got[0]["rate"]) == ("auto", 16_000)
+
+
+def test_the_nearest_locale_is_told(quiet_server):
+    with connect(f"{quiet_server.ws}/ws?language=en-AU") as socket:
+        assert json.loads(socket.recv(timeout=10))["language"] in ("en-GB", "en-US")
+        socket.send('{"type": "switch", "language": "de-LI"}')
+        assert json.loads(socket.recv(timeout=10))["language"].startswith("de")
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        '{"type": "finish", "language": "it"}',
+        '{"type": "switch", "langauge": "it"}',
+        "{",
+        "[]",
+        '{"type": 1}',
+        '{"type": "x"}',
+        "nonsense",
+        "",
+    ],
+)
 def test_bad_messages_end_the_socket_and_leave_nothing(quiet_server, message):
     with connect(f"{quiet_server.ws}/ws") as socket:
         assert json.loads(socket.recv(timeout=10))["type"] == "ready"

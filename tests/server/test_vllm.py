@@ -119,6 +119,33 @@ def test_errors_are_told_and_the_session_goes_on(quiet_server, spoken, message, 
         assert "sorry" in done(socket)[0].lower()
 
 
+@pytest.mark.parametrize(
+    ("message", "name"),
+    [
+        ({"type": "session.update", "model": "whisper-1", "language": "it"}, "language"),
+        ({"type": "session.update", "Model": "whisper-1"}, "Model"),
+        ({"type": "session.update", "model": 7}, "model"),
+        ({"type": "input_audio_buffer.append", "audio": "", "rate": 8000}, "rate"),
+        ({"type": "input_audio_buffer.commit", "Final": True}, "Final"),
+        ({"type": "input_audio_buffer.commit", "final": "true"}, "final"),
+    ],
+)
+def test_a_field_that_is_not_known_or_wrong_is_named(quiet_server, message, name):
+    with session(quiet_server) as socket:
+        socket.send(json.dumps(message))
+        error = json.loads(socket.recv(timeout=10))
+        assert error["type"] == "error"
+        assert name in error["error"]
+
+
+def test_base64_in_lines(quiet_server, spoken):
+    with session(quiet_server) as socket:
+        audio = base64.encodebytes(spoken.tobytes()).decode()
+        send(socket, "input_audio_buffer.append", audio=audio, event_id="mine")
+        commit(socket, final=True)
+        assert "sorry" in done(socket)[0].lower()
+
+
 def test_no_commit_before_the_model(quiet_server):
     with session(quiet_server, model=None) as socket:
         commit(socket)
@@ -130,6 +157,7 @@ def test_no_commit_before_the_model(quiet_server):
     [
         "dialect=klingon", "dialect=vllm&sample_rate=x", "dialect=vllm&delay=never",
         "dialect=vllm&language=tlh",
+        "dialect=vllm&sampleRate=8000", "dialect=vllm&sample_rate=8000&sample_rate=16000",
     ],
 )  # fmt: skip
 def test_what_cannot_be_done_is_refused_before_the_socket_opens(quiet_server, query):

@@ -180,6 +180,96 @@ def test_a_command_that_begins_again_is_forgotten(quiet_home, spoken):
     assert next(e for e in run(quiet_home, work) if isinstance(e, Transcript)).text == ""
 
 
+START = AudioStart(rate=16_000, width=2, channels=1).event()
+
+
+@pytest.mark.parametrize("heard", [0, 8000])
+def test_a_transcribe_after_the_start_counts(quiet_home, recognizer, spoken, heard):
+    """For the command that has begun, from then on, and for those that follow."""
+
+    async def work(client):
+        await client.write_event(START)
+        form = {"rate": 16_000, "width": 2, "channels": 1}
+        for samples in (spoken[:heard], spoken[heard:]):
+            if len(samples):
+                await client.write_event(AudioChunk(audio=samples.tobytes(), **form).event())
+            if samples is not spoken and len(samples) == heard:
+                await client.write_event(Transcribe(language="it").event())
+        await client.write_event(AudioStop().event())
+        first = await said(client)
+        await client.write_event(START)
+        await client.write_event(AudioChunk(audio=spoken.tobytes(), **form).event())
+        await client.write_event(AudioStop().event())
+        return first, await said(client)
+
+    first, second = run(quiet_home, work)
+    latency = recognizer.bundle.manifest.default_mode.latency_ms
+    expected = recognizer.transcribe(spoken, language="it", latency_ms=latency).text
+    assert check(second) == expected
+    assert (first[-2].language, second[-2].language) == ("it", "it")
+    if not heard:
+        assert check(first) == expected
+
+
+def test_a_transcribe_after_the_start_may_end_it_with_its_turn(quiet_home, spoken):
+    async def work(client):
+        await client.write_event(START)
+        await client.write_event(Transcribe(vad_sensitivity="aggressive").event())
+        form = {"rate": 16_000, "width": 2, "channels": 1}
+        await client.write_event(AudioChunk(audio=spoken.tobytes(), **form).event())
+        return await said(client)  # without audio-stop
+
+    assert "calling" in check(run(quiet_home, work))
+
+
+def test_a_transcribe_after_the_start_may_be_refused(quiet_home):
+    async def work(client):
+        await client.write_event(START)
+        await client.write_event(Transcribe(language="tlh").event())
+        return await said(client)
+
+    (error,) = run(quiet_home, work)
+    assert error.code == "invalid_value"
+    assert "tlh" in error.text
+
+
+def test_the_nearest_locale_is_told(quiet_home, spoken):
+    (*_, transcript, _) = run(quiet_home, lambda c: command(c, spoken, language="en-AU"))
+    assert "calling" in transcript.text
+    assert transcript.language in ("en-GB", "en-US")
+
+
+@pytest.mark.parametrize(
+    ("event", "meant"),
+    [
+        (Event("transcribe", {"langauge": "en"}), "language"),
+        (Event("transcribe", {"transcriptNames": ["Elba"]}), "transcript_names"),
+        (Event("audio-start", {"rate": 1, "width": 2, "channels": 1, "Rate": 1}), "rate"),
+    ],
+)
+def test_a_misspelled_field_is_named(quiet_home, event, meant):
+    async def work(client):
+        await client.write_event(event)
+        return await said(client)
+
+    (error,) = run(quiet_home, work)
+    assert repr(meant) in error.text
+
+
+def test_fields_of_a_newer_protocol_are_passed_over(quiet_home, spoken):
+    async def work(client):
+        fields = {"language": "en", "context": {"a": 1}, "some_new_thing": 7}
+        await client.write_event(Event("transcribe", fields))
+        await client.write_event(START)
+        form = {"rate": 16_000, "width": 2, "channels": 1}
+        await client.write_event(AudioChunk(audio=spoken.tobytes(), **form).event())
+        await client.write_event(AudioStop().event())
+        return await said(client)
+
+    assert "calling" in check(run(quiet_home, work))
+    assert "some_new_thing" in quiet_home.log
+
+
 @pytest.mark.parametrize("audio", [False, True])
 def test_who_says_nothing_gets_an_answer(quiet_home, audio):
     async def work(client):

@@ -4,6 +4,8 @@ import difflib
 import re
 from collections.abc import Iterable
 
+from starlette.datastructures import QueryParams
+
 from wheatear.server.refusals import Refusal
 
 _SHOWN = 80  # characters of a name that an answer repeats
@@ -25,3 +27,22 @@ def unknown(name: str, known: Iterable[str], where: str) -> Refusal:
         400, f"{name[:_SHOWN]!r} is not known {where}; {hint}", code="unknown_parameter",
         param=name[:_SHOWN],
     )  # fmt: skip
+
+
+def single_values(query: QueryParams, known: Iterable[str], where: str) -> dict[str, str]:
+    """A query's values by name; empty ones are left out.
+
+    Raises Refusal for a name that is not known, and for two values of one.
+    """
+    known, values = tuple(known), {}
+    for name in query:
+        if name not in known:
+            raise unknown(name, known, where)
+        given = {value for value in query.getlist(name) if value.strip()}
+        if len(given) > 1:
+            raise Refusal(
+                400, f"{name} is given with {len(given)} values", code="invalid_value", param=name
+            )
+        if given:
+            values[name] = given.pop()
+    return values

@@ -10,6 +10,7 @@ pong, end, error; docs/serving.md has their fields.
 from typing import Any, TypeVar
 
 import msgspec
+from starlette.datastructures import QueryParams
 
 from wheatear.results import Final, Partial, Turn
 from wheatear.scheduler import Ended, Told
@@ -17,6 +18,7 @@ from wheatear.server.aside import aside
 from wheatear.server.live import Live, live_pcm
 from wheatear.server.messages import check_size
 from wheatear.server.models import Models, Served
+from wheatear.server.names import single_values
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.sockets import NORMAL, Dialogue, Socket, words_of
 
@@ -62,7 +64,7 @@ class Plain(Dialogue):
             pcm,
             self.socket.settings.limits,
             language=asked.language,
-            latency_ms=asked.latency or served.latency_ms,
+            latency_ms=served.latency_ms if asked.latency is None else asked.latency,
             phrases=phrases,
         )
         self.socket.send(
@@ -79,6 +81,8 @@ class Plain(Dialogue):
 
     async def text(self, message: str) -> None:
         order = _order(message)
+        if order.type != "switch" and (order.language or order.latency_ms) is not None:
+            raise Refusal(400, f"language and latency_ms belong to switch, not {order.type[:50]!r}")
         match order.type:
             case "ping":
                 self.socket.send({"type": "pong"})
@@ -142,11 +146,16 @@ Form = TypeVar("Form", bound=msgspec.Struct)
 def query_of(socket: Socket, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
     """The query of a socket's address.  Raises Refusal naming what it does not know."""
     query = socket.websocket.query_params
-    data: dict[str, Any] = {}
-    for name in query:
-        data[name] = query.getlist(name) if name in lists else query[name]
+    many = {name: query.getlist(name) for name in query if name.removesuffix("[]") in lists}
+    data = {
+        name.removesuffix("[]"): [value for value in values if value.strip()]
+        for name, values in many.items()
+    }
+    rest = QueryParams([item for item in query.multi_items() if item[0] not in many])
+    known = [field.name for field in msgspec.structs.fields(form)]
+    values: dict[str, Any] = single_values(rest, known, "in the query")
     try:
-        return msgspec.convert(data, form, strict=False)
+        return msgspec.convert(values | data, form, strict=False)
     except msgspec.ValidationError as error:
         raise Refusal(400, f"in the query: {error}", code="invalid_value") from error
 

@@ -41,7 +41,7 @@ from wheatear.server.live import Live, odd
 from wheatear.server.messages import Audio as Spoken
 from wheatear.server.messages import put_back, split_audio
 from wheatear.server.models import Models, Served
-from wheatear.server.names import unknown
+from wheatear.server.names import single_values
 from wheatear.server.realtime_events import (
     EVENTS,
     FLAT,
@@ -291,22 +291,18 @@ class Realtime(Dialogue):
     # -- the client speaks
 
     async def begin(self) -> None:
-        query = self.socket.websocket.query_params
-        for name in query:
-            if name not in _QUERY:
-                raise unknown(name, _QUERY, "in the address; settings are sent as session.update")
-            if len(set(query.getlist(name))) > 1:
-                raise Refusal(400, f"{name} is given twice", code="invalid_value", param=name)
-        if (intent := query.get("intent") or "transcription") != "transcription":
+        params = self.socket.websocket.query_params
+        query = single_values(params, _QUERY, "in the address; settings go into session.update")
+        if (intent := query.get("intent", "transcription")) != "transcription":
             raise Refusal(
                 400, f"intent {intent[:50]!r} is not served; 'transcription' is",
                 code="invalid_value", param="intent",
             )  # fmt: skip
-        rate = query.get("sample_rate") or "24000"
+        rate = query.get("sample_rate", "24000")
         is_number = rate.isascii() and rate.isdigit() and len(rate) < 9
         form = Format(rate=int(rate) if is_number else -1)
         served = self._models.named(query.get("model"))
-        model = query.get("model") or served.name
+        model = query.get("model", served.name)
         form.pcm  # noqa: B018  (raises for a rate that does not work)
         await self._open(Session(served, model, form, turn_detection=_detection_of(model)))
         self._say("session.created", session=self._described)

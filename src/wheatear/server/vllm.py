@@ -12,8 +12,7 @@
 Events are those of vLLM 0.2x.  Besides, the query may have sample_rate, language and delay.
 """
 
-import base64
-import binascii
+import logging
 import math
 import time
 import uuid
@@ -23,30 +22,39 @@ from typing import Any, get_args
 
 import msgspec
 
-from wheatear.languages import AUTO
+from wheatear.errors import WheatearError
+from wheatear.languages import AUTO, replacement_note
 from wheatear.latency import FRAME_MS
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
+from wheatear.server.encodings import base64_audio
 from wheatear.server.live import Live, live_pcm
 from wheatear.server.messages import Audio, put_back, split_audio
 from wheatear.server.models import DELAYS, Models
+from wheatear.server.names import single_values
+from wheatear.server.realtime_events import wrong_value
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.said import Said
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 
 
-class Update(msgspec.Struct, tag="session.update"):
+class Update(msgspec.Struct, tag="session.update", forbid_unknown_fields=True):
     model: str | None = None
+    event_id: str | None = None
 
 
-class Append(msgspec.Struct, tag="input_audio_buffer.append"):
+class Append(msgspec.Struct, tag="input_audio_buffer.append", forbid_unknown_fields=True):
     audio: str
+    event_id: str | None = None
 
 
-class Commit(msgspec.Struct, tag="input_audio_buffer.commit"):
+class Commit(msgspec.Struct, tag="input_audio_buffer.commit", forbid_unknown_fields=True):
     final: bool = False
+    event_id: str | None = None
 
 
+_log = logging.getLogger(__name__)
+_QUERY = ("api-version", "delay", "dialect", "intent", "language", "model", "sample_rate")
 _decoder = msgspec.json.Decoder(Update | Append | Commit)
 _KNOWN = [kind.__struct_config__.tag for kind in get_args(Update | Append | Commit)]
 
@@ -79,15 +87,25 @@ class Vllm(Dialogue):
     # -- the client speaks
 
     def ask(self) -> None:
-        query = self.socket.websocket.query_params
+        query = single_values(self.socket.websocket.query_params, _QUERY, "in the address")
         self._served = self._models.named(query.get("model"))
         self._rate = query.get("sample_rate", self._rate)
         if not (self._rate.isascii() and self._rate.isdigit() and len(self._rate) < 7):
-            raise Refusal(400, "sample_rate must be a whole number", code="invalid_value")
+            raise Refusal(
+                400, "sample_rate must be a whole number", code="invalid_value",
+                param="sample_rate",
+            )  # fmt: skip
         self._delay, self._language = query.get("delay"), query.get("language", AUTO)
         if self._delay not in (None, *DELAYS):
-            raise Refusal(400, f"delay is one of {', '.join(DELAYS)}", code="invalid_value")
-        self._served.recognizer.choose(self._language, None)
+            raise Refusal(
+                400, f"delay is one of {', '.join(DELAYS)}", code="invalid_value", param="delay"
+            )
+        try:
+            _, key = self._served.recognizer.choose(self._language, None)
+        except WheatearError as error:
+            raise refusal_of(error, "language") from error
+        if note := replacement_note(self._language, key):
+            _log.info("%s: %s", self.socket.request_id, note)
 
     async def begin(self) -> None:
         await self._open()
@@ -117,7 +135,7 @@ class Vllm(Dialogue):
             self._fail(refusal.message, refusal.code)
             return
         except msgspec.ValidationError as error:
-            self._fail(f"{error}; events are {', '.join(_KNOWN)}", "unknown_event")
+            self._fail(_misread(error), "unknown_event")
             return
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             self._fail(f"this is not JSON: {error}", "invalid_json")
@@ -207,9 +225,18 @@ class Vllm(Dialogue):
         self.socket.send({"type": type, **fields})
 
 
+def _misread(error: msgspec.ValidationError) -> str:
+    """What is wrong with an event."""
+    refusal = wrong_value(error)
+    if refusal.code == "unknown_parameter":
+        return refusal.message
+    return f"{refusal.message}; events are {', '.join(_KNOWN)}"
+
+
 def _audio(text: str) -> bytes:
     """Raises Refusal."""
     try:
-        return base64.b64decode(text, validate=True)
-    except (binascii.Error, ValueError) as error:
-        raise Refusal(400, f"audio is not base64: {error}", code="invalid_audio") from error
+        return base64_audio(text)
+    except Refusal as refusal:
+        refusal.code = "invalid_audio"
+        raise

@@ -32,7 +32,7 @@ from wyoming.info import AsrModel, AsrProgram, Attribution, Info
 from wyoming.ping import Pong
 
 from wheatear import __version__
-from wheatear.languages import AUTO
+from wheatear.languages import AUTO, replacement_note
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.app import Service
@@ -42,6 +42,7 @@ from wheatear.server.gate import LARGE, Rate, keyless
 from wheatear.server.live import Live, live_pcm
 from wheatear.server.messages import LARGEST
 from wheatear.server.models import Models, Served, eager
+from wheatear.server.names import nearest, unknown
 from wheatear.server.refusals import Refusal, no_room
 from wheatear.server.said import Said
 from wheatear.server.settings import Limits
@@ -82,6 +83,8 @@ class Transcribe(msgspec.Struct):
 
     name: str | None = None
     language: str | None = None
+    context: dict[str, Any] | None = None
+    """Of earlier commands; the model makes nothing of it."""
     vad_sensitivity: str | None = None
     transcript_names: list[str] | None = None
     transcript_terms: list[str] | None = None
@@ -118,6 +121,8 @@ class Command(Said):
     one_turn: bool
     begun: bool = False
     """Whether transcript-start has been sent."""
+    audio: bool = False
+    """Whether any has come."""
 
 
 class Wyoming(Dialogue):
@@ -161,7 +166,7 @@ class Wyoming(Dialogue):
                 text = fields.get("text")
                 self._send(Pong(text if isinstance(text, str) else None))
             case "transcribe":
-                self._asked = _typed(fields, Transcribe, head.type)
+                await self._transcribe(_typed(fields, Transcribe, head.type))
             case "audio-start":
                 await self._start(_typed(fields, Sound, head.type))
             case "audio-chunk" if not self._deaf:
@@ -174,21 +179,46 @@ class Wyoming(Dialogue):
         if self._command is not None:
             self._forget()
         asked, served = self._asked, self._models.named(self._asked.name, "name")
-        hints = asked.hints(self.socket.settings.limits.phrase_letters)
-        options: dict[str, Any] = {
-            "language": asked.language or AUTO, "turns": asked.turns,
-            "phrases": await aside(served.phrases, hints, ()) if hints else (),
-        }  # fmt: skip
+        options = await self._options(served)
         if self.live is None or self.live.served is not served:
             await self._open(served, sound, options)
         else:
-            if options["phrases"]:
-                await aside(served.recognizer.understand, options["phrases"])
             self.live.switch(**options)
             await self._listen(sound)
         self._deaf, self._rest = False, b""
         one_turn = asked.vad_sensitivity is not None
-        self._command = Command(language=self.stream.feed.language, one_turn=one_turn)
+        self._command = Command(language=self._told_language(), one_turn=one_turn)
+
+    async def _transcribe(self, asked: Transcribe) -> None:
+        """How to listen: to the next command, and to the one that has begun."""
+        self._asked, command, sound = asked, self._command, self._sound
+        if command is None or sound is None:
+            return
+        if not command.audio:
+            await self._start(sound)
+        elif (served := self._models.named(asked.name, "name")) is not self.stream.served:
+            self._send(Error(f"{served.name} listens from the next command on", "invalid_value"))
+        else:
+            self.stream.switch(**await self._options(served))
+            command.language = self._told_language()
+            command.one_turn = asked.vad_sensitivity is not None
+
+    async def _options(self, served: Served) -> dict[str, Any]:
+        """What was asked for, as a stream takes it.  Raises PhraseError."""
+        asked = self._asked
+        hints = asked.hints(self.socket.settings.limits.phrase_letters)
+        phrases = await aside(served.phrases, hints, ()) if hints else ()
+        if phrases:
+            await aside(served.recognizer.understand, phrases)
+        return {"language": asked.language or AUTO, "turns": asked.turns, "phrases": phrases}
+
+    def _told_language(self) -> str:
+        """The language of the command, which its transcript tells; logged where it is another
+        than was asked for."""
+        key = self.stream.feed.language
+        if note := replacement_note(self._asked.language or AUTO, key):
+            _log.info("%s: %s", self.socket.request_id, note)
+        return key
 
     async def _open(self, served: Served, sound: Sound, options: dict[str, Any]) -> None:
         if self._cuts:
@@ -210,6 +240,8 @@ class Wyoming(Dialogue):
     async def _take(self, sound: Sound, data: memoryview) -> None:
         if self._command is None:
             await self._start(sound)
+        if self._command is not None:
+            self._command.audio = True
         await self._listen(sound)
         if self._rest:
             data = memoryview(self._rest + data)
@@ -293,6 +325,7 @@ def _framed(event: Eventable) -> str:
 
 
 Form = TypeVar("Form")
+Fields = TypeVar("Fields", bound=msgspec.Struct)
 
 
 def _decoded(data: bytes | memoryview, form: type[Form], what: str) -> Form:
@@ -305,8 +338,14 @@ def _decoded(data: bytes | memoryview, form: type[Form], what: str) -> Form:
         ) from error
 
 
-def _typed(fields: dict[str, Any], form: type[Form], what: str) -> Form:
-    """Raises Refusal."""
+def _typed(fields: dict[str, Any], form: type[Fields], what: str) -> Fields:
+    """Raises Refusal, also for a name that looks misspelled; others may be of a newer protocol."""
+    known = [*form.__struct_fields__, "timestamp"]
+    for name in fields.keys() - set(known):
+        if nearest(name, known):
+            raise unknown(name, known, f"in {what}")
+        if what != "audio-chunk":  # of which there are many
+            _log.info("%r of a Wyoming %s is not known, and has no effect", name[:80], what)
     try:
         return msgspec.convert(fields, form)
     except msgspec.ValidationError as error:
