@@ -190,11 +190,11 @@ def test_a_transcribe_after_the_start_counts(quiet_home, recognizer, spoken, hea
     async def work(client):
         await client.write_event(START)
         form = {"rate": 16_000, "width": 2, "channels": 1}
-        for samples in (spoken[:heard], spoken[heard:]):
-            if len(samples):
-                await client.write_event(AudioChunk(audio=samples.tobytes(), **form).event())
-            if samples is not spoken and len(samples) == heard:
-                await client.write_event(Transcribe(language="it").event())
+        if heard:
+            audio = spoken[:heard].tobytes()
+            await client.write_event(AudioChunk(audio=audio, **form).event())
+        await client.write_event(Transcribe(language="it").event())
+        await client.write_event(AudioChunk(audio=spoken[heard:].tobytes(), **form).event())
         await client.write_event(AudioStop().event())
         first = await said(client)
         await client.write_event(START)
