@@ -296,6 +296,23 @@ def test_bad_options_are_named(
     assert err.count("\n") <= 3
 
 
+@pytest.mark.parametrize("wer", [[50.0, 60.0, 60.0], [50.0, 60.0, 40.0]])
+def test_a_run_that_gained_nothing_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    wer: list[float],
+) -> None:  # fmt: skip
+    left = iter(wer)
+    row = {"locale": "nl-NL", "latency_ms": 80, "clips": 1, "words": 9, "cer": 20.0}
+    monkeypatch.setattr("wheatear.train.loop.validate", lambda *_: [row | {"wer": next(left)}])
+    code, out, err = command(
+        capsys, "finetune", ORACLE / "tiny-multi.nemo", tones(tmp_path, 6), "--steps", 2,
+        "--locale", "nl-NL", "--output", tmp_path / "out", "--device", "cpu",
+    )  # fmt: skip
+    assert code == 0, err
+    lines = [line for line in out.splitlines() if line.startswith("nothing gained: no validation")]
+    assert len(lines) == (min(wer) == wer[0])
+
+
 def test_a_locale_means_the_nearest_of_the_checkpoint(work: Path) -> None:
     """A regional variety trains the prompt and the tag that it will be recognized with."""
     lines = [json.loads(line) for line in (work / "corpus" / "a.jsonl").read_text().splitlines()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -33,6 +35,7 @@ SIZES = {
     "joint_hidden": 16, "mel_shift": 8.0, "mel_scale": 0.25, "dropout": 0.1,
 }  # fmt: skip
 STAGE = Stage(1.0, Recipe(parts={"a": 1}, batch_seconds=20, augment=0.3, silence=0.1), (0, 13))
+ORACLE = Path(__file__).parents[1] / "oracle"
 PLAN = Plan(
     "tiny", seed=1, pieces=70, steps=12, rate=2e-3, warmup=5, hold=0.5, ctc=0.3, forget=0.1,
     frame_until=0.5, checks=0, licence="CC0-1.0", notice="Nobody spoke.", network=SIZES,
@@ -233,6 +236,31 @@ def test_folding_leaves_the_trained_weights_alone() -> None:
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())
 
 
+def test_patience_begins_after_the_warm_up(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"locale": "en-US", "latency_ms": 80, "clips": 1, "words": 9, "wer": 50.0, "cer": 20.0}
+    monkeypatch.setattr("wheatear.train.loop.validate", lambda *_: [row])
+    rates: list[float] = []
+    update = Trainer.update
+
+    def watched(trainer: Trainer, *given: Any) -> dict[str, float]:
+        return rates.append((made := update(trainer, *given))["rate"]) or made
+
+    monkeypatch.setattr(Trainer, "update", watched)
+    plan = replace(
+        PLAN, steps=20, warmup=50, checks=10, patience=2, start=str(ORACLE / "tiny-multi.nemo"),
+        pieces=0, network={}, check_latencies=(80,),
+    )  # fmt: skip
+    trainer = Trainer(plan, gather(plan, work, lambda _: None), work)
+    Loop(trainer, QUIET).run()
+    # The validations after two and four steps are of the warm-up, or its end.
+    assert [(c["step"], c["warming"]) for c in trainer.history.checks] == [
+        (0, True), (2, True), (4, False), (6, False),
+    ]  # fmt: skip
+    assert max(rates) == plan.rate
+    assert trainer.history.ended == "no better in 2 validations"
+    assert trainer.history.gained_nothing()
+
+
 @pytest.mark.slow
 def test_validation_chooses_the_weights_and_ends_the_run(work: Path) -> None:
     plan = replace(PLAN, steps=30, checks=6, check_clips=3, patience=2, check_latencies=(80, 1120))
@@ -298,6 +326,19 @@ def test_learning_rate_rises_holds_and_falls() -> None:
     assert PLAN.learning_rate(100, 0.4) == PLAN.rate
     assert PLAN.learning_rate(100, 0.75) == pytest.approx(PLAN.rate / 2)
     assert PLAN.learning_rate(100, 1.0) == pytest.approx(PLAN.rate / 100)
+
+
+@pytest.mark.parametrize("warmup", [1, 5, 50, 5000])
+@pytest.mark.parametrize("steps", [1, 2, 10, 100, 2000])
+def test_a_warm_up_takes_a_fifth_of_a_run_at_most(warmup: int, steps: int) -> None:
+    """However short the run is; a long one warms up for the steps of its plan."""
+    plan = replace(PLAN, warmup=warmup, steps=steps, hold=0.9)
+    rates = [plan.learning_rate(step, step / steps) for step in range(steps)]
+    reached = next((step for step, rate in enumerate(rates) if rate == plan.rate), steps)
+    assert reached <= max(1, math.ceil(0.2 * steps))
+    assert reached >= min(warmup - 1, round(0.2 * steps)) or steps == 1
+    assert rates[: reached + 1] == sorted(rates[: reached + 1])
+    assert min(rates) > 0
 
 
 def test_paths_in_a_plan_are_beside_it(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def finetune(
     accumulate
         Batches in a step.
     patience
-        Validations without a better result after which to stop; 0 for never.
+        Validations after the warm-up without a better result after which to stop; 0 for never.
     augment
         Share of clips with noise, reverberation, telephone band, and changed speed.
     bad_lines

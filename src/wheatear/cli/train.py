@@ -91,6 +91,11 @@ def follow(
     if not trainer.rank:
         made = work / f"{plan.name}.safetensors"
         print(f"{trainer.history.ended} at step {trainer.step}; {made}, report.json beside it")
+        if trainer.history.gained_nothing():
+            print(
+                f"nothing gained: no validation was better than the one before training, so these "
+                f"are the weights of {plan.start}; give more time or recordings, or another --rate"
+            )
         print(f"to run it: wheatear convert {made} {work / plan.name}")
     return 0
 

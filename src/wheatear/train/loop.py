@@ -146,7 +146,7 @@ class Loop:
             history.checks.append(
                 {
                     "step": trainer.step, "progress": trainer.progress,
-                    "mean_wer": round(mean, 3), "rows": rows,
+                    "mean_wer": round(mean, 3), "warming": trainer.warming, "rows": rows,
                 }
             )  # fmt: skip
             if best:

@@ -19,6 +19,8 @@ from wheatear.train.manifest import BadLines
 
 LOOKAHEADS = {80: 0, 160: 1, 320: 3, 560: 6, 1120: 13}
 """Latency in ms -> frames of lookahead."""
+_LONGEST_WARMUP = 0.2
+"""Share of a run: a warm-up of fixed steps would outlast a run of a few minutes."""
 _PLAIN: dict[str, Any] = {"float": int | float, "int": int, "str": str, "bool": bool}
 
 
@@ -46,7 +48,7 @@ class Plan:
     steps: int = 0
     """Instead of minutes: steps of the optimiser; such a run can be repeated bit by bit."""
     warmup: int = 100
-    """Steps of linear warm-up."""
+    """Steps of linear warm-up, which takes at most a fifth of the run."""
     hold: float = 0.5
     """Share of the run until which the rate stays at its peak; then it falls to 1 %."""
     ctc: float = 0.3
@@ -87,7 +89,8 @@ class Plan:
     check_latencies: tuple[int, ...] = (80, 1120)
     """Milliseconds."""
     patience: int = 0
-    """Validations without a better word error rate after which the run ends; 0: never."""
+    """Validations after the warm-up without a better word error rate after which the run ends; 0:
+    never."""
     licence: str = ""
     notice: str = ""
     stages: tuple[Stage, ...] = ()
@@ -158,8 +161,11 @@ class Plan:
 
     def learning_rate(self, step: int, progress: float) -> float:
         falling = (1 - progress) / (1 - self.hold)
-        warm = min(1.0, (step + 1) / max(1, self.warmup))
-        return self.rate * warm * min(1.0, max(0.01, falling))
+        return self.rate * self.warmth(step, progress) * min(1.0, max(0.01, falling))
+
+    def warmth(self, step: int, progress: float) -> float:
+        """Share of the peak rate that the warm-up allows; 1 when it is over."""
+        return min(1.0, max((step + 1) / max(1, self.warmup), progress / _LONGEST_WARMUP))
 
 
 def _stage(entry: dict[str, Any]) -> Stage:

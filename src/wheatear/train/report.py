@@ -16,7 +16,8 @@ class History:
     losses: list[dict[str, float]] = field(default_factory=list)
     """step, minutes, and means since the last entry."""
     checks: list[dict[str, Any]] = field(default_factory=list)
-    """step, mean_wer, and rows of locale, latency_ms, clips, words, wer, cer (per cent)."""
+    """step, progress, mean_wer, warming (True before the end of the warm-up), and rows of locale,
+    latency_ms, clips, words, wer, cer (per cent)."""
     best: float | None = None
     """Lowest mean word error rate of a validation."""
     best_step: int = 0
@@ -24,8 +25,13 @@ class History:
     """Why the run ended; empty while it goes on."""
 
     def waiting(self) -> int:
-        """Validations since the best one."""
-        return sum(check["step"] > self.best_step for check in self.checks)
+        """Validations since the best one, those of the warm-up left out."""
+        since = [check for check in self.checks if check["step"] > self.best_step]
+        return sum(not check.get("warming", False) for check in since)
+
+    def gained_nothing(self) -> bool:
+        """True if the best validation was the one before the first step."""
+        return bool(self.checks) and self.checks[0]["step"] == self.best_step == 0
 
 
 def write_report(folder: Path, history: History, about: dict[str, Any]) -> None:

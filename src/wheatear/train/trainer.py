@@ -79,6 +79,11 @@ class Trainer:
             return min(1.0, self.step / self.plan.steps)
         return min(1.0, self.seconds / (60 * self.plan.minutes))
 
+    @property
+    def warming(self) -> bool:
+        """True until the learning rate has been at its peak for a step."""
+        return not self.step or self.plan.warmth(self.step - 1, self.progress) < 1
+
     def save(self) -> None:
         state = {
             "format": _FORMAT,
