@@ -16,7 +16,10 @@ from serving import Server, events, running
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from wheatear.errors import SettingsError
 from wheatear.server.keys import make_key
+from wheatear.server.running import run
+from wheatear.server.settings import Settings
 
 SECRETS = ("Xanthippe", "Zaphod", "quagga", "we_", "ek_", "sorry", "calling", "locate")
 """What the test says and is told, none of which is anybody's business."""
@@ -164,3 +167,14 @@ def test_attackers_do_not_fill_it(quiet_server):
     exchange(quiet_server.port, request(path="/" + "a" * 5000))
     time.sleep(0.2)
     assert len(quiet_server.log) - before < 600
+
+
+def test_a_server_that_does_not_start_leaves_the_logs_as_they_were(tmp_path):
+    """Or what its caller's program logs later goes to a stream that may be closed by then."""
+    root, websockets = logging.getLogger(), logging.getLogger("websockets")
+    before = root.handlers, root.level, websockets.level
+    make_key(tmp_path / "keys.toml", "somebody")
+    settings = Settings(api_key_file=tmp_path / "keys.toml", wyoming_port=0, log_level="debug")
+    with pytest.raises(SettingsError, match="wyoming_open"):
+        run(settings, print)
+    assert (root.handlers, root.level, websockets.level) == before

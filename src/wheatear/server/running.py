@@ -8,8 +8,8 @@ import os
 import socket
 import sys
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import TextIO
 
@@ -25,9 +25,28 @@ from wheatear.server.sockets import LAST_WORDS
 _UNREAD_BYTES = 1 << 18  # that the system keeps of what a client has not read
 _TURN = 0.0005  # seconds that a thread computes in Python while others wait, a tenth of the usual
 _SPARE_FILES = 200  # that the models, uploads and the log need
+_QUIET = {  # clients' bad manners are no news
+    "websockets": "ERROR",
+    "uvicorn.error": "ERROR",
+    "python_multipart": "WARNING",
+}
 _EXTRAS = ("request_id", "seconds", "holder")
 
 
+@contextmanager
+def _logs_put_back() -> Iterator[None]:
+    """Leaves logging as it was to a caller that goes on, whose standard error may be another."""
+    loggers = [logging.getLogger(name) for name in (None, *_QUIET)]
+    levels, handlers = [logger.level for logger in loggers], logging.getLogger().handlers
+    try:
+        yield
+    finally:
+        logging.getLogger().handlers = handlers
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+@_logs_put_back()
 def run(settings: Settings, say: Callable[[str], None]) -> None:
     """Serves until it is told to stop (SIGTERM, Ctrl-C).
 
@@ -205,9 +224,8 @@ def _set_up_logs(settings: Settings) -> logging.StreamHandler[TextIO]:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(settings.log_level.upper())
-    logging.getLogger("websockets").setLevel("ERROR")  # clients' bad manners are no news
-    logging.getLogger("uvicorn.error").setLevel("ERROR")
-    logging.getLogger("python_multipart").setLevel("WARNING")
+    for name, level in _QUIET.items():
+        logging.getLogger(name).setLevel(level)
     return handler
 
 
