@@ -478,6 +478,11 @@ def test_a_value_that_cannot_be_is_named(quiet_server, query, name):
     assert _posted(quiet_server, query)["param"] == name
 
 
+def test_many_parameters_that_nobody_knows_are_refused(quiet_server):
+    query = "&".join(f"some_new_thing_{n}=1" for n in range(50))
+    assert "50" in _refused(quiet_server, f"{PCM16}&{query}")["message"]
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -733,6 +738,7 @@ def test_a_file_with_a_header_is_read_as_what_it_is(quiet_server, recognizer, qu
 def test_a_body_that_is_not_described_is_refused_with_advice(quiet_server, spoken):
     raw = spoken.tobytes()
     assert _posted(quiet_server, "encoding=linear16", raw)["param"] == "sample_rate"
+    assert "empty" in _posted(quiet_server, PCM16, b"")["message"]
     kind = {"content-type": "audio/l16"}
     assert _posted(quiet_server, "", raw, **kind)["param"] == "sample_rate"
     kind = {"content-type": "multipart/form-data; boundary=x"}

@@ -645,8 +645,14 @@ def test_the_address_is_obeyed_or_refused(quiet_server, query, param):
         assert error["type"] == "error"
         if param:
             assert error["error"]["param"] == param
-    with session(quiet_server, "intent=&model=&sample_rate=&api-version=2025-04-01"):
-        pass
+
+
+@pytest.mark.parametrize(
+    "query", ["intent=&model=&sample_rate=&api-version=2025-04-01", "dialect=", "dialect=OpenAI"]
+)
+def test_an_empty_value_in_the_address_is_none(quiet_server, query):
+    with session(quiet_server, query) as s:
+        assert s.got[0]["session"]["audio"]["input"]["format"]["rate"] == 24_000
 
 
 # -- base64

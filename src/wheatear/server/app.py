@@ -168,7 +168,7 @@ class Service:
 
 def _realtime(socket: Socket, models: Models) -> Dialogue:
     """The dialogue of a realtime socket, in the dialect that it asks for."""
-    dialect = socket.websocket.query_params.get("dialect", "openai")
+    dialect = (socket.websocket.query_params.get("dialect") or "openai").lower()
     if (kind := _DIALECTS.get(dialect)) is None:
         raise Refusal(
             400, f"dialect {dialect[:50]!r} is none of {', '.join(_DIALECTS)}",

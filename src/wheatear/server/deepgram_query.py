@@ -70,7 +70,7 @@ _KNOWN = (*_OBEYED, *_LIVE, *_WHOLE, *_REFUSED, *_NO_EFFECT, *_SILENT)
 _NO = ("false", "0")
 _SHORTEST_PAUSE = 240  # ms: a shorter silence may lie within a word
 _LONGEST_SPAN = 6.0  # seconds
-_MOST_WARNINGS = 20
+_MOST_UNKNOWN = 10
 
 Warned = dict[str, str]
 """As Deepgram's metadata have them: parameter, type, message."""
@@ -112,8 +112,8 @@ class Asked:
         """The form of the audio on a socket.  Raises Refusal where it is not known."""
         if not self.encoding:
             raise Refusal(
-                400, f"say the encoding, one of {', '.join(ENCODINGS)}, and the sample_rate: files "
-                f"in containers are taken by POST, not by sockets", code="missing",
+                400, f"give an encoding that sockets take, one of {', '.join(ENCODINGS)}, and the "
+                f"sample_rate: files in containers are taken by POST", code="missing",
                 param="encoding",
             )  # fmt: skip
         return self._said
@@ -183,7 +183,7 @@ def asked_of(query: QueryParams, models: Models, live: bool = True) -> Asked:
         multilingual=multilingual,
         tags=tuple(given.get("tag", [])),
         extra=tuple(_pair(value) for value in given.get("extra", [])),
-        warnings=tuple(warnings[:_MOST_WARNINGS]),
+        warnings=tuple(warnings),
     )  # fmt: skip
     if live:
         asked.sound  # noqa: B018  (raises for one that is not known)
@@ -215,6 +215,10 @@ def _accounted(given: Given, live: bool) -> list[Warned]:
     def no_effect(name: str, why: str) -> None:
         warnings.append(warning_of(name, "no_effect", f"{name} has no effect: {why}"))
 
+    if (count := len(given.keys() - set(_KNOWN))) > _MOST_UNKNOWN:
+        raise Refusal(
+            400, f"{count} parameters of this query are not known", code="unknown_parameter"
+        )
     for name, values in given.items():
         if name not in _KNOWN:
             if nearest(name, _KNOWN):
@@ -263,7 +267,7 @@ def _keyterms(given: Given) -> tuple[str, ...]:
     for keyword in given.get("keywords", []):
         term, _, weight = keyword.rpartition(":")
         try:
-            wanted = float(weight) >= 0
+            wanted = not float(weight) < 0
         except ValueError:
             term, wanted = keyword, True
         if wanted and term.strip():

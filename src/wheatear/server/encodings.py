@@ -160,7 +160,7 @@ def opened(
         on_damage("the audio is a file with a header, which counts: the encoding and the sample "
                   "rate of the request were not used")  # fmt: skip
         raw = None
-    if raw is None:
+    if raw is None or not head:  # the refusal of an empty file is the same for all
         return open_audio(file, limits=limits, on_damage=on_damage)
     encoding = raw.encoding
     if encoding == "l16":

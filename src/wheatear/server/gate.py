@@ -169,7 +169,8 @@ class Gate:
             # No cookie counts here, so that other pages may send and read what they like.
             self._inside = CORSMiddleware(
                 self._let_in, allow_origins=settings.cors_origins, allow_methods=("GET", "POST"),
-                allow_headers=("*",), expose_headers=("x-request-id", "retry-after"),
+                allow_headers=("*",),
+                expose_headers=("x-request-id", "retry-after", "x-wheatear-warning"),
             )  # fmt: skip
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

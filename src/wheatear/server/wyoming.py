@@ -19,6 +19,7 @@ import uuid
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import Annotated, Any, TypeVar, cast
 
 import msgspec
@@ -53,6 +54,7 @@ _log = logging.getLogger("wheatear.access")
 
 _LONGEST_HEAD = 1 << 16  # bytes of an event's first line
 _USUAL, _COSTLY = 1024, 512  # bytes of JSON that count for nothing, and for a message each
+_MOST_NOTES = 10  # of a connection, and unknown fields that are looked at
 _REST_SECONDS = 2.0  # that a client which is not let in may take to go
 _EAGERNESS = {"relaxed": "low", "default": "medium", "aggressive": "high"}
 _HOME = Attribution("Wheatear", "")
@@ -137,6 +139,8 @@ class Wyoming(Dialogue):
         """Bytes of a sample that has not come whole."""
         self._command: Command | None = None
         """What is being listened to."""
+        self._noted: set[str] = set()
+        """What is not known, and was logged."""
         self._deaf = False
         """Whether audio is passed over, since the command it belongs to has had its turn."""
         self._cuts: deque[Command | None] = deque()
@@ -166,13 +170,34 @@ class Wyoming(Dialogue):
                 text = fields.get("text")
                 self._send(Pong(text if isinstance(text, str) else None))
             case "transcribe":
+                self._account(fields, Transcribe, head.type)
                 await self._transcribe(_typed(fields, Transcribe, head.type))
             case "audio-start":
+                self._account(fields, Sound, head.type)
                 await self._start(_typed(fields, Sound, head.type))
             case "audio-chunk" if not self._deaf:
                 await self._take(_typed(fields, Sound, head.type), rest[length:])
             case "audio-stop":
                 self._stop_audio()
+            case kind if kind != "audio-chunk":
+                self._note(f"{kind[:80]!r}")
+
+    def _account(self, fields: dict[str, Any], form: type[msgspec.Struct], kind: str) -> None:
+        """Notes the fields that are not known: they may be of a newer protocol.
+
+        Raises Refusal for one that looks misspelled.
+        """
+        known = [*form.__struct_fields__, "timestamp"]
+        for name in islice((name for name in fields if name not in known), _MOST_NOTES):
+            if nearest(name, known):
+                raise unknown(name, known, f"in {kind}")
+            self._note(f"{name[:80]!r} of {kind}")
+
+    def _note(self, what: str) -> None:
+        """Logs what is not known, once."""
+        if what not in self._noted and len(self._noted) < _MOST_NOTES:
+            self._noted.add(what)
+            _log.info("%s: %s is not known, and has no effect", self.socket.request_id, what)
 
     async def _start(self, sound: Sound) -> None:
         """A command begins; one that has not been ended is forgotten."""
@@ -339,13 +364,7 @@ def _decoded(data: bytes | memoryview, form: type[Form], what: str) -> Form:
 
 
 def _typed(fields: dict[str, Any], form: type[Fields], what: str) -> Fields:
-    """Raises Refusal, also for a name that looks misspelled; others may be of a newer protocol."""
-    known = [*form.__struct_fields__, "timestamp"]
-    for name in fields.keys() - set(known):
-        if nearest(name, known):
-            raise unknown(name, known, f"in {what}")
-        if what != "audio-chunk":  # of which there are many
-            _log.info("%r of a Wyoming %s is not known, and has no effect", name[:80], what)
+    """Raises Refusal."""
     try:
         return msgspec.convert(fields, form)
     except msgspec.ValidationError as error:
