@@ -642,7 +642,7 @@ def test_links_in_an_archive_lead_nowhere(hub, package, tmp_path):
 
 
 def test_an_archive_that_unpacks_to_too_much(hub, monkeypatch):
-    monkeypatch.setattr("wheatear.hub.packages._LARGEST", 1000)
+    monkeypatch.setattr("wheatear.hub.packages.LARGEST_MODEL", 1000)
     hub.plain["p.tar.bz2"] = tar_of({"encoder.onnx": bytes(2000)})
     with pytest.raises(DownloadError, match="unpacks to more than"):
         pull(f"{hub.url}/plain/p.tar.bz2")

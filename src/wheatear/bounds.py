@@ -27,12 +27,13 @@ LARGEST: Mapping[str, int] = {
     "decoder.hidden": 8192,
     "decoder.joint": 8192,
     "decoder.blank": 1 << 20,
-    "decoder.max_symbols": 1000,
+    "decoder.max_symbols": 100,
 }
 LARGEST_STATE = 1 << 28
 """Bytes that an encoder may keep for a stream; the largest of the family keeps 11 MB."""
 MOST_MODES, MOST_PROMPTS, MOST_FILES = 256, 4096, 1024
 LARGEST_MANIFEST, LARGEST_VOCABULARY, LARGEST_TEXT = 16 << 20, 64 << 20, 16 << 20  # bytes
+LARGEST_TOKENIZER, LARGEST_JSON = 16 << 20, 32 << 20  # bytes
 LARGEST_MODEL = 1 << 36  # bytes of all files together
 
 

@@ -53,7 +53,7 @@ PIECES, LANGUAGES = "pieces.json", "languages.npy"
 SHIPPED = "wheatear-small"
 Measure = Literal["probability", "entropy"]
 MODELS_VARIABLE = "WHEATEAR_MODELS"
-_FILE_NAME = re.compile(r"[\w.+-]+")
+FILE_NAME = re.compile(r"[\w.+-]+")
 _WIDEST_PROMPT = LARGEST["encoder.prompt"]
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 
@@ -352,7 +352,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
 
 def _verify(folder: Path, name: str, size: int, digest: str) -> None:
     again = "copy or convert the bundle again"
-    if not _FILE_NAME.fullmatch(name) or name == MANIFEST:
+    if not FILE_NAME.fullmatch(name) or name == MANIFEST:
         raise BundleError(f"{folder / MANIFEST} is damaged: it lists the file name {name!r}")
     file = folder / name
     if not file.is_file():

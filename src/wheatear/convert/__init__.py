@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from wheatear import bundle
+from wheatear import bundle, durable
 from wheatear.convert.architecture import Architecture, read_architecture
 from wheatear.convert.checkpoint import open_checkpoint
 from wheatear.convert.decoder_graph import write_joint, write_predictor
@@ -22,6 +22,7 @@ from wheatear.errors import CheckpointError
 
 __all__ = ["Deviation", "convert"]
 
+_BYTES = {32: 4.0, 8: 1.3, 4: 0.9}  # of a parameter, with all that stays in float32
 # Parts of a checkpoint that transcribing does not need.
 _UNNEEDED = ("preprocessor.", "spec_augment", "loss.", "ctc_decoder.", "aux_ctc")
 
@@ -53,6 +54,7 @@ def convert(
         source = replace(opened, texts=_both(opened.texts, texts))
         arch = read_architecture(source)
         out.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(out.parent, source.weights.count(), RECIPES[precision])
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             _write(work, source, arch, RECIPES[precision], progress)
@@ -63,11 +65,21 @@ def convert(
             if out.exists():
                 out.rmdir()
             work.chmod(0o755)
-            work.rename(out)
+            durable.rename_folder(work, out)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
     return deviation
+
+
+def _check_room(folder: Path, parameters: int, recipe: Recipe) -> None:
+    """Raises CheckpointError where the disk has no room for the bundle."""
+    needed = parameters * _BYTES[recipe.layers]
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise CheckpointError(
+            f"the bundle would take {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            f"are free: make room, or choose another place"
+        )
 
 
 def _write(

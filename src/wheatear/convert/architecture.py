@@ -8,18 +8,19 @@ the configuration and is held against the tensors' shapes when they are read.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import isfinite
+from reprlib import repr  # noqa: A004  (values of strangers may be long)
 from typing import Any
 
 import numpy as np
 
+from wheatear.bounds import LARGEST, MOST_MODES, MOST_PROMPTS, check_size, check_state
 from wheatear.convert.tensors import Checkpoint, Weights
 from wheatear.errors import CheckpointError
 from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
 from wheatear.latency import LatencyMode, available_modes
 from wheatear.pieces import language_tags
 
-_LONGEST_FFT = 1 << 16
+_LARGEST = 1 << 48
 _MAX_SYMBOLS = 10  # NeMo's
 
 
@@ -86,50 +87,58 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     encoder.insist("feat_in", features.bands, default=None)
     if encoder.get("reduction", None):
         raise CheckpointError("the checkpoint's encoder.reduction is not supported")
-    width, heads = encoder.integer("d_model"), encoder.integer("n_heads")
-    if (found := weights.shape("encoder.pre_encode.out.weight")[0]) != width:
+    width = encoder.integer("d_model", bound="encoder.width")
+    heads = encoder.integer("n_heads", bound="encoder.heads")
+    if (found := weights.axis("encoder.pre_encode.out.weight", 0)) != width:
         raise CheckpointError(
             f"encoder.d_model is {width}, but the checkpoint's frames are {found} wide"
         )
     if width % heads:
         raise CheckpointError(f"encoder.n_heads {heads} does not divide encoder.d_model {width}")
-    kernel = encoder.integer("conv_kernel_size")
+    kernel = encoder.integer("conv_kernel_size", bound="encoder.kernel")
     if encoder.get("conv_context_size", None) not in ("causal", [kernel - 1, 0]):
         raise CheckpointError(
             "the checkpoint's encoder.conv_context_size is not causal: it cannot be streamed"
         )
     norm = encoder.get("conv_norm_type", "batch_norm")
     if norm not in ("layer_norm", "batch_norm"):
-        raise CheckpointError(f"the checkpoint's encoder.conv_norm_type {norm!r} is not supported")
+        raise CheckpointError(
+            f"the checkpoint's encoder.conv_norm_type {repr(norm)} is not supported"
+        )
     modes, default_mode = _modes(encoder.get("att_context_size", None))
     decoder = config.section("decoder").section("prednet")
     joint = config.section("joint").section("jointnet")
     activation = str(joint.get("activation", "relu"))
     if activation.lower() not in ("relu", "tanh", "sigmoid"):
-        raise CheckpointError(f"the joint's activation {activation!r} is not supported")
+        raise CheckpointError(f"the joint's activation {repr(activation)} is not supported")
     output = _joint_output(weights)
-    outputs, blank = weights.shape(f"{output}.weight")[0], len(checkpoint.vocabulary.pieces)
+    outputs, blank = weights.axis(f"{output}.weight", 0), len(checkpoint.vocabulary.pieces)
     if outputs != blank + 1:
         raise CheckpointError(
             f"the joint has {outputs} outputs for {blank} pieces and a blank: not an RNN-T joint"
         )
     prompts, prompt_width = _prompts(config, weights, width)
     scale = width**0.5 if encoder.get("xscaling", True) else 1.0
+    layers = encoder.integer("n_layers", bound="encoder.layers")
+    left = max(mode.left for mode in modes)
+    expansion = encoder.integer("ff_expansion_factor", 4)
+    channels = weights.axis("encoder.pre_encode.conv.0.weight", 0)
+    _check_sizes(width * expansion, channels, layers, width, left, kernel)
     return Architecture(
         features=features,
-        layers=encoder.integer("n_layers"),
+        layers=layers,
         width=width,
         heads=heads,
-        feed_forward=width * encoder.integer("ff_expansion_factor", 4),
+        feed_forward=width * expansion,
         kernel=kernel,
-        channels=weights.shape("encoder.pre_encode.conv.0.weight")[0],
+        channels=channels,
         input_scale=scale,
         batch_norm=norm == "batch_norm",
         modes=modes,
         default_mode=default_mode,
-        predictor_layers=decoder.integer("pred_rnn_layers", 1),
-        hidden=decoder.integer("pred_hidden"),
-        joint=joint.integer("joint_hidden"),
+        predictor_layers=decoder.integer("pred_rnn_layers", 1, bound="decoder.layers"),
+        hidden=decoder.integer("pred_hidden", bound="decoder.hidden"),
+        joint=joint.integer("joint_hidden", bound="decoder.joint"),
         activation={"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[activation.lower()],
         output=output,
         blank=blank,
@@ -157,25 +166,36 @@ class _Section:
     def get(self, key: str, default: Any) -> Any:
         return self._values.get(key, default)
 
-    def integer(self, key: str, default: int | None = None) -> int:
+    def integer(self, key: str, default: int | None = None, *, bound: str | None = None) -> int:
+        """A positive whole number, at most the largest that `bound` may be."""
         value = self._values.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise CheckpointError(
-                f"the checkpoint's {self._name}{key} is {value!r}, not a positive whole number"
+                f"the checkpoint's {self._name}{key} is {repr(value)}, not a positive whole number"
+            )
+        if value > (most := LARGEST[bound] if bound else _LARGEST):
+            raise CheckpointError(
+                f"the checkpoint's {self._name}{key} is {repr(value)}; at most {most:,} can be run"
             )
         return value
 
     def number(self, key: str, default: float) -> float:
         value = self._values.get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
-            raise CheckpointError(f"the checkpoint's {self._name}{key} is {value!r}, not a number")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CheckpointError(
+                f"the checkpoint's {self._name}{key} is {repr(value)}, not a number"
+            )
+        if not -_LARGEST <= value <= _LARGEST:
+            raise CheckpointError(
+                f"the checkpoint's {self._name}{key} is {repr(value)}, out of range"
+            )
         return float(value)
 
     def insist(self, key: str, only: Any, *, default: Any) -> None:
         """Refuses any other value; `default` is what NeMo takes where the key is absent."""
         if (value := self._values.get(key, default)) != only:
             raise CheckpointError(
-                f"the checkpoint's {self._name}{key} is {value!r}; we run {only!r} only"
+                f"the checkpoint's {self._name}{key} is {repr(value)}; we run {only!r} only"
             )
 
 
@@ -201,7 +221,7 @@ def _features(section: _Section, weights: Weights) -> MelSettings:
     if hop != SAMPLE_RATE // 100:
         raise CheckpointError(f"the checkpoint's frames are {hop} samples apart; we run 160 only")
     settings = MelSettings(
-        bands=section.integer("features", 64),
+        bands=section.integer("features", 64, bound="features.bands"),
         fft=section.integer("n_fft", 512),
         window=round(section.number("window_size", 0.02) * SAMPLE_RATE),
         hop=hop,
@@ -213,7 +233,7 @@ def _features(section: _Section, weights: Weights) -> MelSettings:
         raise CheckpointError(
             f"the checkpoint's pre-emphasis of {settings.preemphasis} is no filter"
         )
-    if not 0 < settings.window <= settings.fft <= _LONGEST_FFT:
+    if not 0 < settings.window <= settings.fft <= LARGEST["features.fft"]:
         raise CheckpointError(
             f"the checkpoint's window of {settings.window} samples does not fit its "
             f"Fourier transform of {settings.fft} points"
@@ -249,11 +269,18 @@ def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
         isinstance(pair, list) and len(pair) == 2 and all(type(n) is int for n in pair)
         for pair in pairs
     ):
-        raise CheckpointError(f"the checkpoint's encoder.att_context_size is {contexts!r}")
+        raise CheckpointError(f"the checkpoint's encoder.att_context_size is {repr(contexts)}")
+    if len(pairs) > MOST_MODES:
+        raise CheckpointError(f"the checkpoint has {len(pairs):,} attention contexts")
+    for left, right in pairs:
+        if left > LARGEST["encoder.left"] or right >= LARGEST["encoder.longest_chunk"]:
+            raise CheckpointError(
+                f"the checkpoint's attention context {repr([left, right])} is out of range"
+            )
     if any(left < 1 or right < 0 for left, right in pairs):
         raise CheckpointError(
-            f"the checkpoint's attention context {contexts} is unlimited or empty on one side: "
-            f"it cannot be streamed"
+            f"the checkpoint's attention context {repr(contexts)} is unlimited or empty on one "
+            f"side: it cannot be streamed"
         )
     modes = available_modes([(left, right) for left, right in pairs])
     default = [mode for mode in modes if [mode.left, mode.lookahead] == pairs[0]]
@@ -276,16 +303,34 @@ def _joint_output(weights: Weights) -> str:
 def _max_symbols(config: _Section) -> int:
     greedy = config.section("decoding", optional=True).section("greedy", optional=True)
     value = greedy.get("max_symbols", None) or greedy.get("max_symbols_per_step", None)
+    if type(value) is int and value > (most := LARGEST["decoder.max_symbols"]):
+        raise CheckpointError(
+            f"the checkpoint's decoding.greedy.max_symbols is {repr(value)}; at most {most} can be "
+            f"run"
+        )
     return value if type(value) is int and value > 0 else _MAX_SYMBOLS
+
+
+def _check_sizes(
+    feed_forward: int, channels: int, layers: int, width: int, left: int, kernel: int
+) -> None:
+    try:
+        check_size("encoder.feed_forward", feed_forward)
+        check_size("encoder.channels", channels)
+        check_state(layers, width, left, kernel)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint is refused: {error}") from error
 
 
 def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, int], int]:
     if "prompt_kernel.0.weight" not in weights:
         return {}, 0
-    prompt_width = weights.shape("prompt_kernel.0.weight")[1] - width
+    prompt_width = weights.axis("prompt_kernel.0.weight", 1) - width
     defaults = config.section("model_defaults", optional=True)
     dictionary = defaults.get("prompt_dictionary", None) or config.get("prompt_dictionary", None)
     prompts = {str(k): v for k, v in dictionary.items()} if isinstance(dictionary, Mapping) else {}
+    if not 0 < prompt_width <= MOST_PROMPTS or len(prompts) > MOST_PROMPTS:
+        raise CheckpointError(f"the checkpoint has {max(prompt_width, len(prompts))} prompts")
     if not prompts:
         raise CheckpointError(
             "the checkpoint has a prompt kernel but no prompt dictionary "
@@ -294,7 +339,7 @@ def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, 
     for key, value in prompts.items():
         if type(value) is not int or not 0 <= value < prompt_width:
             raise CheckpointError(
-                f"the checkpoint's prompt dictionary gives {key} the id {value!r}, "
+                f"the checkpoint's prompt dictionary gives {repr(key)[1:-1]} the id {repr(value)}, "
                 f"outside 0 .. {prompt_width - 1}"
             )
     return prompts, prompt_width

@@ -29,6 +29,7 @@ from wheatear.pieces import Pieces, pieces_from_sentencepiece, pieces_from_texts
 
 _VERSIONS = (2, 3)
 _MOST_KEYS, _MOST_TENSORS, _MOST_ITEMS, _LONGEST_TEXT = 1 << 14, 1 << 16, 1 << 20, 16 << 20
+_MOST_IN_ALL, _MOST_TEXT_IN_ALL = 1 << 21, 64 << 20  # items of all arrays, bytes of all texts
 _MOST_AXES = 4
 _ALIGNMENT = 32  # unless general.alignment says otherwise
 
@@ -62,7 +63,7 @@ def open_gguf(path: Path) -> Checkpoint:
         )
     try:
         config = _config(values)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"{path} lacks what describes the model, or has it wrong "
             f"({type(error).__name__}: {error})"
@@ -105,6 +106,7 @@ class _Header:
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path
         self._size = path.stat().st_size
+        self._items = self._letters = 0
         magic, version = self._take(4), self._number("<I")
         if magic != b"GGUF" or version not in _VERSIONS:
             self._refuse(
@@ -159,6 +161,9 @@ class _Header:
             kind, count = self._number("<I"), self._count("items", _MOST_ITEMS)
             if kind == _ARRAY:
                 self._refuse("it has arrays within arrays")
+            self._items += count
+            if self._items > _MOST_IN_ALL:
+                self._refuse(f"it has more than {_MOST_IN_ALL:,} items in its arrays")
             return [self._value(kind) for _ in range(count)]
         if kind == _TEXT:
             return self._text()
@@ -170,6 +175,9 @@ class _Header:
 
     def _text(self) -> str:
         length = self._count("bytes in a text", _LONGEST_TEXT)
+        self._letters += length
+        if self._letters > _MOST_TEXT_IN_ALL:
+            self._refuse(f"it has more than {_MOST_TEXT_IN_ALL:,} bytes of text")
         try:
             return self._take(length).decode("utf-8")
         except UnicodeDecodeError:

@@ -1,21 +1,23 @@
 """Reads the tensors of a file written by torch.save, without torch and without running its code.
 
 Such a file is a zip: a pickle of the state dict, and one raw record per storage. A pickle is a
-program; ours runs on a machine that knows a handful of names, each of which can only describe a
-tensor. Whatever else the program asks for is refused by name. A program may also alter what it
-has made (pickle's BUILD), so everything it can get hold of is immutable.
+program; ours runs on a machine (`machine.py`) that knows a handful of names, each of which can only
+describe a tensor. Whatever else the program asks for is refused by name.
 """
 
-import pickle
+import io
 import reprlib
+import struct
 import zipfile
 import zlib
+from collections.abc import Mapping
 from math import prod
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.convert.machine import LARGEST, Machine, StateDict
 from wheatear.convert.tensors import StoredTensor
 from wheatear.errors import CheckpointError
 
@@ -40,8 +42,12 @@ _ZIP_ERRORS = (
     NotImplementedError,
     RuntimeError,
     EOFError,
-    UnicodeDecodeError,
+    ValueError,
+    OverflowError,
+    struct.error,
 )
+_LONGEST_LIST = 4 << 20  # bytes of a zip's list of records; a thousand tensors take 80 kB
+_MOST_AXES = 8
 
 
 class _StorageType(NamedTuple):
@@ -61,61 +67,110 @@ class _View(NamedTuple):
     shape: tuple[int, ...]
     stride: tuple[int, ...]
 
+    @property
+    def itemsize(self) -> int:
+        dtype = self.storage.dtype
+        return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+
 
 def read_state_dict(file: IO[bytes], name: str) -> dict[str, StoredTensor]:
     """The tensors of a torch.save file, by name. `file` must stay open while they are read.
 
     Raises CheckpointError if it is not such a file, asks to run code, or is damaged.
     """
-    try:
-        archive = zipfile.ZipFile(file)
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        raise CheckpointError(
-            f"{name} is not a checkpoint of torch 1.6 or newer (no zip archive): {error}"
-        ) from error
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-        raise CheckpointError(f"{name} is compressed, which torch never does")
-    pickles = [entry for entry in archive.namelist() if entry.endswith("/data.pkl")]
+    archive, records = _open_zip(file, name)
+    pickles = [entry for entry in records if entry.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CheckpointError(f"{name} is not a torch checkpoint: it holds {len(pickles)} pickles")
     root = pickles[0].removesuffix("data.pkl")
-    try:
-        order = (
-            archive.read(f"{root}byteorder") if f"{root}byteorder" in archive.namelist() else b""
+    if records[pickles[0]].file_size > LARGEST:
+        raise CheckpointError(
+            f"{name} is refused: its pickle has {records[pickles[0]].file_size:,} bytes"
         )
-        if order not in (b"", b"little"):
-            raise CheckpointError(f"{name} was written on a big-endian machine: not supported")
-        with archive.open(pickles[0]) as stream:
-            content = _unpickle(stream, name)
+    order = records.get(f"{root}byteorder")
+    try:
+        written = b"little" if order is None else archive.read(order)
+        program = archive.read(pickles[0])
     except _ZIP_ERRORS as error:
         raise CheckpointError(f"{name} is damaged: {error}") from error
+    if written != b"little":
+        raise CheckpointError(f"{name} was written on a big-endian machine: not supported")
+    content = _unpickled(program, name)
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict):
         raise CheckpointError(f"{name} holds a {type(state).__name__}, not a state dict")
-    views = {key: view for key, view in state.items() if isinstance(view, _View)}
+    views = {str(key): view for key, view in state.items() if isinstance(view, _View)}
     if not views:
         raise CheckpointError(f"{name} holds no tensors")
-    return {str(key): _stored(archive, root, str(key), view) for key, view in views.items()}
+    size = file.seek(0, io.SEEK_END)
+    if (values := sum(prod(view.shape) * view.itemsize for view in views.values())) > _growth(size):
+        raise CheckpointError(
+            f"{name} is refused: its tensors would take {values:,} bytes out of a file of {size:,}"
+        )
+    return {key: _stored(archive, records, root, key, view) for key, view in views.items()}
 
 
-def _unpickle(stream: IO[bytes], name: str) -> Any:
+def _growth(size: int) -> int:
+    """Bytes of tensors that a file of that size may describe: some may share their values."""
+    return 4 * size + (1 << 24)
+
+
+def _open_zip(file: IO[bytes], name: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
+    """A zip archive whose list of records is bounded and holds together, and that list."""
+    bounded = _Bounded(file)
     try:
-        return _TensorUnpickler(stream).load()
+        archive = zipfile.ZipFile(cast("IO[bytes]", bounded))
+    except _ZIP_ERRORS as error:
+        raise CheckpointError(
+            f"{name} is not a checkpoint of torch 1.6 or newer (no zip archive): {error}"
+        ) from error
+    bounded.most = None
+    entries = archive.infolist()
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise CheckpointError(f"{name} is compressed, which torch never does")
+    size = file.seek(0, io.SEEK_END)
+    if (
+        any(entry.file_size != entry.compress_size or entry.header_offset < 0 for entry in entries)
+        or sum(entry.file_size for entry in entries) > size
+        or len({entry.filename for entry in entries}) < len(entries)
+    ):
+        raise CheckpointError(f"{name} is damaged: its records do not fit into the file")
+    return archive, {entry.filename: entry for entry in entries}
+
+
+class _Bounded:
+    """A file for zipfile, which reads the list of records at once, however long it says it is."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.most: int | None = _LONGEST_LIST
+        """Bytes that may be read at a time; None: any number."""
+        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def read(self, size: int = -1) -> bytes:
+        if self.most is not None and size > self.most:
+            raise zipfile.BadZipFile(f"its list of records has {size:,} bytes")
+        return self._file.read(size)
+
+
+def _unpickled(program: bytes, name: str) -> Any:
+    try:
+        return Machine(_find, _load_storage).run(program)
     except CheckpointError as error:
         raise CheckpointError(f"{name} is refused: {error}") from None
-    except Exception as error:  # a hostile pickle can raise anything at all
+    except Exception as error:  # a damaged pickle can raise anything at all
         raise CheckpointError(
             f"{name} is damaged: its pickle cannot be read ({type(error).__name__}: {error})"
         ) from error
 
 
-class _StateDict(dict[Any, Any]):
-    """Stands in for OrderedDict; the attributes that torch hangs on a state dict are dropped."""
+class _MakeDict:
+    """Stands in for collections.OrderedDict, which pickle makes empty and then fills."""
 
     __slots__ = ()
 
-    def __setstate__(self, _attributes: Any) -> None:
-        pass
+    def __call__(self) -> StateDict:
+        return StateDict()
 
 
 class _RebuildTensor:
@@ -125,11 +180,15 @@ class _RebuildTensor:
 
     def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _View:
         # The rest: whether it wants gradients, hooks, metadata.
-        if not isinstance(storage, _Storage) or len(size) != len(stride):
+        if not isinstance(storage, _Storage) or not all(
+            isinstance(numbers, tuple) and len(numbers) <= _MOST_AXES for numbers in (size, stride)
+        ):
             raise CheckpointError("it holds a malformed tensor")
-        if not all(type(n) is int and n >= 0 for n in (offset, *size, *stride)):
+        if len(size) != len(stride):
             raise CheckpointError("it holds a malformed tensor")
-        return _View(storage, offset, tuple(size), tuple(stride))
+        if not all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *size, *stride)):
+            raise CheckpointError("it holds a malformed tensor")
+        return _View(storage, offset, size, stride)
 
 
 class _RebuildParameter:
@@ -144,41 +203,45 @@ class _RebuildParameter:
 
 
 _KNOWN = {
-    ("collections", "OrderedDict"): _StateDict,
+    ("collections", "OrderedDict"): _MakeDict(),
     ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
     ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
 }
 
 
-class _TensorUnpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if module == "torch" and name in _DTYPES:
-            return _StorageType(_DTYPES[name])
-        if (module, name) not in _KNOWN:
-            raise CheckpointError(
-                f"it asks for {f'{module}.{name}'[:120]}, "
-                f"and a checkpoint may hold nothing but tensors"
-            )
-        return _KNOWN[module, name]
-
-    def persistent_load(self, pid: Any) -> _Storage:
-        match pid:
-            case ("storage", _StorageType(dtype), str(key), _, int()):
-                return _Storage(dtype, key)
-        raise CheckpointError(f"it refers to {reprlib.repr(pid)}, which is not a tensor storage")
+def _find(module: str, name: str) -> Any:
+    if module == "torch" and name in _DTYPES:
+        return _StorageType(_DTYPES[name])
+    if (module, name) not in _KNOWN:
+        raise CheckpointError(
+            f"it asks for {f'{module}.{name}'[:120]}, and a checkpoint may hold nothing but tensors"
+        )
+    return _KNOWN[module, name]
 
 
-def _stored(archive: zipfile.ZipFile, root: str, key: str, view: _View) -> StoredTensor:
+def _load_storage(pid: Any) -> _Storage:
+    match pid:
+        case ("storage", _StorageType(dtype), str(key), _, int()):
+            return _Storage(dtype, key)
+    raise CheckpointError(f"it refers to {reprlib.repr(pid)}, which is not a tensor storage")
+
+
+def _stored(
+    archive: zipfile.ZipFile,
+    records: Mapping[str, zipfile.ZipInfo],
+    root: str,
+    key: str,
+    view: _View,
+) -> StoredTensor:
     record = f"{root}data/{view.storage.record}"
-    itemsize = 2 if view.storage.dtype == "bfloat16" else np.dtype(view.storage.dtype).itemsize
     reach = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.stride, strict=True)) + 1
     try:
-        available = archive.getinfo(record).file_size
+        available = records[record].file_size
     except KeyError:
         raise CheckpointError(
             f"the checkpoint is damaged: the values of {key} are missing"
         ) from None
-    if prod(view.shape) and max(reach, prod(view.shape)) * itemsize > available:
+    if prod(view.shape) and max(reach, prod(view.shape)) * view.itemsize > available:
         raise CheckpointError(f"the checkpoint is damaged: {key} is longer than its record")
     return StoredTensor(view.shape, lambda: _read(archive, record, key, view))
 

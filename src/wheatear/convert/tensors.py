@@ -5,6 +5,7 @@ that stay on disk until they are needed, since a checkpoint is larger than we wa
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from safetensors import SafetensorError, safe_open
 
 from wheatear.errors import CheckpointError
 from wheatear.pieces import Pieces
+
+_LARGEST_HEADER = 16 << 20  # bytes; that of a thousand tensors and a vocabulary has 1 MB
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +47,13 @@ class Weights:
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._stored(name).shape
+
+    def axis(self, name: str, axis: int) -> int:
+        """Length of an axis of a tensor."""
+        shape = self.shape(name)
+        if not -len(shape) <= axis < len(shape):
+            raise CheckpointError(f"the checkpoint's tensor {name} has the shape {list(shape)}")
+        return shape[axis]
 
     def read(self, name: str, *shape: int) -> NDArray[np.float32]:
         """The tensor of that name; with `shape`, refused if it has another one, and always if it
@@ -79,7 +89,7 @@ class Weights:
     def count(self) -> int:
         """Number of parameters, the preprocessor's constants not counted."""
         return sum(
-            int(np.prod(tensor.shape))
+            prod(tensor.shape)
             for name, tensor in self._tensors.items()
             if not name.startswith("preprocessor.")
         )
@@ -114,14 +124,26 @@ def read_safetensors(
     The library holds the header against the file: no tensor reaches past its end or into another.
     Raises CheckpointError if it is damaged.
     """
+    with path.open("rb") as file:
+        header = int.from_bytes(file.read(8), "little")
+    if header > _LARGEST_HEADER:
+        raise CheckpointError(
+            f"{path} is not a readable safetensors file: its header would have {header:,} bytes"
+        )
     try:
         archive = stack.enter_context(safe_open(path, framework="numpy"))
     except (SafetensorError, OSError, RecursionError, ValueError) as error:
         raise CheckpointError(f"{path} is not a readable safetensors file: {error}") from error
 
+    def read(key: str) -> NDArray[np.float32]:
+        try:
+            return np.asarray(archive.get_tensor(key), np.float32)
+        except Exception as error:  # the library's own, and those of types that numpy has not
+            raise CheckpointError(f"{path}: the tensor {key} cannot be read: {error}") from error
+
     def stored(key: str) -> StoredTensor:
         shape = tuple(archive.get_slice(key).get_shape())
-        return StoredTensor(shape, lambda: np.asarray(archive.get_tensor(key), np.float32))
+        return StoredTensor(shape, lambda: read(key))
 
     tensors = {key: stored(key) for key in archive.keys()}  # noqa: SIM118
     return archive.metadata() or {}, tensors

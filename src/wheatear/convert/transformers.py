@@ -17,6 +17,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from wheatear.bounds import LARGEST_JSON, LARGEST_TEXT, LARGEST_TOKENIZER
 from wheatear.bundle import LICENCE_FILE
 from wheatear.convert.tensors import (
     Checkpoint,
@@ -31,7 +32,6 @@ _ARCHITECTURES = ("nemotron_asr_streaming", "nemotron3_5_asr")
 _CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
 # The processor of transformers 5 writes one file; older ones wrote the front end by itself.
 _PROCESSOR = ("processor_config.json", "preprocessor_config.json")
-_LARGEST_JSON = 64 << 20
 
 # transformers' name -> NeMo's, the first that matches.
 _NAMES = tuple(
@@ -78,16 +78,16 @@ def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
     try:
         translated = _translated(config, processor)
         blank = config["blank_token_id"]
-    except (KeyError, TypeError, ValueError, AttributeError, ZeroDivisionError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(
             f"{folder}: {_CONFIG} or {name} lacks what describes the model, or has it wrong "
             f"({type(error).__name__}: {error})"
         ) from error
     vocabulary, model = _vocabulary(folder, blank)
     weights = Weights({_nemo_name(key): tensor for key, tensor in _tensors(folder, stack).items()})
-    translated["joint"]["jointnet"]["joint_hidden"] = weights.shape("joint.enc.weight")[0]
+    translated["joint"]["jointnet"]["joint_hidden"] = weights.axis("joint.enc.weight", 0)
     texts = {
-        file.name: file.read_text("utf-8", "replace")
+        file.name: _bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
         for file in sorted(folder.iterdir())
         if file.is_file() and LICENCE_FILE.fullmatch(file.name)
     }
@@ -182,7 +182,7 @@ def _vocabulary(folder: Path, blank: int) -> tuple[Pieces, bytes | None]:
     """The first `blank` tokens, and the SentencePiece model if there is one beside them."""
     model = folder / "tokenizer.model"
     if model.is_file():
-        raw = model.read_bytes()
+        raw = _bytes(model, LARGEST_TOKENIZER)
         try:
             return pieces_from_sentencepiece(raw), raw
         except ValueError as error:
@@ -201,7 +201,7 @@ def _vocabulary(folder: Path, blank: int) -> tuple[Pieces, bytes | None]:
         for i, text in [*added, *by_id]:
             if type(i) is int and 0 <= i < blank:
                 texts[i] = text
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise CheckpointError(f"{folder / 'tokenizer.json'} is damaged: {error!r}") from error
     if None in texts:
         raise CheckpointError(
@@ -237,12 +237,18 @@ def _read(folder: Path, name: str) -> dict[str, Any]:
         raise CheckpointError(
             f"{folder} is not a checkpoint in transformers' layout: it has no {name}"
         )
-    if (size := path.stat().st_size) > _LARGEST_JSON:
-        raise CheckpointError(f"{path} has {size:,} bytes; it is refused")
     try:
-        data = json.loads(path.read_bytes())
+        data = json.loads(_bytes(path, LARGEST_JSON))
     except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is damaged: it is not a JSON object")
     return data
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    if (size := path.stat().st_size) > most:
+        raise CheckpointError(f"{path} has {size:,} bytes; it is refused")
+    return path.read_bytes()

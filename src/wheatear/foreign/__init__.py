@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from wheatear.bounds import check_size, check_state
 from wheatear.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open_bundle, sha256
 from wheatear.errors import BundleError
 from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings
@@ -70,7 +71,15 @@ def open_model(folder: Path, threads: int) -> Bundle:
             f"{folder} is not a bundle: it has no {MANIFEST}; nor is it a package of ONNX graphs: "
             f"it has no encoder.onnx with a decoder and a joint"
         )
-    return _open_package(files, threads)
+    try:
+        return _open_package(files, threads)
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, BundleError):
+            raise
+        raise BundleError(
+            f"{folder} is no package that runs here: its graphs compute other shapes than they "
+            f"declare ({error})"
+        ) from error
 
 
 def _open_package(files: PackageFiles, threads: int) -> Package:
@@ -81,6 +90,7 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
     axis = _time_axis(ports, files.settings, metadata, name)
     mode = LatencyMode(ports.left, _chunk(ports, axis, files, metadata) - 1)
     features = _features(ports.mel.shape[3 - axis] or 0, files.settings, metadata, name)
+    _check_sizes(ports, features, name)
     encoder = ForeignEncoder(session, ports, features.bands, mode, time_axis=axis, name=name)
     match files.search:
         case (both,):
@@ -88,7 +98,11 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
         case predictor, joint:
             graphs = TwoGraphs(predictor, joint, ports.width)
     symbols = files.settings.get("max_symbols_per_step")
-    decoder = ForeignDecoder(graphs, symbols if type(symbols) is int else _MAX_SYMBOLS)
+    try:
+        symbols = check_size("decoder.max_symbols", _MAX_SYMBOLS if symbols is None else symbols)
+    except ValueError as error:
+        raise BundleError(f"{files.folder} is refused: {error}") from error
+    decoder = ForeignDecoder(graphs, symbols)
     prompts = read_prompts(files, metadata) if ports.language is not None else {}
     if ports.language is not None and len(ports.language.shape) == 2:
         slots = ports.language.shape[1] or 0
@@ -116,6 +130,22 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
     )
     sizes = {p.name: p.stat().st_size for p in sorted(files.folder.iterdir()) if p.is_file()}
     return Package(files.folder, manifest, sizes, pieces, encoder, decoder)
+
+
+def _check_sizes(ports: EncoderPorts, features: MelSettings, name: str) -> None:
+    """Raises BundleError for sizes that no model has, before anything of them is allocated."""
+    try:
+        check_size("features.bands", features.bands)
+        check_size("features.fft", features.fft)
+        check_size("encoder.layers", ports.axes.layers)
+        check_size("encoder.width", ports.width)
+        check_size("encoder.left", ports.left)
+        check_size("encoder.kernel", ports.taps + 1)
+        if ports.language is not None and len(ports.language.shape) == 2:
+            check_size("encoder.prompt", ports.language.shape[1] or 1)
+        check_state(ports.axes.layers, ports.width, ports.left, ports.taps + 1)
+    except ValueError as error:
+        raise BundleError(f"{name} is refused: {error}") from error
 
 
 # -- geometry ------------------------------------------------------------------------------------

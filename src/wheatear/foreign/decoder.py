@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.bounds import check_size
 from wheatear.bundle import DecoderShape
 from wheatear.decoder import Decoder, Floats
 from wheatear.errors import BundleError
@@ -230,7 +231,10 @@ def _state_shape(state: Port, name: str) -> tuple[int, int]:
     layers, _batch, hidden = state.shape
     if layers is None or hidden is None:
         raise BundleError(f"{name} does not say how large its state is: {list(state.shape)}")
-    return layers, hidden
+    try:
+        return check_size("decoder.layers", layers), check_size("decoder.hidden", hidden)
+    except ValueError as error:
+        raise BundleError(f"{name} is refused: {error}") from error
 
 
 def _frame_first(ports: Sequence[Port]) -> list[Port]:

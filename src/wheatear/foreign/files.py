@@ -18,13 +18,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from wheatear.bounds import LARGEST_JSON, MOST_PROMPTS
 from wheatear.bundle import sha256
 from wheatear.errors import BundleError
 from wheatear.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 
 RECORD = "wheatear.json"
 _GENAI = "genai_config.json"
-_LARGEST_TEXT = 64 << 20
 _BLANKS = ("<blk>", "<blank>", "<b>")
 _PRECISION = re.compile(r"(?<![a-z0-9])(int4|int8|fp16|fp32)(?![0-9])", re.IGNORECASE)
 
@@ -112,15 +112,26 @@ def read_vocabulary(folder: Path, blank: int) -> Pieces:
         if not path.is_file():
             continue
         try:
-            if path.stat().st_size > _LARGEST_TEXT:
+            if path.stat().st_size > LARGEST_JSON:
                 raise ValueError("it is too large")  # noqa: TRY301
             found = read(path)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        except (
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            ArithmeticError,
+            RecursionError,
+        ) as error:
             raise BundleError(f"{path} is damaged: {type(error).__name__}: {error}") from error
         if isinstance(found, list):
             if len(found) == blank + 1 and found[-1] in _BLANKS:
                 found.pop()
             found = pieces_from_texts(found)
+        try:
+            "".join(found.pieces).encode()
+        except UnicodeEncodeError as error:
+            raise BundleError(f"{path} is damaged: a piece is half a character") from error
         if len(found.pieces) != blank:
             raise BundleError(
                 f"{path} has {len(found.pieces)} pieces, but the graphs have {blank} and a blank"
@@ -198,9 +209,9 @@ def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str
         prompts = {str(key): int(number) for key, number in found.items()}
         if automatic is not None:
             prompts.setdefault("auto", int(automatic))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise BundleError(f"{package.folder}: its prompt dictionary is damaged: {error}") from error
-    if not prompts or min(prompts.values()) < 0:
+    if not 0 < len(prompts) <= MOST_PROMPTS or min(prompts.values()) < 0:
         raise BundleError(f"{package.folder}: its prompt dictionary is damaged")
     return prompts
 
@@ -250,7 +261,7 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        data = json.loads(path.read_bytes()) if path.stat().st_size <= _LARGEST_TEXT else None
+        data = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_JSON else None
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged: {error}") from error
     if not isinstance(data, dict):

@@ -4,20 +4,17 @@ Beside the files of the package lies `wheatear.json`: where they came from, unde
 the hash of each, which `wheatear.foreign` holds them against.
 """
 
-import lzma
 import shutil
-import tarfile
-import zlib
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
-from wheatear.bundle import LICENCE_FILE
+from wheatear.archives import ArchiveError, decompressed, part_of, read_members
+from wheatear.bounds import LARGEST_MODEL
+from wheatear.bundle import FILE_NAME, LICENCE_FILE
 from wheatear.errors import DownloadError
 from wheatear.foreign import is_package, open_model, write_record
 from wheatear.hub.sources import PACKAGE_FILES, Source
 from wheatear.sessions import default_threads
-
-_LARGEST = 8 << 30
 
 
 def assemble(
@@ -49,36 +46,27 @@ def _unpack(archive: Path, folder: Path) -> None:
     """The files of a package from a tar, none of them into folders: only those lie beside the
     encoder that belong to it."""
     try:
-        with tarfile.open(archive) as tar:
-            members = [member for member in tar if member.isfile()]
-            encoders = [m for m in members if _name(m).startswith("encoder") and _is_graph(m)]
-            beside = {PurePosixPath(m.name).parent for m in encoders}
+        with archive.open("rb") as packed, decompressed(packed) as tar:
+            members = read_members(tar)
+            graphs = [m for m in members if m.name.endswith(".onnx")]
+            beside = {m.path.parent for m in graphs if m.name.startswith("encoder")}
             if len(beside) != 1:
                 raise DownloadError(
                     f"{archive.name} has encoders in {len(beside)} folders; a package has one"
                 )
-            wanted = [
-                m
-                for m in members
-                if PurePosixPath(m.name).parent in beside
-                and (m.name.endswith(PACKAGE_FILES) or LICENCE_FILE.fullmatch(_name(m)))
-            ]
-            if sum(m.size for m in wanted) > _LARGEST:
-                raise DownloadError(f"{archive.name} unpacks to more than {_LARGEST >> 30} GB")
+            wanted = [m for m in members if m.path.parent in beside and _belongs(m.name)]
+            free = shutil.disk_usage(folder).free
+            if sum(m.size for m in wanted) > min(LARGEST_MODEL, free):
+                raise DownloadError(f"{archive.name} unpacks to more than there is room for")
             for member in wanted:
-                content = tar.extractfile(member)
-                if content is not None:
-                    with content, (folder / _name(member)).open("wb") as out:
-                        shutil.copyfileobj(content, out, 1 << 20)
-    except (tarfile.TarError, EOFError, ValueError, OSError, zlib.error, lzma.LZMAError) as error:
-        if isinstance(error, DownloadError) or getattr(error, "errno", None) is not None:
-            raise  # of ours, or of the disk
+                with (folder / member.name).open("wb") as out:
+                    shutil.copyfileobj(part_of(tar, member), out, 1 << 20)
+    except ArchiveError as error:
         raise DownloadError(f"{archive.name} is no readable archive: {error}") from error
 
 
-def _name(member: tarfile.TarInfo) -> str:
-    return PurePosixPath(member.name).name
-
-
-def _is_graph(member: tarfile.TarInfo) -> bool:
-    return member.name.endswith(".onnx")
+def _belongs(name: str) -> bool:
+    """True for a plain name of a file that packages have."""
+    return FILE_NAME.fullmatch(name) is not None and (
+        name.endswith(PACKAGE_FILES) or LICENCE_FILE.fullmatch(name) is not None
+    )
