@@ -1,12 +1,15 @@
 """The command as a person uses it: text as it comes, one clear line when something is wrong."""
 
+import io
 import json
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,9 +17,11 @@ import soundfile
 from checkpoints import ORACLE, speech
 
 import wheatear
-from wheatear.cli import main
+from wheatear.cli import app, main
+from wheatear.printable import printable, readable
 
 RUN = [sys.executable, "-m", "wheatear"]
+SAMPLE = "src/wheatear/samples/en-US.flac"
 PCM = (speech("tiny-multi") * 32768).astype("<i2").tobytes()
 
 
@@ -84,6 +89,38 @@ def test_version_and_help(run):
         assert "Usage" in run(command, "--help")[1]
 
 
+def commands(inside, before=()):
+    """The names of all commands, and of those inside them."""
+    yield before
+    for name in inside:
+        if not name.startswith("-"):
+            yield from commands(inside[name], (*before, name))
+
+
+@pytest.mark.parametrize("command", [*commands(app)], ids=" ".join)
+def test_help_shows_no_code(run, command):
+    """Defaults are what a person would type."""
+    code, out, err = run(*command, "--help")
+    assert (code, err) == (0, "")
+    assert f"Usage: {' '.join(['wheatear', *command])}" in out
+    text = " ".join(out.replace("\u2502", " ").split())
+    for default in re.findall(r"\[default: ?(.*?)\]", text):
+        assert default
+        assert not re.search(r"[()'\"<>{}]|None|True|False", default)
+        assert not default.endswith(",")
+
+
+def test_a_published_model_that_is_not_here_is_described(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("WHEATEAR_MODELS", str(tmp_path))
+    for name in ("nemotron-3.5", "nvidia/nemotron-3.5-asr-streaming-0.6b"):
+        code, out, err = run("info", name)
+        assert (code, err) == (0, "")
+        for part in (f"wheatear pull {name}", "80, 160, 320, 560, 1120 ms", "2.5 GB", "OpenMDW"):
+            assert part in out
+        assert "ja-JP" in out
+    assert "320" not in run("info", "nemotron-en")[1]
+
+
 def test_text(run, wav, model, lines):
     assert run("transcribe", wav, "--model", model) == (0, lines, "")
 
@@ -118,30 +155,83 @@ def test_several_files_and_one_that_is_missing(run, wav, model, lines, tmp_path)
     assert "no.wav" in err
 
 
-def test_output_to_a_file_and_to_a_folder(run, wav, model, expected, lines, tmp_path):
-    out = tmp_path / "all.txt"
-    assert run("transcribe", wav, wav, "--model", model, "--output", out) == (0, "", "")
-    assert out.read_text() == lines * 2
-    folder = tmp_path / "texts"
-    folder.mkdir()
-    run("transcribe", wav, "--model", model, "--output", folder, "--format", "json")
-    assert json.loads((folder / "speech.wav.json").read_text())["text"] == expected.text
+def test_the_name_of_the_output_chooses_the_format(run, wav, model, lines, expected, tmp_path):
+    def made(name, *options):
+        code, out, err = run(
+            "transcribe", wav, "--model", model, "--output", tmp_path / name, *options
+        )
+        assert (code, out) == (0, "")
+        assert err == f"wheatear: wrote {tmp_path / name}\n"
+        return (tmp_path / name).read_text(encoding="utf-8")
+
+    assert made("a.txt") == made("a") == made("a.out") == lines
+    assert "-->" in made("a.srt")
+    assert made("A.VTT").startswith("WEBVTT")
+    assert made("a.tsv").startswith("start\tend")
+    assert json.loads(made("a.json"))["text"] == expected.text
+    assert all(json.loads(line)["file"] == str(wav) for line in made("a.jsonl").splitlines())
+    assert made("b.txt", "--format", "srt") == (tmp_path / "a.srt").read_text()  # as it was said
+
+
+def test_an_output_is_replaced_if_that_is_wanted_alone(run, wav, model, lines, tmp_path):
+    out = tmp_path / "a.txt"
+    out.write_text("by hand")
+    code, _, err = run("transcribe", wav, "--model", model, "--output", out)
+    assert (code, out.read_text()) == (2, "by hand")
+    assert "exists already; --overwrite" in err
+    assert run("transcribe", wav, "--model", model, "--output", out, "--overwrite")[0] == 0
+    assert out.read_text() == lines
+    assert run("transcribe", wav, "--model", model, "--output", "/dev/null")[0] == 0
     code, _, err = run("transcribe", wav, "--model", model, "--output", tmp_path / "no" / "x")
     assert code == 2
     assert "cannot write" in err
 
 
-def test_files_of_the_same_name_do_not_overwrite_each_other(run, wav, model, lines, tmp_path):
+def test_a_file_that_fails_leaves_no_empty_output(run, wav, model, tmp_path):
+    wav.write_bytes(b"no audio at all")
+    out = tmp_path / "a.srt"
+    assert run("transcribe", wav, "--model", model, "--output", out)[0] == 2
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "tsv", "verbose_json"])
+def test_several_files_are_not_mixed(run, wav, model, tmp_path, form):
+    """Two subtitle files behind each other are none."""
+    for output in ([], ["--output", tmp_path / "both"]):
+        code, out, err = run("transcribe", wav, wav, "--model", model, "--format", form, *output)
+        assert (code, out) == (2, "")
+        assert f"{form} holds the transcript of one file" in err
+        assert "--output-dir FOLDER" in err
+    assert not (tmp_path / "both").exists()
+
+
+def test_formats_that_name_their_file_hold_several(run, wav, model, tmp_path):
+    twin = tmp_path / "twin.wav"
+    twin.write_bytes(wav.read_bytes())
+    out = tmp_path / "all.jsonl"
+    assert run("transcribe", wav, twin, "--model", model, "--output", out)[0] == 0
+    files = [json.loads(line)["file"] for line in out.read_text().splitlines()]
+    assert sorted(set(files)) == sorted([str(wav), str(twin)])
+    code, _, err = run("transcribe", wav, twin, "--model", model, "--output", tmp_path / "a.txt")
+    assert code == 2
+    assert "--output-dir" in err
+
+
+def test_a_folder_takes_a_file_for_each(run, wav, model, lines, tmp_path):
     other = tmp_path / "other"
     other.mkdir()
     twin = other / wav.name
     twin.write_bytes(wav.read_bytes())
     folder = tmp_path / "texts"
-    folder.mkdir()
-    for _ in range(2):  # and a second command begins anew
-        run("transcribe", wav, twin, "--model", model, "--output", folder)
+    for _ in range(2):  # and a second command finds everything done
+        code, out, err = run("transcribe", wav, twin, "--model", model, "--output-dir", folder)
+        assert (code, out) == (0, "")
         texts = sorted(folder.iterdir())
         assert [path.read_text() for path in texts] == [lines] * 2
+    assert f"wrote 0 of 2 transcripts to {folder}" in err
+    code, _, err = run("transcribe", wav, "--output", "a", "--output-dir", "b")
+    assert code == 2
+    assert "not both" in err
 
 
 def test_the_input_is_never_the_output(run, wav, model):
@@ -192,6 +282,16 @@ def test_a_full_disk_is_one_line(model, wav):
         (["convert", "{nemo}", "{out}", "--precision", "int2"], "int2"),
         (["info", "{folder}"], "no manifest.json"),
         (["dance"], "dance"),
+        (["transcrib"], "Did you mean transcribe?"),
+        (["--formt", "srt"], "unknown option '--formt'"),
+        (["transcribe", "{wav}", "--formt", "srt"], "Did you mean --format?"),
+        (["transcribe", "{wav}", "--lattency=80"], "Did you mean --latency?"),
+        (["transcribe", "{wav}", "--format", "str"], "Did you mean"),
+        (["listen", "--outptu", "a"], "Did you mean --output?"),
+        (["serve", "--prot", "1"], "Did you mean --port?"),
+        (["bench", "serv"], "Did you mean serve?"),
+        (["info", "wheatear-smal"], "did you mean wheatear-small?"),
+        (["transcribe", "{wav}", "--model", "Nemotron"], "nemotron-3.5"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(run, wav, model, tmp_path, arguments, message):
@@ -210,7 +310,7 @@ def test_bad_input_is_one_line_and_exit_code_2(run, wav, model, tmp_path, argume
     assert out == ""
     assert err.startswith("wheatear: ")
     assert err.count("\n") == 1
-    assert message in err
+    assert message in err.replace('"', "")
 
 
 def test_a_cut_off_file_is_transcribed_and_mentioned(wav, model):
@@ -280,8 +380,16 @@ def test_live_text_comes_before_the_audio_ends(model, recognizer_of):
     assert process.returncode == 0
 
 
-@pytest.mark.parametrize("form", ["txt", "json"])
-def test_ctrl_c_prints_what_was_transcribed(model, recognizer_of, form):
+@pytest.mark.parametrize(
+    ("form", "number"),
+    [
+        ("txt", signal.SIGINT),
+        ("json", signal.SIGINT),
+        ("txt", signal.SIGTERM),
+        ("txt", signal.SIGHUP),
+    ],
+)
+def test_a_signal_prints_what_was_transcribed(model, recognizer_of, form, number):
     recognizer = recognizer_of("tiny-multi")
     expected = recognizer.transcribe(speech("tiny-multi"), latency_ms=320)
     lines = lines_of(recognizer, latency_ms=320)
@@ -293,9 +401,9 @@ def test_ctrl_c_prints_what_was_transcribed(model, recognizer_of, form):
             first = read_until(process, lines[:20].encode())
         else:
             time.sleep(3)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, err = process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == 128 + number
     assert b"Traceback" not in err
     text = (first + out).decode()
     assert text.endswith("\n")
@@ -309,33 +417,149 @@ def test_ctrl_c_prints_what_was_transcribed(model, recognizer_of, form):
         assert lines.startswith(text[:-1])
 
 
+@pytest.mark.parametrize("output", [False, True])
+def test_a_signal_inside_the_decoder_is_not_the_end_of_the_file(
+    run, model, tmp_path, monkeypatch, output, lines
+):
+    """C code swallows what Python raises in its callbacks, and takes it for the end."""
+    path, out = tmp_path / "long.flac", tmp_path / "out.txt"
+    soundfile.write(path, np.tile(speech("tiny-multi"), 4), 16000)
+    reads = 0
+    real = Path.open
+
+    class Struck(io.FileIO):
+        def readinto(self, buffer):
+            nonlocal reads
+            reads += 1
+            if reads == 30:
+                os.kill(os.getpid(), signal.SIGINT)
+            return super().readinto(buffer)
+
+    def opened(self, mode="r", *more, **options):
+        return Struck(self) if self == path else real(self, mode, *more, **options)
+
+    monkeypatch.setattr(Path, "open", opened)
+    code, said, err = run("transcribe", path, "--model", model, *(["--output", out] * output))
+    assert reads >= 30
+    assert code == 130
+    assert "Traceback" not in err
+    said = out.read_text() if output else said
+    assert said.endswith("\n")
+    assert err == (f"wheatear: {out} has what was transcribed so far\n" if output else "")
+    assert len(said) < 4 * len(lines)
+
+
 def test_a_reader_that_goes_away_is_no_error(model, wav):
     process = start(*[str(wav)] * 20, "--model", model, stderr=subprocess.PIPE)
+    assert process.stdout.readline()
     process.stdout.close()
     _, err = process.communicate()
-    assert b"Traceback" not in err
+    assert (process.returncode, err) == (0, b"")
 
 
-def test_on_a_terminal_there_is_a_bar_and_the_whole_text(model, wav, expected):
-    """Both streams on one terminal: every word is there, wrapped, and the bar is gone."""
+# -- characters -----------------------------------------------------------------------------------
+
+NARROW = [
+    {"PYTHONIOENCODING": "cp1252"},
+    {"PYTHONIOENCODING": "ascii:strict"},
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+]
+
+
+ASKED = ["--language", "en-US", "--phrase", "\u042dm\u00e9 ^0 | person"]
+
+
+@pytest.mark.parametrize("environment", NARROW)
+def test_a_pipe_is_utf_8_whatever_the_locale(tmp_path, environment):
+    path = tmp_path / "caf\u00e9 \u4f1a.flac"
+    path.write_bytes(Path(SAMPLE).read_bytes())
+    command = [*RUN, "transcribe", str(path), "no-\u4f1a.wav", *ASKED, "--format", "jsonl"]
+    env = {**os.environ, **environment}
+    done = subprocess.run(command, capture_output=True, check=False, env=env)
+    first = json.loads(done.stdout.decode().splitlines()[0])
+    assert first["file"] == str(path)
+    assert "the \u042dm\u00e9 you" in first["text"]
+    assert "\\u" not in done.stdout.decode()
+    assert "no-\u4f1a.wav" in done.stderr.decode()
+    assert done.stderr.count(b"\n") == 1
+
+
+def test_a_narrow_terminal_gets_replacements():
+    """Neither an error nor escapes such as \\u042d."""
+    command = [*RUN, "transcribe", SAMPLE, *ASKED]
+    seen, code = on_terminal(command, PYTHONIOENCODING="cp1252", COLUMNS="4000")
+    assert code == 0
+    assert "the ?m\u00e9 you".encode("cp1252") in seen
+    assert b"\\u" not in seen
+
+
+def test_tables_on_a_narrow_terminal():
+    for command in (["locales", "--all"], ["info"], ["models"], ["--help"]):
+        seen, code = on_terminal([*RUN, *command], PYTHONIOENCODING="cp1252")
+        assert code == 0
+        assert b"Traceback" not in seen
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        b"caf\xe9.wav",
+        b"\xff\xfe.wav",
+        b"[bold]x[blink] :smile: [].wav",
+        b"a\x1b]0;owned\x07b\x1b[2J.wav",
+        b"two\nlines\r.wav",
+        "\u202egpj.wav".encode(),
+        b"\\[red].wav",
+    ],
+)
+def test_a_name_is_written_as_text(run, wav, model, lines, tmp_path, name):
+    path = os.path.join(tmp_path, os.fsdecode(name))
+    wav.rename(path)
+    code, out, err = run("transcribe", path, path, "--model", model)
+    assert (code, err) == (0, "")
+    assert out == f"== {printable(path)} ==\n{lines}" * 2
+    for form in ("json", "jsonl", "ctm"):
+        code, out, err = run("transcribe", path, "--model", model, "--format", form)
+        assert (code, err) == (0, "")
+        assert out.encode("utf-8")
+        if form == "json":
+            assert json.loads(out)["file"] == readable(path)
+        if form == "ctm":
+            assert {len(line.split(" ")) for line in out.splitlines()} == {6}
+    folder = tmp_path / "out"
+    code, out, err = run(
+        "transcribe", path, tmp_path / "no", "--model", model, "--output-dir", folder
+    )
+    assert code == 2
+    assert "1 done, 1 failed" in err
+    assert "\x1b" not in err
+    assert len(list(folder.iterdir())) == 1
+
+
+def on_terminal(command, **environment):
+    """What a program writes to a terminal, and its exit code."""
     pid, terminal = pty.fork()
     if pid == 0:
-        os.environ.update(COLUMNS="60", TERM="xterm")
-        os.execv(RUN[0], [*RUN, "transcribe", str(wav), "--model", model])
+        os.environ.update({"COLUMNS": "60", "TERM": "xterm", **environment})
+        os.execv(command[0], command)
     seen = b""
     try:
         while part := os.read(terminal, 4096):
             seen += part
     except OSError:
         pass  # what reading a terminal gives when its program has ended
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    os.close(terminal)
+    return seen, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_on_a_terminal_there_is_a_bar_and_the_whole_text(model, wav, expected):
+    """Both streams on one terminal: every word is there, wrapped, and the bar is gone."""
+    seen, code = on_terminal([*RUN, "transcribe", str(wav), "--model", model])
+    assert code == 0
     assert b"%" in seen
     assert b"\x1b[?25h" in seen  # the cursor is back
     last_words = expected.text.split()[-1].encode()
     assert last_words in seen
-
-
-SAMPLE = "src/wheatear/samples/en-US.flac"
 
 
 def test_forms_phrases_and_beams(run, tmp_path):

@@ -87,16 +87,20 @@ def listen(capsys):
 def test_it_hears_what_is_said(microphone, listen, tmp_path, device):
     options = ["--device", device] if device else []
     out = tmp_path / "said.srt"
-    code, said, err = listen("--latency", 560, "--output", out, "--format", "srt", *options)
+    code, said, err = listen("--latency", 560, "--output", out, *options)
     assert code == 0
     assert err == (
         "wheatear: the microphone says: input overflow; some of what was said may be lost\n"
+        f"wheatear: wrote {out}\n"
     )
     expected = wheatear.load().transcribe(sample_speech(), latency_ms=560).text
     if device != "usb":  # which was resampled twice
         assert said.split() == expected.split()
     assert said.rstrip().endswith("calling.")
     assert "-->" in out.read_text()
+    code, _, err = listen("--output", out, *options)
+    assert code == 2
+    assert "exists already; --overwrite" in err
 
 
 def test_ctrl_c_ends_it_with_what_was_said(microphone, listen, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wheatear.printable import printable
+from wheatear.printable import printable, readable
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,20 @@ from wheatear.printable import printable
 def test_nothing_is_left_that_a_terminal_obeys(text, shown):
     assert printable(text) == shown
     printable(text).encode()
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("caf\udce9.wav", "caf\ufffd.wav"),
+        ("caf\udcc3\udca9.wav", "café.wav"),  # UTF-8 in a locale that knows ASCII alone
+        ("a\ud83d", "a\ufffd"),
+        ("two  spaces\n\x1b", "two  spaces\n\x1b"),
+    ],
+)
+def test_a_name_can_be_encoded(name, shown):
+    assert readable(name) == shown
+    readable(name).encode()
 
 
 def test_lines_are_kept_where_they_are_wanted():

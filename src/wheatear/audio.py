@@ -108,9 +108,25 @@ class AudioReader:
         with self._closing:
             yield from blocks
 
+    def watch(self, look: Callable[[], None]) -> None:
+        """Calls `look` before each block is read; what it raises ends the reading."""
+        if self._blocks is not None:
+            self._blocks = _watched(self._blocks, look)
+
     def close(self) -> None:
         """Closes what `open_audio` opened; reading to the end does so too."""
         self._closing.close()
+
+
+def _watched(blocks: Iterator[Samples], look: Callable[[], None]) -> Iterator[Samples]:
+    while True:
+        look()
+        try:
+            block = next(blocks)
+        except StopIteration:
+            look()  # what looked like the end may have been a signal
+            return
+        yield block
 
 
 def _warn(message: str) -> None:

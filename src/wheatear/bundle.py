@@ -12,11 +12,12 @@
 damaged or from the future.
 """
 
+import difflib
 import hashlib
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from importlib.resources import files
@@ -39,7 +40,7 @@ from wheatear.bounds import (
     check_size,
     check_state,
 )
-from wheatear.catalogue import PUBLISHED, by_repository
+from wheatear.catalogue import PUBLISHED, published_as
 from wheatear.errors import BundleError, ModelNotFoundError
 from wheatear.features import SAMPLE_RATE, MelSettings
 from wheatear.latency import LatencyMode
@@ -256,7 +257,7 @@ def find_bundle(model: str | os.PathLike[str] | None) -> Path:
         for folder in (models_folder(), shipped):
             if _is_model(folder / name):
                 return folder / name
-    if published := PUBLISHED.get(name) or by_repository(name):
+    if published := published_as(name):
         raise ModelNotFoundError(
             f"the model {name} is not here; to fetch it run: wheatear pull {name}  "
             f"(about {published.size / 1e9:.1f} GB, {published.licence.name}; looked in "
@@ -264,10 +265,16 @@ def find_bundle(model: str | os.PathLike[str] | None) -> Path:
         )
     known = sorted({path.name for path in local_models()})
     raise ModelNotFoundError(
-        f"no model {name!r}: neither a model folder nor one of {', '.join(known) or 'none here'} "
-        f"(looked in {models_folder()}); 'wheatear pull' fetches models, 'wheatear models' lists "
-        f"them, 'wheatear convert CHECKPOINT OUT' makes one"
+        f"no model {name!r}{_nearest(name, [*known, *PUBLISHED])}: neither a model folder nor one "
+        f"of {', '.join(known) or 'none here'} (looked in {models_folder()}); 'wheatear pull' "
+        f"fetches models, 'wheatear models' lists them, 'wheatear convert CHECKPOINT OUT' makes one"
     )
+
+
+def _nearest(name: str, known: Sequence[str]) -> str:
+    """A question after the names that are nearest to one, in brackets; empty if none is near."""
+    close = difflib.get_close_matches(name.lower(), known, 2)
+    return f" (did you mean {' or '.join(close)}?)" if close else ""
 
 
 def local_models() -> list[Path]:

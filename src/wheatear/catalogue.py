@@ -8,6 +8,8 @@ against the one that the hub states.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from wheatear.locales import LOCALES
+
 
 @dataclass(frozen=True)
 class Licence:
@@ -47,6 +49,9 @@ class Published:
     size: int
     """Bytes of that file, about."""
     licence: Licence
+    latencies_ms: tuple[int, ...]
+    locales: tuple[str, ...]
+    """Those that its publisher names."""
     sha256: Mapping[str, str] = field(default_factory=dict)
     """Of files whose hash is known."""
 
@@ -59,6 +64,8 @@ PUBLISHED = {
         file="nemotron-3.5-asr-streaming-0.6b.nemo",
         size=2_550_000_000,
         licence=OPENMDW,
+        latencies_ms=(80, 160, 320, 560, 1120),
+        locales=tuple(locale.id for locale in LOCALES),
         sha256={
             "nemotron-3.5-asr-streaming-0.6b.q8_0.gguf": (
                 "a5c435f294eea8f88ce68dd27b8c3bfea7f777cb2fbba04fcd30eaa555f429ae"
@@ -72,6 +79,8 @@ PUBLISHED = {
         file="nemotron-speech-streaming-en-0.6b.nemo",
         size=2_470_000_000,
         licence=NVIDIA_OPEN_MODEL,
+        latencies_ms=(80, 160, 560, 1120),
+        locales=("en-US",),
         sha256={
             "nemotron-speech-streaming-en-0.6b.q8_0.gguf": (
                 "d9a01898d2a611c8764e23a1c2f45e70bbd5a425dc4de93692ac951dd603812d"
@@ -79,6 +88,11 @@ PUBLISHED = {
         },
     ),
 }
+
+
+def published_as(name: str) -> Published | None:
+    """The published model of that name or hub id."""
+    return PUBLISHED.get(name) or by_repository(name)
 
 
 def by_repository(repo: str) -> Published | None:

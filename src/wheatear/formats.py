@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TextIO, get_args
 
+from wheatear.printable import printable, readable
 from wheatear.results import Event, Final, Partial, Segment, Transcript, Word
 
 Format = Literal["txt", "json", "jsonl", "verbose_json", "srt", "vtt", "tsv", "ctm"]
@@ -60,7 +61,7 @@ class Writer(ABC):
 
     def __init__(self, out: TextIO, name: str) -> None:
         """name: of the audio, for formats that tell it."""
-        self.out, self.name = out, name
+        self.out, self.name = out, readable(name)
 
     @abstractmethod
     def final(self, final: Final) -> None:
@@ -145,7 +146,7 @@ class _Ctm(Writer):
     """name, channel, start, duration, word, confidence of each word."""
 
     def final(self, final: Final) -> None:
-        name = "_".join(self.name.split()) or "-"
+        name = printable(self.name).replace(" ", "_") or "-"
         for w in final.words:
             times = f"{w.start:.3f} {w.end - w.start:.3f}"
             channel = final.channel or 1
@@ -183,7 +184,7 @@ class _Json(_Listed):
     """Everything there is."""
 
     def __init__(self, out: TextIO, name: str) -> None:
-        super().__init__(out, name, {"file": name}, "finals")
+        super().__init__(out, name, {"file": readable(name)}, "finals")
 
     def final(self, final: Final) -> None:
         self._item(asdict(final))

@@ -115,6 +115,7 @@ class Unpacked:
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
+                process_group=0,  # Ctrl-C on a terminal is for the program that reads it
             )
         except OSError as error:
             raise AudioError(f"cannot decode {name}: no decoder starts ({error})") from error

@@ -1,27 +1,45 @@
 """The `wheatear` command: one file a subcommand, imported when it is called.
 
-Exit codes: 0 done, 2 bad input (one line on standard error says what and what to do),
-130 interrupted; anything else is a bug and shows its traceback.
+Exit codes: 0 done, 2 bad input (one line on standard error says what and what to do), 130 ended by
+Ctrl-C (128 and the number of another signal); anything else is a bug and shows its traceback.
+Files and pipes are written in UTF-8 whatever the locale is, terminals in their own encoding.
 """
 
+import contextlib
+import difflib
 import io
+import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 
 from wheatear import __version__
-from wheatear.errors import WheatearError
+from wheatear.cli.interrupts import interrupts
+from wheatear.errors import AudioTruncatedWarning, WheatearError
 from wheatear.printable import printable
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT = 2
+
+
+def _shown_default(value: Any) -> str | None:
+    """A default as --help shows it; None for what "nothing was given" is."""
+    if value is None or value is False or value == ():
+        return None
+    if value is True:
+        return "yes"
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
 
 app = App(
     name="wheatear",
     help="Streaming speech recognition on any CPU.",
     version=__version__,
     version_flags=["--version"],
+    default_parameter=Parameter(show_default=_shown_default),
+    suppress_keyboard_interrupt=False,
 )
 for _name, _help in {
     "transcribe": "Transcribe audio files, folders of them, or standard input.",
@@ -45,28 +63,81 @@ for _name, _help in {
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command line and exits."""
     warnings.showwarning = _show_warning
+    warnings.simplefilter("default", AudioTruncatedWarning)  # whatever PYTHONWARNINGS has
     if sys.stdout is None:
         complain("there is no standard output to write to")
         sys.exit(BAD_INPUT)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # for terminals that know few letters
+    for stream in (sys.stdout, sys.stderr):
+        _set_encoding(stream)
+    with interrupts.caught():
+        code = _run(arguments)
+    sys.exit(code)
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Runs a command and returns its exit code."""
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except CycloptsError as error:
-        complain(f"{error}; see 'wheatear --help'")
-        code = BAD_INPUT
-    except WheatearError as error:
-        complain(error)
-        code = BAD_INPUT
     except KeyboardInterrupt:
-        code = INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away: nothing to say, and nobody to
-        code = 0
-    except OSError as error:  # a full disk, a device that is gone
-        complain(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}")
-        code = BAD_INPUT
-    sys.exit(code if isinstance(code, int) else 0)
+        return interrupts.code
+    except BrokenPipeError:  # the reader of our output went away, as head does
+        _discard_output()
+        return 0
+    except (CycloptsError, WheatearError, OSError) as error:
+        complain(_fault(error))
+        return BAD_INPUT
+    if isinstance(code, int):
+        return code
+    return 0 if interrupts.number is None else interrupts.code  # a swallowed KeyboardInterrupt
+
+
+def _fault(error: CycloptsError | WheatearError | OSError) -> str:
+    """A sentence about what ended a command."""
+    match error:
+        case WheatearError():
+            return str(error)
+        case OSError():  # a full disk, a device that is gone
+            return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+    command = " ".join(["wheatear", *(error.command_chain or ())])
+    return f"{_usage(error)}; see '{command} --help'"
+
+
+def _set_encoding(stream: Any) -> None:
+    """UTF-8 for files and pipes; a terminal gets replacements for characters that it lacks."""
+    if isinstance(stream, io.TextIOWrapper):
+        encoding = stream.encoding if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="replace")
+
+
+def _discard_output() -> None:
+    """Sends what is still unwritten nowhere, or Python would complain about it at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+
+
+def _usage(error: CycloptsError) -> str:
+    """What is wrong with a command line."""
+    if not isinstance(error, UnknownCommandError | UnusedCliTokensError) or not error.unused_tokens:
+        return str(error).strip()
+    inner = app
+    for name in error.command_chain or ():
+        inner = inner[name]
+    word = error.unused_tokens[0]
+    is_option = word.startswith("-")
+    known = [name for name in inner if name.startswith("-") == is_option]
+    hint = suggestion(word, known)
+    if isinstance(error, UnknownCommandError):
+        hint = hint or f". There are {', '.join(known)}"
+        return f"unknown {'option' if is_option else 'command'} {word!r}{hint}"
+    return f"unexpected argument {word!r}{hint}"
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """A sentence with the known word that is nearest to one; empty if none is near."""
+    close = difflib.get_close_matches(word, list(known), 1)
+    return f". Did you mean {close[0]}?" if close else ""
 
 
 def _show_warning(message: Warning | str, *_where: object, **_more: object) -> None:
@@ -74,5 +145,7 @@ def _show_warning(message: Warning | str, *_where: object, **_more: object) -> N
 
 
 def complain(message: object) -> None:
-    """One line on standard error, without anything that a terminal would obey."""
-    print("wheatear:", printable(message), file=sys.stderr)
+    """Writes a line to standard error, without anything that a terminal would obey."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):  # it is closed, or its reader went away
+            print("wheatear:", printable(message), file=sys.stderr)

@@ -12,6 +12,7 @@ from wheatear.forms import TextForm
 from wheatear.languages import AUTO
 from wheatear.lm import read_arpa
 from wheatear.phrases import Phrase
+from wheatear.printable import readable
 from wheatear.recognizer import Recognizer
 from wheatear.textfile import read_text
 from wheatear.turns import TurnRules
@@ -112,7 +113,7 @@ class Asked:
 
 def parse_phrase(line: str) -> Phrase:
     """`text ^weight | alias | alias`, of which all but the text may be left out."""
-    text, *aliases = (part.strip() for part in line.split("|"))
+    text, *aliases = (part.strip() for part in readable(line).split("|"))
     text, mark, weight = text.partition("^")
     try:
         number = float(weight) if mark else 1.0

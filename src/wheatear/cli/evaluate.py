@@ -18,6 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from wheatear.cli import BAD_INPUT, complain
+from wheatear.cli.interrupts import interrupts
 from wheatear.errors import MissingExtraError, WheatearError
 from wheatear.printable import printable
 from wheatear.sessions import default_threads
@@ -146,17 +147,21 @@ def with_extra() -> None:
 
 @contextmanager
 def progress() -> Iterator[Tell]:
-    """A bar on standard error, or a line for each condition where that is no terminal."""
+    """A bar on standard error, or a line for each condition where that is no terminal.
+
+    A signal ends the work between two recordings: what cuts one short may look like its end.
+    """
     console, last = Console(stderr=True), ""
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=console, transient=True, disable=not console.is_terminal,
     )  # fmt: skip
-    with bar:
+    with bar, interrupts.held():
         task = bar.add_task("", total=None)
 
         def tell(what: str, done: int, of: int) -> None:
             nonlocal last
+            interrupts.check()
             if what != last and not console.is_terminal:
                 console.print(what, markup=False, soft_wrap=True)
             if what != last:

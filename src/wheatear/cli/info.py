@@ -1,18 +1,31 @@
 """`wheatear info`: what a bundle holds."""
 
 from wheatear.bundle import find_bundle
+from wheatear.catalogue import Published, published_as
+from wheatear.errors import ModelNotFoundError
 from wheatear.foreign import open_model
+from wheatear.printable import printable
 
 
 def info(model: str | None = None, /) -> None:
     """Show what a model can do: architecture, latencies, locales, precision, sizes, licence.
+
+    Of a published model that is not here it shows what is known of it, and how to get it.
 
     Parameters
     ----------
     model
         Model folder or name; the model that comes with Wheatear if left out.
     """
-    bundle = open_model(find_bundle(model), threads=1)
+    try:
+        found = find_bundle(model)
+    except ModelNotFoundError:
+        published = None if model is None else published_as(model)
+        if published is None:
+            raise
+        _show(_about(str(model), published))
+        return
+    bundle = open_model(found, threads=1)
     m = bundle.manifest
     heads = f"{m.encoder.heads} heads, " if m.encoder.heads else ""
     latencies = [
@@ -34,10 +47,27 @@ def info(model: str | None = None, /) -> None:
         "licence": m.licence or "not stated in the checkpoint",
         "size": f"{sum(bundle.sizes.values()) / 1e6:.1f} MB",
     }
-    for key, value in rows.items():
-        print(f"{key:11} {value}")
+    _show(rows)
     for name, size in bundle.sizes.items():
         print(f"{'':11} {size:>13,}  {name}")
     for name, text in bundle.notices().items():
         if name.startswith("NOTICE"):  # attributions travel with what they are for
-            print(f"\n{text.strip()}")
+            print(f"\n{printable(text.strip(), lines=True)}")
+
+
+def _about(name: str, model: Published) -> dict[str, str]:
+    """What is known of a model that is not here."""
+    return {
+        "model": f"{name}, which is not here; to fetch it run: wheatear pull {name}",
+        "about": model.about,
+        "source": f"{model.repo}, revision {model.revision}",
+        "latencies": f"{', '.join(map(str, model.latencies_ms))} ms",
+        "locales": ", ".join(model.locales),
+        "licence": f"{model.licence.name}, {model.licence.link}",
+        "size": f"about {model.size / 1e9:.1f} GB to fetch ({model.file})",
+    }
+
+
+def _show(rows: dict[str, str]) -> None:
+    for key, value in rows.items():
+        print(f"{key:11} {printable(value)}")

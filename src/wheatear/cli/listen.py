@@ -1,12 +1,12 @@
 """`wheatear listen`: captions from a microphone, as they are said."""
 
 import queue
+import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import numpy as np
 from cyclopts import Parameter
@@ -18,12 +18,15 @@ import wheatear
 from wheatear.audio import Samples
 from wheatear.cli import complain
 from wheatear.cli.asked import Asked
+from wheatear.cli.interrupts import interrupts
+from wheatear.cli.outputs import Output, check_output, format_of
 from wheatear.cli.task import spaced
 from wheatear.errors import AudioError, MissingExtraError
 from wheatear.features import SAMPLE_RATE
 from wheatear.formats import Format, Writer, writer
 from wheatear.forms import FormWriter
 from wheatear.pcm import HIGHEST_RATE, LivePcm
+from wheatear.printable import printable
 from wheatear.results import Event, Final, Partial, Transcript
 
 _BLOCK = 0.08  # seconds
@@ -38,7 +41,8 @@ def listen(
     device: str | None = None,
     list_devices: Annotated[bool, Parameter(negative="")] = False,
     output: Path | None = None,
-    format: Format = "txt",  # noqa: A002  (the option is called --format)
+    format: Format | None = None,  # noqa: A002  (the option is called --format)
+    overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
 ) -> int:
     """Show captions of what a microphone hears; Ctrl-C ends it.
@@ -57,31 +61,42 @@ def listen(
     output
         File to write as well, turn by turn.
     format
-        Of that file, as in "wheatear transcribe".
+        Of that file, as in "wheatear transcribe"; by its name if left out.
+    overwrite
+        Replace that file if it exists.
     threads
         Processors to use.
     """
     sound = _sounddevice()
     if list_devices:
         for number, about in _microphones(sound):
-            print(f"{number:3}  {about['name']}, {about['default_samplerate']:.0f} Hz")
+            name = printable(about["name"])
+            print(f"{number:3}  {name}, {about['default_samplerate']:.0f} Hz")
         return 0
+    form = format_of(format, output)
+    check_output(output, (), form, overwrite)
     chosen = _choose(sound, device)
     recognizer = wheatear.load(model, threads=threads)
     options = asked.options(recognizer)
     stream = recognizer.stream(**options, keep=False)
     late = FormWriter(options["form"], options["phrases"]).late
-    with _file(output) as out, _Captions(_writers(out, format, late), late) as captions:
-        try:
-            for block in _heard(sound, chosen):
-                captions.level(block)
-                captions.show(stream.push(block))
-        except KeyboardInterrupt:
-            pass  # that is how it ends
-        finally:
-            stream.finish()
-            captions.show(stream.last_events)
-    return 0
+    file = Output(output, overwrite)
+    files = [] if output is None else [writer(form, file.open(), "microphone", partials=not late)]
+    try:
+        with interrupts.held(), _Captions(files, late) as captions:
+            try:
+                for block in _heard(sound, chosen):
+                    captions.level(block)
+                    captions.show(stream.push(block))
+            except KeyboardInterrupt:
+                pass  # that is how it ends
+            finally:
+                stream.finish()
+                captions.show(stream.last_events)
+    finally:
+        if told := file.close(whole=True):
+            complain(told)
+    return 0 if interrupts.number in (None, signal.SIGINT) else interrupts.code
 
 
 # -- the microphone
@@ -149,31 +164,20 @@ def _heard(sound: Any, device: int | None) -> Iterator[Samples]:
             blocksize=round(rate * _BLOCK), callback=take,
             finished_callback=lambda: blocks.put(None),
         ):  # fmt: skip
-            while (block := blocks.get()) is not None:
+            while (block := _next(blocks)) is not None:
                 yield pcm.push(block.tobytes())
             yield pcm.finish()
     except sound.PortAudioError as error:
         raise AudioError(f"the microphone cannot be used: {error}") from error
 
 
+def _next(blocks: queue.SimpleQueue[Samples | None]) -> Samples | None:
+    """Waits for a block; a signal ends the waiting, and not what is done with a block."""
+    with interrupts.waiting():
+        return blocks.get()
+
+
 # -- what is shown
-
-
-@contextmanager
-def _file(path: Path | None) -> Iterator[TextIO | None]:
-    if path is None:
-        yield None
-        return
-    try:
-        out = path.open("w", encoding="utf-8")
-    except OSError as error:
-        raise AudioError(f"cannot write {path}: {error.strerror or error}") from error
-    with out:
-        yield out
-
-
-def _writers(out: TextIO | None, form: Format, late: bool) -> list[Writer]:
-    return [] if out is None else [writer(form, out, "microphone", partials=not late)]
 
 
 class _Captions:
@@ -232,5 +236,7 @@ class _Captions:
         full = min(1.0, max(0.0, 1 - self._level / _QUIET))
         bars = round(_METER * full)
         room = max(10, self._console.width - _METER - 4)
-        line = Text(f"{'▮' * bars}{'▯' * (_METER - bars)}  ", style="red" if full > 0.98 else "dim")
+        full_bar, empty_bar = "▮▯" if self._console.encoding.startswith("utf") else "#-"
+        meter = full_bar * bars + empty_bar * (_METER - bars)
+        line = Text(f"{meter}  ", style="red" if full > 0.98 else "dim")
         self._live.update(line.append(self._partial[-room:], style="not dim"))

@@ -1,25 +1,29 @@
 """`wheatear transcribe`: files, or standard input, to text, subtitles or JSON as it comes."""
 
+import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Annotated, Literal, Self, TextIO
+from typing import Annotated, Literal, Self
 
 from cyclopts import Parameter
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import wheatear
-from wheatear.audio import AudioReader, RawFormat, open_audio
-from wheatear.cli import BAD_INPUT, INTERRUPTED, complain
+from wheatear.audio import AudioReader, RawFormat
+from wheatear.cli import BAD_INPUT, app, complain, suggestion
 from wheatear.cli.asked import Asked
-from wheatear.cli.many import Batch, jobs_of, work_off
-from wheatear.cli.task import Task, spaced
-from wheatear.errors import AudioError, WheatearError
+from wheatear.cli.interrupts import interrupts
+from wheatear.cli.jobs import jobs_of
+from wheatear.cli.many import Batch, work_off
+from wheatear.cli.outputs import Output, check_output, folder_of, format_of
+from wheatear.cli.task import Heard, Task, fault_of, is_broken
+from wheatear.errors import WheatearError
 from wheatear.formats import CueRules, Format, Writer
-from wheatear.results import Event, Final, Partial, Segment, Transcript, Turn
+from wheatear.printable import printable
+from wheatear.results import Event, Final, Turn
 from wheatear.sessions import default_threads
 
 
@@ -29,8 +33,9 @@ def transcribe(
     *,
     model: str | None = None,
     asked: Asked = Asked(),  # noqa: B008  (frozen)
-    format: Format = "txt",  # noqa: A002  (the option is called --format)
+    format: Format | None = None,  # noqa: A002  (the option is called --format)
     output: Path | None = None,
+    output_dir: Path | None = None,
     line_letters: int = 42,
     lines: int = 2,
     letters_per_second: float = 17.0,
@@ -47,12 +52,13 @@ def transcribe(
 ) -> int:
     """Transcribe audio files, or folders of them; "-" is standard input.
 
-    Text appears as it is recognised. Files may be of any sample rate and have up to 64 channels;
+    Text appears as it is recognized. Files may be of any sample rate and have up to 64 channels;
     of a video, the first sound track is taken. Standard input may be a file or live raw PCM
     (16 kHz mono 16-bit unless said otherwise):
     arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
-    A folder, or --jobs, needs --output FOLDER. What is done is not done again: the same command
-    goes on where it was stopped.
+    A folder, or --jobs, needs --output-dir FOLDER. What is done is not done again: the same command
+    goes on where it was stopped. Ctrl-C keeps what was transcribed so far; a second one ends at
+    once.
 
     Parameters
     ----------
@@ -64,9 +70,12 @@ def transcribe(
     format
         txt has a line for each turn, json all there is; jsonl is an object for each turn,
         verbose_json OpenAI's; srt and vtt are subtitles; tsv has segments, ctm words. All are
-        written as the audio goes.
+        written as the audio goes. If left out, what the name of --output ends with, else txt.
     output
-        File to write to, or a folder for one file each; standard output if left out.
+        File to write to; standard output if left out. Of several files, jsonl and ctm alone can be
+        written to one.
+    output_dir
+        Folder for the transcripts, one for each file; it is made if it is not there.
     line_letters
         Longest line of a subtitle.
     lines
@@ -82,7 +91,7 @@ def transcribe(
     jobs
         Files at a time.
     overwrite
-        Do again what is done.
+        Replace an output that exists, or do again what is done.
     threads
         Processors to use; of several jobs, for each of them.
     raw
@@ -94,9 +103,7 @@ def transcribe(
     encoding
         Samples of raw input, little-endian: 16-bit integers (if left out) or 32-bit floats.
     """
-    for file in files:  # "-" being a file, whatever begins with one arrives here
-        if file.startswith("-") and file != "-" and not Path(file).exists():
-            raise WheatearError(f"unknown option {file}; see 'wheatear transcribe --help'")
+    _check_options(files)
     if threads is not None and threads < 1:
         raise WheatearError(f"--threads must be 1 or more, not {threads}")
     described = raw or (rate, channels, encoding) != (None, None, None)
@@ -107,21 +114,40 @@ def transcribe(
         cues = CueRules(line_letters, lines, letters_per_second, rolling)
     except ValueError as error:
         raise WheatearError(str(error)) from error
-    many = jobs > 1 or any(Path(file).is_dir() for file in files)
-    if many and raw_format is not None:
+    several = jobs > 1 or any(map(os.path.isdir, files))
+    if several and raw_format is not None:
         raise WheatearError("raw input is taken one file at a time, not as a folder or by --jobs")
-    listed = jobs_of(files, output, format, recursive) if many else []
+    folder = folder_of(output, output_dir, several)
+    form = format_of(format, output if folder is None else None)
+    listed = []
+    if folder is not None:
+        listed = jobs_of(files, folder, form, recursive)
+    else:
+        check_output(output, files, form, overwrite)
     if threads is None and jobs > 1:
         threads = max(1, default_threads() // jobs)
     recognizer = wheatear.load(model, threads=threads)
     options = asked.options(recognizer)
     recognizer.stream(**options)  # complain before reading anything
-    task = Task(recognizer, options, format, cues, channels_apart)
-    if many:
-        results = work_off(Batch(task), listed, jobs, overwrite)
-        return BAD_INPUT if any(result.fault for result in results) else 0
-    outputs = _Outputs(output, format, files)
-    return _one_by_one(task, files, raw_format, outputs)
+    task = Task(recognizer, options, form, cues, channels_apart, raw_format)
+    with interrupts.held(), interrupts.breakable_input():
+        if folder is None:
+            return _one_by_one(task, files, Output(output, overwrite))
+        results = work_off(Batch(task, overwrite), listed, jobs, folder)
+    if interrupts.number is not None:
+        return interrupts.code
+    return BAD_INPUT if any(result.fault for result in results) else 0
+
+
+def _check_options(files: Sequence[str]) -> None:
+    """Raises WheatearError for an unknown option: "-" being a file, whatever begins with one is
+    taken for a file."""
+    for file in files:
+        if file.startswith("-") and file != "-" and not os.path.lexists(file):
+            option = file.partition("=")[0]
+            arguments = app["transcribe"].assemble_argument_collection(parse_docstring=False)
+            hint = suggestion(option, [name for argument in arguments for name in argument.names])
+            raise WheatearError(f"unknown option {option}{hint}; see 'wheatear transcribe --help'")
 
 
 def _raw_format(
@@ -135,58 +161,48 @@ def _raw_format(
     )
 
 
-def _one_by_one(
-    task: Task, files: Sequence[str], raw_format: RawFormat | None, outputs: "_Outputs"
-) -> int:
-    failed = False
-    for file in files:
-        try:
-            with (
-                closing(open_audio(file, raw_format, task.apart)) as audio,
-                outputs.open(file) as out,
-            ):
-                if len(files) > 1 and task.form == "txt" and out is sys.stdout:
-                    out.write(f"== {file} ==\n")
-                code = _transcribe(task, audio, task.writer(out, file))
-            if code == INTERRUPTED:
-                return code
-        except WheatearError as error:
-            complain(error)
-            failed = True
+def _one_by_one(task: Task, files: Sequence[str], output: Output) -> int:
+    """Transcribes files in their order, into one output."""
+    done = failed = 0
+    try:
+        for file in files:
+            try:
+                with closing(task.open(file, complain)) as audio:
+                    out = output.open()
+                    if len(files) > 1 and task.form == "txt":
+                        out.write(f"== {printable(file)} ==\n")
+                    _transcribe(audio, task, task.writer(out, file))
+                done += 1
+            except Exception as error:
+                if is_broken(error):
+                    raise
+                complain(fault_of(error, file))
+                failed += 1
+    finally:
+        if told := output.close(whole=done == len(files)):
+            complain(told)
     return BAD_INPUT if failed else 0
 
 
-def _transcribe(task: Task, audio: AudioReader, writer: Writer) -> int:
+def _transcribe(audio: AudioReader, task: Task, writer: Writer) -> None:
     """Transcribes one file into `writer`; what there is of it is written whatever happens."""
-    with _Progress(writer, audio.duration) as progress:
-        try:
+    heard, duration = Heard(writer), None
+    try:
+        with _Progress(heard, writer, audio.duration) as progress:
             duration = task.run(audio, progress.show)
-        except BaseException as error:
-            progress.stop()
-            progress.rescue()
-            writer.close(progress.so_far(), complete=False)
-            if isinstance(error, KeyboardInterrupt):
-                return INTERRUPTED
-            raise
-    whole = replace(progress.so_far(), duration=duration, warnings=audio.warnings)
-    writer.close(whole, complete=True)
-    return 0
+    finally:
+        heard.close(audio, duration)
 
 
 class _Progress:
-    """A bar on the terminal for files of known length, and what has been said so far.
+    """A bar on the terminal for files of known length.
 
     Where the text goes to the same terminal, it appears above the bar, turn by turn.
     """
 
-    def __init__(self, writer: Writer, duration: float | None) -> None:
-        self._writer = writer
+    def __init__(self, heard: Heard, writer: Writer, duration: float | None) -> None:
+        self._heard = heard
         self._duration = duration
-        self._text: list[str] = []
-        self._partial: Partial | None = None
-        """Of the turn that has no final yet."""
-        self._language: str | None = None
-        self._end = 0.0
         shown = duration is not None and sys.stderr.isatty()
         self._bar = Progress(
             TextColumn("{task.percentage:>3.0f}%"),
@@ -204,70 +220,15 @@ class _Progress:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self.stop()
-
-    def stop(self) -> None:
-        """Takes the bar away."""
         self._bar.stop()
 
     def show(self, event: Event) -> None:
-        if isinstance(event, Final):
-            self._text.append(spaced(event, bool(self._text)))
+        """Takes an event."""
         if not isinstance(event, Turn):
-            self._partial = event if isinstance(event, Partial) else None
-            self._language, self._end = event.language, event.end
             self._bar.update(self._task, completed=event.end)
-        if not self._together:
-            self._writer.event(event)
-        elif isinstance(event, Final):
+        if self._together and isinstance(event, Final):
             self._bar.stop()  # steps aside for as long as it takes to print a turn
-            self._writer.event(event)
+            self._heard.event(event)
             self._bar.start()
-
-    def rescue(self) -> None:
-        """Writes the turn that will get no final."""
-        if (p := self._partial) is not None:
-            whole = Segment(p.text, p.words, p.start, p.end, p.language, None)
-            self.show(Final(p.text, p.words, p.start, p.end, p.language, (whole,), ()))
-
-    def so_far(self) -> Transcript:
-        """The transcript of what has been recognised until now."""
-        return Transcript("".join(self._text), self._language, self._end, ())
-
-
-class _Outputs:
-    """Where transcripts go: standard output, one file after each other, or a file each in a
-    folder.
-    """
-
-    def __init__(self, output: Path | None, format: str, inputs: tuple[str, ...]) -> None:  # noqa: A002
-        self._output, self._format = output, format
-        self._begun: set[Path] = set()
-        if output is not None and output.is_file():
-            for file in inputs:
-                if Path(file).exists() and output.samefile(file):
-                    raise AudioError(f"{output} is one of the files to transcribe")
-
-    @contextmanager
-    def open(self, file: str) -> Iterator[TextIO]:
-        if self._output is None:
-            yield sys.stdout
-            return
-        path = self._output
-        if path.is_dir():
-            path = self._in_folder(path, "stdin" if file == "-" else Path(file).name)
-        try:
-            out = path.open("a" if path in self._begun else "w", encoding="utf-8")
-        except OSError as error:
-            raise AudioError(f"cannot write {path}: {error.strerror}") from error
-        self._begun.add(path)
-        with out:
-            yield out
-
-    def _in_folder(self, folder: Path, name: str) -> Path:
-        """A file of its own for each input, also where two inputs have the same name."""
-        path, number = folder / f"{name}.{self._format}", 1
-        while path in self._begun:
-            number += 1
-            path = folder / f"{name}.{number}.{self._format}"
-        return path
+        else:
+            self._heard.event(event, write=not self._together)

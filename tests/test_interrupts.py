@@ -1,0 +1,93 @@
+"""Signals while a command works: none is lost, none loses anything, the second one ends it."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from wheatear.cli.interrupts import Interrupts
+
+
+def strike(number=signal.SIGINT):
+    os.kill(os.getpid(), number)
+
+
+def test_a_signal_raises_where_nothing_is_held():
+    interrupts = Interrupts()
+    with pytest.raises(KeyboardInterrupt), interrupts.caught():
+        strike()
+    assert (interrupts.number, interrupts.code) == (signal.SIGINT, 130)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_held_signal_is_found_where_it_is_looked_for(number):
+    interrupts = Interrupts()
+    with interrupts.caught(), interrupts.held():
+        interrupts.check()
+        strike(number)
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.check()
+    assert interrupts.code == 128 + number
+
+
+def test_waiting_ends_at_once_whenever_the_signal_comes():
+    interrupts = Interrupts()
+    with interrupts.caught(), interrupts.held():
+        with pytest.raises(KeyboardInterrupt), interrupts.waiting():
+            strike()
+        with pytest.raises(KeyboardInterrupt), interrupts.waiting():
+            pytest.fail("it came before")
+
+
+def test_handlers_are_put_back():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = [signal.getsignal(number) for number in numbers]
+    interrupts = Interrupts()
+    with interrupts.caught(), interrupts.held():
+        assert signal.getsignal(signal.SIGTERM) not in before
+    assert [signal.getsignal(number) for number in numbers] == before
+
+
+def test_ignored_signals_stay_ignored(monkeypatch):
+    """As nohup wants it, and a shell of programs in the background."""
+    before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
+    try:
+        interrupts = Interrupts()
+        with interrupts.caught(), interrupts.held():
+            strike(signal.SIGINT)
+            strike(signal.SIGHUP)
+            interrupts.check()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_other_threads_run_commands_without_handlers():
+    done = []
+
+    def work():
+        with Interrupts().caught(), Interrupts().held():
+            done.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert done
+
+
+def test_the_second_signal_ends_the_process():
+    program = (
+        "import os, signal\n"
+        "from wheatear.cli.interrupts import interrupts\n"
+        "with interrupts.caught(), interrupts.held():\n"
+        "    for word in ('one', 'two', 'three'):\n"
+        "        print(word, flush=True)\n"
+        "        os.kill(os.getpid(), signal.SIGINT)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert done.stdout.split() == [b"one", b"two"]
+    assert done.returncode == -signal.SIGINT
+    assert done.stderr == b""
