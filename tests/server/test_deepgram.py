@@ -738,6 +738,9 @@ def test_a_file_with_a_header_is_read_as_what_it_is(quiet_server, recognizer, qu
 def test_a_body_that_is_not_described_is_refused_with_advice(quiet_server, spoken):
     raw = spoken.tobytes()
     assert _posted(quiet_server, "encoding=linear16", raw)["param"] == "sample_rate"
+    for encoding in ("opus", "flac", "AMR-WB"):
+        error = _posted(quiet_server, f"encoding={encoding}&sample_rate=16000", raw)
+        assert (error["param"], encoding.lower() in error["message"]) == ("encoding", True)
     assert "empty" in _posted(quiet_server, PCM16, b"")["message"]
     kind = {"content-type": "audio/l16"}
     assert _posted(quiet_server, "", raw, **kind)["param"] == "sample_rate"

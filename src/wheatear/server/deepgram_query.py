@@ -12,7 +12,15 @@ from starlette.datastructures import QueryParams
 
 from wheatear.errors import WheatearError
 from wheatear.languages import AUTO, replacement_note
-from wheatear.server.encodings import ENCODINGS, Raw, encoding_of, is_file, raw_of, raw_of_type
+from wheatear.server.encodings import (
+    ENCODINGS,
+    Raw,
+    check_file,
+    encoding_of,
+    is_file,
+    raw_of,
+    raw_of_type,
+)
 from wheatear.server.models import Models, Served
 from wheatear.server.names import nearest, unknown
 from wheatear.server.refusals import Refusal, refusal_of
@@ -83,6 +91,8 @@ class Asked:
     served: Served
     encoding: str = ""
     """Of headerless audio, by our name; empty where nothing is said of it."""
+    named: str = ""
+    """The encoding as the query names it."""
     rate: int | None = None
     channels: int | None = None
     language: str = AUTO
@@ -127,6 +137,7 @@ class Asked:
 
         head: how the body begins.  Raises Refusal.
         """
+        check_file(self.named, head)
         raw, why = None, "the body is a file with a header"
         if not is_file(head):
             why = "it describes a body without a header, with an encoding"
@@ -172,7 +183,7 @@ def asked_of(query: QueryParams, models: Models, live: bool = True) -> Asked:
     known = encoding_of(encoding) if encoding else ""
     asked = Asked(
         served,
-        known, rate, channels,
+        known, encoding or "", rate, channels,
         language=language,
         keyterms=_keyterms(given),
         interim=_flag(given, "interim_results"),

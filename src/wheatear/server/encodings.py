@@ -26,8 +26,10 @@ _ALIASES = {
     "pcm_f32le": "f32", "f32le": "f32", "f32": "f32", "ulaw": "mulaw", "pcm_mulaw": "mulaw",
     "g711_ulaw": "mulaw", "pcm_alaw": "alaw", "g711_alaw": "alaw",
 }  # fmt: skip
-FILES = ("flac", "opus", "ogg-opus", "amr-nb", "amr-wb", "mp3", "wav", "aac", "webm")
+FILES = ("flac", "opus", "ogg-opus", "amr-nb", "amr-wb", "wav", "webm", "mp3", "aac")
 """Encodings whose files have headers that describe them."""
+_BY_THEIR_FRAMES = ("mp3", "aac")
+"""Those of them that need no header to be recognized."""
 _BEGINNINGS = (
     b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR",
     b"\x1aE\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
@@ -144,6 +146,16 @@ def _bad_type(why: str) -> Refusal:
 def is_file(head: bytes) -> bool:
     """True if audio begins like a file with a header: nothing that a microphone picks up does."""
     return head.startswith(_BEGINNINGS) or head[4:8] == b"ftyp"
+
+
+def check_file(encoding: str, head: bytes) -> None:
+    """Raises Refusal if audio was said to be a file of an encoding, and does not begin like one."""
+    plain = encoding.strip().lower()
+    if plain in FILES and plain not in _BY_THEIR_FRAMES and not is_file(head):
+        raise Refusal(
+            400, f"encoding is {plain}, and the audio does not begin like a file; without a header "
+            f"it can be {', '.join(ENCODINGS)}", code="invalid_audio", param="encoding",
+        )  # fmt: skip
 
 
 def opened(
