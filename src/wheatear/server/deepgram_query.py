@@ -1,8 +1,7 @@
-"""The query of /v1/listen: what Deepgram's has, what is obeyed here, and what is refused.
+"""The query of /v1/listen: Deepgram's parameters, obeyed, refused, or without effect.
 
-A parameter that would do harm if it were passed over is refused, as is one whose name looks like a
-misspelled one.  What else has no effect is told, as `warnings` of the answer's metadata.  An empty
-value is none.
+A parameter that would do harm if it were ignored is refused, and so is a misspelled one.  The
+others that have no effect are returned as `warnings` of the metadata.  An empty value is none.
 """
 
 from collections.abc import Mapping, Sequence
@@ -71,9 +70,9 @@ _NO_EFFECT = {
     "version": "a model has one version",
 }
 _USUAL = {"alternatives": "1", "version": "latest"}
-"""Values that ask for what is done in any case."""
+"""Values that ask for the usual behavior."""
 _SILENT = ("callback_method", "mip_opt_out", "no_delay", "punctuate", "smart_format")
-"""Without effect, and what they ask for is done in any case; or all of it depends on another."""
+"""Without effect: they ask for the usual behavior, or modify a parameter that is refused."""
 _KNOWN = (*_OBEYED, *_LIVE, *_WHOLE, *_REFUSED, *_NO_EFFECT, *_SILENT)
 _NO = ("false", "0")
 _SHORTEST_PAUSE = 240  # ms: a shorter silence may lie within a word
@@ -81,34 +80,34 @@ _LONGEST_SPAN = 6.0  # seconds
 _MOST_UNKNOWN = 10
 
 Warned = dict[str, str]
-"""As Deepgram's metadata have them: parameter, type, message."""
+"""An entry of Deepgram's `warnings`: parameter, type, message."""
 
 
 @dataclass(frozen=True)
 class Asked:
-    """The query."""
+    """The settings that a query gives."""
 
     served: Served
     encoding: str = ""
-    """Of headerless audio, by our name; empty where nothing is said of it."""
+    """The encoding of headerless audio, by our name; empty if the query gives none."""
     named: str = ""
-    """The encoding as the query names it."""
+    """The encoding as the query has it."""
     rate: int | None = None
     channels: int | None = None
     language: str = AUTO
     keyterms: tuple[str, ...] = ()
     interim: bool = False
     pause_ms: int | None = 10
-    """Of silence that ends a span with speech_final; None for never."""
+    """Milliseconds of silence that end a span with speech_final; None for never."""
     utterance_end_ms: int | None = None
     vad_events: bool = False
     utterances: bool = False
     multilingual: bool = False
-    """Whether languages are told."""
+    """True if the answer names the languages."""
     tags: tuple[str, ...] = ()
     extra: tuple[tuple[str, str], ...] = ()
     warnings: tuple[Warned, ...] = ()
-    """About parameters that have no effect."""
+    """Parameters that have no effect."""
 
     @property
     def rules(self) -> TurnRules:
@@ -119,7 +118,7 @@ class Asked:
 
     @property
     def sound(self) -> Raw:
-        """The form of the audio on a socket.  Raises Refusal where it is not known."""
+        """The form of the audio on a socket.  Raises Refusal if the query does not give it."""
         if not self.encoding:
             raise Refusal(
                 400, f"give an encoding that sockets take, one of {', '.join(ENCODINGS)}, and the "
@@ -133,9 +132,9 @@ class Asked:
         return raw_of(self.encoding, self.rate, self.channels, "sample_rate")
 
     def body(self, head: bytes, content_type: str | None) -> tuple[Raw | None, "Asked"]:
-        """What a body without a header is, and the query with what has no effect on this body.
+        """The form of a body without a header, and these settings with warnings about the body.
 
-        head: how the body begins.  Raises Refusal.
+        head: the first bytes of the body.  Raises Refusal.
         """
         check_file(self.named, head)
         raw, why = None, "the body is a file with a header"
@@ -153,7 +152,7 @@ class Asked:
         return None, replace(self, warnings=self.warnings + without)
 
     def told(self, warnings: Sequence[str] = ()) -> dict[str, object]:
-        """What metadata have besides; warnings: about the audio."""
+        """Further fields of the metadata.  warnings: those about the audio."""
         about_audio = [warning_of("audio", "damaged_audio", text) for text in warnings]
         found = [*self.warnings, *about_audio]
         return {
@@ -164,12 +163,12 @@ class Asked:
 
 
 def warning_of(parameter: str, kind: str, message: str) -> Warned:
-    """A warning as Deepgram has it."""
+    """A warning in Deepgram's shape."""
     return {"parameter": parameter, "type": kind, "message": message}
 
 
 def asked_of(query: QueryParams, models: Models, live: bool = True) -> Asked:
-    """What a query asks for.  live: whether it is a socket's.  Raises Refusal."""
+    """The settings that a query gives.  live: true for a socket.  Raises Refusal."""
     given = _given(query)
     warnings = _accounted(given, live)
     for name, why in _REFUSED.items():
@@ -205,7 +204,7 @@ Given = Mapping[str, list[str]]
 
 
 def _given(query: QueryParams) -> dict[str, list[str]]:
-    """Names and their values; empty ones are left out.  Raises Refusal for two of one."""
+    """Names and their values, without empty ones.  Raises Refusal for two values of one."""
     given: dict[str, list[str]] = {}
     for name, value in query.multi_items():
         if value.strip():
@@ -220,7 +219,7 @@ def _given(query: QueryParams) -> dict[str, list[str]]:
 
 
 def _accounted(given: Given, live: bool) -> list[Warned]:
-    """Warnings about what has no effect.  Raises Refusal for what is misspelled."""
+    """Warnings about parameters without effect.  Raises Refusal for a misspelled one."""
     warnings = []
 
     def no_effect(name: str, why: str) -> None:
@@ -247,7 +246,7 @@ def _accounted(given: Given, live: bool) -> list[Warned]:
 
 
 def _language(given: Given, served: Served, warnings: list[Warned]) -> tuple[str, bool]:
-    """The language, and whether the answer tells which were heard.  Raises Refusal."""
+    """The language, and true if the answer names the languages.  Raises Refusal."""
     wanted = [value for value in given.get("detect_language", []) if value.lower() not in _NO]
     for value in wanted:
         if value.lower() not in ("true", "1"):
@@ -272,8 +271,7 @@ def _known_language(language: str, param: str, served: Served) -> str:
 
 
 def _keyterms(given: Given) -> tuple[str, ...]:
-    """Terms to listen for; those of `keywords` may have a weight, and with a negative one are
-    left out."""
+    """Phrases to favor.  Those of `keywords` may have a weight; a negative one excludes them."""
     terms = list(given.get("keyterm", []))
     for keyword in given.get("keywords", []):
         term, _, weight = keyword.rpartition(":")

@@ -3,7 +3,7 @@
     encoding=linear16&sample_rate=16000          Deepgram's names, in queries and forms
     Content-Type: audio/l16;rate=16000           of a body, or of the file part of a form
 
-A body that begins like a file is read as that file, whatever was said of it.
+A body that begins like a file is read as that file, whatever the request states.
 """
 
 import binascii
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.audio import AudioLimits, AudioReader, RawFormat, open_audio
+from wheatear.errors import AudioError
 from wheatear.pcm import LivePcm
 from wheatear.server.refusals import Refusal
 
@@ -46,6 +47,12 @@ _PARAMETERS = {
 }  # fmt: skip
 _TELEPHONE = 8000  # Hz, where nothing is said of G.711
 _LOOKED_AT = 1 << 20  # bytes
+_ADVICE = "raw PCM with its format given"
+_ADVICE_HERE = (
+    "audio without a header with encoding and sample_rate given (encoding=linear16, "
+    "sample_rate=16000) or sent as Content-Type: audio/l16;rate=16000"
+)
+"""What a request can do where a program would give a `RawFormat`."""
 _G711 = ("mulaw", "alaw")
 
 
@@ -74,7 +81,7 @@ def encoding_of(name: str) -> str:
 
 
 def raw_of(encoding: str, rate: int | None, channels: int | None, where: str) -> Raw:
-    """The form that some settings describe.  where: what names the rate.  Raises Refusal."""
+    """The form that some settings describe.  where: the place of the rate.  Raises Refusal."""
     if rate is None and encoding not in _G711:
         raise Refusal(
             400, f"give the sample rate of headerless audio, as {where}", code="missing",
@@ -144,12 +151,12 @@ def _bad_type(why: str) -> Refusal:
 
 
 def is_file(head: bytes) -> bool:
-    """True if audio begins like a file with a header: nothing that a microphone picks up does."""
+    """True if audio begins like a file with a header, as no recording without one does."""
     return head.startswith(_BEGINNINGS) or head[4:8] == b"ftyp"
 
 
 def check_file(encoding: str, head: bytes) -> None:
-    """Raises Refusal if audio was said to be a file of an encoding, and does not begin like one."""
+    """Raises Refusal for audio that does not begin like a file of its stated encoding."""
     plain = encoding.strip().lower()
     if plain in FILES and plain not in _BY_THEIR_FRAMES and not is_file(head):
         raise Refusal(
@@ -161,7 +168,7 @@ def check_file(encoding: str, head: bytes) -> None:
 def opened(
     file: BinaryIO, raw: Raw | None, limits: AudioLimits, on_damage: Callable[[str], None]
 ) -> AudioReader:
-    """The audio of a file that can seek.  raw: what the request says of it, if it says anything.
+    """The audio of a file that can seek.  raw: its form, if the request gives one.
 
     Raises what `open_audio` raises.
     """
@@ -173,7 +180,10 @@ def opened(
                   "rate of the request were not used")  # fmt: skip
         raw = None
     if raw is None or not head:  # the refusal of an empty file is the same for all
-        return open_audio(file, limits=limits, on_damage=on_damage)
+        try:
+            return open_audio(file, limits=limits, on_damage=on_damage)
+        except AudioError as error:
+            raise AudioError(str(error).replace(_ADVICE, _ADVICE_HERE)) from error
     encoding = raw.encoding
     if encoding == "l16":
         encoding = "s16be" if _is_swapped(head, raw.channels) else "s16"
@@ -185,7 +195,7 @@ def opened(
 def _is_swapped(data: bytes, channels: int) -> bool:
     """True if 16-bit samples are smoother when read as big-endian.
 
-    RFC 2586 puts audio/l16 in that order; most who send it do not.
+    RFC 2586 puts audio/l16 in that order; most clients send the other one.
     """
 
     def roughness(dtype: str) -> float:
@@ -229,7 +239,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def base64_audio(text: str) -> bytes:
-    """The bytes of base64, in one line or several, in either alphabet, padded or not.
+    """The bytes of base64 in one line or several, in either alphabet, padded or not.
 
     Raises Refusal.
     """

@@ -1,4 +1,4 @@
-"""The form of POST /v1/audio/transcriptions: what it may have, and what it asks for."""
+"""The form of POST /v1/audio/transcriptions: its fields and their values."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ _FIELDS = (
     *_LISTS, "channels", "encoding", "file", "language", "latency_ms", "model", "prompt",
     "response_format", "sample_rate", "seed", "stream", "task", "temperature", "user",
 )  # fmt: skip
-"""Of a form.  The temperature and the seed have no meaning in greedy search, nor has the user."""
+"""Names of fields.  Greedy search uses no temperature and no seed; the user is not used."""
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 _ONLY_OTHERS = {
     "known_speaker_names": "it does not tell speakers apart",
@@ -55,7 +55,7 @@ class Chunking(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class Asked:
-    """What a request wants of a file."""
+    """The settings of a request."""
 
     served: Served
     format: ResponseFormat
@@ -68,13 +68,13 @@ class Asked:
     logprobs: bool
     stream: bool
     raw: Raw | None = None
-    """What the request says of headerless audio."""
+    """The form of headerless audio, if the request gives it."""
     warnings: tuple[str, ...] = ()
-    """Settings that have no effect together."""
+    """Settings that have no effect beside others, or were replaced."""
 
 
 def asked_of(form: FormData, models: Models) -> tuple[Asked, UploadFile]:
-    """What a form asks for, and its file.  Raises Refusal."""
+    """The settings that a form gives, and its file.  Raises Refusal."""
     upload = upload_of(form)
     check_names(form, _FIELDS, _LISTS)
     for name, why in _ONLY_OTHERS.items():
@@ -153,8 +153,8 @@ def _several(form: FormData, name: str, known: Sequence[str]) -> list[str]:
 
 
 def _raw(form: FormData, upload: UploadFile) -> Raw | None:
-    """What a request says of headerless audio: its fields, the type of the file's part, or, as
-    for paths, its name.  Raises Refusal."""
+    """The form of headerless audio by the fields, by the type of the file's part, or, as for
+    paths, by the file's name.  Raises Refusal."""
     encoding, rate = text(form, "encoding"), number(form, "sample_rate")
     channels = number(form, "channels")
     if encoding is not None and (known := encoding_of(encoding)):
@@ -173,7 +173,7 @@ def _raw(form: FormData, upload: UploadFile) -> Raw | None:
 
 
 def _turns(form: FormData) -> TurnRules:
-    """When a turn of a file ends, which is where its segments and cues may be cut."""
+    """The rules by which a turn of a file ends; segments and cues may be cut there."""
     given = text(form, "chunking_strategy")
     fields = {
         key.removeprefix("chunking_strategy[").removesuffix("]"): value

@@ -37,10 +37,10 @@ async def read_form(request: Request) -> FormData:
 
 
 class _Parser(MultiPartParser):
-    """Starlette's, which bounds each field and not all of them together."""
+    """Starlette's parser, with a bound on all fields together."""
 
     _text = 0
-    """Bytes of fields so far."""
+    """Bytes of all fields so far."""
 
     def on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self._current_part
@@ -61,7 +61,7 @@ def _too_much_text(name: str) -> Refusal:
 
 
 def no_filename() -> Refusal:
-    """The refusal of a file that was sent as if it were text."""
+    """The refusal of a file part that has no filename, and therefore counts as text."""
     return Refusal(
         400, "the part 'file' has no filename, and so is no file: Content-Disposition: form-data; "
         'name="file"; filename="speech.wav"', code="missing", param="file",

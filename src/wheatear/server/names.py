@@ -1,4 +1,4 @@
-"""Names that a client gave and this server does not know: refused, with the one that was meant."""
+"""Unknown names from a client: refused, with the known one that was probably meant."""
 
 import difflib
 import re
@@ -8,18 +8,20 @@ from starlette.datastructures import QueryParams
 
 from wheatear.server.refusals import Refusal
 
-_SHOWN = 80  # characters of a name that an answer repeats
+_SHOWN = 80  # characters of a name that are compared and repeated
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that a misspelled one most likely stands for; camelCase counts as snake_case,
-    and letter case does not matter."""
+    """The known name that is closest to a misspelled one, if any is close.
+
+    camelCase counts as snake_case, and letter case does not matter.
+    """
     plain = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name[:_SHOWN]).replace("-", "_").lower()
     return next(iter(difflib.get_close_matches(plain, list(known), 1, 0.75)), None)
 
 
 def unknown(name: str, known: Iterable[str], where: str) -> Refusal:
-    """The refusal of a name that is not known; where: in what it was given."""
+    """The refusal of an unknown name.  where: the place in which it was given."""
     known = sorted(known)
     meant = nearest(name, known)
     hint = f"did you mean {meant!r}?" if meant else f"known are {', '.join(known)}"

@@ -96,7 +96,7 @@ class SemanticVad(msgspec.Struct, tag="semantic_vad", forbid_unknown_fields=True
 
 
 class NoiseReduction(msgspec.Struct, forbid_unknown_fields=True):
-    """Is not done; the session's answer has null."""
+    """Accepted and not done; the session's description has null."""
 
     type: Literal["near_field", "far_field"]
 
@@ -121,7 +121,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
     turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
     input_audio_noise_reduction: NoiseReduction | UnsetType | None = UNSET
     modalities: list[Literal["text", "audio"]] | UnsetType | None = UNSET
-    """Of responses, of which there are none here."""
+    """Those of responses; this server makes none."""
 
     @property
     def flat(self) -> bool:
@@ -130,7 +130,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def input(self) -> AudioInput | UnsetType:
-        """The settings of the audio, whatever their shape.  Raises Refusal for two of one."""
+        """The settings of the audio, in either shape.  Raises Refusal for one that is in both."""
         nested = UNSET if self.audio is UNSET else self.audio.input
         given = {field: getattr(self, name) for name, field in FLAT.items()}
         flat: dict[str, Any] = {f: value for f, value in given.items() if value is not UNSET}
@@ -149,7 +149,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
         return AudioInput(**whole | flat)
 
     def flat_name(self, param: str | None) -> str | None:
-        """A parameter's name, where the client gave it in the shape of the beta."""
+        """The name of a parameter in the shape that the client used."""
         for name, field in FLAT.items():
             rest = (param or "").removeprefix(f"{INPUT}.{field}")
             if rest != param and getattr(self, name) is not UNSET:
@@ -165,7 +165,7 @@ class Update(msgspec.Struct, tag="session.update", forbid_unknown_fields=True):
 class TranscriptionUpdate(
     msgspec.Struct, tag="transcription_session.update", forbid_unknown_fields=True
 ):
-    """As the beta has it."""
+    """The beta's name of the same event."""
 
     session: SessionUpdate
     event_id: EventId | None = None
@@ -218,13 +218,13 @@ _VALUES = {
     "turn_detection.type": ("server_vad", "semantic_vad"),
     "noise_reduction.type": ("near_field", "far_field"), "modalities[0]": ("text", "audio"),
 }  # fmt: skip
-"""Values of fields that have a few, by how their path ends."""
+"""The values of fields that have few, by the end of their path."""
 
 
 def wrong_value(error: Exception, inside: str = "") -> Refusal:
     """The refusal of a field that is missing, not known or of another type.
 
-    error: msgspec's.  inside: the path of what was read.
+    error: of msgspec.  inside: the path of the value that was read.
     """
     text, _, path = str(error).partition(" - at `$")
     path = ".".join(filter(None, (inside, path.strip("`."))))
