@@ -140,7 +140,7 @@ class Wyoming(Dialogue):
         self._command: Command | None = None
         """What is being listened to."""
         self._noted: set[str] = set()
-        """What is not known, and was logged."""
+        """Sentences about settings without effect, which were logged."""
         self._deaf = False
         """Whether audio is passed over, since the command it belongs to has had its turn."""
         self._cuts: deque[Command | None] = deque()
@@ -180,7 +180,7 @@ class Wyoming(Dialogue):
             case "audio-stop":
                 self._stop_audio()
             case kind if kind != "audio-chunk":
-                self._note(f"{kind[:80]!r}")
+                self._note(f"{kind[:80]!r} is not known, and has no effect")
 
     def _account(self, fields: dict[str, Any], form: type[msgspec.Struct], kind: str) -> None:
         """Notes the fields that are not known: they may be of a newer protocol.
@@ -191,13 +191,13 @@ class Wyoming(Dialogue):
         for name in islice((name for name in fields if name not in known), _MOST_NOTES):
             if nearest(name, known):
                 raise unknown(name, known, f"in {kind}")
-            self._note(f"{name[:80]!r} of {kind}")
+            self._note(f"{name[:80]!r} of {kind} is not known, and has no effect")
 
-    def _note(self, what: str) -> None:
-        """Logs what is not known, once."""
-        if what not in self._noted and len(self._noted) < _MOST_NOTES:
-            self._noted.add(what)
-            _log.info("%s: %s is not known, and has no effect", self.socket.request_id, what)
+    def _note(self, sentence: str) -> None:
+        """Logs a sentence about a setting without effect, once."""
+        if sentence not in self._noted and len(self._noted) < _MOST_NOTES:
+            self._noted.add(sentence)
+            _log.info("%s: %s", self.socket.request_id, sentence)
 
     async def _start(self, sound: Sound) -> None:
         """A command begins; one that has not been ended is forgotten."""
@@ -231,7 +231,13 @@ class Wyoming(Dialogue):
     async def _options(self, served: Served) -> dict[str, Any]:
         """What was asked for, as a stream takes it.  Raises PhraseError."""
         asked = self._asked
-        hints = asked.hints(self.socket.settings.limits.phrase_letters)
+        longest = self.socket.settings.limits.phrase_letters
+        hints = asked.hints(longest)
+        given = (*(asked.transcript_names or ()), *(asked.transcript_terms or ()))
+        if hints.count("\n") < len(given):
+            self._note(f"names and terms beyond {longest} letters have no effect")
+        if (wanted := asked.vad_sensitivity) and wanted not in _EAGERNESS:
+            self._note(f"vad_sensitivity {wanted[:80]!r} counts as default")
         phrases = await aside(served.phrases, hints, ()) if hints else ()
         if phrases:
             await aside(served.recognizer.understand, phrases)
@@ -242,7 +248,7 @@ class Wyoming(Dialogue):
         than was asked for."""
         key = self.stream.feed.language
         if note := replacement_note(self._asked.language or AUTO, key):
-            _log.info("%s: %s", self.socket.request_id, note)
+            self._note(note)
         return key
 
     async def _open(self, served: Served, sound: Sound, options: dict[str, Any]) -> None:
