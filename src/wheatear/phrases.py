@@ -10,7 +10,7 @@ Source: prefix-tree contextual biasing as in NeMo's boosting tree (blank is left
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,9 +62,34 @@ class _Node:
 
     potential: float = 0.0
     """What has been gained on the way here."""
-    next: dict[str, int] = field(default_factory=dict)
+    letter: str = ""
+    to: int = 0
+    """The first letter that follows, and its node.  Most have no other: a dict would be large."""
+    others: dict[str, int] | None = None
     tokens: dict[int, int] | None = None
     """Token -> node that it leads to; worked out when first asked for."""
+
+    def step(self, letter: str) -> int | None:
+        """The node of a letter that follows, if it does."""
+        if letter == self.letter:
+            return self.to
+        return None if self.others is None else self.others.get(letter)
+
+    def put(self, letter: str, to: int) -> None:
+        """Has a letter follow."""
+        if not self.letter:
+            self.letter, self.to = letter, to
+        elif self.others is None:
+            self.others = {letter: to}
+        else:
+            self.others[letter] = to
+
+    @property
+    def next(self) -> Iterator[tuple[str, int]]:
+        """The letters that follow, and their nodes."""
+        if self.letter:
+            yield self.letter, self.to
+        yield from (self.others or {}).items()
 
 
 class PhraseTree:
@@ -137,10 +162,10 @@ class PhraseTree:
         at, letters = _ROOT, 0
         for letter in path:
             before = self._nodes[at]
-            if letter not in before.next:
-                before.next[letter] = len(self._nodes)
+            if (to := before.step(letter)) is None:
+                before.put(letter, to := len(self._nodes))
                 self._nodes.append(_Node())
-            at = before.next[letter]
+            at = to
             worth = 0.0
             if letter != " ":
                 letters += 1
@@ -156,7 +181,7 @@ class PhraseTree:
 
     def _lay(self, node: int, before: str) -> Iterator[tuple[int, int]]:
         """Pieces that fit the letters after a node, and where they end."""
-        for letter, to in self._nodes[node].next.items():
+        for letter, to in self._nodes[node].next:
             text = before + letter
             for token in self._pieces.get(text, ()):
                 yield token, to
@@ -167,6 +192,8 @@ class PhraseTree:
         """Whether some row of pieces writes it."""
         reached = 0
         for path in _paths(spelling):
+            if all(map(self._pieces.__contains__, path)):
+                return  # letter by letter
             ends = {0}
             for at in range(len(path)):
                 if at in ends:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,7 +40,7 @@ from wheatear.voice import VoiceTrack
 from wheatear.words import Delay
 
 _MOST_SAMPLES = 10 * SAMPLE_RATE
-_TREES = 16  # phrase trees that are kept
+_TREES = 16  # phrase trees that are kept, whether or not a stream has them
 _FILE_FRAMES = 112  # encoder frames (9 s) per step of a file: weights are read once for all
 
 
@@ -95,6 +96,9 @@ class Recognizer:
         self._beam_search = BeamSearch(self._decoder)
         self.vocabulary = Vocabulary.of(bundle)
         self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
+        self._trees_in_use: WeakValueDictionary[tuple[Phrase, ...], PhraseTree] = (
+            WeakValueDictionary()
+        )
 
     @property
     def latencies_ms(self) -> tuple[int, ...]:
@@ -271,10 +275,11 @@ class Recognizer:
         """
         if not phrases:
             return None
-        if (tree := self._trees.get(phrases)) is None:
+        if (tree := self._trees.get(phrases) or self._trees_in_use.get(phrases)) is None:
             tree = PhraseTree(self.vocabulary, phrases)
+            self._trees_in_use[phrases] = tree
             if len(self._trees) >= _TREES:
-                self._trees.clear()
+                self._trees.pop(next(iter(self._trees)), None)
             self._trees[phrases] = tree
         return tree
 

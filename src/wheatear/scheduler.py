@@ -33,7 +33,7 @@ from wheatear.budget import Budget, StepCost
 from wheatear.errors import OverloadedError, StreamClosedError
 from wheatear.features import SAMPLE_RATE
 from wheatear.latency import FRAME_MS
-from wheatear.phrases import Phrase
+from wheatear.phrases import Phrase, PhraseTree
 from wheatear.recognizer import Recognizer, Stream
 from wheatear.results import Event, Final, Turn, shifted
 from wheatear.turns import TurnRules
@@ -100,6 +100,8 @@ class _Command:
     """Options of the stream from then on."""
     dropped: float = 0.0
     """Seconds of audio that were forgotten."""
+    tree: PhraseTree | None = None
+    """The phrases of a change, understood: held, so that it need not be done again."""
 
 
 class Feed:
@@ -163,6 +165,12 @@ class Feed:
         """Seconds of audio that nothing has been done with yet."""
         return self._waiting / SAMPLE_RATE
 
+    @property
+    def changes_waiting(self) -> int:
+        """Changes of phrases that wait for the audio before them."""
+        with self._lock:
+            return sum(command.tree is not None for command in self._inbox)
+
     def push(self, samples: Any) -> None:
         """Takes 16 kHz mono samples, float32 or int16.
 
@@ -196,23 +204,25 @@ class Feed:
         """Goes on in another language, at another latency, by other rules or listening for other
         phrases, after what has been pushed; None leaves things as they are.
 
-        Raises LanguageError, LatencyError or OverloadedError, and then changes nothing.
+        Raises LanguageError, LatencyError, PhraseError or OverloadedError, and then changes
+        nothing.  New phrases take a moment, unless they have been understood before.
         """
         mode, key = self._scheduler.recognizer.choose(
             self.language if language is None else language,
             self.latency_ms if latency_ms is None else latency_ms,
         )
+        change: dict[str, Any] = {"language": key, "latency_ms": mode.latency_ms}
+        if phrases is not None:
+            change["phrases"] = tuple(Phrase(p) if isinstance(p, str) else p for p in phrases)
+        tree = self._scheduler.recognizer.understand(change.get("phrases", ()))
         with self._lock:
             self._check_open()
             if self.live and mode.latency_ms != self.latency_ms:
                 self._scheduler._exchange(self.latency_ms, mode.latency_ms)
             self._asked = (key, mode.latency_ms)
-        change: dict[str, Any] = {"language": key, "latency_ms": mode.latency_ms}
         if turns is not None:
             change["turns"] = turns
-        if phrases is not None:
-            change["phrases"] = tuple(phrases)
-        self._order("switch", change=change)
+        self._order("switch", change=change, tree=tree)
 
     def cut(self) -> None:
         """Tells all that has been pushed down to its last sample, then `Cut`, and goes on with a

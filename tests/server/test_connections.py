@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import gc
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,6 +30,10 @@ async def application(scope: Any, receive: Any, send: Any) -> None:
             if message.get("text") == "wait":
                 await asyncio.sleep(0.5)
             await send({"type": "websocket.send", "text": message.get("text") or "data"})
+        return
+    if scope["path"] == "/never":
+        while (await receive())["type"] != "http.disconnect":
+            pass
         return
     more = scope["path"].startswith("/body")
     while more:
@@ -123,6 +129,45 @@ def test_a_request_that_comes_whole_after_its_answer_keeps_the_connection(kept):
         client.sendall(request(path="/2"))
         answer += everything(client, 10)
         assert answer.endswith(b"\r\n\r\naa" if kept == "keep-alive" else b"\r\n\r\na")
+
+
+@pytest.mark.parametrize("goes", [False, True])
+def test_a_half_closed_client_is_not_worked_for_without_end(monkeypatch, goes):
+    """It cannot be told from one that has gone, which this is, or waits to be answered."""
+    monkeypatch.setattr(connections, "_HALF_CLOSED_SECONDS", 0.4)
+    with serving() as server, connection(port_of(server)) as client:
+        client.sendall(request(path="/never"))
+        until(lambda: server.server_state.tasks)
+        if goes:
+            client.close()
+        else:
+            client.shutdown(socket.SHUT_WR)
+            answer = everything(client, 20)
+            assert raw.status(answer) == 408
+            assert b"shut its sending side" in answer
+        until(lambda: not server.server_state.connections and not server.server_state.tasks)
+
+
+def test_what_has_come_is_let_go_with_its_connection():
+    """Without the collector of cycles, whose turn may be long in coming."""
+    gc.collect()
+    gc.disable()
+    try:
+        with serving() as server:
+            for data in (frame(BINARY, bytes(3_000_000))[:-5], frame(TEXT, bytes(3_000_000)),
+                         frame(BINARY, bytes(100_000), fin=False) * 1):  # fmt: skip
+                with opened(port_of(server)) as client:
+                    client.sendall(data)
+                    until(_sockets)
+                until(lambda: not server.server_state.connections)
+            until(lambda: not _sockets())
+            assert server.config.buffers.held == 0
+    finally:
+        gc.enable()
+
+
+def _sockets() -> list[Any]:
+    return [one for one in gc.get_objects() if type(one) is connections.PatientSocket]
 
 
 def test_who_does_not_read_is_let_go():

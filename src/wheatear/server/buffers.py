@@ -5,7 +5,6 @@ of them, of which no client may have more than half.
 """
 
 from collections import Counter
-from collections.abc import Callable
 
 OWN = 1 << 16  # bytes that every connection may hold
 _STEP = 1 << 18  # bytes that are taken from the store at once
@@ -42,10 +41,8 @@ class Buffers:
 class Share:
     """What one connection has of the store."""
 
-    def __init__(self, buffers: Buffers, owner: Callable[[], str]) -> None:
-        """owner: the client's name, which is asked for when it takes something."""
-        self._buffers, self._ask = buffers, owner
-        self._owner = ""
+    def __init__(self, buffers: Buffers, owner: str) -> None:
+        self._buffers, self.owner = buffers, owner
         self._taken = 0
 
     def holds(self, size: int) -> bool:
@@ -54,12 +51,11 @@ class Share:
         more = need - self._taken
         if more > 0:
             more += _STEP
-            self._owner = self._owner or self._ask()
-            if not self._buffers.take(self._owner, more):
+            if not self._buffers.take(self.owner, more):
                 return False
             self._taken += more
         elif self._taken and (need == 0 or -more > 4 * _STEP):
-            self._buffers.give_back(self._owner, -more)
+            self._buffers.give_back(self.owner, -more)
             self._taken = need
         return True
 
@@ -71,5 +67,5 @@ class Share:
     def release(self) -> None:
         """Gives back all of it."""
         if self._taken:
-            self._buffers.give_back(self._owner, self._taken)
+            self._buffers.give_back(self.owner, self._taken)
             self._taken = 0

@@ -271,16 +271,12 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         """Those of the message that the application has."""
         self._size = 0
         """Bytes that are held, or a few more."""
-        self._share = Share(self.ours.buffers, self._owner)
+        self._share = Share(self.ours.buffers, "")
         self._later: asyncio.TimerHandle | None = None
         """When more is taken."""
         self._lost = self._half_closed = self._drops = False
         """True once the connection is gone; the client has shut its sending side; what it still
         sends is dropped."""
-
-    def _owner(self) -> str:
-        holder = self.scope["state"].get("holder")
-        return holder.name if holder is not None else str((self.client or ("",))[0])
 
     def data_received(self, data: bytes) -> None:
         if self._drops:
@@ -294,6 +290,9 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         """True if there is room for what is held; else the socket is closed."""
         parsed = len(self._message) + len(self.conn.reader.buffer)
         self._size = len(self._held) + parsed + self._whole
+        if not self._share.owner:
+            holder = self.scope["state"].get("holder")
+            self._share.owner = holder.name if holder else str((self.client or ("",))[0])
         if self._share.holds(self._size):
             return True
         self._fail(1013, no_room().message)

@@ -174,6 +174,7 @@ class Deepgram(Dialogue):
             return
         if event.keyterms is not None:
             try:
+                self.stream.order()
                 phrases = await self._phrases(tuple(event.keyterms))
                 await aside(self._asked.served.recognizer.understand, phrases)
                 self.stream.switch(phrases=phrases)

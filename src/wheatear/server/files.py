@@ -13,6 +13,7 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from starlette.datastructures import UploadFile
@@ -37,6 +38,8 @@ from wheatear.server.names import unknown
 from wheatear.server.refusals import Refusal, refusal_of
 from wheatear.server.settings import Limits
 
+_FEW = 50  # fields
+_AT_ONCE = 60.0  # seconds of audio whose answer is written in no time
 _AHEAD = 30.0  # seconds of audio that are decoded before they are computed
 _PROGRESS_SECONDS = 1.0  # of audio between two reports of progress
 _QUERY = ("api-version",)
@@ -116,7 +119,12 @@ class Files:
                 raise unknown(name, _QUERY, "in the address; settings are fields of the form")
         form = await read_form(request)
         try:
-            asked, upload = await aside(asked_of, form, self._models)
+            # Phrases and a great many fields take a moment to be read.  Nothing else does.
+            waits = len(form) > _FEW or any(
+                name.startswith(("prompt", "keywords")) for name in form
+            )
+            work = partial(asked_of, form, self._models)
+            asked, upload = await aside(work) if waits else work()
         except BaseException:
             await form.close()
             raise
@@ -238,6 +246,8 @@ class Job:
 async def _answer(job: Job, asked: Asked) -> Response:
     """The whole transcript in the form that was asked for."""
     finals, ended = await job.whole()
+    if ended.duration <= _AT_ONCE:
+        return _written(finals, ended, asked, job)
     return await aside(_written, finals, ended, asked, job)
 
 

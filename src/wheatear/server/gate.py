@@ -26,6 +26,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
+from wheatear.server.aside import act_for
 from wheatear.server.keys import Holder, Keyring, short_lived
 from wheatear.server.metrics import Metrics
 from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down
@@ -194,6 +195,7 @@ class Gate:
         try:
             holder = self._admit(scope, Headers(scope=scope))
             scope["state"]["holder"] = holder
+            act_for(holder.name)
             if scope["type"] == "websocket":
                 scope["state"]["pace"] = self._slots.pace(holder)
                 with self._slots.hold("streams", holder):

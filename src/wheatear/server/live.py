@@ -14,6 +14,7 @@ from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Limits
 
 _PIECE = 1 << 14  # bytes
+_MOST_CHANGES = 4  # of phrases, which take memory until they have been come to
 _GLANCE = 0.02  # seconds between looks at whether there is room
 
 
@@ -68,8 +69,7 @@ class Live:
                 await asyncio.sleep(0)  # minutes in one message are resampled beside other sockets
 
     def switch(self, **options: Any) -> None:
-        """As `Feed.switch`."""
-        self._order()
+        """As `Feed.switch`; `order` comes before it, and before what is done for it."""
         self.feed.switch(**options)
 
     def flush(self) -> None:
@@ -78,13 +78,13 @@ class Live:
 
     def cut(self) -> None:
         """As `Feed.cut`, with the last bytes."""
-        self._order()
+        self.order()
         self.flush()
         self.feed.cut()
 
     def clear(self) -> None:
         """As `Feed.clear`."""
-        self._order()
+        self.order()
         self._pcm = self._pcm.fresh()
         self.feed.clear()
 
@@ -98,8 +98,16 @@ class Live:
         self.feed.abandon()
         self._told.put_nowait(())
 
-    def _order(self) -> None:
-        """What costs a step without bringing audio must not come all the time.  Raises Refusal."""
+    def order(self) -> None:
+        """Counts what costs a step, or a moment aside, and brings no audio.
+
+        Raises Refusal if it comes all the time.
+        """
+        if self.feed.changes_waiting >= _MOST_CHANGES:
+            raise Refusal(
+                429, f"{_MOST_CHANGES} changes of phrases wait for the audio before them to be "
+                "transcribed; send them less often"
+            )  # fmt: skip
         if wait := self._orders.take():
             raise Refusal(
                 429, f"too many commits, clears and changes; there may be another in {wait:.1f} s"

@@ -97,6 +97,7 @@ class Plain(Dialogue):
 
     def _switch(self, order: Order) -> None:
         try:
+            self.stream.order()
             self.stream.switch(language=order.language, latency_ms=order.latency_ms)
         except Exception as error:
             refusal = refusal_of(error)

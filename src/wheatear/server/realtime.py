@@ -366,6 +366,7 @@ class Realtime(Dialogue):
 
     async def _update(self, update: SessionUpdate) -> None:
         old = self._session
+        self.stream.order()
         if _takes_a_moment(update):
             new = await aside(old.updated, update, self._models)
         else:

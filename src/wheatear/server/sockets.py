@@ -117,7 +117,8 @@ class Socket:
         self._out: asyncio.Queue[str | tuple[int, str]] = asyncio.Queue()
         self._unsent = 0
         """Characters of `_out`."""
-        self._share = Share(websocket.scope["state"]["buffers"], self._holder)
+        state = websocket.scope["state"]
+        self._share = Share(state["buffers"], state["holder"].name)
         self._live = asyncio.Event()
         self._closing = False
         self._waiting: float | None = None
@@ -225,9 +226,6 @@ class Socket:
     def _pace(self) -> Rate:
         """The pace of all sockets of the client."""
         return self.websocket.scope["state"]["pace"]
-
-    def _holder(self) -> str:
-        return self.websocket.scope["state"]["holder"].name
 
     async def _read(self, dialogue: Dialogue) -> None:
         await dialogue.begin()

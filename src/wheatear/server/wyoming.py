@@ -37,7 +37,7 @@ from wheatear.languages import AUTO, replacement_note
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
 from wheatear.server.app import Service
-from wheatear.server.aside import aside
+from wheatear.server.aside import act_for, aside
 from wheatear.server.buffers import Share
 from wheatear.server.gate import LARGE, Rate, keyless
 from wheatear.server.live import Live, live_pcm
@@ -203,6 +203,8 @@ class Wyoming(Dialogue):
         """A command begins; one that has not been ended is forgotten."""
         if self._command is not None:
             self._forget()
+        if self.live is not None:
+            self.live.order()
         asked, served = self._asked, self._models.named(self._asked.name, "name")
         options = await self._options(served)
         if self.live is None or self.live.served is not served:
@@ -517,11 +519,12 @@ async def _hold(
     """Holds a connection to its end, in one of the places that live sockets have."""
     began = time.perf_counter()
     holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
-    share = Share(service.buffers, lambda: holder.name)
+    share = Share(service.buffers, holder.name)
     line = Line(reader, writer, service.settings.limits, share)
     line.scope["state"] |= {
         "pace": service.slots.pace(holder), "holder": holder, "buffers": service.buffers
     }  # fmt: skip
+    act_for(holder.name)
     try:
         with service.slots.hold("streams", holder):
             socket = cast("WebSocket", line)
