@@ -14,7 +14,7 @@ from checkpoints import speech
 
 from wheatear.cli import main
 from wheatear.cli.jobs import jobs_of
-from wheatear.cli.many import partial_of
+from wheatear.cli.outputs import partial_of
 from wheatear.cli.task import Task
 from wheatear.errors import AudioError
 

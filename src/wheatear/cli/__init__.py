@@ -149,3 +149,9 @@ def complain(message: object) -> None:
     if sys.stderr is not None:
         with contextlib.suppress(OSError, ValueError):  # it is closed, or its reader went away
             print("wheatear:", printable(message), file=sys.stderr)
+
+
+def note(sentence: str) -> None:
+    """Writes a line to standard error if there is anything in it."""
+    if sentence:
+        complain(sentence)

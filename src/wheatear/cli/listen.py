@@ -16,7 +16,7 @@ from rich.text import Text
 
 import wheatear
 from wheatear.audio import Samples
-from wheatear.cli import complain
+from wheatear.cli import complain, note
 from wheatear.cli.asked import Asked
 from wheatear.cli.interrupts import interrupts
 from wheatear.cli.outputs import Output, check_output, format_of
@@ -80,7 +80,7 @@ def listen(
     options = asked.options(recognizer)
     stream = recognizer.stream(**options, keep=False)
     late = FormWriter(options["form"], options["phrases"]).late
-    file = Output(output, overwrite)
+    file = Output(output, live=True)
     files = [] if output is None else [writer(form, file.open(), "microphone", partials=not late)]
     try:
         with interrupts.held(), _Captions(files, late) as captions:
@@ -94,8 +94,7 @@ def listen(
                 stream.finish()
                 captions.show(stream.last_events)
     finally:
-        if told := file.close(whole=True):
-            complain(told)
+        note(file.finish(whole=True))
     return 0 if interrupts.number in (None, signal.SIGINT) else interrupts.code
 
 

@@ -4,8 +4,6 @@ Each file's transcript is written as TARGET.partial and gets its name when it is
 has its name is done, and what a kill cut off is found beside it with all that was final.
 """
 
-import hashlib
-import os
 import threading
 import time
 from collections import Counter
@@ -24,11 +22,10 @@ from wheatear import durable
 from wheatear.cli import complain
 from wheatear.cli.interrupts import interrupts
 from wheatear.cli.jobs import Job
+from wheatear.cli.outputs import partial_of
 from wheatear.cli.task import Heard, Task, fault_of
 from wheatear.printable import printable
 from wheatear.results import Event
-
-_LONGEST_NAME = 120  # bytes of a partial file's; file systems take 143 to 255
 
 
 @dataclass
@@ -138,15 +135,6 @@ class Batch:
             result.words, result.language = heard.words, heard.language
             result.warnings = audio.warnings
             durable.replace(partial, job.target)
-
-
-def partial_of(target: Path) -> Path:
-    """Where a transcript is written until it is whole: a name that every file system takes."""
-    name = f"{target.name}.partial"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
-        digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
-        name = f"{target.name[:16]}~{digest}.partial"
-    return target.with_name(name)
 
 
 def work_off(batch: Batch, jobs: Sequence[Job], at_once: int, output: Path) -> list[Result]:

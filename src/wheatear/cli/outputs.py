@@ -1,15 +1,18 @@
 """Where transcripts go and in which format, as the options of `wheatear transcribe` have it."""
 
+import hashlib
 import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
+from wheatear import durable
 from wheatear.errors import AudioError, WheatearError
 from wheatear.formats import FORMATS, Format
 
 _FORMAT_OF: dict[str, Format] = {f".{form}": form for form in FORMATS} | {".ndjson": "jsonl"}
+_LONGEST_NAME = 120  # bytes of a partial file's; file systems take 143 to 255
 _SEVERAL_IN_A_FILE = ("jsonl", "ctm")
 """Formats that name the recording in every line."""
 _SEVERAL_IN_A_ROW = ("txt", "json", *_SEVERAL_IN_A_FILE)
@@ -49,38 +52,64 @@ def _same(output: Path, name: str) -> bool:
 
 
 class Output:
-    """Standard output, or a file that is made when the first transcript begins."""
+    """Standard output, or a file that is made when the first transcript begins.
 
-    def __init__(self, path: Path | None, overwrite: bool = False) -> None:
-        self._path, self._overwrite = path, overwrite
+    Until it is whole a file is called NAME.partial, except for transcripts of live audio.
+    """
+
+    def __init__(self, path: Path | None, live: bool) -> None:
+        self._path, self._place = path, path
+        if path is not None and not live and (path.is_file() or not path.exists()):
+            self._place = partial_of(path)
         self._file: TextIO | None = None
 
     def open(self) -> TextIO:
         """The same each time.  Raises AudioError."""
-        if self._path is None:
+        if self._place is None:
             return sys.stdout
         if self._file is None:
-            new = not self._overwrite and not os.path.lexists(self._path)
             try:
-                self._file = self._path.open("x" if new else "w", encoding="utf-8")
+                self._file = self._place.open("w", encoding="utf-8", errors="replace")
             except OSError as error:
                 raise AudioError(f"cannot write {self._path}: {error.strerror}") from error
         return self._file
 
-    def close(self, whole: bool) -> str:
-        """Ends the file and returns a sentence about it, which may be empty.
+    def finish(self, whole: bool) -> str:
+        """Gives the file its name and returns a sentence about it, which may be empty.
 
         whole: whether everything was transcribed; if not, a file without a word is taken away.
         """
-        if self._path is None or self._file is None:
-            return ""
+        if self._close(keep_empty=whole) and self._path is not None and self._place is not None:
+            if self._place != self._path:
+                durable.replace(self._place, self._path)
+            return f"wrote {self._path}"
+        return ""
+
+    def abandon(self) -> str:
+        """Leaves the file as it is and returns a sentence about it, which may be empty."""
+        kept = self._close(keep_empty=False)
+        return f"{self._place} has what was transcribed so far" if kept else ""
+
+    def _close(self, keep_empty: bool) -> bool:
+        """True if there is a file on a disk now."""
+        if self._file is None or self._place is None:
+            return False
         self._file.close()
-        if not self._path.is_file():
-            return ""
-        if not whole and self._path.stat().st_size == 0:
-            self._path.unlink()
-            return ""
-        return f"wrote {self._path}" if whole else f"{self._path} has what was transcribed so far"
+        if not self._place.is_file():  # a device, a pipe
+            return False
+        if not keep_empty and self._place.stat().st_size == 0:
+            self._place.unlink()
+            return False
+        return True
+
+
+def partial_of(target: Path) -> Path:
+    """Where a transcript is written until it is whole: a name that every file system takes."""
+    name = f"{target.name}.partial"
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
+        name = f"{target.name[:16]}~{digest}.partial"
+    return target.with_name(name)
 
 
 def folder_of(output: Path | None, output_dir: Path | None, several: bool) -> Path | None:

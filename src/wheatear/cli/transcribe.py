@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import wheatear
 from wheatear.audio import AudioReader, RawFormat
-from wheatear.cli import BAD_INPUT, app, complain, suggestion
+from wheatear.cli import BAD_INPUT, app, complain, note, suggestion
 from wheatear.cli.asked import Asked
 from wheatear.cli.interrupts import interrupts
 from wheatear.cli.jobs import jobs_of
@@ -72,8 +72,8 @@ def transcribe(
         verbose_json OpenAI's; srt and vtt are subtitles; tsv has segments, ctm words. All are
         written as the audio goes. If left out, what the name of --output ends with, else txt.
     output
-        File to write to; standard output if left out. Of several files, jsonl and ctm alone can be
-        written to one.
+        File to write to; standard output if left out. It is called NAME.partial until it is whole,
+        if the audio is not live. Of several files, jsonl and ctm alone can be written to one.
     output_dir
         Folder for the transcripts, one for each file; it is made if it is not there.
     line_letters
@@ -132,7 +132,7 @@ def transcribe(
     task = Task(recognizer, options, form, cues, channels_apart, raw_format)
     with interrupts.held(), interrupts.breakable_input():
         if folder is None:
-            return _one_by_one(task, files, Output(output, overwrite))
+            return _one_by_one(task, files, Output(output, live="-" in files))
         results = work_off(Batch(task, overwrite), listed, jobs, folder)
     if interrupts.number is not None:
         return interrupts.code
@@ -163,7 +163,7 @@ def _raw_format(
 
 def _one_by_one(task: Task, files: Sequence[str], output: Output) -> int:
     """Transcribes files in their order, into one output."""
-    done = failed = 0
+    failed = False
     try:
         for file in files:
             try:
@@ -172,15 +172,15 @@ def _one_by_one(task: Task, files: Sequence[str], output: Output) -> int:
                     if len(files) > 1 and task.form == "txt":
                         out.write(f"== {printable(file)} ==\n")
                     _transcribe(audio, task, task.writer(out, file))
-                done += 1
             except Exception as error:
                 if is_broken(error):
                     raise
                 complain(fault_of(error, file))
-                failed += 1
-    finally:
-        if told := output.close(whole=done == len(files)):
-            complain(told)
+                failed = True
+    except BaseException:
+        note(output.abandon())
+        raise
+    note(output.finish(whole=not failed))
     return BAD_INPUT if failed else 0
 
 
