@@ -13,26 +13,32 @@ for block in microphone:
 print(stream.finish().text)
 """
 
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
 from wheatear import privacy  # noqa: F401  (before whatever it switches off)
-from wheatear.beam import BeamRules
-from wheatear.errors import (
-    AudioError,
-    BundleError,
-    CheckpointError,
-    LanguageError,
-    LatencyError,
-    MissingExtraError,
-    ModelError,
-    ModelNotFoundError,
-    PhraseError,
-    StreamClosedError,
-    WheatearError,
-)
-from wheatear.forms import TextForm
-from wheatear.phrases import Phrase
-from wheatear.recognizer import Recognizer, Stream, load
-from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn, Word
-from wheatear.turns import TurnRules
+
+if TYPE_CHECKING:
+    from wheatear.beam import BeamRules
+    from wheatear.errors import (
+        AudioError,
+        BundleError,
+        CheckpointError,
+        LanguageError,
+        LatencyError,
+        MissingExtraError,
+        ModelError,
+        ModelNotFoundError,
+        PhraseError,
+        StreamClosedError,
+        WheatearError,
+    )
+    from wheatear.forms import TextForm
+    from wheatear.phrases import Phrase
+    from wheatear.recognizer import Recognizer, Stream, load
+    from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn, Word
+    from wheatear.turns import TurnRules
 
 __version__ = "0.1.0"
 
@@ -64,3 +70,47 @@ __all__ = [
     "Word",
     "load",
 ]
+
+_HOME_OF = {
+    "BeamRules": "beam",
+    "AudioError": "errors",
+    "BundleError": "errors",
+    "CheckpointError": "errors",
+    "LanguageError": "errors",
+    "LatencyError": "errors",
+    "MissingExtraError": "errors",
+    "ModelError": "errors",
+    "ModelNotFoundError": "errors",
+    "PhraseError": "errors",
+    "StreamClosedError": "errors",
+    "WheatearError": "errors",
+    "TextForm": "forms",
+    "Phrase": "phrases",
+    "Recognizer": "recognizer",
+    "Stream": "recognizer",
+    "load": "recognizer",
+    "Event": "results",
+    "Final": "results",
+    "Partial": "results",
+    "Segment": "results",
+    "Token": "results",
+    "Transcript": "results",
+    "Turn": "results",
+    "Word": "results",
+    "TurnRules": "turns",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Imports what is asked for, so that a command that needs less of it starts sooner."""
+    if name in _HOME_OF:
+        value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,5 +1,25 @@
-"""`python -m wheatear`."""
+"""`wheatear`, and `python -m wheatear`."""
 
-from wheatear.cli import main
+import os
+import signal
+from types import FrameType
 
-main()
+
+def main() -> None:
+    """Runs the command line and exits; Ctrl-C while it is still being imported just ends it."""
+    early = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    if early:
+        signal.signal(signal.SIGINT, _end)
+    from wheatear.cli import main as run  # noqa: PLC0415  (takes a while)
+
+    if early:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run()
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    os._exit(128 + number)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, SimpleNamespace
+from typing import Any
 
 _ENDING = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal, name, None))]
 
@@ -36,8 +37,12 @@ class Interrupts:
     def caught(self) -> Iterator[None]:
         """Ctrl-C raises KeyboardInterrupt and is remembered, in case that it is swallowed."""
         self.number, self._held = None, False
-        with self._handling([signal.SIGINT]):
-            yield
+        hook, sys.unraisablehook = sys.unraisablehook, _quiet
+        try:
+            with self._handling([signal.SIGINT]):
+                yield
+        finally:
+            sys.unraisablehook = hook
 
     @contextmanager
     def held(self) -> Iterator[None]:
@@ -97,6 +102,12 @@ class Interrupts:
         self.number = number
         if self._waiting or not self._held:
             raise KeyboardInterrupt
+
+
+def _quiet(unraisable: Any) -> None:
+    """Leaves out a KeyboardInterrupt that was swallowed: it is remembered."""
+    if not issubclass(unraisable.exc_type, KeyboardInterrupt):
+        sys.__unraisablehook__(unraisable)
 
 
 class _Breakable(io.RawIOBase):
