@@ -91,3 +91,19 @@ def test_the_second_signal_ends_the_process():
     assert done.stdout.split() == [b"one", b"two"]
     assert done.returncode == -signal.SIGINT
     assert done.stderr == b""
+
+
+def test_ctrl_c_ends_a_command_before_it_has_begun():
+    """However long its imports take: without a traceback."""
+    program = (
+        "import os, signal, sys\n"
+        "class Slow:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'wheatear.cli':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Slow())\n"
+        "from wheatear.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program, "info"], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")

@@ -224,6 +224,7 @@ read.restype = ctypes.c_char_p
 seen = []
 sys.meta_path.insert(0, Watch())
 import wheatear
+wheatear.load
 assert seen and set(seen) == {b"1"}, seen
 """
     fresh(program, ORT_DISABLE_TELEMETRY="0")

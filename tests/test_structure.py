@@ -91,3 +91,12 @@ def test_ci_runs_the_readmes_test_command():
     for line in filter(None, test_command.strip().splitlines()):
         assert line in ci
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+def test_everything_public_is_found_when_it_is_asked_for():
+    names = "import wheatear; print(all(getattr(wheatear, name) for name in wheatear.__all__))"
+    done = subprocess.run(
+        [sys.executable, "-c", names + "; print(wheatear.latency.__name__)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert done.stdout.split() == ["True", "wheatear.latency"]
