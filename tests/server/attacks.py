@@ -388,6 +388,33 @@ def messages_that_are_too_large(port: int) -> None:
 
 
 @_in(SOCKETS)
+def messages_that_are_left(port: int) -> None:
+    """Megabytes of a message, and then nothing, or a client that has gone."""
+    head = struct.pack(">Q", 19 << 20) + bytes(4)
+    with contextlib.ExitStack() as held:
+        for number in range(6):
+            client = held.enter_context(opened(port))
+            client.settimeout(1)
+            with contextlib.suppress(OSError):
+                client.sendall((b"\x81\xff" if number % 2 else b"\x82\xff") + head + bytes(5 << 20))
+
+
+@_in(SOCKETS)
+def clients_that_shut_their_sending_side(port: int) -> None:
+    speech = frame(BINARY, hostile_media.speech().tobytes())
+    for data in (b"", speech, speech[:5000], speech + frame(TEXT, b"finish")):
+        with opened(port) as client:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            raw.to_close(client, 10)
+    for data in (upload(b"--EDGE\r\n"), upload(b"x", content_length="9"), raw.request()):
+        with connection(port) as client:
+            client.sendall(data)
+            client.shutdown(socket.SHUT_WR)
+            everything(client, 10)
+
+
+@_in(SOCKETS)
 def floods_of_small_frames(port: int) -> None:
     """Tens of thousands of frames in one go: pings, fragments of nothing, fragments of a byte."""
     for flood in (
@@ -571,6 +598,28 @@ def changes_all_the_time(port: int) -> None:
             client.sendall(_event(type="session.update", session=given))
             client.sendall(_event(type="input_audio_buffer.append", audio="AAAA" * 100))
             client.sendall(_event(type=f"input_audio_buffer.{numbers.choice(['commit', 'clear'])}"))
+
+
+@_in(REALTIME)
+def json_of_megabytes(port: int) -> None:
+    """None of it is parsed, and the session goes on."""
+    lists = b'{"type": "x", "a": [' + b"[]," * 2_000_000 + b"0]}"
+    with _realtime(port) as client:
+        client.sendall(frame(TEXT, lists))
+        assert b"too_large" in raw.read_to(client, b'"error"') + client.recv(1000)
+
+
+@_in(REALTIME)
+def phrases_of_many_sockets(port: int) -> None:
+    """Each has a list of its own to be understood, again and again."""
+    chance = random.Random(13)
+    with contextlib.ExitStack() as held:
+        clients = [held.enter_context(opened(port, "/v1/realtime")) for _ in range(8)]
+        for _ in range(5):
+            for client in clients:
+                words = ["".join(chance.choices("aeinrst", k=15)) for _ in range(900)]
+                given = {"audio": {"input": {"transcription": {"keywords": words}}}}
+                client.sendall(_event(type="session.update", session=given))
 
 
 @_in(REALTIME)

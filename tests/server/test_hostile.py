@@ -96,12 +96,42 @@ def test_two_models_side_by_side(spoken, expected):
 def test_a_minute_of_all_of_it():
     """Good streams keep their text, and nothing is left of the attacks."""
     report = hostile_hour.run(minutes=1, quiet_seconds=20, attackers=2, streams=2)
-    assert report.texts_that_differ == 0, report
-    assert report.faults == [], report
     assert report.streams_told > 2
     assert report.attacks > 20
-    assert report.left == {}, report
-    assert not report.tracebacks, report
-    after, before = report.used[-1], report.used[0]
-    assert after["threads"] <= before["threads"] + 8
-    assert after["descriptors"] <= before["descriptors"] + 8
+    loaded = hostile_hour.Bounds(lag_p50=2.0, lag_p99=20.0, wait_p99=30.0)  # by other tests
+    assert report.broken(loaded) == []
+
+
+def _report(**changed: object) -> hostile_hour.Report:
+    """A run in which all was well, but for what is changed."""
+    used = [{"memory": 300.0, "descriptors": 20.0, "threads": 9.0}] * 90
+    well = {
+        "hostile": [0.1] * 100, "lag_hostile": {0.1: 99.0, float("inf"): 100.0}, "used": used,
+        "exit_code": 0,
+    }  # fmt: skip
+    return hostile_hour.Report(**well | changed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({}, None),
+        ({"hostile": [0.1] * 100 + [9.0] * 5}, "from word to text"),
+        ({"lag_hostile": {0.1: 5.0, 2.0: 9.0, 4.0: 100.0}}, "lag"),
+        ({"used": [{"memory": 2000.0, "descriptors": 1, "threads": 1}] * 2}, "MB at the most"),
+        (
+            {"used": [{"memory": 5.0 * n, "descriptors": 1, "threads": 1} for n in range(99)]},
+            "in the last third",
+        ),
+        (
+            {"used": [{"memory": 1, "descriptors": n, "threads": 1} for n in (5, 99)]},
+            "descriptors more",
+        ),
+        ({"left": {"wheatear_sockets": 1.0}}, "places held"),
+        ({"tracebacks": 1}, "tracebacks"), ({"exit_code": -9}, "exit code"),
+        ({"faults": ["closed"]}, "faults"), ({"texts_that_differ": 2}, "texts"),
+    ],
+)  # fmt: skip
+def test_a_run_is_held_to_bounds(changed, what):
+    broken = _report(**changed).broken(hostile_hour.Bounds())
+    assert broken == [] if what is None else any(what in line for line in broken), broken

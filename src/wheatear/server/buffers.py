@@ -4,10 +4,20 @@ Each connection has a little of its own.  What it holds beyond that comes out of
 of them, of which no client may have more than half.
 """
 
+import ctypes
+import threading
 from collections import Counter
+from contextlib import suppress
 
 OWN = 1 << 16  # bytes that every connection may hold
+_MUCH = 16 << 20  # bytes after which memory is given back to the system
 _STEP = 1 << 18  # bytes that are taken from the store at once
+
+
+def _trim() -> None:
+    """Has the C library give memory back to the system, which it keeps otherwise."""
+    with suppress(OSError, AttributeError):  # only glibc does that
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 class Buffers:
@@ -17,6 +27,8 @@ class Buffers:
         """most: bytes that all connections may hold together, beyond their own."""
         self._most = most
         self._held: Counter[str] = Counter()
+        self._peak = 0
+        """Bytes that were taken at the most since all had been given back."""
 
     def take(self, owner: str, size: int) -> bool:
         """Takes bytes for a client; False if there is no room, and then nothing is taken."""
@@ -24,6 +36,7 @@ class Buffers:
         if self._held.total() + size > self._most or held + size > max(self._most / 2, size):
             return False
         self._held[owner] = held + size
+        self._peak = max(self._peak, self.held)
         return True
 
     def give_back(self, owner: str, size: int) -> None:
@@ -31,6 +44,9 @@ class Buffers:
         self._held[owner] -= size
         if not self._held[owner]:
             del self._held[owner]
+        if not self._held and self._peak > _MUCH:
+            self._peak = 0
+            threading.Thread(target=_trim, daemon=True).start()
 
     @property
     def held(self) -> int:

@@ -29,6 +29,7 @@ _HEAD_SECONDS = 15.0  # that the first request of a connection may take to begin
 _NEXT_SECONDS = 30.0  # and each one after it
 _REST_SECONDS = 5.0  # that an answered request's body is still read, so that the answer is, too
 _HALF_CLOSED_SECONDS = 30.0  # that an answer may take whose client may as well have gone
+_MOST_READ = 1 << 16  # bytes at once: asyncio's 256 KiB of every connection would be much
 _LEAST_READ = 16_384  # bytes of what it is sent that a client reads in `send_seconds`
 _MOST_HEADERS, _LONGEST_LINE = 100, 8000  # of a request for a socket
 _SMALL = 512  # bytes of a fragment that is hardly worth its head
@@ -112,6 +113,7 @@ class PatientHttp(_Patient, H11Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._lingering = _Lingering(cast("asyncio.Transport", transport), self.conn)
+        transport.max_size = _MOST_READ  # type: ignore[attr-defined]
         super().connection_made(cast("asyncio.Transport", self._lingering))
         self._mind()
         if len(self.connections) > self.ours.most:
