@@ -68,8 +68,8 @@ TOKENS = st.lists(
     st.tuples(st.integers(0, 25), st.integers(0, len(PIECES) - 1)), max_size=40
 )  # frames since the last, token
 RULES = st.builds(
-    TurnRules, st.integers(80, 900), st.integers(80, 900), st.integers(80, 900),
-    st.integers(1, 10),
+    lambda first, second, *more: TurnRules(min(first, second), max(first, second), *more),
+    st.integers(80, 900), st.integers(80, 900), st.integers(80, 900), st.integers(1, 10),
 )  # fmt: skip
 
 

@@ -69,12 +69,16 @@ def test_rules_that_make_no_sense(wrong: dict[str, float]) -> None:
 
 
 MS = st.integers(80, 3000)
+LEGAL = st.builds(
+    lambda first, second, *more: TurnRules(min(first, second), max(first, second), *more),
+    MS, MS, MS, st.integers(1, 10),
+)  # fmt: skip
 ACTIONS = st.lists(
     st.one_of(
         st.tuples(
             st.sampled_from(["letters", "more", "sentence_ends", "force"]), st.integers(0, 30)
         ),
-        st.tuples(st.just("rules"), st.builds(TurnRules, MS, MS, MS, st.integers(1, 10))),
+        st.tuples(st.just("rules"), LEGAL),
     ),
     max_size=60,
 )

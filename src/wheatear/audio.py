@@ -7,6 +7,7 @@ rates are resampled block by block, with the same result as in one go.
 """
 
 import io
+import math
 import os
 import shutil
 import stat
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.resources import files
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -25,6 +27,7 @@ import soundfile
 import soxr
 from numpy.typing import NDArray
 
+from wheatear.checks import check_kind, check_number
 from wheatear.errors import AudioError, AudioTruncatedWarning
 from wheatear.features import SAMPLE_RATE
 from wheatear.media import Kind, Unpacked, is_installed, kind_of, require
@@ -54,6 +57,11 @@ class AudioLimits:
     bytes: int | None = None
     """Of samples, 4 for each of all channels at their own rate; more is an AudioError."""
 
+    def __post_init__(self) -> None:
+        for name in ("seconds", "bytes"):
+            if (value := getattr(self, name)) is not None:
+                check_number(f"{name} of the limits", value, 0, math.inf, error=AudioError)
+
 
 @dataclass(frozen=True)
 class RawFormat:
@@ -64,6 +72,10 @@ class RawFormat:
     encoding: str = "s16"
 
     def __post_init__(self) -> None:
+        for name in ("rate", "channels"):
+            check_kind(
+                f"{name} of raw audio", getattr(self, name), Integral, "a whole number", AudioError
+            )
         _check_channels(self.channels, "raw audio")
         if self.encoding not in ("s16", "f32"):
             raise AudioError(f"raw audio is 's16' or 'f32', not {self.encoding!r}")

@@ -15,7 +15,9 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.checks import check_number, shown
 from wheatear.decoder import Decoder, Floats, Found, certainty
+from wheatear.errors import OptionError
 from wheatear.lm import TokenModel
 from wheatear.phrases import Nodes, PhraseTree
 
@@ -24,9 +26,12 @@ _SILENT = math.log(0.995)  # probability of the blank above which no token is tr
 _ARGUE = 25  # frames until the best decides
 
 
+_MODEL = ("start", "score")  # the methods of a TokenModel
+
+
 @dataclass(frozen=True, slots=True)
 class BeamRules:
-    """How wide to search.  Raises ValueError."""
+    """How wide to search.  Raises OptionError."""
 
     width: int = 4
     """Hypotheses that go on from frame to frame."""
@@ -37,10 +42,15 @@ class BeamRules:
     model_weight: float = 0.3
 
     def __post_init__(self) -> None:
-        if not 1 <= self.width <= 64:
-            raise ValueError(f"the beam is {self.width} wide; give 1 to 64")
-        if self.margin <= 0 or not 0 <= self.model_weight <= 10:
-            raise ValueError("a beam needs a margin above zero and a model weight of 0 to 10")
+        check_number("width of the beam", self.width, 1, 64, whole=True)
+        check_number("margin of the beam", self.margin, 1e-3, 1e6)
+        check_number("model_weight of the beam", self.model_weight, 0, 10)
+        model = self.model
+        if model is not None and not all(callable(getattr(model, n, 0)) for n in _MODEL):
+            raise OptionError(
+                f"model of the beam is {shown(model)}; give an object with start and score, such "
+                f"as wheatear.lm.read_arpa returns"
+            )
 
 
 @dataclass(slots=True, eq=False)

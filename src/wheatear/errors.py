@@ -6,6 +6,7 @@
     ├── LatencyError (ValueError)             a latency the model cannot run at
     ├── PhraseError (ValueError)              a phrase that the model cannot write
     ├── FormError (ValueError)                a form that no text can be written in
+    ├── OptionError (ValueError)              an option of the wrong type, or that makes no sense
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── OverloadedError (RuntimeError)        more streams than this machine can keep up with
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
@@ -53,6 +54,10 @@ class PhraseError(WheatearError, ValueError):
 
 class FormError(WheatearError, ValueError):
     """A form of text that makes no sense, such as masking what is no word."""
+
+
+class OptionError(WheatearError, ValueError):
+    """An option of a call that has the wrong type or makes no sense; the message names it."""
 
 
 class StreamClosedError(WheatearError, RuntimeError):

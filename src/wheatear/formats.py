@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, TextIO, get_args
 
+from wheatear.checks import check_number
 from wheatear.printable import printable, readable
 from wheatear.results import Event, Final, Partial, Segment, Transcript, Word
 
@@ -40,11 +41,10 @@ class CueRules:
     """Lines that move up: each is shown when it is complete, with the one before above it."""
 
     def __post_init__(self) -> None:
-        if self.letters < 8 or self.lines < 1 or not 1 <= self.letters_per_second <= 100:
-            raise ValueError(
-                "subtitles need lines of 8 letters or more, a line or more, and a reading speed "
-                "of 1 to 100 letters a second"
-            )
+        check_number("letters in a line of subtitles", self.letters, 8, 1000, whole=True)
+        check_number("lines of a subtitle", self.lines, 1, 100, whole=True)
+        speed = self.letters_per_second
+        check_number("reading speed of subtitles", speed, 1, 100, "letters a second")
 
 
 @dataclass(frozen=True, slots=True)

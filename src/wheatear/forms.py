@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Any, Literal
 
+from wheatear.checks import check_kind, shown
 from wheatear.errors import FormError, LanguageError, MissingExtraError
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Segment, Transcript, Word
@@ -24,8 +25,8 @@ _DOTTED = ("tr", "az")  # languages whose capital I has no dot, and whose i keep
 
 @dataclass(frozen=True)
 class TextForm:
-    """How finals and partials are written.  Raises FormError for what is no word to mask, and
-    MissingExtraError for numbers without the extra `numbers`."""
+    """How finals and partials are written.  Raises FormError for what makes no sense, such as
+    masking what is no word, and MissingExtraError for numbers without the extra `numbers`."""
 
     punctuation: bool = True
     capitals: bool = True
@@ -35,8 +36,16 @@ class TextForm:
     """Words that are shown as asterisks, whatever their capitals."""
 
     def __post_init__(self) -> None:
+        for name in ("punctuation", "capitals"):
+            check_kind(name, getattr(self, name), bool, "True or False", FormError)
+        if self.numbers not in ("spoken", "written"):
+            raise FormError(f"numbers is {shown(self.numbers)}; give 'spoken' or 'written'")
         if self.numbers == "written":
             _number_library()
+        kinds = (frozenset, set, list, tuple)
+        check_kind("masked", self.masked, kinds, "words, such as frozenset({'damn'})", FormError)
+        for word in self.masked:
+            check_kind("a word to mask", word, str, "a string", FormError)
         if wrong := sorted(w for w in self.masked if not _bare(w) or len(w.split()) > 1):
             raise FormError(f"{wrong[0]!r} cannot be masked: give single words with letters")
         object.__setattr__(self, "masked", frozenset(map(_bare, self.masked)))

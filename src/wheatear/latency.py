@@ -12,7 +12,9 @@ where the chunk length divides the left context.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
+from wheatear.checks import shown
 from wheatear.errors import LatencyError
 
 MEL_PER_FRAME = 8
@@ -60,6 +62,8 @@ def choose_mode(
     """
     if latency_ms is None:
         return default
+    if not isinstance(latency_ms, Real) or isinstance(latency_ms, bool):
+        raise LatencyError(f"latency_ms is {shown(latency_ms)}; give a number of milliseconds")
     for mode in modes:
         if mode.latency_ms == latency_ms:
             return mode

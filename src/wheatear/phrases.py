@@ -9,12 +9,14 @@ where the model would say nothing, or a poor model would say phrases all the tim
 Source: prefix-tree contextual biasing as in NeMo's boosting tree (blank is left to the model).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.checks import check_kind, check_number, shown
 from wheatear.errors import PhraseError
 from wheatear.scripts import spaceless
 from wheatear.text import Vocabulary
@@ -41,14 +43,19 @@ class Phrase:
     """Other spellings, favoured too; a final has `text` in their place."""
 
     def __post_init__(self) -> None:
+        check_kind("a phrase", self.text, str, "a string", PhraseError)
+        name = f"aliases of {self.text[:30]!r}"
+        check_kind(name, self.aliases, (tuple, list), "a tuple of strings", PhraseError)
+        for alias in self.aliases:
+            check_kind(name, alias, str, "strings", PhraseError)
+        object.__setattr__(self, "aliases", tuple(self.aliases))  # it must have a hash
         for spelling in self.spellings:
             if not any(map(str.isalnum, spelling)) or len(spelling) > _LONGEST:
                 raise PhraseError(
                     f"a phrase is {spelling[:30]!r}; it needs a letter or a digit, and at most "
                     f"{_LONGEST} letters"
                 )
-        if not 0 <= self.weight <= 10:
-            raise PhraseError(f"the weight of {self.text!r} is {self.weight}; give 0 to 10")
+        check_number(f"the weight of {self.text[:30]!r}", self.weight, 0, 10, error=PhraseError)
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -90,6 +97,19 @@ class _Node:
         if self.letter:
             yield self.letter, self.to
         yield from (self.others or {}).items()
+
+
+def as_phrases(given: Any) -> tuple[Phrase, ...]:
+    """The phrases that a caller hands over.  Raises PhraseError for what is no list of them."""
+    if isinstance(given, str | bytes | Phrase | Mapping) or not isinstance(given, Iterable):
+        example = repr(given[:30]) if isinstance(given, str) else "'Nguyen'"
+        raise PhraseError(
+            f"phrases is {shown(given)}; give a list of strings or Phrase, such as [{example}]"
+        )
+    phrases = tuple(given)
+    for phrase in phrases:
+        check_kind("one of the phrases", phrase, (str, Phrase), "a string or Phrase", PhraseError)
+    return tuple(Phrase(phrase) if isinstance(phrase, str) else phrase for phrase in phrases)
 
 
 class PhraseTree:

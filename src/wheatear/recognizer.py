@@ -21,15 +21,16 @@ from numpy.typing import NDArray
 from wheatear.audio import AudioReader, Samples, as_samples, open_audio
 from wheatear.beam import BeamRules, BeamSearch, BeamState
 from wheatear.bundle import Bundle, find_bundle
+from wheatear.checks import check_kind, check_number, shown
 from wheatear.decoder import Decoder, DecoderState, Found
 from wheatear.encoder import ChunkedEncoder, Encoder
-from wheatear.errors import BundleError, PhraseError, StreamClosedError, WheatearError
+from wheatear.errors import BundleError, OptionError, PhraseError, StreamClosedError, WheatearError
 from wheatear.features import SAMPLE_RATE, MelSpectrogram
 from wheatear.foreign import Package, open_model
 from wheatear.forms import FormWriter, TextForm
 from wheatear.languages import AUTO, resolve_language
 from wheatear.latency import LatencyMode, choose_mode
-from wheatear.phrases import Phrase, PhraseTree
+from wheatear.phrases import Phrase, PhraseTree, as_phrases
 from wheatear.results import Event, Final, Partial, Transcript
 from wheatear.sessions import default_threads
 from wheatear.silence import Idling, Silence, is_silent
@@ -51,10 +52,12 @@ def load(
     (`wheatear.foreign`), the name of one, or (None) the bundle shipped with Wheatear.
 
     `threads` is how many processors an encoder step may use; None takes those there are, at most
-    eight. Raises ModelNotFoundError, or BundleError for a damaged bundle.
+    eight. Raises ModelNotFoundError, BundleError for a damaged bundle, or OptionError.
     """
-    if threads is not None and threads < 1:
-        raise ValueError(f"threads must be 1 or more, not {threads}")
+    if threads is not None:
+        check_number("threads", threads, 1, 4096, whole=True)
+    if model is not None:
+        check_kind("model", model, (str, os.PathLike), "a name or a path")
     threads = threads or default_threads()
     bundle = open_model(find_bundle(model), threads)
     try:
@@ -70,15 +73,27 @@ def load(
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What `Recognizer.stream` and `Recognizer.transcribe` were asked for."""
+    """What `Recognizer.stream` and `Recognizer.transcribe` were asked for.  Raises OptionError."""
 
     language: str
     latency_ms: int | None
     turns: TurnRules
-    phrases: tuple[str | Phrase, ...]
+    phrases: tuple[Phrase, ...]
     beam: BeamRules | None
     form: TextForm
     keep: bool
+
+    def __post_init__(self) -> None:
+        _check_turns(self.turns)
+        wide = self.beam if isinstance(self.beam, int) else 4
+        wanted = f"None or wheatear.BeamRules(width={wide})"
+        check_kind("beam", self.beam, (BeamRules, type(None)), wanted)
+        check_kind("form", self.form, TextForm, "a wheatear.TextForm, such as TextForm()")
+        check_kind("keep", self.keep, bool, "True or False")
+
+
+def _check_turns(rules: Any) -> None:
+    check_kind("turns", rules, TurnRules, "wheatear.TurnRules, such as TurnRules(end_ms=800)")
 
 
 class Recognizer:
@@ -139,10 +154,13 @@ class Recognizer:
 
         Raises AudioError, and what `stream` raises.
         """
+        if on_event is not None and not callable(on_event):
+            raise OptionError(f"on_event is {shown(on_event)}; give a function of an event")
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
         with closing(reader):
             latency_ms = self.latency_of(reader, latency_ms)
-            options = StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
+            given = as_phrases(phrases)
+            options = StreamOptions(language, latency_ms, turns, given, beam, form, keep)
             stream = Stream(self, options, whole=not reader.live)
             for block in reader:
                 for event in stream.push(block):
@@ -173,12 +191,12 @@ class Recognizer:
         how the text is written. keep: whether the stream remembers what its finals have told;
         without, it can be left on for ever, and `finish` answers with its last turn alone.
 
-        Raises LanguageError or LatencyError, naming what the model knows, PhraseError, or
-        MissingExtraError where the rules or the form need what is not installed.
+        Raises LanguageError or LatencyError, naming what the model knows, PhraseError, OptionError
+        for a value of the wrong type, or MissingExtraError where the rules or the form need what is
+        not installed.
         """
-        return Stream(
-            self, StreamOptions(language, latency_ms, turns, tuple(phrases), beam, form, keep)
-        )
+        given = as_phrases(phrases)
+        return Stream(self, StreamOptions(language, latency_ms, turns, given, beam, form, keep))
 
     def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Event]]:
         """Pushes samples into many streams of this recognizer, their chunks computed in batches.
@@ -188,12 +206,14 @@ class Recognizer:
         samples are checked before any are taken, so that one stream's bad samples leave the
         others untouched.
 
-        Raises AudioError, StreamClosedError, or ValueError for another recognizer's stream.
+        Raises AudioError, StreamClosedError, or OptionError for another recognizer's stream and for
+        what is no pair of stream and samples.
         """
+        pairs = _pairs(blocks)
         checked: dict[Stream, Samples] = {}
-        for stream, samples in blocks:
+        for stream, samples in pairs:
             if stream._recognizer is not self:
-                raise ValueError("a stream is pushed through the recognizer that opened it")
+                raise OptionError("a stream is pushed through the recognizer that opened it")
             before, new = checked.get(stream), stream._check(samples)
             checked[stream] = new if before is None else np.concatenate([before, new])
         longest = max(map(len, checked.values()), default=0)
@@ -202,7 +222,7 @@ class Recognizer:
                 stream._accept(samples[start : start + _MOST_SAMPLES])
             self._advance(list(checked))
         events = {stream: stream.take_events() for stream in checked}
-        return [events.pop(stream, []) for stream, _ in blocks]
+        return [events.pop(stream, []) for stream, _ in pairs]
 
     def ready(self, stream: "Stream", chunks: int = 1) -> int:
         """How many encoder frames the next step of a stream would take; 0 as long as it has to
@@ -328,7 +348,7 @@ class Stream:
         """whole: whether all of the audio is there, so that many chunks can be computed at once."""
         self._recognizer = recognizer
         mode, language = recognizer.choose(options.language, options.latency_ms)
-        phrases = tuple(Phrase(p) if isinstance(p, str) else p for p in options.phrases)
+        phrases = options.phrases
         self._chunks_per_step = max(1, _FILE_FRAMES // mode.chunk) if whole else 1
         self._spectrogram, self._encoder = recognizer._spectrogram, recognizer._encoder
         self._mel_state = self._spectrogram.start()
@@ -395,13 +415,13 @@ class Stream:
         Raises LanguageError, LatencyError or PhraseError, and then changes nothing.
         """
         latency = self._mode.latency_ms if latency_ms is None else latency_ms
-        mode, key = self._recognizer.choose(language or self._key, latency)
+        mode, key = self._recognizer.choose(self._key if language is None else language, latency)
         if phrases is not None:
             self._listen_for(phrases)
         self._set(mode, key)
 
     def _listen_for(self, phrases: Sequence[str | Phrase]) -> None:
-        given = tuple(Phrase(p) if isinstance(p, str) else p for p in phrases)
+        given = as_phrases(phrases)
         tree = self._recognizer.understand(given)
         self._settle_search()
         self._search.listen_for(tree)
@@ -414,6 +434,7 @@ class Stream:
 
     @turns.setter
     def turns(self, rules: TurnRules) -> None:
+        _check_turns(rules)
         before, self._builder.machine.rules = self.turns, rules
         try:
             self._listen_for_voice()
@@ -540,6 +561,17 @@ class Stream:
             case Final():
                 return self._writer.final(event)
         return event
+
+
+def _pairs(blocks: Any) -> list[tuple[Stream, Any]]:
+    """Raises OptionError for what is no list of pairs of stream and samples."""
+    check_kind("blocks", blocks, Iterable, "a list of pairs of stream and samples")
+    pairs = list(blocks)
+    for pair in pairs:
+        two = isinstance(pair, tuple | list) and len(pair) == 2
+        if not two or not isinstance(pair[0], Stream):
+            raise OptionError(f"one of the blocks is {shown(pair)}; give pairs (stream, samples)")
+    return pairs
 
 
 def _placed(

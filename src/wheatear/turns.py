@@ -23,17 +23,21 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import get_args
 
+from wheatear.checks import check_number, shown
+from wheatear.errors import OptionError
 from wheatear.latency import FRAME_MS
 from wheatear.results import Turn, TurnKind
 from wheatear.voice import Voice
 
+_EAGER_MS = 400
+
 
 @dataclass(frozen=True, slots=True)
 class TurnRules:
-    """When a turn ends; milliseconds of silence after its last word.  Raises ValueError."""
+    """When a turn ends; milliseconds of silence after its last word.  Raises OptionError."""
 
-    eager_ms: int = 400
-    """Until `eager`."""
+    eager_ms: int = None  # type: ignore[assignment]
+    """Until `eager`, which comes before `ended` or not at all; None: 400, or `end_ms` if less."""
     end_ms: int = 800
     """Until `ended`."""
     sentence_end_ms: int = 560
@@ -46,16 +50,20 @@ class TurnRules:
     """How long after the last word a voice without words keeps a turn from ending."""
 
     def __post_init__(self) -> None:
-        for name in ("eager_ms", "end_ms", "sentence_end_ms"):
-            value = getattr(self, name)
-            if not FRAME_MS <= value <= 60_000:
-                raise ValueError(f"{name} is {value}; give {FRAME_MS} to 60000 milliseconds")
-        if not 0 <= self.hold_ms <= 60_000:
-            raise ValueError(f"hold_ms is {self.hold_ms}; give 0 to 60000 milliseconds")
-        if self.voice not in get_args(Voice):
-            raise ValueError(f"voice is {self.voice!r}; it can be {', '.join(get_args(Voice))}")
-        if not 1 <= self.longest_s <= 3600:
-            raise ValueError(f"longest_s is {self.longest_s}; give 1 to 3600 seconds")
+        for name in ("end_ms", "sentence_end_ms"):
+            check_number(name, getattr(self, name), FRAME_MS, 60_000, "milliseconds")
+        if self.eager_ms is None:
+            object.__setattr__(self, "eager_ms", min(_EAGER_MS, self.end_ms))
+        check_number("eager_ms", self.eager_ms, FRAME_MS, 60_000, "milliseconds")
+        if self.eager_ms > self.end_ms:
+            raise OptionError(
+                f"eager_ms is {self.eager_ms}, longer than end_ms ({self.end_ms}): the turn would "
+                f"be over before it may be; give at most {self.end_ms} milliseconds"
+            )
+        check_number("hold_ms", self.hold_ms, 0, 60_000, "milliseconds")
+        if not isinstance(self.voice, str) or self.voice not in get_args(Voice):
+            raise OptionError(f"voice is {shown(self.voice)}; give {', '.join(get_args(Voice))}")
+        check_number("longest_s", self.longest_s, 1, 3600, "seconds")
 
 
 class _State(Enum):
