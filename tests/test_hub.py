@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import json
 import os
 import subprocess
 import sys
@@ -411,12 +412,72 @@ def test_a_token_is_used_and_not_carried_elsewhere(hub, monkeypatch):
         ("{hub}/plain/some/x.txt", "neither a checkpoint .* nor an archive"),
         ("{hub}/plain/none.nemo", r"no such file \(HTTP 404\)"),
         ("http://127.0.0.1:9/x.nemo", "127.0.0.1:9"),
+        ("http://example.com/x.nemo", "over http anyone .* --sha256"),
+        ("http://localhost.example.com/x.nemo", "over http anyone .* --sha256"),
+        ("http://127.0.0.1@example.com/x.nemo", "over http anyone .* --sha256"),
     ],
 )
 def test_what_is_not_to_be_had(hub, what, message):
     with pytest.raises(DownloadError, match=message):
         pull(what.format(hub=hub.url))
     assert here() in ([], [".downloads"])
+
+
+def answered(*urls):
+    """An answer that came by way of these addresses."""
+    *history, last = (SimpleNamespace(url=url) for url in urls)
+    last.history = history
+    return last
+
+
+@pytest.mark.parametrize(
+    "urls",
+    [
+        ("https://a/x.nemo", "http://a/x.nemo"),
+        ("https://a/x.nemo", "http://b/x", "https://b/x.nemo"),
+        ("http://localhost/x.nemo", "http://a/x.nemo"),
+    ],
+)
+def test_a_redirect_to_where_others_can_alter_it(urls):
+    with pytest.raises(DownloadError, match=r"not https.*--sha256"):
+        transfer.check_way(answered(*urls), urls[0], pinned=False)
+    transfer.check_way(answered(*urls), urls[0], pinned=True)
+    transfer.check_way(answered("https://a/x", "https://b/x"), "https://a/x", pinned=False)
+
+
+def test_an_answer_without_end(hub, monkeypatch):
+    monkeypatch.setattr("wheatear.hub.transfer.LARGEST_MODEL", 100_000)
+    hub.plain["tiny.nemo"] = NEMO
+    models_folder().mkdir()
+    file = transfer.RemoteFile("tiny.nemo", f"{hub.url}/plain/tiny.nemo")
+    with pytest.raises(DownloadError, match="sends more than 100,000 bytes"):
+        transfer.download(file, models_folder())
+    assert all(path.stat().st_size <= 100_000 for path in models_folder().iterdir())
+
+
+def test_what_is_pulled_is_on_the_disk_before_it_has_its_name(hub, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    folder = pull("nemotron-3.5")
+    assert {path.stat().st_ino for path in folder.iterdir()} <= set(synced)
+
+
+def test_names_and_licences_reach_a_terminal_as_text(hub, capsys):
+    card = {"license": "other", "license_name": "\x1b]0;owned\x07"}
+    hub.repositories["me/mine"] = Repository({"x.nemo": NEMO}, card)
+    with pytest.raises(SystemExit):
+        main(["pull", "me/mine", "--name", "mine"])
+    shown = capsys.readouterr()
+    assert "\x1b" not in shown.out + shown.err
+    path = models_folder() / "mine" / "manifest.json"
+    manifest = json.loads(path.read_text()) | {"licence": "\x1b[2J", "source": "\x1b]0;owned\x07"}
+    path.write_text(json.dumps(manifest))
+    for command in (["models"], ["info", "mine"]):
+        with pytest.raises(SystemExit):
+            main(command)
+        shown = capsys.readouterr()
+        assert "mine" in shown.out
+        assert "\x1b" not in shown.out + shown.err
 
 
 def test_revisions(hub):

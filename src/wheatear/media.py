@@ -6,6 +6,7 @@ of its own; the extra `media` brings it.
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -21,6 +22,11 @@ from numpy.typing import NDArray
 from wheatear.errors import AudioError
 
 _PROGRAM = Path(__file__).with_name("unpack.py")
+# What Python may need to start and to find PyAV; tokens and keys of the server stay with it.
+_ENVIRONMENT = (
+    *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONHOME", "PYTHONPATH"),
+    *("PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"),
+)
 _ROUNDING = 0.5  # seconds that a container may promise too much: encoders work in whole packets
 _LONGEST_HEADER = 1000
 
@@ -116,6 +122,7 @@ class Unpacked:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 process_group=0,  # Ctrl-C on a terminal is for the program that reads it
+                env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
         except OSError as error:
             raise AudioError(f"cannot decode {name}: no decoder starts ({error})") from error

@@ -3,7 +3,8 @@
     python -P unpack.py DEMUXER < FILE
 
 FFmpeg is a great deal of C that reads what strangers send. It runs here in a process of its own,
-whose memory and time are bounded: 5 kB that claim an index of a billion entries end this process,
+whose memory and time are bounded and which can open no file, no socket and no program once its
+libraries are loaded (`confine.py`): 5 kB that claim an index of a billion entries end this process,
 not the one that serves others. The demuxer is given, so that no file chooses it; nothing is opened
 but the file; no decoder runs but those of sound. This program imports neither Wheatear nor numpy,
 which would take longer than all else that it does.
@@ -19,6 +20,8 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
+from pathlib import Path
+from runpy import run_path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
 
@@ -26,6 +29,7 @@ import av
 
 _MEMORY = 1 << 29  # bytes of address space, of which the libraries take a quarter
 _CPU = 30  # seconds, beside a tenth of the audio's
+_CPU_OF_ALL = 6 * 3600  # seconds that no recording may take more than
 _ESTIMATES = ("aac", "amr", "mpeg", "mpegts")  # demuxers that guess lengths from the file's size
 _JITTER = 0.1  # seconds that times may be off by without being a gap
 _LONGEST_GAP = 3600.0  # seconds; times that leap farther are wrong
@@ -46,8 +50,8 @@ class RefusedError(Exception):
 
 def main() -> None:
     """Writes the sound and the report."""
-    _bound("RLIMIT_CORE", 0)
-    _bound("RLIMIT_AS", _MEMORY)
+    confine = run_path(str(Path(__file__).with_name("confine.py")))["confine"]
+    confine(_MEMORY, _CPU_OF_ALL)
     _bound("RLIMIT_CPU", _CPU)
     try:
         with open(0, "rb", buffering=0) as file, open(1, "wb") as out:

@@ -6,6 +6,7 @@ from wheatear.bundle import MANIFEST, local_models, models_folder, read_manifest
 from wheatear.catalogue import PUBLISHED
 from wheatear.errors import BundleError
 from wheatear.foreign import is_package, read_record
+from wheatear.printable import printable
 
 
 def models() -> None:
@@ -24,6 +25,7 @@ def models() -> None:
 
 
 def _described(path: Path) -> str:
+    name = printable(path.name)
     megabytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
     try:
         if (path / MANIFEST).is_file():
@@ -32,7 +34,8 @@ def _described(path: Path) -> str:
         elif is_package(path):
             kind, (_origin, licence) = "graphs", read_record(path, verify=False)
         else:
-            return f"{path.name:24} no model: neither a bundle nor a package of graphs"
+            return f"{name:24} no model: neither a bundle nor a package of graphs"
     except BundleError as error:
-        return f"{path.name:24} {error}"
-    return f"{path.name:24} {kind:7} {megabytes:8.1f} MB  {licence or 'licence not stated'}"
+        return f"{name:24} {printable(error)}"
+    licence = printable(licence or "licence not stated")
+    return f"{name:24} {printable(kind):7} {megabytes:8.1f} MB  {licence}"

@@ -3,6 +3,7 @@
 from typing import Literal
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -14,6 +15,7 @@ from rich.progress import (
 )
 
 from wheatear.cli.convert import needs_extra
+from wheatear.printable import printable
 
 
 def pull(
@@ -45,7 +47,7 @@ def pull(
     revision
         Branch, tag or commit; a pinned commit for models that are known here, else main.
     sha256
-        Hash that the file at a URL must have.
+        Hash that the file at a URL must have; needed where the URL is not https.
     """
     with needs_extra("hub"):
         from wheatear.hub import Observer  # noqa: PLC0415  (an extra)
@@ -67,13 +69,13 @@ def pull(
 
         def found(self, source: Source, missing: int) -> None:
             origin = source.origin
-            print(f"{origin.label} from {origin.page}")
-            print(f"licence: {origin.terms}")
+            print(printable(f"{origin.label} from {origin.page}"))
+            print(printable(f"licence: {origin.terms}"))
             print(f"{missing / 1e6:,.0f} MB to fetch")
 
         def fetching(self, name: str, done: int, size: int | None) -> None:
             if name not in self._tasks:
-                self._tasks[name] = self._progress.add_task(name, total=size)
+                self._tasks[name] = self._progress.add_task(escape(printable(name)), total=size)
             self._progress.update(self._tasks[name], completed=done)
 
         def converting(self, share: float) -> None:

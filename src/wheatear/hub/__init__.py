@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
+from wheatear import durable
 from wheatear.bundle import LICENCE_FILE, models_folder
 from wheatear.errors import DownloadError, MissingExtraError
 from wheatear.hub.packages import assemble
@@ -87,7 +88,7 @@ def pull(
             for remote in source.files
         }
         made = _made(source, paths, work, precision, name, observer)
-        made.rename(target)
+        durable.rename_folder(made, target)
         shutil.rmtree(work, ignore_errors=True)
     return target
 

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
+from wheatear.bounds import LARGEST_MODEL
 from wheatear.bundle import LICENCE_FILE
 from wheatear.catalogue import PUBLISHED, Licence, Published, by_repository
 from wheatear.errors import DownloadError
 from wheatear.hub.terms import UNSTATED, Origin
-from wheatear.hub.transfer import RemoteFile, http_client, patiently
+from wheatear.hub.transfer import RemoteFile, check_way, http_client, is_private, patiently
 
 Kind = Literal["checkpoint", "transformers", "package", "archive"]
 
@@ -293,6 +294,11 @@ def _at_url(url: str, sha256: str | None) -> Source:
     name = PurePosixPath(unquote(parts.path)).name
     if parts.scheme not in ("http", "https"):
         raise DownloadError(f"{url}: models are fetched over https or http")
+    if sha256 is None and not is_private(url):
+        raise DownloadError(
+            f"{url}: over http anyone on the way can alter a model; use https, or give the hash of "
+            f"the file with --sha256"
+        )
     if not name.endswith((*_CHECKPOINTS, *_ARCHIVES)):
         raise DownloadError(
             f"{url} is neither a checkpoint ({', '.join(_CHECKPOINTS)}) nor an archive of ONNX "
@@ -318,10 +324,13 @@ def _measured(file: RemoteFile) -> RemoteFile:
             timeout=30.0,
         )
         response.raise_for_status()
+        check_way(response, file.url, bool(file.sha256))
         return response
 
     headers = patiently(file.url, ask).headers
     length = headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > LARGEST_MODEL:
+        raise DownloadError(f"{file.url} has {int(length):,} bytes, which is no model")
     return replace(
         file,
         size=int(length) if length.isdecimal() else None,

@@ -15,7 +15,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from wheatear import durable
+from wheatear.bounds import LARGEST_MODEL
 from wheatear.errors import DownloadError
 
 _TRIES = 5  # in a row that bring nothing new
@@ -25,6 +28,7 @@ _TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
 _BLOCK = 1 << 20
 _ENOUGH = 1 << 16  # bytes for which a connection was worth it
 _PARTIAL = ".part"
+_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def download(file: RemoteFile, folder: Path, watch: Watch = lambda done: None) -
         raise DownloadError(
             f"{file.url} arrived damaged: {fault}; it was thrown away, run the same command again"
         )
-    partial.replace(path)
+    durable.replace(partial, path)
     return path
 
 
@@ -117,6 +121,25 @@ def full_disks_told(folder: Path) -> Iterator[None]:
             f"the disk of {folder} is full; what has been fetched is kept: make room and run the "
             f"same command again"
         ) from error
+
+
+def is_private(url: str) -> bool:
+    """True if nobody between here and there can alter what is sent: https, or this machine."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in _THIS_MACHINE
+
+
+def check_way(response: Any, url: str, pinned: bool) -> None:
+    """Raises DownloadError for an answer that came by a redirect to where others can alter it,
+    unless its hash is known."""
+    if pinned or not is_private(url):
+        return
+    for hop in (*response.history, response):
+        if not is_private(str(hop.url)):
+            raise DownloadError(
+                f"{url} is redirected to {hop.url}, which is not https: what comes from there "
+                f"could have been altered on the way; give its hash with --sha256"
+            )
 
 
 def sha256_of(path: Path) -> str:
@@ -182,6 +205,7 @@ def _get(
     try:
         with _request(file, start) as response:
             status, wait = response.status_code, _wait(response)
+            check_way(response, file.url, bool(file.sha256 or file.git_id))
             if status == 416:  # there is less of it than is here
                 partial.unlink(missing_ok=True)
                 return status, wait, "it ended early"
@@ -189,7 +213,7 @@ def _get(
                 return status, wait, f"HTTP {status}"
             if fault := _stranger(response, file, start):
                 return status, wait, fault
-            _write(response, partial, start if status == 206 else 0, watch)
+            _write(response, partial, start if status == 206 else 0, file, watch)
     except Exception as error:
         if not _is_transport(error):
             raise
@@ -220,12 +244,18 @@ def _stranger(response: Any, file: RemoteFile, start: int) -> str | None:
     return None
 
 
-def _write(response: Any, partial: Path, start: int, watch: Watch) -> None:
+def _write(response: Any, partial: Path, start: int, file: RemoteFile, watch: Watch) -> None:
+    most = LARGEST_MODEL if file.size is None else file.size
     with partial.open("r+b" if start else "wb") as out:
         out.seek(start)
         for block in response.iter_bytes():
-            out.write(block)
             start += len(block)
+            if start > most:
+                raise DownloadError(
+                    f"{file.url} arrived damaged: it sends more than {most:,} bytes; run the same "
+                    f"command again"
+                )
+            out.write(block)
             watch(start)
 
 
