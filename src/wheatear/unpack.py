@@ -19,8 +19,11 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from itertools import chain
 from pathlib import Path
+from pkgutil import walk_packages
 from runpy import run_path
 from types import SimpleNamespace
 from typing import Any, BinaryIO
@@ -50,6 +53,7 @@ class RefusedError(Exception):
 
 def main() -> None:
     """Writes the sound and the report."""
+    _load_all()
     confine = run_path(str(Path(__file__).with_name("confine.py")))["confine"]
     confine(_MEMORY, _CPU_OF_ALL)
     _bound("RLIMIT_CPU", _CPU)
@@ -66,6 +70,14 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  (whatever FFmpeg comes upon is the file's fault)
         report = {"error": f"cannot be decoded: {getattr(error, 'strerror', None) or error}"}
     print(json.dumps(report), file=sys.stderr)
+
+
+def _load_all() -> None:
+    """Imports what PyAV would import when a file asks for it, since no file can be opened then."""
+    for part in walk_packages(av.__path__, "av."):
+        if not part.name.endswith(("__main__", "datasets")):
+            with suppress(Exception):  # a part that another release has, and this system has not
+                import_module(part.name)
 
 
 def _bound(name: str, most: int) -> None:

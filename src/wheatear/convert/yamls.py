@@ -46,7 +46,8 @@ def read_yaml(raw: bytes, name: str) -> dict[str, Any]:
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"{name} cannot be read: {error}") from error
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"{name} cannot be read: {why[:300]}") from error
     if not isinstance(config, dict):
         raise CheckpointError(f"{name} is not a configuration")
     return config
