@@ -13,6 +13,7 @@ import warnings
 from contextlib import closing, suppress
 from fractions import Fraction
 from functools import cache
+from pathlib import Path
 
 import av
 import numpy as np
@@ -26,7 +27,7 @@ import wheatear
 from wheatear import media
 from wheatear.audio import AudioLimits, RawFormat, open_audio, sample_speech
 from wheatear.cli import main
-from wheatear.cli.many import jobs_of
+from wheatear.cli.jobs import jobs_of
 from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError
 from wheatear.media import Kind, Unpacked, kind_of
 from wheatear.unpack import _tag_options, _Track
@@ -235,10 +236,10 @@ def test_folders_with_films_in_them(tmp_path, monkeypatch):
     for name in ("a.wav", "b.m4a", "c.WEBM", "d.txt"):
         (tmp_path / name).touch()
     jobs = jobs_of([str(tmp_path)], tmp_path / "out", "txt", recursive=False)
-    assert [job.audio.name for job in jobs] == ["a.wav", "b.m4a", "c.WEBM"]
+    assert [Path(job.audio).name for job in jobs] == ["a.wav", "b.m4a", "c.WEBM"]
     monkeypatch.setitem(sys.modules, "av", None)
     jobs = jobs_of([str(tmp_path)], tmp_path / "out", "txt", recursive=False)
-    assert [job.audio.name for job in jobs] == ["a.wav"]
+    assert [Path(job.audio).name for job in jobs] == ["a.wav"]
 
 
 @pytest.mark.parametrize(
