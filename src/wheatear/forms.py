@@ -9,17 +9,15 @@ need not begin with what partials said.
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from importlib import import_module
-from typing import Any, Literal
+from typing import Literal
 
 from wheatear.checks import check_kind, shown
-from wheatear.errors import FormError, LanguageError, MissingExtraError
+from wheatear.digits import LANGUAGES, number_library, spans
+from wheatear.errors import FormError, LanguageError
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Segment, Transcript, Word
 from wheatear.segments import text_of
 
-_NUMBERS = ("en", "fr", "es", "de", "it", "nl", "pt")  # what the library writes
-_SMALL = 3.0  # numbers alone below it stay words ("one apple"), as the library has it
 _DOTTED = ("tr", "az")  # languages whose capital I has no dot, and whose i keeps it
 
 
@@ -41,7 +39,7 @@ class TextForm:
         if self.numbers not in ("spoken", "written"):
             raise FormError(f"numbers is {shown(self.numbers)}; give 'spoken' or 'written'")
         if self.numbers == "written":
-            _number_library()
+            number_library()
         kinds = (frozenset, set, list, tuple)
         check_kind("masked", self.masked, kinds, "words, such as frozenset({'damn'})", FormError)
         for word in self.masked:
@@ -52,10 +50,10 @@ class TextForm:
 
     def check(self, language: str | None) -> None:
         """Raises LanguageError for a language whose numbers cannot be written in digits."""
-        if self.numbers == "written" and language and _base(language) not in _NUMBERS:
+        if self.numbers == "written" and language and _base(language) not in LANGUAGES:
             raise LanguageError(
                 f"numbers in {language} cannot be written in digits, only those of "
-                f"{', '.join(_NUMBERS)}: leave them spoken"
+                f"{', '.join(LANGUAGES)}: leave them spoken"
             )
 
 
@@ -157,48 +155,19 @@ def _renamed(words: Sequence[Word], name: list[str]) -> Iterator[Word]:
 # -- numbers
 
 
-@dataclass
-class _Spoken:
-    """A word as the number library wants it."""
-
-    word: Word
-    apart: bool
-    """Whether punctuation parts it from the word before."""
-
-    def text(self) -> str:
-        return _bare(self.word.text)
-
-    def nt_separated(self, _previous: "_Spoken") -> bool:
-        return self.apart
-
-    def not_a_number_part(self) -> bool:
-        return False
-
-
 def _in_digits(words: Sequence[Word], language: str | None) -> Iterator[Word]:
     """The words with numbers in digits, each number one word."""
-    if not language or _base(language) not in _NUMBERS:
+    if not language or _base(language) not in LANGUAGES:
         yield from words
         return
     ends = [bool(_core(word.text)[2]) for word in words]
-    spoken = [_Spoken(w, n > 0 and ends[n - 1]) for n, w in enumerate(words)]
-    numbers = _number_library().find_numbers(spoken, _base(language), _SMALL)
+    apart = [n > 0 and ends[n - 1] for n in range(len(words))]
     at = 0
-    for number in numbers:
-        yield from words[at : number.start]
-        some = words[number.start : number.end]
-        yield from _renamed(some, [number.text])
-        at = number.end
+    for span in spans([_bare(word.text) for word in words], apart, _base(language)):
+        yield from words[at : span.start]
+        yield from _renamed(words[span.start : span.end], [span.text])
+        at = span.end
     yield from words[at:]
-
-
-def _number_library() -> Any:
-    try:
-        return import_module("text_to_num")  # an extra
-    except ModuleNotFoundError as error:
-        raise MissingExtraError(
-            f"writing numbers in digits needs {error.name}: pip install 'wheatear[numbers]'"
-        ) from error
 
 
 # -- letters
