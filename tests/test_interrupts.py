@@ -8,6 +8,8 @@ import threading
 
 import pytest
 
+import wheatear.cli.info  # noqa: F401  (to be replaced in)
+from wheatear.cli import main
 from wheatear.cli.interrupts import Interrupts
 
 
@@ -91,6 +93,22 @@ def test_the_second_signal_ends_the_process():
     assert done.stdout.split() == [b"one", b"two"]
     assert done.returncode == -signal.SIGINT
     assert done.stderr == b""
+
+
+def test_what_c_code_makes_of_a_signal_is_still_one(monkeypatch, capsys):
+    """Modules in C turn a KeyboardInterrupt while they are imported into an ImportError."""
+
+    def strike_in_import(*_arguments):
+        try:
+            strike()
+        except KeyboardInterrupt as error:
+            raise ImportError("numpy failed to import") from error
+
+    monkeypatch.setattr("wheatear.cli.info.find_bundle", strike_in_import)
+    with pytest.raises(SystemExit) as ended:
+        main(["info"])
+    assert ended.value.code == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_ctrl_c_ends_a_command_before_it_has_begun():

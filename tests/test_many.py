@@ -295,6 +295,22 @@ def test_bad_options(call, folder, tmp_path):
         assert says in err
 
 
+@pytest.mark.parametrize("jobs", [None, 1, 2])
+def test_what_a_signal_breaks_is_no_fault_of_the_file(call, folder, tmp_path, monkeypatch, jobs):
+    """Such as the process that decodes it."""
+
+    def run(_self, _audio, _on_event):
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(0.2)  # for the first thread to take it
+        raise AudioError("its decoder was ended (Terminated)")
+
+    monkeypatch.setattr(Task, "run", run)
+    options = ["--output-dir", tmp_path / "out", "--jobs", jobs] if jobs else []
+    code, _, err = call(folder / "a.wav", folder / "b.flac", *options)
+    assert code == 143
+    assert "decoder" not in err
+
+
 @pytest.mark.parametrize("jobs", [1, 3])
 def test_a_signal_stops_all_jobs_and_begins_no_other(bundle_of, tmp_path, jobs):
     root, out = tmp_path / "in", tmp_path / "out"

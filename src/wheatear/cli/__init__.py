@@ -78,17 +78,25 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Runs a command and returns its exit code."""
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
-    except KeyboardInterrupt:
-        return interrupts.code
-    except BrokenPipeError:  # the reader of our output went away, as head does
-        _discard_output()
-        return 0
-    except (CycloptsError, WheatearError, OSError) as error:
-        complain(_fault(error))
-        return BAD_INPUT
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (bugs are raised again)
+        if isinstance(error, KeyboardInterrupt) or interrupts.number is not None:
+            return interrupts.code  # C code makes other errors of a KeyboardInterrupt
+        return _failed(error)
     if isinstance(code, int):
         return code
     return 0 if interrupts.number is None else interrupts.code  # a swallowed KeyboardInterrupt
+
+
+def _failed(error: Exception) -> int:
+    """Writes what ended a command and returns its exit code.  Raises what is a bug."""
+    match error:
+        case BrokenPipeError():  # the reader of our output went away, as head does
+            _discard_output()
+            return 0
+        case CycloptsError() | WheatearError() | OSError():
+            complain(_fault(error))
+            return BAD_INPUT
+    raise error
 
 
 def _fault(error: CycloptsError | WheatearError | OSError) -> str:

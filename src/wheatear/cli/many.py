@@ -98,8 +98,9 @@ class Batch:
         except KeyboardInterrupt:
             result.state = "stopped" if result.state == "stopped" else "not begun"
         except Exception as error:  # noqa: BLE001  (whatever it is, it is this file's alone)
-            result.state, result.fault = "failed", fault_of(error, job.audio)
-            self._keep(job, result)
+            if interrupts.number is None:  # else a signal broke it
+                result.state, result.fault = "failed", fault_of(error, job.audio)
+                self._keep(job, result)
         result.took = time.monotonic() - begun
         return result
 

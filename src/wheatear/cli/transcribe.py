@@ -173,6 +173,7 @@ def _one_by_one(task: Task, files: Sequence[str], output: Output) -> int:
                         out.write(f"== {printable(file)} ==\n")
                     _transcribe(audio, task, task.writer(out, file))
             except Exception as error:
+                interrupts.check()  # what a signal broke is no fault of the file
                 if is_broken(error):
                     raise
                 complain(fault_of(error, file))
