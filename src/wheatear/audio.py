@@ -28,7 +28,7 @@ import soxr
 from numpy.typing import NDArray
 
 from wheatear.checks import check_kind, check_number
-from wheatear.errors import AudioError, AudioTruncatedWarning
+from wheatear.errors import AudioError, AudioTruncatedWarning, SpoolError
 from wheatear.features import SAMPLE_RATE
 from wheatear.media import Kind, Unpacked, is_installed, kind_of, require
 
@@ -399,9 +399,15 @@ def _is_regular(file: Any) -> bool:
 
 def _spooled(file: Any, closing: ExitStack) -> BinaryIO:
     """The rest of a file, as one on disk that is gone when it is closed."""
-    spool = closing.enter_context(tempfile.TemporaryFile())
-    shutil.copyfileobj(file, spool, 1 << 20)
-    spool.seek(0)
+    try:
+        spool = closing.enter_context(tempfile.TemporaryFile())
+        shutil.copyfileobj(file, spool, 1 << 20)
+        spool.seek(0)
+    except OSError as error:
+        raise SpoolError(
+            f"cannot copy the audio to disk to decode it: {error.strerror or error}; set TMPDIR to "
+            f"a folder with room"
+        ) from error
     return spool
 
 

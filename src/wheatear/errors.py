@@ -2,6 +2,7 @@
 
     WheatearError
     ├── AudioError (ValueError)               audio that cannot be read or is not audio
+    │   └── SpoolError                        no room on disk for audio that has to lie there
     ├── LanguageError (ValueError)            a language the model does not know
     ├── LatencyError (ValueError)             a latency the model cannot run at
     ├── PhraseError (ValueError)              a phrase that the model cannot write
@@ -34,6 +35,10 @@ class WheatearError(Exception):
 
 class AudioError(WheatearError, ValueError):
     """Audio that cannot be decoded, or samples of a kind that cannot be transcribed."""
+
+
+class SpoolError(AudioError):
+    """Audio that has to lie on disk to be decoded, where there is no room for it."""
 
 
 class AudioTruncatedWarning(UserWarning):

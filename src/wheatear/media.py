@@ -5,6 +5,7 @@ subtitle, no image and no script gets near it. It runs as a program, `wheatear.u
 of its own; the extra `media` brings it.
 """
 
+import errno
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.errors import AudioError
+from wheatear.errors import AudioError, OverloadedError
 
 _PROGRAM = Path(__file__).with_name("unpack.py")
 # What Python may need to start and to find PyAV; tokens and keys of the server stay with it.
@@ -125,6 +126,11 @@ class Unpacked:
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
         except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+                raise OverloadedError(
+                    f"no decoder starts for {name}: {error.strerror}; try again, or raise the "
+                    f"limit (ulimit -n, ulimit -u)"
+                ) from error
             raise AudioError(f"cannot decode {name}: no decoder starts ({error})") from error
         self._out = cast("BinaryIO", self._process.stdout)
         self._err = cast("BinaryIO", self._process.stderr)

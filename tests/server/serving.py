@@ -20,10 +20,16 @@ SAMPLE = Path(__file__).parents[2] / "src" / "wheatear" / "samples" / "en-US.fla
 class Server:
     """A running `wheatear serve`."""
 
-    def __init__(self, *arguments: str, **environment: str) -> None:
-        """Extra arguments of the command, and variables of its environment."""
+    def __init__(self, *arguments: str, ulimit: str = "", **environment: str) -> None:
+        """Extra arguments of the command, and variables of its environment.
+
+        ulimit: options of the shell's command of that name, for its process.
+        """
+        command = [sys.executable, "-m", "wheatear", "serve", *arguments]
+        if ulimit:
+            command = ["sh", "-c", f'ulimit {ulimit} && exec "$@"', "sh", *command]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "wheatear", "serve", *arguments],
+            command,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=os.environ | {"WHEATEAR_SERVE_PORT": "0"} | environment,
         )  # fmt: skip
@@ -124,9 +130,9 @@ class Server:
 
 
 @contextmanager
-def running(*arguments: str, **environment: str) -> Iterator[Server]:
+def running(*arguments: str, ulimit: str = "", **environment: str) -> Iterator[Server]:
     """A server of one's own."""
-    server = Server(*arguments, **environment)
+    server = Server(*arguments, ulimit=ulimit, **environment)
     try:
         yield server
     finally:

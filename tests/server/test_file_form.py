@@ -12,7 +12,7 @@ from serving import SAMPLE
 
 import wheatear
 from wheatear.server.files import WARNING_HEADER
-from wheatear.server.multipart import _MOST_TEXT
+from wheatear.server.uploads import _MOST_TEXT
 
 SAID = "sorry"
 
@@ -112,13 +112,6 @@ def test_two_files_are_one_too_many(quiet_server):
     error = fault(post(quiet_server, files=[one, one]))
     assert error["param"] == "file"
     assert "2 times" in error["message"]
-
-
-@pytest.mark.parametrize("size", [10, 100_000, 2 * _MOST_TEXT])
-def test_a_file_without_a_name_is_told_what_it_lacks(quiet_server, size):
-    error = fault(post(quiet_server, [("file", b"\x81" * size)], files=[]))
-    assert error["param"] == "file"
-    assert "filename" in error["message"]
 
 
 def test_text_of_all_fields_is_bounded(quiet_server):

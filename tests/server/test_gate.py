@@ -1,5 +1,6 @@
 """The gate: nobody passes whom it should turn away, by whatever way they come."""
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -14,11 +15,12 @@ from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from wheatear.server import gate
+from wheatear.server import gate, shares
 from wheatear.server.app import Service
-from wheatear.server.gate import HEADERS, OPEN, OPEN_FOLDER, Rate, Slots
+from wheatear.server.gate import HEADERS, OPEN, OPEN_FOLDER
 from wheatear.server.keys import Holder, make_key
 from wheatear.server.settings import Limits, Settings
+from wheatear.server.shares import Rate, Slots
 
 UNKNOWN = "we_" + "A" * 43
 WAYS = {
@@ -222,13 +224,60 @@ def test_places_are_given_back_whatever_happens():
                 pass
             assert refused.value.status == 503
     assert slots.held == 0
-    assert not slots._each
-    assert not slots._files
+    assert not any(share._by for share in slots._shares.values())
+
+
+def test_no_holder_takes_all_where_there_are_several():
+    slots = Slots(Limits(streams=20, streams_per_key=20, files=4, spool_bytes=100), lambda: True)
+    holders = [Holder(name=name, sha256="0" * 64) for name in "abcdefgh"]
+
+    def fill(kind: str, holder: Holder) -> int:
+        count = 0
+        with contextlib.suppress(gate.Refusal):
+            while True:
+                held.enter_context(slots.hold(kind, holder))
+                count += 1
+        return count
+
+    with contextlib.ExitStack() as held:
+        assert fill("streams", holders[0]) == 16
+        with pytest.raises(gate.Refusal, match="as many as leave room for others") as refused:
+            held.enter_context(slots.hold("streams", holders[0]))
+        assert refused.value.status == 429
+        got = [fill("streams", holder) for holder in holders[1:]]
+        assert min(got[:2]) >= 1
+        assert sum(got) == 4
+        with pytest.raises(gate.Refusal) as refused:
+            held.enter_context(slots.hold("streams", holders[0]))
+        assert refused.value.status == 503
+    assert slots.held == 0
+    with contextlib.ExitStack() as held:
+        assert fill("files", holders[0]) == 3
+        assert fill("files", holders[1]) == 1
+    alone = Slots(Limits(streams=20, streams_per_key=20), lambda: False)
+    given = Holder(name="own", sha256="0" * 64, streams=20)
+    for these, holder in ((alone, holders[0]), (slots, given)):
+        with contextlib.ExitStack() as held:
+            for _ in range(20):
+                held.enter_context(these.hold("streams", holder))
+
+
+def test_one_key_leaves_sockets_for_another(tmp_path):
+    file = tmp_path / "keys.toml"
+    greedy, other = make_key(file, "greedy"), make_key(file, "other")
+    limits = {"WHEATEAR_SERVE_LIMITS_STREAMS": "10"}
+    with running("--api-key-file", str(file), **limits) as server, contextlib.ExitStack() as held:
+        for _ in range(8):
+            held.enter_context(opened(server.port, key=greedy))
+        answer = raw.answer(server.port, raw.handshake(x_api_key=greedy))
+        assert raw.status(answer) == 429
+        assert b"as many as leave room for others" in answer
+        held.enter_context(opened(server.port, key=other))
 
 
 def test_a_rate_is_held(monkeypatch):
     now = 0.0
-    monkeypatch.setattr(gate.time, "monotonic", lambda: now)
+    monkeypatch.setattr(shares.time, "monotonic", lambda: now)
     rate = Rate(2.0, 4.0)
     assert [rate.take() for _ in range(5)] == [0, 0, 0, 0, 0.5]
     now = 0.5
@@ -256,7 +305,7 @@ def test_keys_have_their_own_rates_and_addresses_too(tmp_path):
         knocks = [server.get("/v1/models", **{"x-api-key": UNKNOWN})[0] for _ in range(15)]
         assert knocks[:9] == [401] * 9
         assert knocks[-1] == 429
-        assert server.get("/health")[0] == 429
+        assert server.get("/health")[0] == 200  # a probe from there is not to fail for it
         assert server.get("/v1/models", **{"x-api-key": quick})[0] == 200
         server.key = quick
         assert server.metric("wheatear_refused", reason="rate_limit_exceeded") >= 4
@@ -271,7 +320,7 @@ def test_addresses_of_one_line_count_as_one():
 
 
 def test_addresses_that_are_known_do_not_grow_without_end(monkeypatch):
-    monkeypatch.setattr(gate, "_MOST_KNOWN", 10)
+    monkeypatch.setattr(shares, "_MOST_KNOWN", 10)
     service = Service(Settings())
     try:
         watched = service._app
@@ -280,6 +329,169 @@ def test_addresses_that_are_known_do_not_grow_without_end(monkeypatch):
         assert len(watched._rates._rates) == 10
     finally:
         service.close()
+
+
+@pytest.mark.parametrize(
+    ("scope", "opened"),
+    [
+        ("transcribe", {"/ws", "/v1/realtime", "/v1/listen", "/v1/audio/transcriptions",
+                        "/v1/audio/translations"}),
+        ("secrets", {"/v1/realtime/client_secrets"}), ("metrics", {"/metrics"}),
+    ],
+)  # fmt: skip
+def test_a_scope_opens_what_it_names_and_nothing_else(tmp_path, table, scope, opened):
+    file = tmp_path / "keys.toml"
+    key = make_key(file, "limited", scopes=(scope,))
+    all_scopes = {"/v1/models", "/v1/models/a-model", "/openapi.json"}
+    with running("--api-key-file", str(file)) as server:
+        for path, socket in table:
+            got = status_of(server, path, socket, x_api_key=key)
+            if is_open(path) or path in opened | all_scopes:
+                assert 403 not in got, path
+            else:
+                assert set(got) == {403}, path
+        if scope == "secrets":
+            answer = raw.answer(
+                server.port,
+                request("POST", "/v1/realtime/client_secrets", b"{}", x_api_key=key),
+            )
+            secret = json.loads(answer.partition(b"\r\n\r\n")[2])["value"]
+            opening = raw.handshake("/ws", x_api_key=secret)
+            assert raw.status(raw.answer(server.port, opening)) == 101
+            for path in gate.FOR_KEYS:
+                data = request(path=path, x_api_key=secret)
+                assert raw.status(raw.answer(server.port, data)) == 403
+
+
+def test_probes_are_answered_however_many_requests_come():
+    """Those of the same address do not make them fail, and they do not fill the log."""
+    with running(WHEATEAR_SERVE_LIMITS_REQUESTS_PER_MINUTE="60") as server:
+        asked = [server.get("/v1/models")[0] for _ in range(15)]
+        assert 429 in asked
+        for path in gate.PROBES:
+            assert [server.get(path)[0] for _ in range(60)] == [200] * 60
+        assert server.get("/v1/models")[0] == 429
+        time.sleep(0.2)
+        assert server.log.count("GET /health") < 30
+
+
+# -- targets in other forms
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost/v1/models", "localhost", 200),
+        ("http://localhost:80/v1/models?a=b", "localhost", 200),
+        ("HTTP://LOCALHOST/v1/models", "localhost", 200),
+        ("https://127.0.0.1/v1/models", "localhost", 200),
+        ("http://[::1]/v1/models", "localhost", 200),
+        ("http://localhost/v1/%6dodels", "localhost", 200),
+        ("http://localhost", "localhost", 200), ("http://localhost?a", "localhost", 200),
+        ("http://localhost/v1/models", "evil.example", 200),  # the target counts, RFC 9112 says
+        ("http://evil.example/v1/models", "localhost", 403),
+        ("http://localhost@evil.example/v1/models", "localhost", 403),
+        ("http://localhost.evil.example/", "localhost", 403),
+        ("http://evil.example:80/v1/models", "evil.example", 403),
+        ("http:///v1/models", "localhost", 400), ("http://[::1/v1/models", "localhost", 400),
+        ("ftp://localhost/v1/models", "localhost", 400), ("localhost:80", "localhost", 400),
+        ("http:/v1/models", "localhost", 400), ("*", "localhost", 400),
+    ],
+)  # fmt: skip
+def test_a_target_may_name_its_host(quiet_server, target, host, status):
+    answer = raw.answer(quiet_server.port, request(path=target, host=host))
+    assert raw.status(answer) == status, answer[:300]
+    if "/v1/models" in target and status == 200:
+        assert b"wheatear-small" in answer
+        socket = raw.handshake(target.replace("/v1/models", "/ws").replace("/v1/%6dodels", "/ws"))
+        assert raw.status(raw.answer(quiet_server.port, socket)) == 101
+
+
+@pytest.mark.parametrize(
+    ("target", "origin", "status"),
+    [
+        ("http://localhost/v1/models", "http://localhost", 200),
+        ("http://localhost/v1/models", "http://evil.example", 403),
+        ("http://evil.example/v1/models", "http://evil.example", 403),
+        ("http://localhost:81/v1/models", "http://localhost", 403),
+    ],
+)
+def test_pages_are_held_against_the_host_of_the_target(quiet_server, target, origin, status):
+    answer = raw.answer(quiet_server.port, request(path=target, origin=origin))
+    assert raw.status(answer) == status
+
+
+def test_no_form_of_a_target_needs_no_key(guarded):
+    for target in ("http://localhost/metrics", "http://localhost/health/../metrics", "//metrics"):
+        assert raw.status(raw.answer(guarded.port, request(path=target))) in (400, 401, 404)
+    assert raw.status(raw.answer(guarded.port, request(path="http://localhost/health"))) == 200
+
+
+def test_a_file_may_be_sent_to_a_target_that_names_its_host(quiet_server):
+    body = raw.form([], [("file", SAMPLE.read_bytes())])
+    data = raw.upload(body).replace(b"POST /", b"POST http://localhost/")
+    assert raw.status(raw.answer(quiet_server.port, data)) == 200
+
+
+def test_options_of_the_server_as_a_whole(quiet_server):
+    answer = raw.answer(quiet_server.port, request("OPTIONS", "*"))
+    assert raw.status(answer) == 200
+    assert "GET" in headers_of(answer)["allow"]
+    assert raw.status(raw.answer(quiet_server.port, request("OPTIONS", "*", host="a.b"))) == 403
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (b"GET /health HTTP/1.0\r\n\r\n", 200),  # as load balancers ask
+        (b"GET /health HTTP/1.1\r\n\r\n", 400),
+        (b"GET /health HTTP/1.0\r\nHost: evil.example\r\n\r\n", 403),
+        (b"GET /health HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n", 403),
+        (b"GET http://localhost/health HTTP/1.0\r\n\r\n", 200),
+        (b"GET http://evil.example/health HTTP/1.0\r\n\r\n", 403),
+    ],
+)
+def test_the_older_http_needs_no_host(quiet_server, head, status):
+    assert raw.status(raw.answer(quiet_server.port, head)) == status
+
+
+@pytest.mark.parametrize(
+    ("path", "leads_to"),
+    [
+        ("//v1//models?a=b", "/v1/models?a=b"),
+        ("/v1//audio/transcriptions", "/v1/audio/transcriptions"),
+        ("/health/", "/health"),
+        ("/metrics//", "/metrics"),
+        ("///evil.example/", None),
+        ("//evil.example/v1/models", None),
+        ("/nothing/", None),
+        ("/./health/", None),
+        ("/\\evil.example/health/", None),
+    ],
+)
+def test_too_many_slashes_lead_to_what_is_meant(quiet_server, path, leads_to):
+    for method in ("GET", "POST"):
+        answer = raw.answer(quiet_server.port, request(method, path, b""))
+        assert raw.status(answer) == (404 if leads_to is None else 308), answer[:200]
+        assert headers_of(answer).get("location") == leads_to
+
+
+def test_models_are_listed_with_a_slash_too(quiet_server):
+    answers = [raw.answer(quiet_server.port, request(path="/v1/models" + end)) for end in ("", "/")]
+    one, other = (answer.partition(b"\r\n\r\n")[2] for answer in answers)
+    assert json.loads(one) == json.loads(other)
+
+
+def test_every_route_that_answers_get_answers_head(guarded, table, key):
+    for path, socket in table:
+        if socket:
+            continue
+        got, head = (
+            raw.answer(guarded.port, request(method, path, x_api_key=key))
+            for method in ("GET", "HEAD")
+        )
+        assert raw.status(got) == raw.status(head), path
+        assert head.partition(b"\r\n\r\n")[2] == b""
 
 
 # -- what browsers could be made to do
@@ -312,6 +524,34 @@ def test_names_and_pages_that_are_not_meant(quiet_server, headers, status):
     assert raw.status(answer) == status, answer[:300]
     socket = raw.answer(quiet_server.port, raw.handshake("/ws", **headers))
     assert raw.status(socket) == (101 if status == 200 else status)
+
+
+def test_every_interface_without_keys_is_warned_of_and_answers_to_no_name_of_others():
+    """And the address that is printed is one that works."""
+    with running("--host", "0.0.0.0") as server:  # noqa: S104
+        assert server.url == f"http://localhost:{server.port}"
+        assert server.get("/health")[0] == 200
+        assert "every machine that reaches 0.0.0.0 may use this server" in server.log
+        for host, status in (
+            ("evil.example", 403), ("127.0.0.1", 200), ("192.0.2.1:80", 200),
+            ("[2001:db8::1]", 200),
+        ):  # fmt: skip
+            for path in ("/", "/v1/models", "/health"):
+                answer = raw.answer(server.port, request(path=path, host=host))
+                assert raw.status(answer) == status, (host, path)
+            socket = raw.handshake("/ws", host=host)
+            assert raw.status(raw.answer(server.port, socket)) == (101 if status == 200 else 403)
+
+
+def test_with_keys_every_interface_answers_to_every_name(key_file, key):
+    with running("--host", "0.0.0.0", "--api-key-file", str(key_file)) as server:  # noqa: S104
+        assert "every machine" not in server.log
+        answer = raw.answer(server.port, request(path="/v1/models", host="asr.lan", x_api_key=key))
+        assert raw.status(answer) == 200
+
+
+def test_without_anything_said_there_is_no_warning(quiet_server):
+    assert "every machine" not in quiet_server.log
 
 
 def test_two_hosts_are_none(quiet_server):

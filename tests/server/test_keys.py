@@ -106,7 +106,7 @@ def test_short_lived_secrets_end_and_are_of_their_holder(monkeypatch):
     many = [ring.issue(holder, 60)[0] for _ in range(1001)]
     assert ring.holder(many[0]) is None  # the oldest of too many
     assert ring.holder(many[-1]) == holder
-    assert all(keys._hash(s) in ring._issued["a"] for s in many[1:])
+    assert all(keys._hash(s) in ring._issued["a" * 64] for s in many[1:])
     assert not any(s in str(ring._issued) for s in many)
 
 
@@ -125,3 +125,25 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path):
     assert done.returncode == 2
     assert str(file) in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("expires = 5", "expires"), ('expires = "soon"', "expires"), ("scopes = []", "no scope"),
+        ('scopes = ["all"]', "transcribe, secrets, metrics"), ('scopes = "metrics"', "scopes"),
+    ],
+)  # fmt: skip
+def test_an_end_or_a_scope_that_makes_no_sense_is_refused(tmp_path, line, says):
+    file = tmp_path / "keys.toml"
+    file.write_text(f'[[key]]\nname = "a"\nsha256 = "{"a" * 64}"\n{line}')
+    with pytest.raises(SettingsError, match=says):
+        read_keys(file)
+
+
+def test_scopes_open_what_they_name():
+    holder = Holder(name="a", sha256="a" * 64, scopes=("secrets",))
+    assert [holder.may(scope) for scope in keys.SCOPES] == [False, True, False]
+    assert holder.may("transcribe", by_secret=True)
+    assert not Holder(name="a", sha256="a" * 64, scopes=("transcribe",)).may("transcribe", True)
+    assert all(Holder(name="a", sha256="a" * 64).may(scope) for scope in keys.SCOPES)

@@ -36,7 +36,8 @@ def small() -> Iterator[Server]:
     """A server that takes little of anything."""
     limits = {
         "upload_bytes": 300_000, "file_seconds": 20, "decoded_bytes": 4_000_000, "phrases": 10,
-        "phrase_letters": 100, "files": 2, "files_per_key": 1, "message_bytes": 50_000,
+        "phrase_letters": 100, "files": 2, "files_per_key": 1, "uploads_per_key": 1,
+        "message_bytes": 50_000,
         "orders_per_second": 0.2, "session_seconds": 2.5,
         "streams_per_key": 3,
     }  # fmt: skip

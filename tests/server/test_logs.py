@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from wheatear.errors import SettingsError
 from wheatear.server.keys import make_key
-from wheatear.server.running import run
+from wheatear.server.running import _JsonLines, _Text, run
 from wheatear.server.settings import Settings
 
 SECRETS = ("Xanthippe", "Zaphod", "quagga", "we_", "ek_", "sorry", "calling", "locate")
@@ -157,6 +157,75 @@ def test_words_are_in_it_where_that_was_asked_for(spoken):
             time.sleep(0.05)
         else:
             pytest.fail(server.log)
+
+
+HARMFUL = "\x1b[31m \x9b31m \x7f \x07 \r \u2028 \u202e \ud800 \U000e0001 \x85"
+
+
+@pytest.mark.parametrize("form", [_JsonLines(), _Text("%(levelname)s %(name)s: %(message)s")])
+def test_no_character_that_a_terminal_obeys_is_in_it(form):
+    """Neither of a message nor of its fields, nor of a traceback; and no line is forged."""
+    error = ValueError(f"{HARMFUL}\nERROR wheatear: forged")
+    fault = (ValueError, error, None)
+    record = logging.LogRecord(
+        "a", logging.ERROR, __file__, 1, "%s\nERROR wheatear: forged", (HARMFUL,), fault
+    )
+    record.holder = HARMFUL
+    text = form.format(record)
+    assert all(character.isprintable() or character == "\n" for character in text)
+    assert not [line for line in text.splitlines() if line.startswith("ERROR wheatear: forged")]
+    if isinstance(form, _JsonLines):
+        assert len(text.splitlines()) == 1
+        read = json.loads(text)
+        assert read["holder"] == HARMFUL
+        assert HARMFUL in read["message"]
+        assert HARMFUL in read["fault"]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_escape_sequence_of_a_client_reaches_it(form):
+    """In the path, headers, names of files and fields, on every wire."""
+    sound = hostile_media.packed(hostile_media.speech())
+    harm = "\x1b]0;forged\x07\x9b31m\x7f"
+    name = harm.encode("latin-1")
+    form_of = b'--EDGE\r\nContent-Disposition: form-data; name="%s"; filename="%s"\r\n\r\n%s\r\n'
+    bodies = [form_of % (field, name, sound) + b"--EDGE--\r\n" for field in (b"file", name)]
+    with running(
+        "--wyoming-port", "0", WHEATEAR_SERVE_LOG_FORMAT=form, WHEATEAR_SERVE_LOG_LEVEL="debug"
+    ) as server:
+        port = int(server.process.stdout.readline().split(":")[-1].split()[0])
+        for path in (
+            "/%1b]0;forged%07%9b%c2%9b31m%7f",
+            "/v1/models/%1b[31m%e2%80%ae",
+            "/%F3%A0%80%81",
+        ):
+            exchange(server.port, request(path=path))
+            exchange(server.port, raw.handshake(path))
+        for header in (
+            "user_agent",
+            "x_request_id",
+            "host",
+            "origin",
+            "x_forwarded_for",
+            "referer",
+        ):
+            exchange(server.port, request(path="/v1/models", **{header: harm}))
+        for body in bodies:
+            exchange(server.port, upload(body))
+        for query in ("model=%1b[31m", "%1b[31m=%9b", "language=%1b[31m&%c2%9b=1"):
+            exchange(server.port, request("POST", f"/v1/listen?{query}", sound), 10)
+            exchange(server.port, raw.handshake(f"/ws?{query}"), 1)
+            exchange(server.port, raw.handshake(f"/v1/realtime?{query}"), 1)
+        for event in (
+            {"type": harm}, {"type": "transcribe", "data": {harm: 1, "name": harm}},
+            {"type": "audio-start", "data": {harm: 1}},
+        ):  # fmt: skip
+            exchange(port, json.dumps(event).encode() + b"\n", 1)
+        assert server.stop() == 0
+        lines = server.log.split("\n")
+    assert any("forged" in line for line in lines)
+    assert [line for line in lines if not line.isprintable()] == []
+    assert "Traceback" not in server.log
 
 
 def test_attackers_do_not_fill_it(quiet_server):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheatear.errors import SettingsError
-from wheatear.server.settings import PREFIX, Limits, Settings, read_settings
+from wheatear.server.settings import PREFIX, Limits, Settings, passed_over, read_settings
 
 
 @pytest.fixture
@@ -26,7 +27,8 @@ def file(tmp_path: Path) -> Path:
 def test_without_anything_there_are_defaults():
     assert read_settings(None, {}, {}) == Settings()
     assert Settings().loopback
-    assert Settings().hosts == ("127.0.0.1", "localhost", "::1")
+    names = ("127.0.0.1", "localhost", "::1", "10.0.0.1", "asr.example")
+    assert [Settings().answers_to(name) for name in names] == [True, True, True, False, False]
 
 
 def test_options_count_more_than_the_environment_and_that_more_than_a_file(file):
@@ -44,7 +46,81 @@ def test_options_count_more_than_the_environment_and_that_more_than_a_file(file)
     third = read_settings(file, environment, {"port": 3000, "models": ("f",), "host": None})
     assert (third.port, third.models, third.host) == (3000, ("f",), "10.9.8.7")
     assert not third.loopback
-    assert third.hosts == ()
+
+
+OWN = socket.gethostname().lower()
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", ""])  # noqa: S104
+@pytest.mark.parametrize(
+    ("name", "answered"),
+    [
+        ("192.0.2.7", True), ("2001:db8::1", True), ("localhost", True), ("127.0.0.1", True),
+        ("app.localhost", True), (OWN, True), (OWN.partition(".")[0] + ".local", True),
+        ("evil.example", False), ("localhost.evil.example", False), ("1.2.3", False),
+        ("192.0.2.7.evil.example", False), (f"{OWN}.evil.example", False), ("", False),
+    ],
+)  # fmt: skip
+def test_without_keys_names_of_others_are_not_answered_to(host, name, answered):
+    assert Settings(host=host).answers_to(name) is answered
+    assert Settings(host=host, api_key_file="keys.toml").answers_to(name)
+    assert Settings(host=host, allowed_hosts=("a.example",)).answers_to("a.example")
+    assert not Settings(host=host, allowed_hosts=("a.example",)).answers_to("localhost")
+
+
+def test_every_loopback_address_is_one():
+    assert Settings(host="127.0.0.2").loopback
+    assert Settings(host="127.0.0.2").answers_to("127.0.0.2")
+    assert not Settings(host="127.0.0.2").answers_to("evil.example")
+
+
+CLUSTER = {
+    "SERVICE_HOST": "10.0.0.1", "SERVICE_PORT": "8000", "SERVICE_PORT_HTTP": "8000",
+    "PORT": "tcp://10.0.0.1:8000", "PORT_8000_TCP": "tcp://10.0.0.1:8000",
+    "PORT_8000_TCP_PROTO": "tcp", "PORT_8000_TCP_PORT": "8000", "PORT_8000_TCP_ADDR": "10.0.0.1",
+    "WYOMING_PORT": "tcp://10.0.0.2:10300", "WYOMING_SERVICE_HOST": "10.0.0.2",
+    "WYOMING_PORT_10300_UDP": "udp://10.0.0.2:10300", "METRICS_PORT": "tcp://[::1]:9000",
+}  # fmt: skip
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting():
+    environment = {PREFIX + name: value for name, value in CLUSTER.items()}
+    environment |= {"WHEATEAR_SERVER_PORT": "tcp://10.0.0.1:80", "WHEATEAR_SERVE_THREADS": "1"}
+    environment |= {"WHEATEAR_PORT": "tcp://10.0.0.1:80", "WHEATEAR_SERVICE_HOST": "10.0.0.1"}
+    assert read_settings(None, environment, {}) == Settings(threads=1)
+    (line,) = passed_over(environment)
+    assert "enableServiceLinks" in line
+    assert passed_over({"WHEATEAR_SERVE_PORT": "8000", "WHEATEAR_MODELS": "/models"}) == []
+
+
+def test_a_variable_without_the_prefix_is_warned_of():
+    assert read_settings(None, {"WHEATEAR_API_KEY_FILE": "a"}, {}) == Settings()
+    (line,) = passed_over({"WHEATEAR_API_KEY_FILE": "a"})
+    assert "WHEATEAR_SERVE_API_KEY_FILE is one" in line
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("WHEATEAR_SERVE_PROT", "WHEATEAR_SERVE_PORT"),
+        ("WHEATEAR_SERVE_LIMITS_STREAM", "WHEATEAR_SERVE_LIMITS_STREAMS"),
+        ("WHEATEAR_SERVER_API_KEY_FILE", "WHEATEAR_SERVE_API_KEY_FILE"),
+        ("WHEATEAR_SEVE_PORT", "WHEATEAR_SERVE_PORT"),
+    ],
+)
+def test_a_slip_in_a_variable_is_refused_with_the_nearest_name(name, near):
+    with pytest.raises(SettingsError, match=f"{name}, which is no setting; did you mean {near}"):
+        read_settings(None, {name: "1"}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "near"), [("prot = 1", "port"), ("[limits]\nstream = 1", "streams")]
+)
+def test_a_slip_in_a_file_is_refused_with_the_nearest_name(tmp_path, text, near):
+    path = tmp_path / "serve.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=rf"did you mean {near}\?"):
+        read_settings(path, {}, {})
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ import json
 import re
 import socket
 import time
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from serving import running
+from websockets.sync.client import connect as websocket
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
 from wyoming.client import AsyncTcpClient
@@ -503,17 +505,83 @@ def test_who_is_silent_is_let_go():
 
 
 def test_places_are_those_of_all_live_sockets(spoken):
+    """From the first audio on: who only asks what there is needs none."""
+    start = b'{"type": "audio-start", "data": {"rate": 16000, "width": 2, "channels": 1}}\n'
     with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_STREAMS="1") as server:
         server.wyoming = port_of(server)
 
         async def work(client):
             await speak(client, spoken)
             await said(client, TranscriptChunk)
-            return raw(server, b'{"type": "describe"}\n')
+            asked = await asyncio.to_thread(_asked, server, b'{"type": "describe"}\n')
+            return asked, raw(server, start)
 
-        assert '"overloaded"' in run(server, work)
+        described, refused = run(server, work)
+        assert '"info"' in described
+        assert '"overloaded"' in refused
         server.wait_for_rest()
         assert server.metric("wheatear_refused", reason="overloaded") == 1
+
+
+def _asked(server, data):
+    """The first line of an answer."""
+    with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as line:
+        line.sendall(data)
+        return line.makefile().readline()
+
+
+def test_idle_connections_hold_no_places(tmp_path, spoken):
+    """Many of them, with and without something said: others come in, on this port and elsewhere."""
+    file = tmp_path / "keys.toml"
+    key = make_key(file, "somebody")
+    options = {"WHEATEAR_SERVE_WYOMING_OPEN": "true", "WHEATEAR_SERVE_LIMITS_STREAMS": "20"}
+    arguments = ["--wyoming-port", "0", "--api-key-file", str(file)]
+    with running(*arguments, **options) as server, ExitStack() as held:
+        server.wyoming, server.key = port_of(server), key
+        for n in range(200):
+            line = socket.create_connection(("127.0.0.1", server.wyoming), timeout=30)
+            held.enter_context(line)
+            line.sendall(b'{"type": "ping"}\n' if n % 2 else b"")
+        headers = {"x-api-key": key}
+        with websocket(f"{server.ws}/ws", additional_headers=headers) as keyed:
+            assert json.loads(keyed.recv(timeout=30))["type"] == "ready"
+        assert "calling" in check(run(server, lambda client: command(client, spoken)))
+        assert server.used()["descriptors"] < 120
+
+
+def test_streams_of_this_port_leave_room_for_keys(tmp_path, spoken):
+    """Commands that go on, of one address, as many as there are places."""
+    file = tmp_path / "keys.toml"
+    key = make_key(file, "somebody")
+    options = {"WHEATEAR_SERVE_WYOMING_OPEN": "true", "WHEATEAR_SERVE_LIMITS_STREAMS": "10"}
+    start = b'{"type": "audio-start", "data": {"rate": 16000, "width": 2, "channels": 1}}\n'
+    arguments = ["--wyoming-port", "0", "--api-key-file", str(file)]
+    with running(*arguments, **options) as server, ExitStack() as held:
+        server.wyoming, server.key = port_of(server), key
+        for _ in range(8):
+            line = socket.create_connection(("127.0.0.1", server.wyoming), timeout=30)
+            held.enter_context(line)
+            line.sendall(start)
+        deadline = time.monotonic() + 30
+        while server.metric("wheatear_streams") < 8:
+            assert time.monotonic() < deadline
+        assert '"too_many_sessions"' in raw(server, start)
+        headers = {"x-api-key": key}
+        with websocket(f"{server.ws}/ws", additional_headers=headers) as keyed:
+            assert json.loads(keyed.recv(timeout=30))["type"] == "ready"
+
+
+def test_who_brings_no_audio_is_let_go_whatever_else_it_says():
+    with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_IDLE_SECONDS="1") as server:
+        server.wyoming = port_of(server)
+        with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as line:
+            got, deadline = b"", time.monotonic() + 30
+            while b'"idle"' not in got:
+                assert time.monotonic() < deadline
+                line.sendall(b'{"type": "ping"}\n')
+                got += line.recv(1 << 16)
+                time.sleep(0.1)
+        assert b"pong" in got
 
 
 def test_a_session_that_is_too_long_gets_its_answer(spoken):

@@ -1,6 +1,7 @@
 """The routes of the service, behind its gate."""
 
 import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from importlib.resources import files
@@ -11,7 +12,7 @@ import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Match, Mount, Route, Router, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import Receive, Scope, Send
@@ -22,7 +23,7 @@ from wheatear.server.aside import aside
 from wheatear.server.buffers import Buffers
 from wheatear.server.deepgram import Deepgram, Recordings
 from wheatear.server.files import Files
-from wheatear.server.gate import Gate, Slots
+from wheatear.server.gate import Gate
 from wheatear.server.keys import Keyring, read_keys
 from wheatear.server.messages import LARGEST
 from wheatear.server.metrics import Metrics
@@ -33,6 +34,7 @@ from wheatear.server.realtime import Realtime, secret_session
 from wheatear.server.realtime_events import ExpiresAfter, secret_request
 from wheatear.server.refusals import Refusal, going_down
 from wheatear.server.settings import Settings
+from wheatear.server.shares import Slots
 from wheatear.server.sockets import Dialogue, Socket
 from wheatear.server.vllm import Vllm
 
@@ -50,7 +52,8 @@ class Service:
         path = settings.api_key_file
         self.keyring = Keyring() if path is None else read_keys(Path(path))
         self.metrics = Metrics()
-        self.slots = Slots(settings.limits)
+        self.slots = Slots(settings.limits, self._several)
+        self.metrics.upload_bytes.set_function(lambda: self.slots.spool.taken)
         self.buffers = Buffers(settings.limits.buffer_bytes)
         self.models = Models(settings, self.metrics)
         self.metrics.load.set_function(lambda: self.models.budget.load)
@@ -68,6 +71,13 @@ class Service:
     def close(self) -> None:
         """Ends all that goes on."""
         self.models.close()
+
+    def _several(self) -> bool:
+        """True if more than one key or address may come."""
+        holders, settings = len(self.keyring.holders), self.settings
+        if not holders:
+            return not settings.loopback
+        return holders > 1 or settings.wyoming_port is not None
 
     def _routes(self) -> list[BaseRoute]:
         v1 = "/v1/audio"
@@ -148,7 +158,9 @@ class Service:
         return JSONResponse({"object": "list", "data": data})
 
     async def _model(self, request: Request) -> Response:
-        return JSONResponse(self.models.named(request.path_params["name"]).described)
+        if not (name := request.path_params["name"]):
+            return await self._list_models(request)
+        return JSONResponse(self.models.named(name).described)
 
     async def _secret(self, request: Request) -> Response:
         """A secret for a browser, in place of the key; OpenAI's client_secrets."""
@@ -202,7 +214,21 @@ class _Routed:
         sockets = (r for r in self._router.routes if isinstance(r, WebSocketRoute))
         if scope["type"] == "http" and any(r.matches(socket)[0] is Match.FULL for r in sockets):
             raise Refusal(426, f"{scope['path']} is a WebSocket; open it as one")
+        if scope["type"] == "http" and (path := self._meant(scope)):
+            query = scope["query_string"].decode("ascii", "ignore")
+            where = path + f"?{query}" * bool(query)
+            await RedirectResponse(where, 308)(scope, receive, send)
+            return
         raise HTTPException(404)
+
+    def _meant(self, scope: Scope) -> str | None:
+        """The path of a route that differs from this one by slashes alone."""
+        path = re.sub("/+", "/", scope["path"]).rstrip("/")
+        if path in ("", scope["path"]):
+            return None
+        meant = {**scope, "path": path}
+        known = any(route.matches(meant)[0] is not Match.NONE for route in self._router.routes)
+        return path if known else None
 
 
 async def _json(request: Request) -> Mapping[str, Any]:
@@ -216,5 +242,5 @@ async def _json(request: Request) -> Mapping[str, Any]:
         return {}
     try:
         return msgspec.json.decode(body, type=MutableMapping[str, Any])
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         raise Refusal(400, f"the body is no JSON object: {error}", code="invalid_json") from error

@@ -21,9 +21,10 @@ from websockets.http11 import Request
 
 from wheatear.server.buffers import OWN, Buffers, Share
 from wheatear.server.frames import Cutter
-from wheatear.server.gate import HEADERS, LARGE, Rate, answer
+from wheatear.server.gate import HEADERS, LARGE, answer
 from wheatear.server.refusals import Refusal, no_room
 from wheatear.server.settings import Limits
+from wheatear.server.shares import Rate
 
 _HEAD_SECONDS = 15.0  # that the first request of a connection may take to begin
 _NEXT_SECONDS = 30.0  # and each one after it

@@ -25,11 +25,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from statistics import fmean
-from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import Any
 
 import msgspec
-from starlette.datastructures import UploadFile
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
@@ -344,7 +342,7 @@ class Recordings:
                     415, "send the file itself: nothing is fetched from addresses",
                     code="unsupported", param="url",
                 )  # fmt: skip
-            upload = UploadFile(cast("BinaryIO", SpooledTemporaryFile(1 << 20)))
+            upload = self._files.upload(request)
             try:
                 async for piece in request.stream():
                     sha256.update(piece)

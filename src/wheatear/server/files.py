@@ -30,13 +30,13 @@ from wheatear.scheduler import Ended, Failed, Feed, Told
 from wheatear.server.aside import aside
 from wheatear.server.encodings import opened
 from wheatear.server.file_form import Asked, asked_of
-from wheatear.server.gate import Slots
 from wheatear.server.metrics import Metrics
 from wheatear.server.models import Models
-from wheatear.server.multipart import read_form
 from wheatear.server.names import unknown
-from wheatear.server.refusals import Refusal, refusal_of
+from wheatear.server.refusals import Refusal, disk_full, refusal_of
 from wheatear.server.settings import Limits
+from wheatear.server.shares import Slots
+from wheatear.server.uploads import Upload, read_form
 
 _FEW = 50  # fields
 _AT_ONCE = 60.0  # seconds of audio whose answer is written in no time
@@ -88,11 +88,15 @@ class Files:
 
     async def _run(self, request: Request, take_in: Any, answer: Any) -> Response:
         with ExitStack() as held:
-            held.enter_context(self._slots.hold("files", request.state.holder))
-            intake: Intake = await take_in(request)
+            holder = request.state.holder
+            with self._slots.hold("uploads", holder):
+                self._slots.check("files", holder)
+                self._check_room(request)
+                intake: Intake = await take_in(request)
             # It is closed with the job: a streamed answer outlives this function.
             asked = intake.asked
             try:
+                held.enter_context(self._slots.hold("files", holder))
                 job = await self._start(asked, intake.upload)
             except BaseException:
                 await intake.close()
@@ -113,11 +117,22 @@ class Files:
         finally:
             await asyncio.shield(done())
 
+    def _check_room(self, request: Request) -> None:
+        """Raises Refusal for a file that will have no room."""
+        text = request.headers.get("content-length", "")
+        length = int(text[:18]) if text.isascii() and text.isdigit() else 0
+        if self._slots.spool.left < length <= self._limits.upload_bytes:
+            raise disk_full()
+
+    def upload(self, request: Request) -> Upload:
+        """An empty file for what a request brings."""
+        return Upload(self._slots, request.state.holder)
+
     async def _intake(self, request: Request) -> "Intake":
         for name in request.query_params:
             if name not in _QUERY:
                 raise unknown(name, _QUERY, "in the address; settings are fields of the form")
-        form = await read_form(request)
+        form = await read_form(request, self._slots)
         try:
             # Phrases and a great many fields take a moment to be read.  Nothing else does.
             waits = len(form) > _FEW or any(
@@ -172,7 +187,11 @@ class Job:
         )  # fmt: skip
         self._read = asyncio.Event()
         """Set once the file is no longer read."""
-        threading.Thread(target=self._decode, name="wheatear-decoder", daemon=True).start()
+        try:
+            threading.Thread(target=self._decode, name="wheatear-decoder", daemon=True).start()
+        except RuntimeError:  # the system has no thread left
+            self.feed.abandon()
+            raise
 
     async def abandon(self) -> None:
         """Ends it, and waits until its file is no longer read."""

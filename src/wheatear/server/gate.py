@@ -13,11 +13,8 @@ import logging
 import re
 import time
 import uuid
-from collections import Counter, OrderedDict
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
@@ -29,20 +26,26 @@ from starlette.websockets import WebSocketDisconnect
 from wheatear.server.aside import act_for
 from wheatear.server.keys import Holder, Keyring, short_lived
 from wheatear.server.metrics import Metrics
-from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down
+from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down, of_system
 from wheatear.server.settings import Limits, Settings
+from wheatear.server.shares import Rates, Slots
 
 _log = logging.getLogger("wheatear.access")
 
-OPEN = ("/", "/health", "/ready", "/favicon.ico")
+PROBES = ("/health", "/ready")
+"""Paths that have no rate: one client must not make another's probe fail."""
+OPEN = ("/", *PROBES, "/favicon.ico", "*")
 """Paths that need no key: whether the server is there, and the page, which knows nothing."""
 OPEN_FOLDER = "/page/"
 FOR_KEYS = ("/metrics", "/v1/realtime/client_secrets")
 """Paths that a short-lived secret does not open: it makes no others."""
+_SCOPES = {"/metrics": "metrics", "/v1/realtime/client_secrets": "secrets"}
+_FOR_EVERY_SCOPE = ("/v1/models", "/openapi.json")
+_ABSOLUTE = re.compile(rb"(?:https?|wss?)://([^/?#]*)(/[^?#]*)?", re.IGNORECASE)
+_GRACE = 20.0  # seconds before a body's pace counts
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "SOCKET")
 _SUBPROTOCOLS = ("openai-insecure-api-key.", "key.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-_MOST_KNOWN = 10_000
 LARGE = 16_384
 """Bytes of a message on a socket that count as one message more."""
 HEADERS = {
@@ -60,102 +63,6 @@ HEADERS = {
 }
 
 
-class Rate:
-    """So many a second on the average, and at first so many at once."""
-
-    def __init__(self, per_second: float, burst: float) -> None:
-        self._per_second, self._burst = per_second, burst
-        self._left, self._at = burst, time.monotonic()
-
-    def take(self) -> float:
-        """Takes one; 0, or the seconds until there is one to be had."""
-        self._fill()
-        if self._left >= 1:
-            self._left -= 1
-            return 0.0
-        return (1 - self._left) / self._per_second
-
-    def spend(self, count: float) -> float:
-        """Takes so many, whether or not they are there; the seconds until none is owed."""
-        self._fill()
-        self._left -= count
-        return max(0.0, -self._left / self._per_second)
-
-    def _fill(self) -> None:
-        now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
-        self._at = now
-
-
-class Rates:
-    """A rate for each holder, of those that came last."""
-
-    def __init__(self) -> None:
-        self._rates: OrderedDict[str, Rate] = OrderedDict()
-
-    def of(self, holder: Holder, per_second: float, burst: float) -> Rate:
-        """The rate of a holder, which is new if it has not been here for a long time."""
-        rate = self._rates.setdefault(holder.name, Rate(per_second, burst))
-        self._rates.move_to_end(holder.name)
-        if len(self._rates) > _MOST_KNOWN:
-            self._rates.popitem(last=False)
-        return rate
-
-
-class Slots:
-    """How much is going on, in all and of each holder."""
-
-    def __init__(self, limits: Limits) -> None:
-        self._limits = limits
-        self._total: Counter[str] = Counter()
-        self._each: Counter[str] = Counter()
-        self._files: Counter[str] = Counter()
-        self._paces = Rates()
-
-    def pace(self, holder: Holder) -> Rate:
-        """How fast messages may come on all sockets of a holder."""
-        most = self._limits.messages_per_second_per_key
-        return self._paces.of(holder, most, most)
-
-    @contextmanager
-    def hold(self, kind: str, holder: Holder) -> Iterator[None]:
-        """Holds a place for a stream ("streams") or a file ("files").  Raises Refusal."""
-        most = holder.streams or self._limits.streams_per_key
-        if self._each[holder.name] >= most:
-            raise Refusal(
-                429, f"{most} streams and files are going on for {holder.name}, as many as it may "
-                f"have at a time; end one of them", code="too_many_sessions", retry_after=5,
-            )  # fmt: skip
-        if kind == "files" and self._files[holder.name] >= self._limits.files_per_key:
-            raise Refusal(
-                429, f"{self._limits.files_per_key} files are going on for {holder.name}, as many "
-                f"as it may have at a time; wait for one of them", code="too_many_sessions",
-                retry_after=5,
-            )  # fmt: skip
-        if self._total[kind] >= (everybody := getattr(self._limits, kind)):
-            raise Refusal(
-                503, f"{everybody} {kind} are going on, as many as this server takes; try later",
-                code="overloaded", retry_after=5,
-            )  # fmt: skip
-        counts = [self._each, self._files] if kind == "files" else [self._each]
-        self._total[kind] += 1
-        for count in counts:
-            count[holder.name] += 1
-        try:
-            yield
-        finally:
-            self._total[kind] -= 1
-            for count in counts:
-                count[holder.name] -= 1
-                if not count[holder.name]:
-                    del count[holder.name]
-
-    @property
-    def held(self) -> int:
-        """Places that are taken, of every kind."""
-        return self._total.total()
-
-
 class Gate:
     """ASGI middleware around everything."""
 
@@ -164,7 +71,7 @@ class Gate:
     ) -> None:
         self._app, self._settings, self._keyring = app, settings, keyring
         self._metrics, self._slots = metrics, slots
-        self._rates = Rates()
+        self._rates, self._probes = Rates(), Rates()
         self._inside: ASGIApp = self._let_in
         if settings.cors_origins:
             # No cookie counts here, so that other pages may send and read what they like.
@@ -179,6 +86,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         began = time.perf_counter()
+        _make_relative(scope)
         passage = _Passage(scope, receive, send, self._settings.limits)
         scope.setdefault("state", {})["request_id"] = passage.id
         scope["state"]["passage"] = passage
@@ -196,7 +104,9 @@ class Gate:
             holder = self._admit(scope, Headers(scope=scope))
             scope["state"]["holder"] = holder
             act_for(holder.name)
-            if scope["type"] == "websocket":
+            if scope["path"] == "*":
+                await _answer_options(send)
+            elif scope["type"] == "websocket":
                 scope["state"]["pace"] = self._slots.pace(holder)
                 with self._slots.hold("streams", holder):
                     await self._app(scope, receive, send)
@@ -211,7 +121,11 @@ class Gate:
             passage.status = 499
         except asyncio.CancelledError:  # by the server, which can wait no longer
             await passage.refuse(going_down(cut_off=True), send)
-        except Exception:  # noqa: BLE001  logged, and told without saying more
+        except Exception as error:  # noqa: BLE001  logged, and told without saying more
+            if (full := of_system(error)) is not None:
+                self._metrics.refused.labels(full.reason).inc()
+                await passage.refuse(full, send)
+                return
             _log.exception("a fault in %s, request %s", scope["path"], passage.id)
             self._metrics.errors.labels("request").inc()
             refusal = Refusal(500, f"the server failed; its log says how: {passage.id}")
@@ -219,16 +133,23 @@ class Gate:
 
     def _admit(self, scope: Scope, headers: Headers) -> Holder:
         """Whoever this is, if it may come in.  Raises Refusal."""
+        if not (scope["path"].startswith("/") or _is_for_all(scope)):
+            raise Refusal(400, "the target of the request is no path", code="bad_target")
         nobody = keyless((scope.get("client") or ("nobody", 0))[0])
         try:
-            self._check_host(headers)
+            self._check_host(headers, scope["http_version"])
             self._check_origin(headers)
             _check_end(headers)
             holder = self._holder(scope["path"], headers) or nobody
         except Refusal:
             self._check_rate(nobody)
             raise
-        self._check_rate(holder)
+        if scope["path"] in PROBES:
+            per_minute = self._settings.limits.requests_per_minute
+            rate = self._probes.of(holder, per_minute / 60, max(1, per_minute / 6))
+            scope["state"]["quiet"] = bool(rate.take())
+        else:
+            self._check_rate(holder)
         return holder
 
     def _holder(self, path: str, headers: Headers) -> Holder | None:
@@ -241,16 +162,22 @@ class Gate:
             )
         if (holder := self._keyring.holder(key)) is None:
             raise Refusal(401, "this API key is not known here")
+        if holder.expired:
+            raise Refusal(401, f"this API key worked up to {holder.expires}, and no longer does")
         if short_lived(key) and path in FOR_KEYS:
             raise Refusal(403, "a short-lived secret does not open this; the API key does")
+        if (scope := _scope_of(path)) and not holder.may(scope, short_lived(key)):
+            raise Refusal(403, f"the key of {holder.name} has no scope {scope!r}", code="no_scope")
         return holder
 
-    def _check_host(self, headers: Headers) -> None:
+    def _check_host(self, headers: Headers, version: str) -> None:
         """Names that lead here by mistake or by malice (DNS rebinding) are not answered to."""
         hosts = headers.getlist("host")
+        if not hosts and version == "1.0":
+            return  # which may leave it out; no browser does
         if len(hosts) != 1 or not (name := _hostname(f"//{hosts[0]}")):
             raise Refusal(400, "the request has no Host header that makes sense", code="bad_host")
-        if self._settings.hosts and name not in self._settings.hosts:
+        if not self._settings.answers_to(name):
             raise Refusal(
                 403, f"this server does not answer to {name!r}; its setting allowed_hosts says to "
                 f"which names it does", code="bad_host",
@@ -262,7 +189,7 @@ class Gate:
         allowed = self._settings.cors_origins
         if origin is None or origin in allowed or "*" in allowed:
             return
-        if urlsplit_safe(origin).netloc.lower() != headers["host"].lower():
+        if urlsplit_safe(origin).netloc.lower() != headers.get("host", "").lower():
             raise Refusal(
                 403, f"pages of {origin[:200]} may not use this server; its setting cors_origins "
                 f"says whose may", code="bad_origin",
@@ -285,8 +212,9 @@ class Gate:
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
         holder = scope["state"].get("holder")
+        many = passage.status == 429 or scope["state"].get("quiet")
         _log.log(
-            logging.DEBUG if passage.status == 429 else logging.INFO,  # there may be very many
+            logging.DEBUG if many else logging.INFO,
             "%s %s %s", method, scope["path"][:200].encode("ascii", "backslashreplace").decode(),
             passage.status,
             extra={
@@ -306,6 +234,8 @@ class _Passage:
         self.status = 0
         self._until = time.monotonic() + limits.upload_seconds
         self._body = 0
+        self._waited = 0.0
+        """Seconds in which the client could have sent more."""
         self._begun = self._closed = False
         self._whole = scope["type"] != "http"
         """Whether all of the request has come."""
@@ -315,11 +245,18 @@ class _Passage:
         if self._whole:
             return await self._receive()
         self._check_size(int(_number(Headers(scope=self._scope).get("content-length"))))
-        patience = min(self._limits.idle_seconds, self._until - time.monotonic())
+        began, limits = time.monotonic(), self._limits
+        least = _GRACE + self._body / limits.upload_bytes_per_second - self._waited
+        patience = min(limits.idle_seconds, self._until - began, least)
         try:
             message = await asyncio.wait_for(self._receive(), max(0.0, patience))
         except TimeoutError:
-            raise Refusal(408, "the rest of the request did not come", cut_off=True) from None
+            slow = least <= patience
+            raise Refusal(
+                408, f"the request came at less than {limits.upload_bytes_per_second:g} bytes a "
+                f"second" if slow else "the rest of the request did not come", cut_off=True,
+            ) from None  # fmt: skip
+        self._waited += time.monotonic() - began
         self._body += len(message.get("body", b""))
         self._check_size(self._body)
         self._whole = not message.get("more_body", False)
@@ -369,6 +306,35 @@ class _Passage:
     @property
     def _can_answer(self) -> bool:
         return "websocket.http.response" in self._scope.get("extensions", {})
+
+
+def _make_relative(scope: Scope) -> None:
+    """Takes the host of a target in absolute form for the request's own (RFC 9112, 3.2.2)."""
+    if not (absolute := _ABSOLUTE.fullmatch(scope.get("raw_path") or b"")):
+        return
+    authority, path = absolute[1], absolute[2] or b"/"
+    scope["raw_path"], scope["path"] = path, unquote(path.decode("ascii"))
+    others = [(name, value) for name, value in scope["headers"] if name.lower() != b"host"]
+    scope["headers"] = [(b"host", authority), *others]
+
+
+def _is_for_all(scope: Scope) -> bool:
+    """True if a request is about the server as a whole: OPTIONS *."""
+    return scope["path"] == "*" and scope.get("method") == "OPTIONS"
+
+
+async def _answer_options(send: Send) -> None:
+    """The answer to OPTIONS of the server as a whole."""
+    headers = [(b"allow", b"GET, HEAD, POST, OPTIONS"), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def _scope_of(path: str) -> str | None:
+    """The scope that opens a path; None if each of them does."""
+    if path in _FOR_EVERY_SCOPE or path.startswith("/v1/models/"):
+        return None
+    return _SCOPES.get(path, "transcribe")
 
 
 def answer(refusal: Refusal) -> tuple[list[tuple[bytes, bytes]], bytes]:

@@ -5,8 +5,10 @@ A key file is TOML, made by `wheatear key`:
     [[key]]
     name = "front desk"
     sha256 = "..."              # of the key, which nobody can find again
-    streams = 4                 # both may be left out
+    streams = 4                 # what follows may be left out
     requests_per_minute = 60
+    expires = 2027-01-31        # the last day on which it works, UTC
+    scopes = ["transcribe"]     # and "secrets", "metrics"; all of them if left out
 
 Keys are 256 random bits, so that a plain hash of one cannot be searched through.
 """
@@ -21,6 +23,7 @@ import time
 import tomllib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import msgspec
@@ -30,6 +33,8 @@ from wheatear.textfile import read_text
 
 _PREFIX, _SHORT_LIVED = "we_", "ek_"
 _MOST_SECRETS = 1000  # of one holder
+SCOPES = ("transcribe", "secrets", "metrics")
+"""The parts of a server that a key may open: files and streams, short-lived secrets, figures."""
 
 
 class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -39,6 +44,19 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     sha256: str
     streams: int | None = None
     requests_per_minute: int | None = None
+    expires: date | None = None
+    """The last day on which the key works, UTC."""
+    scopes: tuple[str, ...] | None = None
+
+    @property
+    def expired(self) -> bool:
+        """True after the last day of the key."""
+        return self.expires is not None and datetime.now(UTC).date() > self.expires
+
+    def may(self, scope: str, by_secret: bool = False) -> bool:
+        """True if the key, or a short-lived secret that it made, opens this part of a server."""
+        needed = {"secrets"} if by_secret else {scope}
+        return self.scopes is None or needed <= {*self.scopes}
 
     def __post_init__(self) -> None:
         if not self.name.strip() or not self.name.isprintable():
@@ -48,6 +66,12 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         for name in ("streams", "requests_per_minute"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} of {self.name!r} must be 1 or more")
+        for scope in self.scopes or ():
+            if scope not in SCOPES:
+                known = ", ".join(SCOPES)
+                raise ValueError(f"scope {scope!r} of {self.name!r} is none of {known}")
+        if self.scopes == ():
+            raise ValueError(f"the key of {self.name!r} has no scope; give one, or leave them out")
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -60,7 +84,14 @@ class Keyring:
 
     holders: tuple[Holder, ...] = ()
     _issued: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Whose -> hash of a short-lived secret -> until when."""
+    """Hash of a key -> hash of a short-lived secret that it made -> the end of that."""
+
+    def replace(self, holders: tuple[Holder, ...]) -> None:
+        """Puts other keys in place of those that there are.  Secrets of keys that are gone end."""
+        self.holders = holders
+        kept = {holder.sha256 for holder in holders}
+        for sha256 in self._issued.keys() - kept:
+            del self._issued[sha256]
 
     def holder(self, key: str) -> Holder | None:
         """Whose key this is, in a time that does not depend on how much of it is right."""
@@ -72,7 +103,7 @@ class Keyring:
         if found is None and short_lived(key):
             now = time.time()
             for holder in self.holders:
-                if self._issued.get(holder.name, {}).get(digest, 0.0) > now:
+                if self._issued.get(holder.sha256, {}).get(digest, 0.0) > now:
                     found = holder
         return found
 
@@ -82,13 +113,15 @@ class Keyring:
         When a holder has a great many of them, the oldest one ends.
         """
         now = time.time()
-        issued = {h: until for h, until in self._issued.get(holder.name, {}).items() if until > now}
+        issued = {
+            h: until for h, until in self._issued.get(holder.sha256, {}).items() if until > now
+        }
         if len(issued) >= _MOST_SECRETS:
             issued.pop(next(iter(issued)))
         secret, until = _SHORT_LIVED + secrets.token_urlsafe(32), now + seconds
         issued[_hash(secret)] = until
         if holder in self.holders:  # who needs no key needs no secret either
-            self._issued[holder.name] = issued
+            self._issued[holder.sha256] = issued
         return secret, int(until)
 
 
@@ -123,7 +156,12 @@ def _holders(file: Path) -> tuple[Holder, ...]:
 
 
 def make_key(
-    file: Path, name: str, streams: int | None = None, requests_per_minute: int | None = None
+    file: Path,
+    name: str,
+    streams: int | None = None,
+    requests_per_minute: int | None = None,
+    expires: date | None = None,
+    scopes: tuple[str, ...] | None = None,
 ) -> str:
     """Adds a key to a file, readable by its owner alone, and returns it: this is the only time
     that anybody sees it.  Raises SettingsError."""
@@ -141,6 +179,10 @@ def make_key(
         lines.append(f"streams = {streams}")
     if requests_per_minute is not None:
         lines.append(f"requests_per_minute = {requests_per_minute}")
+    if expires is not None:
+        lines.append(f"expires = {expires.isoformat()}")
+    if scopes is not None:
+        lines.append(f"scopes = {json.dumps(scopes)}")
     text = "\n".join(lines) + "\n"
     try:
         msgspec.convert(tomllib.loads(text), _File)

@@ -8,10 +8,10 @@ from typing import Any
 from wheatear.pcm import LivePcm
 from wheatear.scheduler import Failed, Told
 from wheatear.server.aside import aside
-from wheatear.server.gate import Rate
 from wheatear.server.models import Served
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Limits
+from wheatear.server.shares import Rate
 
 _PIECE = 1 << 14  # bytes
 _MOST_CHANGES = 4  # of phrases, which take memory until they have been come to

@@ -25,6 +25,9 @@ class Metrics:
             "wheatear_sockets", "Live sockets that are open.", ["wire"], registry=registry
         )
         self.files = Gauge("wheatear_files", "Files being transcribed.", registry=registry)
+        self.upload_bytes = Gauge(
+            "wheatear_upload_bytes", "Bytes of uploads in memory and on disk.", registry=registry
+        )
         self.refused = Counter(
             "wheatear_refused", "What was turned away, and why.", ["reason"], registry=registry
         )

@@ -1,71 +1,12 @@
-"""Forms with a file in them: bounded as they are read, and every field accounted for."""
+"""Fields of forms: each understood, or refused by its name."""
 
 import re
 from collections.abc import Collection, Sequence
-from contextlib import aclosing
 
-from python_multipart.multipart import parse_options_header
 from starlette.datastructures import FormData, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
-from starlette.requests import Request
 
 from wheatear.server.names import unknown
 from wheatear.server.refusals import Refusal
-
-_MOST_FIELDS = 1100  # so many that there is room for a thousand keywords
-_MOST_TEXT = 1 << 20  # bytes of all fields that are no files
-
-
-async def read_form(request: Request) -> FormData:
-    """The form that is the body of a request.  Raises Refusal."""
-    kind, options = parse_options_header(request.headers.get("content-type"))
-    charset = options.get(b"charset", b"utf-8").lower()
-    if charset not in (b"utf-8", b"utf8"):  # some take hours to decode
-        raise Refusal(415, "send the form as UTF-8", code="not_utf8")
-    if kind != b"multipart/form-data":
-        raise Refusal(
-            415, "send the file as a form: Content-Type: multipart/form-data", code="not_a_form"
-        )
-    async with aclosing(request.stream()) as stream:
-        try:
-            return await _Parser(
-                request.headers, stream, max_files=4, max_fields=_MOST_FIELDS,
-                max_part_size=_MOST_TEXT,
-            ).parse()  # fmt: skip
-        except MultiPartException as error:
-            raise Refusal(400, f"the form cannot be read: {error.message}") from error
-
-
-class _Parser(MultiPartParser):
-    """Starlette's parser, with a bound on all fields together."""
-
-    _text = 0
-    """Bytes of all fields so far."""
-
-    def on_part_data(self, data: bytes, start: int, end: int) -> None:
-        part = self._current_part
-        if part.file is None:
-            self._text += end - start
-            if self._text > _MOST_TEXT:
-                raise _too_much_text(part.field_name)
-        super().on_part_data(data, start, end)
-
-
-def _too_much_text(name: str) -> Refusal:
-    if name == "file":
-        return no_filename()
-    return Refusal(
-        413, f"the fields of the form are larger than {_MOST_TEXT >> 10} KiB with {name[:50]!r}",
-        param=name[:80],
-    )  # fmt: skip
-
-
-def no_filename() -> Refusal:
-    """The refusal of a file part that has no filename, and therefore counts as text."""
-    return Refusal(
-        400, "the part 'file' has no filename, and so is no file: Content-Disposition: form-data; "
-        'name="file"; filename="speech.wav"', code="missing", param="file",
-    )  # fmt: skip
 
 
 def check_names(form: FormData, known: Collection[str], lists: Collection[str]) -> None:
@@ -90,7 +31,7 @@ def upload_of(form: FormData) -> UploadFile:
             code="invalid_value", param="file",
         )  # fmt: skip
     if not isinstance(given[0], UploadFile):
-        raise no_filename()
+        raise Refusal(400, "the part 'file' is no file", code="missing", param="file")
     return given[0]
 
 

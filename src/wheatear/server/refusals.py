@@ -1,17 +1,36 @@
 """How a request is turned away: a status, and OpenAI's form of an error."""
 
+import errno
+import logging
+import time
 from typing import Any
 
-from wheatear.errors import AudioError, OverloadedError, StreamClosedError, WheatearError
+from wheatear.errors import (
+    AudioError,
+    OverloadedError,
+    SpoolError,
+    StreamClosedError,
+    WheatearError,
+)
+
+_log = logging.getLogger(__name__)
 
 _TYPES = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
 _CODES = {
     400: "bad_request", 401: "invalid_api_key", 403: "forbidden", 404: "not_found",
     405: "method_not_allowed", 408: "timeout", 413: "too_large", 415: "unsupported_media_type",
     426: "upgrade_required", 429: "rate_limit_exceeded", 500: "internal_error", 503: "overloaded",
+    507: "insufficient_storage",
 }  # fmt: skip
 SOCKET_CODES = {503: 1013, 429: 1013, 500: 1011}
 """What a socket is closed with; for all else the client is at fault: 1008."""
+
+
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Of a disk that is full, or can't be written."""
+NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN)
+"""Of a process or machine that has no descriptors, processes or memory left."""
+_LINE_EVERY = 1.0  # seconds between lines of the log about one of these
 
 
 class Refusal(Exception):  # noqa: N818
@@ -83,11 +102,50 @@ def no_room() -> Refusal:
     )  # fmt: skip
 
 
+def disk_full() -> Refusal:
+    """Of a server that has no place on disk for what was sent."""
+    return Refusal(
+        507, "this server has no room on its disk for the file at the moment; try later, or send "
+        "a smaller one", retry_after=30,
+    )  # fmt: skip
+
+
+_last_lines: dict[int, float] = {}
+
+
+def note_once(number: int, line: str, *values: object) -> None:
+    """Writes a line to the log, of each kind of error one a second at most."""
+    now = time.monotonic()
+    if now - _last_lines.get(number, -_LINE_EVERY) >= _LINE_EVERY:
+        _last_lines[number] = now
+        _log.warning(line, *values)
+
+
+def of_system(error: BaseException) -> Refusal | None:
+    """The refusal for an error of the machine that others will meet, too; None for any other."""
+    if isinstance(error, SpoolError):
+        number = errno.ENOSPC
+    elif isinstance(error, RuntimeError) and "start new thread" in str(error):
+        number = errno.EAGAIN
+    else:
+        number = getattr(error, "errno", None) or 0
+    if number in NO_ROOM:
+        note_once(number, "no room for temporary files: %s", error)
+        return disk_full()
+    if number in NONE_LEFT:
+        note_once(number, "this process or machine has reached a limit: %s", error)
+        return Refusal(
+            503, "this server has as much open as its system allows; try later", retry_after=5
+        )
+    return None
+
+
 def refusal_of(error: Exception, param: str | None = None) -> Refusal:
     """What a fault means to whoever sent the request; those of the server tell nothing of it."""
+    known = error if isinstance(error, Refusal) else of_system(error)
+    if known is not None:
+        return known
     match error:
-        case Refusal():
-            return error
         case OverloadedError():
             return Refusal(503, str(error), retry_after=5, param=param)
         case StreamClosedError():

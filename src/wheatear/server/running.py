@@ -5,26 +5,34 @@ import faulthandler
 import json
 import logging
 import os
+import shutil
 import socket
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import TextIO
+from typing import Any, TextIO, cast
 
+import msgspec
 import uvicorn
 
 from wheatear.errors import SettingsError
 from wheatear.server import wyoming
+from wheatear.server.accepting import Acceptor
 from wheatear.server.app import Service
-from wheatear.server.connections import Config
-from wheatear.server.settings import Settings
+from wheatear.server.connections import Config, PatientHttp
+from wheatear.server.descriptors import differences, fitted, raise_limit
+from wheatear.server.reloading import KeyFile
+from wheatear.server.settings import Settings, passed_over
 from wheatear.server.sockets import LAST_WORDS
+
+_log = logging.getLogger(__name__)
 
 _UNREAD_BYTES = 1 << 18  # that the system keeps of what a client has not read
 _TURN = 0.0005  # seconds that a thread computes in Python while others wait, a tenth of the usual
-_SPARE_FILES = 200  # that the models, uploads and the log need
 _QUIET = {  # clients' bad manners are no news
     "websockets": "ERROR",
     "uvicorn.error": "ERROR",
@@ -60,6 +68,10 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
             "Wyoming knows no keys: whoever reaches wyoming_port needs none. Set wyoming_open if "
             "that is meant, or leave wyoming_port out"
         )
+    for line in passed_over(os.environ):
+        _log.warning("%s", line)
+    settings = _fitted(settings)
+    _warn(settings)
     with ExitStack() as closing:
         listener = closing.enter_context(_listen(settings.host, settings.port))
         other = None
@@ -77,12 +89,46 @@ def run(settings: Settings, say: Callable[[str], None]) -> None:
         _Server(_config(service, settings), service, started, other).run(sockets=[listener])
 
 
+def _fitted(settings: Settings) -> Settings:
+    """Settings whose limits are no larger than the system allows."""
+    most, listeners = raise_limit(), 1 + (settings.wyoming_port is not None)
+    limits = fitted(settings.limits, most, listeners)
+    if limits == settings.limits:
+        return settings
+    _log.warning(
+        "the system allows this process %d open files, so that limits are lower: %s; raise it "
+        "(ulimit -n, LimitNOFILE) for more", most, differences(settings.limits, limits),
+    )  # fmt: skip
+    return msgspec.structs.replace(settings, limits=limits)
+
+
+def _warn(settings: Settings) -> None:
+    """Writes to the log what an operator may not have meant."""
+    if settings.api_key_file is None and not settings.loopback:
+        _log.warning(
+            "every machine that reaches %s may use this server: it has no keys. Make one with "
+            "'wheatear key NAME --file keys.toml' and give --api-key-file keys.toml, or leave "
+            "--host out", settings.host or "it",
+        )  # fmt: skip
+    try:
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
+    except OSError as error:
+        _log.warning("large uploads will be refused, no temporary file can be made: %s", error)
+        return
+    if free < settings.limits.spool_bytes:
+        _log.warning(
+            "uploads may take %d MB of %s, which has %d MB left: lower limits.spool_bytes or set "
+            "TMPDIR", settings.limits.spool_bytes >> 20, folder, free >> 20,
+        )  # fmt: skip
+
+
 def _config(service: Service, settings: Settings) -> Config:
     proxies = list(settings.trusted_proxies)
     return Config(
         service,
         settings.limits,
-        min(settings.limits.connections, _most_files() - _SPARE_FILES),
+        settings.limits.connections,
         service.buffers,
         ws_max_size=settings.limits.message_bytes,
         ws_per_message_deflate=False,  # it costs more than PCM has to gain
@@ -100,19 +146,6 @@ def _config(service: Service, settings: Settings) -> Config:
     )
 
 
-def _most_files() -> int:
-    """Files and connections that the process may have open, raised to what the system allows."""
-    try:
-        import resource  # noqa: PLC0415  (Windows has none)
-    except ImportError:
-        return 2048
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and soft < hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        soft = hard
-    return max(2 * _SPARE_FILES, soft)
-
-
 class _Server(uvicorn.Server):
     """Lets streams come to an end before it goes."""
 
@@ -127,19 +160,40 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._service, self._on_start = service, on_start
         self._listener = wyoming
-        self._wyoming: asyncio.Server | None = None
+        self._acceptors: list[Acceptor] = []
+        self._watching: asyncio.Task[None] | None = None
         self._seconds = service.settings.drain_seconds
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            if self._listener is not None:
-                self._wyoming = await wyoming.serve(self._service, self._listener)
-            self._on_start()
+        await super().startup([])  # it has an acceptor instead
+        if not self.started:
+            return
+        for listener in sockets or ():
+            acceptor = Acceptor(listener, self._protocol, self._room)
+            await acceptor.start()
+            self._acceptors.append(acceptor)
+        if self._listener is not None:
+            self._acceptors.append(await wyoming.serve(self._service, self._listener))
+        if (file := self._service.settings.api_key_file) is not None:
+            keys = KeyFile(Path(file), self._service.keyring)
+            self._watching = asyncio.create_task(keys.watch())
+        self._on_start()
+
+    def _protocol(self) -> asyncio.Protocol:
+        return PatientHttp(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+
+    def _room(self) -> int:
+        """Connections that may come; one that comes in place of one that waits is among them."""
+        config = cast("Config", self.config)
+        return max(config.most - len(self.server_state.connections), int(bool(config.waiting)))
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._wyoming is not None:
-            self._wyoming.close()
+        for acceptor in self._acceptors:
+            acceptor.close()
+        if self._watching is not None:
+            self._watching.cancel()
         await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -183,7 +237,8 @@ def _listen(host: str, port: int) -> socket.socket:
 
 def _address(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    host = "localhost" if host in ("127.0.0.1", "::1") else host
+    here = ("127.0.0.1", "::1", "0.0.0.0", "::")  # the last two are every address  # noqa: S104
+    host = "localhost" if host in here else host
     return f"{f'[{host}]' if ':' in host else host}:{port}"
 
 
@@ -201,7 +256,13 @@ class _JsonLines(logging.Formatter):
         }  # fmt: skip
         if record.exc_info:
             line["fault"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
+        text = json.dumps(line, ensure_ascii=False)
+        return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    """The escape that JSON has for a character, DEL included, which needs none there."""
+    return "\\u007f" if character == "\x7f" else json.dumps(character)[1:-1]
 
 
 class _Text(logging.Formatter):
@@ -211,7 +272,16 @@ class _Text(logging.Formatter):
         """A line whatever there is in it: nobody else's words make a new one."""
         extras = (f"{name}={getattr(record, name)}" for name in _EXTRAS if hasattr(record, name))
         line = " ".join([super().formatMessage(record), *extras])
-        return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+        return _printable(line)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802
+        """A traceback that takes several lines, none of which looks like a line of the log."""
+        lines = super().formatException(ei).split("\n")
+        return "\n".join(f"    {_printable(line)}" for line in lines)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _set_up_logs(settings: Settings) -> logging.StreamHandler[TextIO]:

@@ -2,12 +2,16 @@
 
 Every name can be given in each of the three: `host` in the file, WHEATEAR_SERVE_HOST in the
 environment, `[limits] streams` as WHEATEAR_SERVE_LIMITS_STREAMS.  A name that nobody knows is
-refused, so that a slip of the pen is no silent default.
+refused, so that a slip of the pen is no silent default.  Variables that Kubernetes and Docker set
+for a service of such a name are passed over, with a warning.
 """
 
+import difflib
+import functools
 import ipaddress
 import math
 import re
+import socket
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +23,11 @@ from wheatear.errors import SettingsError
 from wheatear.textfile import read_text
 
 PREFIX = "WHEATEAR_SERVE_"
+_ADDRESS_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://\S*", re.IGNORECASE)
+_OF_SERVICE = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+"""Names of variables by which Kubernetes and Docker describe a service, after its own name."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
@@ -31,6 +40,14 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
     """Of one file."""
     upload_seconds: float = 900.0
     """That a request may take to come, all of it."""
+    upload_bytes_per_second: float = 500.0
+    """That a request brings on the average, after its first twenty seconds."""
+    uploads: int = 64
+    """Requests with a file that come in at a time, in all."""
+    uploads_per_key: int = 16
+    """Of one key, or without keys of one address, at a time."""
+    spool_bytes: int = 1 << 30
+    """Of all uploads together while they are kept in memory and on disk (TMPDIR)."""
     file_seconds: float = 4 * 3600.0
     """Of audio in one file, however small it is packed."""
     decoded_bytes: int = 8 << 30
@@ -99,7 +116,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     cors_origins: tuple[str, ...] = ()
     """Other origins whose pages may use the server, or "*"."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names that it answers to; without any, loopback names if it listens there, else all."""
+    """Names that it answers to.  Without any: loopback names if it listens there, all names if
+    there are keys, and else addresses, loopback names and the name of this machine."""
     trusted_proxies: tuple[str, ...] = ()
     """Addresses whose X-Forwarded headers are believed."""
     load: float = 0.85
@@ -129,12 +147,40 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def loopback(self) -> bool:
         """Whether only this machine can reach it."""
-        return self.host in _LOOPBACK
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host in _LOOPBACK
 
-    @property
-    def hosts(self) -> tuple[str, ...]:
-        """Names that it answers to; none is all."""
-        return self.allowed_hosts or (_LOOPBACK if self.loopback else ())
+    def answers_to(self, name: str) -> bool:
+        """True if a request may call the server by this name, in lower case.
+
+        A page of another site whose name is made to lead here (DNS rebinding) sends that name.  Its
+        requests have no key, so that with keys any name will do.
+        """
+        if self.allowed_hosts:
+            return name in self.allowed_hosts
+        if self.loopback:
+            return name in (*_LOOPBACK, self.host)
+        if self.api_key_file is not None:
+            return True
+        return _is_address(name) or name in _own_names() or name.endswith(".localhost")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+@functools.cache
+def _own_names() -> frozenset[str]:
+    """Names of this machine that need no look-up."""
+    full = socket.gethostname().lower()
+    first = full.partition(".")[0]
+    return frozenset({"localhost", full, first, f"{first}.local"})
 
 
 def _check_names(names: tuple[str, ...], form: re.Pattern[str], setting: str, such: str) -> None:
@@ -170,10 +216,61 @@ def read_settings(
             raise SettingsError(f"cannot read {file}: {reason}") from error
         _converted(data, str(file))
     for name, value in environment.items():
-        if name.startswith(PREFIX):
+        if name.startswith(PREFIX) and not _is_of_service(name, value):
             _put(data, name, value)
+        elif _is_slip(name) and not _is_of_service(name, value):
+            raise SettingsError(_unknown(name))
     data |= {name: value for name, value in flags.items() if value is not None}
     return _converted(data, "the settings")
+
+
+def passed_over(environment: Mapping[str, str]) -> list[str]:
+    """One line for each kind of variable that looks like a setting and is none."""
+    lines = []
+    if services := sorted(
+        name
+        for name, value in environment.items()
+        if name.startswith(PREFIX) and _is_of_service(name, value)
+    ):
+        lines.append(
+            f"passed over {', '.join(services[:3])}{', ...' * (len(services) > 3)}: Kubernetes or "
+            f"Docker describes a service there; the pod's enableServiceLinks: false ends that"
+        )
+    known = _names()
+    lines += [
+        f"passed over {name}, which is no setting; {PREFIX}{name.removeprefix('WHEATEAR_')} is one"
+        for name, value in sorted(environment.items())
+        if name.startswith("WHEATEAR_")
+        and PREFIX + name.removeprefix("WHEATEAR_") in known
+        and not _ADDRESS_OF_SERVICE.fullmatch(value)
+        and name != "WHEATEAR_MODELS"  # where bundles are
+    ]
+    return lines
+
+
+def _is_of_service(name: str, value: str) -> bool:
+    """True if a variable describes a service of a cluster that has such a name."""
+    if _OF_SERVICE.fullmatch(name.removeprefix(PREFIX[:-1]).lstrip("_")):
+        return True
+    return name.endswith("PORT") and _ADDRESS_OF_SERVICE.fullmatch(value) is not None
+
+
+def _is_slip(name: str) -> bool:
+    """True if a variable is all but the name of a setting."""
+    outside = name.startswith("WHEATEAR_") and not name.startswith(PREFIX)
+    return outside and bool(difflib.get_close_matches(name.upper(), _names(), 1, 0.93))
+
+
+def _names() -> list[str]:
+    """Every variable of the environment that is a setting."""
+    plain = [PREFIX + name.upper() for name in Settings.__struct_fields__ if name != "limits"]
+    return plain + [f"{PREFIX}LIMITS_{name.upper()}" for name in Limits.__struct_fields__]
+
+
+def _unknown(name: str) -> str:
+    near = difflib.get_close_matches(name.upper(), _names(), 1, 0.8)
+    advice = f"did you mean {near[0]}?" if near else "unset it"
+    return f"the environment has {name}, which is no setting; {advice}"
 
 
 def _put(data: dict[str, Any], name: str, value: str) -> None:
@@ -185,7 +282,7 @@ def _put(data: dict[str, Any], name: str, value: str) -> None:
         field = field.removeprefix("limits_")
     types = {f.name: f.type for f in msgspec.structs.fields(struct)}
     if field not in types or field == "limits":
-        raise SettingsError(f"the environment has {name}, which is no setting; unset it")
+        raise SettingsError(_unknown(name))
     listed = types[field] == tuple[str, ...]
     place[field] = [part.strip() for part in value.split(",") if part.strip()] if listed else value
     _converted(data, name, strict=False)
@@ -195,4 +292,12 @@ def _converted(data: dict[str, Any], where: str, strict: bool = False) -> Settin
     try:
         return msgspec.convert(data, Settings, strict=strict)
     except (msgspec.ValidationError, ValueError) as error:
-        raise SettingsError(f"{where}: {error}") from error
+        raise SettingsError(f"{where}: {error}{_nearest(str(error))}") from error
+
+
+def _nearest(message: str) -> str:
+    """The setting that an unknown one is closest to, as far as there is one."""
+    unknown = re.search(r"unknown field `(.+?)`", message)
+    fields = Limits.__struct_fields__ if "$.limits" in message else Settings.__struct_fields__
+    near = difflib.get_close_matches(unknown[1].lower(), fields, 1) if unknown else []
+    return f"; did you mean {near[0]}?" if near else ""

@@ -22,11 +22,12 @@ from wheatear.errors import StreamClosedError, WheatearError
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Ended, Told
 from wheatear.server.buffers import OWN, Share
-from wheatear.server.gate import LARGE, Rate
+from wheatear.server.gate import LARGE
 from wheatear.server.live import Live
 from wheatear.server.metrics import Metrics
 from wheatear.server.refusals import SOCKET_CODES, Refusal, going_down, no_room, refusal_of
 from wheatear.server.settings import Limits, Settings
+from wheatear.server.shares import Rate
 
 _log = logging.getLogger(__name__)
 

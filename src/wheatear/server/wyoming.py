@@ -4,10 +4,11 @@
     transcribe, audio-start, audio-chunk ..., audio-stop
                  -> transcript-start, transcript-chunk ..., transcript, transcript-stop
 
-It knows no keys and no encryption.  A command ends with audio-stop; where `transcribe` has a
-vad_sensitivity it ends with its first turn, if that comes earlier, and what is said after it is
-not listened to.  A connection may bring one command after the other.  It is held to the limits of
-any other live socket.
+It knows no keys and no encryption.  A connection has a place among live sockets from its first
+audio on; without one it may be closed to make room for others.  A command ends with audio-stop;
+where `transcribe` has a vad_sensitivity it ends with its first turn, if that comes earlier, and
+what is said after it is not listened to.  A connection may bring one command after the other.  It
+is held to the limits of any other live socket.
 """
 
 import asyncio
@@ -17,7 +18,8 @@ import socket
 import time
 import uuid
 from collections import deque
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from typing import Annotated, Any, TypeVar, cast
@@ -36,10 +38,11 @@ from wheatear import __version__
 from wheatear.languages import AUTO, replacement_note
 from wheatear.results import Final, Partial
 from wheatear.scheduler import Cut, Ended, Told
+from wheatear.server.accepting import Acceptor, Port
 from wheatear.server.app import Service
 from wheatear.server.aside import act_for, aside
 from wheatear.server.buffers import Share
-from wheatear.server.gate import LARGE, Rate, keyless
+from wheatear.server.gate import LARGE, keyless
 from wheatear.server.live import Live, live_pcm
 from wheatear.server.messages import LARGEST
 from wheatear.server.models import Models, Served, eager
@@ -47,6 +50,7 @@ from wheatear.server.names import nearest, unknown
 from wheatear.server.refusals import Refusal, no_room
 from wheatear.server.said import Said
 from wheatear.server.settings import Limits
+from wheatear.server.shares import Rate
 from wheatear.server.sockets import NORMAL, Dialogue, Socket
 from wheatear.turns import TurnRules
 
@@ -130,9 +134,12 @@ class Command(Said):
 class Wyoming(Dialogue):
     wire = "wyoming"
 
-    def __init__(self, socket: Socket, models: Models) -> None:
+    def __init__(self, socket: Socket, models: Models, take_place: Callable[[], None]) -> None:
+        """take_place: takes a place among live sockets, or raises Refusal."""
         super().__init__(socket)
-        self._models = models
+        self._models, self._take_place = models, take_place
+        self._since = time.monotonic()
+        """When the client last brought or got anything of a command."""
         self._asked = Transcribe()
         self._sound: Sound | None = None
         self._rest = b""
@@ -163,6 +170,7 @@ class Wyoming(Dialogue):
         fields = head.data or {}
         if length:
             fields = fields | _decoded(rest[:length], dict[str, Any], head.type)
+        self._check_idle(head.type)
         match head.type:
             case "describe":
                 self._send(_info(self._models))
@@ -199,12 +207,22 @@ class Wyoming(Dialogue):
             self._noted.add(sentence)
             _log.info("%s: %s", self.socket.request_id, sentence)
 
+    def _check_idle(self, event: str) -> None:
+        """Raises Refusal for a client that keeps a connection and brings no audio."""
+        now, idle = time.monotonic(), self.socket.settings.limits.idle_seconds
+        if event.startswith("audio-"):
+            self._since = now
+        elif now - self._since > idle:
+            raise Refusal(408, f"no audio has come for {idle:g} s", code="idle")
+
     async def _start(self, sound: Sound) -> None:
         """A command begins; one that has not been ended is forgotten."""
         if self._command is not None:
             self._forget()
         if self.live is not None:
             self.live.order()
+        else:
+            self._take_place()
         asked, served = self._asked, self._models.named(self._asked.name, "name")
         options = await self._options(served)
         if self.live is None or self.live.served is not served:
@@ -500,23 +518,26 @@ class _Deaf(asyncio.Protocol):
         self.gone.set()
 
 
-async def serve(service: Service, listener: socket.socket) -> asyncio.Server:
-    """Takes connections, until the server is closed."""
-    loop = asyncio.get_running_loop()
+async def serve(service: Service, listener: socket.socket) -> Acceptor:
+    """Takes connections, until the acceptor is closed."""
+    port = Port(service.settings.limits.connections)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _hold(service, reader, writer)
+        await _hold(service, port, reader, writer)
 
     def protocol() -> _Protocol:
         return _Protocol(asyncio.StreamReader(limit=_LONGEST_HEAD), connected)
 
-    return await loop.create_server(protocol, sock=listener)
+    acceptor = Acceptor(listener, protocol, port.room)
+    await acceptor.start()
+    return acceptor
 
 
 async def _hold(
-    service: Service, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    service: Service, port: Port, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """Holds a connection to its end, in one of the places that live sockets have."""
+    """Holds a connection to its end, from its first audio on in a place of a live socket."""
+    transport = cast("asyncio.Transport", writer.transport)
     began = time.perf_counter()
     holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
     share = Share(service.buffers, holder.name)
@@ -525,11 +546,18 @@ async def _hold(
         "pace": service.slots.pace(holder), "holder": holder, "buffers": service.buffers
     }  # fmt: skip
     act_for(holder.name)
+    place = ExitStack()
+
+    def take_place() -> None:
+        place.enter_context(service.slots.hold("streams", holder))
+        port.has_place(transport)
+
+    port.enter(transport, holder.name)
     try:
-        with service.slots.hold("streams", holder):
+        with place:
             socket = cast("WebSocket", line)
             held = Socket(socket, service.settings, service.metrics, service.draining)
-            await held.hold(Wyoming(held, service.models))
+            await held.hold(Wyoming(held, service.models, take_place))
     except Refusal as refusal:
         service.metrics.refused.labels(refusal.reason).inc()
         with suppress(OSError, TimeoutError):
@@ -538,6 +566,7 @@ async def _hold(
                 await line.close()
     finally:
         share.release()
+        port.leave(transport)
         writer.close()
         asyncio.get_running_loop().call_later(_REST_SECONDS, writer.transport.abort)
         _log.info(
