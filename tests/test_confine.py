@@ -75,6 +75,7 @@ ATTEMPTS = {
     "fork": "os.fork()",
     "signal its parent": "os.kill(os.getppid(), 0)",
     "make a pipe": "os.pipe()",
+    "limit its parent": "resource.prlimit(os.getppid(), resource.RLIMIT_CPU, (1, 1))",
     "lift a limit": "resource.setrlimit(resource.RLIMIT_AS, (1 << 40, 1 << 40))",
 }
 

@@ -2,6 +2,7 @@
 onnxruntime's.
 """
 
+import shutil
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 import wheatear
 from wheatear.bundle import Bundle, open_bundle
-from wheatear.caches import EncoderState
+from wheatear.caches import EncoderState, fresh_state
 from wheatear.convert.quantize import BLOCK, quantize
 from wheatear.decoder import Decoder
 from wheatear.encoder import Encoder
@@ -531,3 +532,19 @@ def test_tensors_that_do_not_fit(bundle_of):
     for weights, fault in (([], "fewer tensors"), ([native.Weight(None)], "tensor 0")):
         with pytest.raises(native.NativeError, match=fault):
             native.Encoder(shape, weights, 1)
+
+
+def test_a_model_that_runs_needs_its_files_no_more(bundle_of, tmp_path):
+    """Weights that stay mapped end the process when somebody cuts the file off."""
+    folder = shutil.copytree(bundle_of("tiny-multi", "int8"), tmp_path / "bundle")
+    opened = open_bundle(folder)
+    decoder, step = NativeDecoder(native, opened, 1), NativeStep(native, opened, 1)
+    bias = opened.language_bias
+    for path in folder.iterdir():
+        path.write_bytes(b"")
+    shape = opened.manifest.decoder
+    zeros = np.zeros((shape.layers, 1, shape.hidden), np.float32)
+    assert np.isfinite(decoder.predict(np.array([shape.blank]), zeros, zeros)[0]).all()
+    mode = opened.manifest.default_mode
+    state = fresh_state(opened.manifest.encoder, opened.manifest.features.bands, mode)
+    assert np.isfinite(step.run([state], 1, 1, [bias[0]])[0].projected).all()

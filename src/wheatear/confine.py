@@ -28,24 +28,24 @@ except ImportError:  # on Windows
 # rt_sigreturn pread64 writev sched_yield mremap madvise dup nanosleep getpid exit uname fcntl
 # getrlimit getrusage sysinfo getuid getgid geteuid getegid sigaltstack prctl setrlimit gettid
 # futex sched_getaffinity restart_syscall clock_gettime clock_getres clock_nanosleep exit_group
-# ppoll set_robust_list prlimit64 getrandom membarrier rseq; on x86-64 also poll arch_prctl time
+# ppoll set_robust_list getrandom membarrier rseq; on x86-64 also poll arch_prctl time
 # gettimeofday
 _ALLOWED = {
     "x86_64": (
         *(0, 1, 3, 5, 262, 8, 9, 10, 11, 12, 13, 14, 15, 17, 20, 24, 25, 28, 32, 35, 39, 60, 63),
         *(72, 97, 98, 99, 102, 104, 107, 108, 131, 157, 160, 186, 202, 204, 219, 228, 229, 230),
-        *(231, 271, 273, 302, 318, 324, 334, 7, 158, 201, 96),
+        *(231, 271, 273, 318, 324, 334, 7, 158, 201, 96),
     ),
     "aarch64": (
         *(63, 64, 57, 80, 79, 62, 222, 226, 215, 214, 134, 135, 139, 67, 66, 124, 216, 233, 23),
         *(101, 172, 93, 160, 25, 163, 165, 179, 174, 176, 175, 177, 132, 167, 164, 178, 98, 123),
-        *(128, 113, 114, 115, 94, 73, 99, 261, 278, 283, 293, 169),
+        *(128, 113, 114, 115, 94, 73, 99, 278, 283, 293, 169),
     ),
 }
-# AUDIT_ARCH, and the numbers of clone, clone3, tgkill, ioctl, capset
+# AUDIT_ARCH, and the numbers of clone, clone3, tgkill, prlimit64, ioctl, capset
 _MACHINE = {
-    "x86_64": (0xC000003E, 56, 435, 234, 16, 126),
-    "aarch64": (0xC00000B7, 220, 435, 131, 29, 91),
+    "x86_64": (0xC000003E, 56, 435, 234, 302, 16, 126),
+    "aarch64": (0xC00000B7, 220, 435, 131, 261, 29, 91),
 }
 _LOAD, _EQUAL, _ANY_BIT, _RETURN = 0x20, 0x15, 0x45, 0x06  # operations of BPF
 _NUMBER, _ARCH, _FIRST_ARGUMENT = 0, 4, 16  # places in struct seccomp_data, little-endian
@@ -104,7 +104,7 @@ def _drop_capabilities(libc: ctypes.CDLL, machine: str) -> bool:
     if machine not in _MACHINE:
         return False
     header = struct.pack("<Ii", 0x20080522, 0)  # the third version
-    return libc.syscall(_MACHINE[machine][5], header, bytes(24)) == 0
+    return libc.syscall(_MACHINE[machine][6], header, bytes(24)) == 0
 
 
 def _close_files(libc: ctypes.CDLL) -> bool:
@@ -139,7 +139,7 @@ def _filter(libc: ctypes.CDLL, machine: str) -> bool:
 
 def _program(machine: str, process: int) -> list[tuple[int, int, int, int]]:
     """The filter in BPF: operation, lines to skip if true, if false, and a number."""
-    arch, clone, clone3, tgkill, ioctl, _capset = _MACHINE[machine]
+    arch, clone, clone3, tgkill, prlimit, ioctl, _capset = _MACHINE[machine]
     refuse = (_RETURN, 0, 0, _REFUSE | _EPERM)
     allow = (_RETURN, 0, 0, _ALLOW)
     first = (_LOAD, 0, 0, _FIRST_ARGUMENT)
@@ -150,8 +150,9 @@ def _program(machine: str, process: int) -> list[tuple[int, int, int, int]]:
         *((_EQUAL, 0, 1, clone3), (_RETURN, 0, 0, _REFUSE | _ENOSYS)),
         *((_EQUAL, 0, 1, ioctl), (_RETURN, 0, 0, _REFUSE | _ENOTTY)),
         *((_EQUAL, 0, 4, clone), first, (_ANY_BIT, 0, 1, _CLONE_THREAD), allow, refuse),
-        *((_EQUAL, 0, 4, tgkill), first, (_EQUAL, 0, 1, process), allow, refuse),
     ]
+    for number, value in ((tgkill, process), (prlimit, 0)):  # of this process alone
+        program += [(_EQUAL, 0, 4, number), first, (_EQUAL, 0, 1, value), allow, refuse]
     for number in _ALLOWED[machine]:
         program += [(_EQUAL, 0, 1, number), allow]
     return [*program, refuse]

@@ -31,7 +31,9 @@ class NativeDecoder:
             *predictor.linear("joint.pred", s.hidden),
             *joint.linear(output, s.joint),
         ]
-        self._embedding: Floats = np.asarray(predictor.tensor("embedding", s.blank + 1, s.hidden))
+        self._embedding: Floats = np.array(  # a copy: a mapped file may be changed under us
+            predictor.tensor("embedding", s.blank + 1, s.hidden)
+        )
         if self._embedding.dtype != np.float32:
             raise ValueError(f"its embedding is of {self._embedding.dtype}")
         predictor.check_all_read()
