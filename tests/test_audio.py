@@ -1,9 +1,13 @@
 """Whatever comes in, float32 mono at 16 kHz comes out, the same in blocks as in one go."""
 
+import errno
 import io
+import os
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
+from importlib.resources import files
 
 import numpy as np
 import pytest
@@ -14,7 +18,7 @@ from hypothesis import strategies as st
 
 import wheatear
 from wheatear.audio import AudioTruncatedWarning, RawFormat, as_samples, open_audio, sample_speech
-from wheatear.errors import AudioError
+from wheatear.errors import AudioError, SpoolError
 
 
 def read(source, raw=None):
@@ -311,3 +315,29 @@ def test_warnings_are_kept_with_the_transcript(tmp_path):
     assert "cut off" in said[0]
     assert transcript.text
     assert wheatear.load().transcribe(sample_speech()).warnings == ()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS, errno.ENOENT, errno.EMFILE])
+def test_no_room_for_what_has_to_lie_on_disk_is_an_error_with_advice(monkeypatch, number):
+    """Audio from a pipe whose decoder seeks."""
+
+    def full(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    pipe = io.BytesIO((files("wheatear") / "samples" / "en-US.flac").read_bytes())
+    pipe.seekable = lambda: False
+    with pytest.raises(SpoolError, match=f"{os.strerror(number)}; set TMPDIR"):
+        list(open_audio(pipe))
+
+
+def test_a_disk_that_fills_up_meanwhile_is_an_error_with_advice(monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", Full)
+    pipe = io.BytesIO((files("wheatear") / "samples" / "en-US.flac").read_bytes())
+    pipe.seekable = lambda: False
+    with pytest.raises(SpoolError, match="No space left on device"):
+        list(open_audio(pipe))

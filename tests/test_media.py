@@ -1,7 +1,9 @@
 """Containers that FFmpeg reads: the sound is all there, in time; what is hostile harms nobody."""
 
+import errno
 import gzip
 import io
+import os
 import random
 import socket
 import struct
@@ -28,7 +30,7 @@ from wheatear import media
 from wheatear.audio import AudioLimits, RawFormat, open_audio, sample_speech
 from wheatear.cli import main
 from wheatear.cli.jobs import jobs_of
-from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError
+from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError, OverloadedError
 from wheatear.media import Kind, Unpacked, kind_of
 from wheatear.unpack import _tag_options, _Track
 
@@ -635,3 +637,15 @@ def test_more_channels_than_any_recording_has():
     soundfile.write(out, np.zeros((100, 65)), 16000, format="WAV")
     with pytest.raises(AudioError, match="the audio has 65 channels; 1 to 64 work"):
         open_audio(io.BytesIO(out.getvalue()))
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
+def test_a_machine_that_starts_no_decoder_is_not_the_files_fault(monkeypatch, tmp_path, number):
+    def none_left(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(media.subprocess, "Popen", none_left)
+    file = tmp_path / "a.m4a"
+    file.write_bytes(b"\0\0\0\x18ftypM4A " + bytes(100))
+    with pytest.raises(OverloadedError, match="ulimit"):
+        list(open_audio(file))

@@ -166,6 +166,18 @@ def test_a_disk_that_is_full(long_wav, tiny_disk):
         assert server.log.count("no room for temporary files") < 8
 
 
+def test_a_small_file_whose_decoder_needs_a_disk(tmp_path):
+    pytest.importorskip("av")
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    m4a = b"\0\0\0\x18ftypM4A " + bytes(100)
+    with at_rest(TMPDIR=str(folder)) as server:
+        form = part(f'{DISPOSITION}"file"; filename="a.m4a"', m4a)
+        assert raw.status(posted(server, form)) == 400
+        shutil.rmtree(folder)
+        refused(posted(server, form))
+
+
 def test_a_disk_that_can_only_be_read(long_wav, tiny_disk):
     with at_rest(TMPDIR=str(tiny_disk)) as server:
         subprocess.run(["mount", "-o", "remount,ro", str(tiny_disk)], check=True)

@@ -126,6 +126,10 @@ class Port:
         self._waiting.pop(transport, None)
         self._placed.add(transport)
 
+    def is_placed(self, transport: asyncio.Transport) -> bool:
+        """True if a connection waits no longer."""
+        return transport in self._placed
+
     def leave(self, transport: asyncio.Transport) -> None:
         """Forgets a connection that is over."""
         self._waiting.pop(transport, None)

@@ -183,7 +183,7 @@ def opened(
         try:
             return open_audio(file, limits=limits, on_damage=on_damage)
         except AudioError as error:
-            raise AudioError(str(error).replace(_ADVICE, _ADVICE_HERE)) from error
+            raise type(error)(str(error).replace(_ADVICE, _ADVICE_HERE)) from error
     encoding = raw.encoding
     if encoding == "l16":
         encoding = "s16be" if _is_swapped(head, raw.channels) else "s16"

@@ -124,7 +124,11 @@ def note_once(number: int, line: str, *values: object) -> None:
 def of_system(error: BaseException) -> Refusal | None:
     """The refusal for an error of the machine that others will meet, too; None for any other."""
     if isinstance(error, SpoolError):
-        number = errno.ENOSPC
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        number = getattr(cause, "errno", None)
+        number = number if number in NONE_LEFT else errno.ENOSPC
     elif isinstance(error, RuntimeError) and "start new thread" in str(error):
         number = errno.EAGAIN
     else:

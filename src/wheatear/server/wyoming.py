@@ -549,8 +549,9 @@ async def _hold(
     place = ExitStack()
 
     def take_place() -> None:
-        place.enter_context(service.slots.hold("streams", holder))
-        port.has_place(transport)
+        if not port.is_placed(transport):
+            place.enter_context(service.slots.hold("streams", holder))
+            port.has_place(transport)
 
     port.enter(transport, holder.name)
     try:
