@@ -459,6 +459,22 @@ def test_a_reader_that_goes_away_is_no_error(model, wav):
     assert (process.returncode, err) == (0, b"")
 
 
+@pytest.mark.parametrize("command", ["info", "models", "locales --all", "--help"])
+def test_short_answers_to_a_closed_pipe_or_a_full_disk(command):
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*RUN, *command.split()], stdout=write, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (0, b"")
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [*RUN, *command.split()], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert (done.returncode, done.stderr) == (2, b"wheatear: No space left on device\n")
+
+
 # -- characters -----------------------------------------------------------------------------------
 
 NARROW = [

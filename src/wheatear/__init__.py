@@ -13,13 +13,12 @@ for block in microphone:
 print(stream.finish().text)
 """
 
-from importlib import import_module
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
-
 from wheatear import privacy  # noqa: F401  (before whatever it switches off)
 
+TYPE_CHECKING = False  # as type checkers know it; importing typing takes longer than all the rest
 if TYPE_CHECKING:
+    from typing import Any
+
     from wheatear.beam import BeamRules
     from wheatear.errors import (
         AudioError,
@@ -104,8 +103,11 @@ _HOME_OF = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     """Imports what is asked for, so that a command that needs less of it starts sooner."""
+    from importlib import import_module  # noqa: PLC0415  (the same)
+    from importlib.util import find_spec  # noqa: PLC0415
+
     if name in _HOME_OF:
         value = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
         globals()[name] = value

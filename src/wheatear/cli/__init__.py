@@ -78,6 +78,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Runs a command and returns its exit code."""
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value")
+        sys.stdout.flush()  # or Python would do it at its end, and fail beyond help
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # what rich makes of one
+            return 0
+        raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  (bugs are raised again)
         if isinstance(error, KeyboardInterrupt) or interrupts.number is not None:
             return interrupts.code  # C code makes other errors of a KeyboardInterrupt
@@ -95,6 +100,10 @@ def _failed(error: Exception) -> int:
             return 0
         case CycloptsError() | WheatearError() | OSError():
             complain(_fault(error))
+            try:
+                sys.stdout.flush()
+            except OSError:
+                _discard_output()
             return BAD_INPUT
     raise error
 
