@@ -612,7 +612,7 @@ def test_forms_phrases_and_beams(run, tmp_path):
         (["--phrase", "a ^99"], "0 to 10"),
         (["--phrase", "今日"], "cannot write"),
         (["--phrases", "no-such-file"], "cannot read no-such-file"),
-        (["--beam", "0"], "the beam is 0 wide"),
+        (["--beam", "0"], "beam is 0"),
         (["--language-model", "no-such-file"], "--beam 4"),
         (["--language-model", "no-such-file", "--beam", "4"], "cannot be read as an ARPA"),
         (["--numbers", "written", "--language", "ru-RU"], "cannot be written in digits"),
