@@ -178,6 +178,7 @@ def test_a_table_of_languages_that_claims_a_terabyte(bundle):
         {"pieces": []},
         {"scores": [0.0]},
         {"bytes": [10**9]},
+        {"bytes": [20]},
         {"unknown": ["0"]},
         {"control": {}},
         {"more": 1},

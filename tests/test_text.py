@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from wheatear.errors import LanguageError, LatencyError
 from wheatear.languages import resolve_language
 from wheatear.latency import LatencyMode, available_modes, choose_mode
-from wheatear.pieces import pieces_from_texts
+from wheatear.pieces import Pieces, pieces_from_texts
 from wheatear.text import Detokenizer, Vocabulary
 
 PIECES = ["<unk>", "<en-US>", "\u2581Hel", "lo", ",", "\u2581w", "\u00f6", "<s>"]
@@ -100,3 +100,11 @@ def test_latencies_that_do_not_exist():
         with pytest.raises(LatencyError, match="80, 160, 560, 1120 ms"):
             choose_mode(modes, modes[0], bad)
     assert choose_mode(modes, modes[-1], None) == modes[-1]
+
+
+def test_pieces_of_a_hostile_model_are_no_commands_of_a_terminal():
+    pieces = ["\u2581a\x1b[2J", "<0x1B>", "<0x9B>", "<0xC2>", "b\x07", "\u2581c\u0301"]
+    vocabulary = Vocabulary(Pieces(pieces, [0.0] * 6, bytes=[1, 2, 3]), {})
+    detokenizer = Detokenizer(vocabulary)
+    text = "".join(map(detokenizer.add, [0, 1, 4, 3, 2, 5])) + detokenizer.finish()
+    assert text == "a\ufffd[2J\ufffdb\ufffd\ufffd c\u0301"

@@ -50,7 +50,15 @@ def checked_pieces(data: Mapping[str, Any], count: int) -> Pieces:
         )
     if not all(type(i) is int and 0 <= i < count for ids in listed for i in ids):
         raise ValueError("it lists an id that is no piece")
+    _check_bytes(pieces)
     return pieces
+
+
+def _check_bytes(pieces: Pieces) -> None:
+    """Raises ValueError if a piece that stands for a byte is not written as one."""
+    for i in pieces.bytes:
+        if not _BYTE.fullmatch(pieces.pieces[i]):
+            raise ValueError(f"the piece {pieces.pieces[i][:20]!r} stands for no byte")
 
 
 def pieces_from_texts(texts: Sequence[str], scores: Sequence[float] | None = None) -> Pieces:
@@ -94,4 +102,6 @@ def pieces_from_sentencepiece(model: bytes) -> Pieces:
             raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
     if not texts:
         raise ValueError("it has no pieces")
-    return Pieces(texts, scores, kinds[_UNKNOWN_TYPE], kinds[_CONTROL_TYPE], kinds[_BYTE_TYPE])
+    made = Pieces(texts, scores, kinds[_UNKNOWN_TYPE], kinds[_CONTROL_TYPE], kinds[_BYTE_TYPE])
+    _check_bytes(made)
+    return made

@@ -11,6 +11,9 @@ from wheatear.pieces import Pieces
 _WORD_MARK = "\u2581"  # SentencePiece's mark of a word's beginning
 _UNKNOWN = " \u2047 "  # what SentencePiece writes for the unknown piece
 
+# Speech has none, but the pieces of a hostile model might.
+_CONTROLS = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160)), "\ufffd")
+
 
 class Vocabulary:
     """The text of every token id of a model."""
@@ -47,7 +50,7 @@ class Vocabulary:
     @cached_property
     def longest(self) -> int:
         """Letters of the longest text."""
-        return max(map(len, self.by_text))
+        return max(map(len, self.by_text), default=0)
 
     def text(self, token: int) -> str | int:
         """The text of a token, or the value of a byte piece."""
@@ -77,7 +80,9 @@ class Detokenizer:
         return self._first(self._utf8.decode(b"", final=True))
 
     def _first(self, new: str) -> str:
-        """A text does not begin with a space."""
+        """A text does not begin with a space, and holds nothing that a terminal would obey."""
+        if not new.isprintable():
+            new = new.translate(_CONTROLS)
         if not self._begun:
             new = new.lstrip(" ")
             self._begun = bool(new)
