@@ -122,9 +122,7 @@ def test_token_times_are_ordered_and_inside_the_audio(recognizer_of):
     assert starts == sorted(starts)
     assert transcript.duration == len(speech("tiny-multi")) / 16000
     for token in transcript.tokens:
-        assert 0 <= token.start < token.end
-        assert token.start <= transcript.duration
-        assert token.end == pytest.approx(token.start + 0.08)
+        assert 0 <= token.start <= token.end <= transcript.duration
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ FLOW = """
     results latency locales languages scripts features unpack media audio pcm protobuf
     pieces catalogue bundle initialisers sessions caches native graph_step native_step encoder
     silence text phrases graph_decoder native_decoder decoder lm beam foreign words segments voice
-    turns transcript digits forms recognizer channels formats budget scheduler figures
+    times turns transcript digits forms recognizer channels formats budget scheduler figures
 """.split()  # noqa: SIM905  (one name a line would be 30 lines)
 
 

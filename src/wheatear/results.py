@@ -8,8 +8,8 @@ from typing import Any, Literal
 class Token:
     """One piece of the model's vocabulary, as emitted by the search.
 
-    `start` is the time of the encoder frame that emitted it and `end` the end of that frame:
-    they carry the model's own emission delay. Language tags are tokens too, with empty `text`.
+    `start` and `end` are corrected for the model's emission delay as those of words are, and lie
+    inside the word that it is part of. Language tags are tokens too, with empty `text`.
     """
 
     id: int

@@ -22,6 +22,7 @@ from wheatear.latency import FRAME_MS
 from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn, Word
 from wheatear.segments import SegmentBuilder, ends_sentence
 from wheatear.text import Detokenizer, Vocabulary
+from wheatear.times import segments_within, tokens_within, words_within
 from wheatear.turns import TurnMachine, TurnRules
 from wheatear.words import Delay, WordBuilder, calibrated
 
@@ -52,7 +53,9 @@ class TranscriptBuilder:
         self._segment_builder = SegmentBuilder()
         self._finals: list[Final] = []
         self._tokens: list[Token] = []
-        """Of the turn that is being said, like the next two."""
+        """Of the turn that is being said, like the next three, at the frames that emitted them."""
+        self._delays: list[Delay] = []
+        """Of each of these tokens."""
         self._words: list[Word] = []
         self._segments: list[Segment] = []
         self._told = 0
@@ -105,17 +108,17 @@ class TranscriptBuilder:
     def transcript(self, duration: float) -> Transcript:
         """Everything so far; of a stream that keeps nothing, the turn that is being said."""
         finals = self._finals
-        tokens = self._all_tokens()
-        words = (*(w for f in finals for w in f.words), *self._words, *self._pending())
         open_segment = self._segment_builder.pending()
-        segments = (*(s for f in finals for s in f.segments), *self._segments)
+        segments = [*self._segments, *([open_segment] if open_segment else [])]
+        words = self._timed_words(duration)
+        tokens = (*(t for f in finals for t in f.tokens), *self._timed_tokens(words, duration))
         return Transcript(
             "".join(token.text for token in tokens).lstrip(" "),
             self.language,
             duration,
-            tuple(tokens),
-            words,
-            (*segments, *([open_segment] if open_segment else [])),
+            tokens,
+            (*(w for f in finals for w in f.words), *words),
+            (*(s for f in finals for s in f.segments), *segments_within(segments, words)),
         )
 
     @property
@@ -146,6 +149,7 @@ class TranscriptBuilder:
     def _put(self, token: Token, tag: str | None) -> None:
         """Takes a token into the turn."""
         self._tokens.append(token)
+        self._delays.append(self._word_builder.delay)
         self._take_words(self._word_builder.add(token))
         if tag is None:
             return
@@ -166,8 +170,13 @@ class TranscriptBuilder:
         word = self._word_builder.pending()
         return [] if word is None else [word]
 
-    def _all_tokens(self) -> list[Token]:
-        return [*(t for f in self._finals for t in f.tokens), *self._tokens]
+    def _timed_words(self, end: float) -> tuple[Word, ...]:
+        """The words of the turn, none of them after its end."""
+        return words_within((*self._words, *self._pending()), self._start, end)
+
+    def _timed_tokens(self, words: Sequence[Word], end: float) -> tuple[Token, ...]:
+        """The tokens of the turn inside its words."""
+        return tokens_within(self._tokens, self._delays, words, self._start, end)
 
     def _time(self, frame: int) -> float:
         """When the newest sample of a frame was said, seconds."""
@@ -214,30 +223,32 @@ class TranscriptBuilder:
         if (segment := self._segment_builder.finish()) is not None:
             self._segments.append(segment)
         end = max(end, self._start, *(token.start for token in self._tokens[-1:]))
+        words = self._timed_words(end)
         final = Final(
-            _text(self._tokens), tuple(self._words), self._start, end, self.language,
-            tuple(self._segments), tuple(self._tokens),
+            _text(self._tokens), words, self._start, end, self.language,
+            segments_within(self._segments, words), self._timed_tokens(words, end),
         )  # fmt: skip
         self._events.append(final)
         if self._keep:
             self._finals.append(final)
         self._start = end
         self._word_builder.not_before(end)
-        self._tokens, self._words, self._segments = [], [], []
+        self._tokens, self._delays, self._words, self._segments = [], [], [], []
         self._told, self._tagged = 0, False
 
     # -- events
 
     def _tell(self, until: float) -> None:
         """Gives a partial, if there are tokens that none has told."""
-        new, text = self._tokens[self._told :], _text(self._tokens)
-        if new and text:
+        told, text = self._told, _text(self._tokens)
+        if told < len(self._tokens) and text:
             self._told = len(self._tokens)
-            words = (*self._words, *self._pending())
             # A turn that waits for its final is over, whatever the clock says.
             until = self._waiting.time if self._waiting else until
-            until = max(until, new[-1].start)
-            self._events.append(Partial(text, words, self._start, until, self.language, tuple(new)))
+            until = max(until, self._tokens[-1].start)
+            words = self._timed_words(until)
+            new = self._timed_tokens(words, until)[told:]
+            self._events.append(Partial(text, words, self._start, until, self.language, new))
 
     def _take(self) -> list[Event]:
         events, self._events = self._events, []

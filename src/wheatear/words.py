@@ -85,8 +85,8 @@ class WordBuilder:
         return spaced or self._open is None or _splits(self._open.text, text.strip())
 
     def not_before(self, time: float) -> None:
-        """No word will start before this time."""
-        self._last = max(self._last, time)
+        """A turn ended at this time, and all words of it; none will start before."""
+        self._last = time
 
     def finish(self) -> list[Word]:
         """The word that was being said, if any."""

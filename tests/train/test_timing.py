@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes.util
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,13 +16,30 @@ from wheatear.words import Delay, WordBuilder
 SAID = ["one", "two,", "three", "four", "five"]
 
 
+@dataclass(frozen=True)
+class Manifest:
+    delays_ms: dict[int, tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    manifest: Manifest
+
+
 class Late:
     """Hears everything, and says each word in two tokens, 0.2 s after its beginning and 0.1 s
-    after its end."""
+    after its end; words are corrected as the manifest says."""
 
     latencies_ms = (80,)
+    bundle = Bundle(Manifest({80: (700, 700)}))
 
     def transcribe(self, samples: np.ndarray, **_options: object) -> SimpleNamespace:
+        start, end = self.bundle.manifest.delays_ms[80]
+        builder, tokens = WordBuilder(Delay(start / 1000, end / 1000)), self.tokens()
+        words = [word for token in tokens for word in builder.add(token)] + builder.finish()
+        return SimpleNamespace(words=words)
+
+    def tokens(self) -> list[Token]:
         tokens = []
         for i, word in enumerate(SAID):
             begin, end = 0.5 * i, 0.5 * (i + 1)
@@ -29,7 +47,7 @@ class Late:
                 Token(1, f" {word[:1]}", begin + 0.2, begin + 0.28),
                 Token(2, word[1:], end + 0.02, end + 0.1),
             ]
-        return SimpleNamespace(tokens=tokens)
+        return tokens
 
 
 def test_delays_are_found() -> None:
@@ -40,7 +58,7 @@ def test_delays_are_found() -> None:
     assert row["start_error_ms"] <= 1
     assert row["words"] == 5
     builder = WordBuilder(Delay(0.2, 0.1))
-    found = [w for t in Late().transcribe(spoken[0].samples).tokens for w in builder.add(t)]
+    found = [w for t in Late().tokens() for w in builder.add(t)]
     assert [(w.start, w.end) for w in found] == [
         (pytest.approx(0.5 * i), pytest.approx(0.5 * i + 0.5)) for i in range(4)
     ]

@@ -18,6 +18,7 @@ import ctypes
 import json
 import random
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -35,7 +36,7 @@ from wheatear.train import texts
 from wheatear.train.augment import Samples
 from wheatear.train.sentences import allowed, words
 from wheatear.train.voices import ESPEAK_BASE, ESPEAK_HELD_OUT
-from wheatear.words import Delay, WordBuilder
+from wheatear.words import Delay
 
 _WORD_EVENT, _SYNCHRONOUS, _UTF8 = 1, 2, 1
 
@@ -132,9 +133,12 @@ def offsets(
     recognizer: wheatear.Recognizer, spoken: Spoken, latency: int, delay: Delay
 ) -> list[Offset]:
     """Of the words that were heard right."""
-    found = recognizer.transcribe(spoken.samples, language=spoken.locale, latency_ms=latency)
-    builder = WordBuilder(delay)
-    heard = [word for token in found.tokens for word in builder.add(token)] + builder.finish()
+    corrected = copy(recognizer)
+    late = {latency: (round(1000 * delay.start), round(1000 * delay.end))}
+    manifest = replace(recognizer.bundle.manifest, delays_ms=late)
+    corrected.bundle = replace(recognizer.bundle, manifest=manifest)
+    found = corrected.transcribe(spoken.samples, language=spoken.locale, latency_ms=latency)
+    heard = found.words
     true = [words(word) for word, _ in spoken.starts]
     result = []
     for a, b in right(true, [words(word.text) for word in heard]):
