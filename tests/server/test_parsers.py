@@ -9,10 +9,19 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from starlette.datastructures import FormData, Headers
+from starlette.datastructures import FormData, Headers, QueryParams
 
 from wheatear.errors import SettingsError
-from wheatear.server import file_form, gate, keys, plain, realtime, realtime_events
+from wheatear.server import (
+    deepgram_query,
+    encodings,
+    file_form,
+    gate,
+    keys,
+    plain,
+    realtime,
+    realtime_events,
+)
 from wheatear.server.app import Service
 from wheatear.server.refusals import Refusal
 from wheatear.server.settings import Settings
@@ -151,8 +160,6 @@ class Asking:
 
     def __init__(self, query: list[tuple[str, str]]) -> None:
         self.websocket = self
-        from starlette.datastructures import QueryParams
-
         self.query_params = QueryParams(query)
 
 
@@ -171,7 +178,18 @@ sessions = st.builds(
         given
         | {"audio": {"input": {"format": form, "turn_detection": turns, "transcription": words}}}
     ),
-    st.dictionaries(st.sampled_from(["type", "include"]) | words, values, max_size=2),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "type": values,
+            "include": values,
+            "voice": values,
+            "input_audio_format": values | st.sampled_from(["pcm16", "g711_ulaw", "g711_alaw"]),
+            "input_audio_transcription": values | st.fixed_dictionaries({"language": words}),
+            "turn_detection": values | st.just({"type": "semantic_vad"}),
+            "input_audio_noise_reduction": values | st.just({"type": "near_field"}),
+        },
+    ),
     values | st.fixed_dictionaries({"type": st.just("audio/pcm"), "rate": values}),
     values
     | st.fixed_dictionaries(
@@ -246,3 +264,69 @@ def test_a_secret_is_for_a_session_or_refused(service, given):
             return
     assert refusal.status in range(400, 500)
     assert refusal.param.startswith("session")
+
+
+# -- Deepgram's query, types of media
+
+
+parameters = st.sampled_from(sorted(deepgram_query._KNOWN))
+settings_of_query = st.tuples(
+    parameters | parameters.map(str.title) | parameters.map(lambda name: f"{name}[]") | words,
+    words
+    | st.sampled_from(["true", "False", "0", "", "16000", "linear16", "opus", "nova-3", "multi"])
+    | st.integers().map(str),
+)
+
+
+@given(st.lists(settings_of_query, max_size=6), st.booleans())
+def test_a_query_of_deepgrams_is_understood_or_refused(service, given, live):
+    query = QueryParams([*given, ("encoding", "linear16"), ("sample_rate", "16000")])
+    asked, refusal = tried(lambda: deepgram_query.asked_of(query, service.models, live))
+    if refusal is not None:
+        assert 400 <= refusal.status < 500, refusal
+        json.dumps(refusal.body)
+    else:
+        json.dumps(asked.told(["a warning"]), allow_nan=False)
+        assert asked.rules.end_ms >= 240
+        unknown = {name.removesuffix("[]") for name, value in given if value.strip()}
+        unknown -= set(deepgram_query._KNOWN)
+        assert {name[:80] for name in unknown} <= {w["parameter"] for w in asked.warnings}
+
+
+media_types = st.builds(
+    lambda kind, parameters: ";".join([f"audio/{kind}", *parameters]),
+    st.sampled_from(sorted(encodings._MEDIA_TYPES)) | words,
+    st.lists(
+        st.builds(
+            lambda name, value: f"{name}={value}",
+            st.sampled_from(sorted(encodings._PARAMETERS)) | words,
+            st.sampled_from(["8000", "16000", "1", "big-endian", "s16le", "float"]) | words,
+        ),
+        max_size=4,
+    ),
+)
+
+
+@given(media_types | words)
+def test_a_media_type_is_understood_or_refused(text):
+    raw, refusal = tried(lambda: encodings.raw_of_type(text))
+    if refusal is not None:
+        assert refusal.status == 400
+        assert refusal.param in ("content-type", "sample_rate", "encoding")
+    elif raw is not None:
+        assert raw.rate > 0
+        assert raw.channels > 0
+
+
+@given(st.binary(max_size=300), st.integers(1, 80), st.booleans(), st.booleans())
+def test_base64_is_read_however_it_is_written(data, width, url_safe, padded):
+    text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
+    text = text if padded else text.rstrip("=")
+    lines = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
+    assert encodings.base64_audio(lines) == data
+
+
+@given(words)
+def test_text_is_base64_or_refused(text):
+    data, refusal = tried(lambda: encodings.base64_audio(text))
+    assert isinstance(data, bytes) or refusal.param == "audio"
