@@ -134,6 +134,11 @@ def test_the_last_part_of_a_long_prompt_is_used(quiet_server):
     assert response.json()["text"] == expected
 
 
+@pytest.mark.parametrize("prompt", ["p" * 200_000, "a, b; c\n" * 7000, ", " * 20_000])
+def test_no_prompt_is_too_long(quiet_server, prompt):
+    assert SAID in post(quiet_server, [("prompt", prompt)]).json()["text"]
+
+
 # -- headerless audio
 
 

@@ -75,7 +75,7 @@ def test_a_key_is_found_or_it_is_not(given):
 
 @given(headers)
 def test_hosts_and_origins_are_answered_to_or_refused(service, given):
-    _, refusal = tried(lambda: service._app._check_host(given))
+    _, refusal = tried(lambda: service._app._check_host(given, "1.1"))
     assert refusal is None or refusal.status in (400, 403)
     if "host" in given:  # whose absence has been refused
         _, refusal = tried(lambda: service._app._check_origin(given))
@@ -318,10 +318,9 @@ def test_a_media_type_is_understood_or_refused(text):
         assert raw.channels > 0
 
 
-@given(st.binary(max_size=300), st.integers(1, 80), st.booleans(), st.booleans())
-def test_base64_is_read_however_it_is_written(data, width, url_safe, padded):
+@given(st.binary(max_size=300), st.integers(1, 80), st.booleans())
+def test_base64_is_read_however_it_is_written(data, width, url_safe):
     text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
-    text = text if padded else text.rstrip("=")
     lines = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
     assert encodings.base64_audio(lines) == data
 

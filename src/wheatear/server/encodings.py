@@ -239,7 +239,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def base64_audio(text: str) -> bytes:
-    """The bytes of base64 in one line or several, in either alphabet, padded or not.
+    """The bytes of base64 in one line or several, in either alphabet.
 
     Raises Refusal.
     """
@@ -249,7 +249,6 @@ def base64_audio(text: str) -> bytes:
         plain = text.translate(_SPACES)
     if "-" in plain or "_" in plain:
         plain = plain.translate(_URL_SAFE)
-    plain += "=" * (-len(plain) % 4)
     try:
         return binascii.a2b_base64(plain, strict_mode=True)
     except ValueError as error:
