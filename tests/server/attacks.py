@@ -163,7 +163,8 @@ def protocols_that_are_none(port: int) -> None:
         assert raw.status(answer) in (0, 400), (line, answer)
     answer = exchange(port, b"GET /health HTTP/1.0\r\nhost: localhost\r\n\r\n")
     assert raw.status(answer) == 200
-    _refused(port, b"GET /health HTTP/1.0\r\n\r\n")
+    assert raw.status(exchange(port, b"GET /health HTTP/1.0\r\n\r\n")) == 200
+    _refused(port, b"GET /health HTTP/1.0\r\nhost: evil.example\r\n\r\n")
     for protocol in ("h2c", "TLS/1.0", "websocket, h2c"):
         answer = exchange(port, raw.request(connection="Upgrade", upgrade=protocol), 2)
         assert raw.status(answer) == 200
