@@ -10,7 +10,8 @@ import pytest
 
 import wheatear.cli.info  # noqa: F401  (to be replaced in)
 from wheatear.cli import main
-from wheatear.cli.interrupts import Interrupts
+from wheatear.cli.evaluate import progress
+from wheatear.cli.interrupts import Interrupts, interrupts
 
 
 def strike(number=signal.SIGINT):
@@ -18,37 +19,37 @@ def strike(number=signal.SIGINT):
 
 
 def test_a_signal_raises_where_nothing_is_held():
-    interrupts = Interrupts()
-    with pytest.raises(KeyboardInterrupt), interrupts.caught():
+    own = Interrupts()
+    with pytest.raises(KeyboardInterrupt), own.caught():
         strike()
-    assert (interrupts.number, interrupts.code) == (signal.SIGINT, 130)
+    assert (own.number, own.code) == (signal.SIGINT, 130)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_held_signal_is_found_where_it_is_looked_for(number):
-    interrupts = Interrupts()
-    with interrupts.caught(), interrupts.held():
-        interrupts.check()
+    own = Interrupts()
+    with own.caught(), own.held():
+        own.check()
         strike(number)
         with pytest.raises(KeyboardInterrupt):
-            interrupts.check()
-    assert interrupts.code == 128 + number
+            own.check()
+    assert own.code == 128 + number
 
 
 def test_waiting_ends_at_once_whenever_the_signal_comes():
-    interrupts = Interrupts()
-    with interrupts.caught(), interrupts.held():
-        with pytest.raises(KeyboardInterrupt), interrupts.waiting():
+    own = Interrupts()
+    with own.caught(), own.held():
+        with pytest.raises(KeyboardInterrupt), own.waiting():
             strike()
-        with pytest.raises(KeyboardInterrupt), interrupts.waiting():
+        with pytest.raises(KeyboardInterrupt), own.waiting():
             pytest.fail("it came before")
 
 
 def test_handlers_are_put_back():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
-    interrupts = Interrupts()
-    with interrupts.caught(), interrupts.held():
+    own = Interrupts()
+    with own.caught(), own.held():
         assert signal.getsignal(signal.SIGTERM) not in before
     assert [signal.getsignal(number) for number in numbers] == before
 
@@ -57,11 +58,11 @@ def test_ignored_signals_stay_ignored(monkeypatch):
     """As nohup wants it, and a shell of programs in the background."""
     before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
     try:
-        interrupts = Interrupts()
-        with interrupts.caught(), interrupts.held():
+        own = Interrupts()
+        with own.caught(), own.held():
             strike(signal.SIGINT)
             strike(signal.SIGHUP)
-            interrupts.check()
+            own.check()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -93,6 +94,16 @@ def test_the_second_signal_ends_the_process():
     assert done.stdout.split() == [b"one", b"two"]
     assert done.returncode == -signal.SIGINT
     assert done.stderr == b""
+
+
+def test_an_evaluation_ends_between_two_recordings():
+    """One that a signal cuts short would be scored as if that were all of it."""
+    with interrupts.caught(), progress() as tell:
+        tell("a condition", 0, 2)
+        strike()
+        with pytest.raises(KeyboardInterrupt):
+            tell("a condition", 1, 2)
+    assert interrupts.code == 130
 
 
 def test_what_c_code_makes_of_a_signal_is_still_one(monkeypatch, capsys):
