@@ -106,6 +106,23 @@ def test_an_evaluation_ends_between_two_recordings():
     assert interrupts.code == 130
 
 
+def test_a_signal_inside_an_import_ends_the_process(tmp_path):
+    """Nothing has been done yet, and modules in C abort when it is raised in them."""
+    module = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('imported')\n"
+    (tmp_path / "slow_module.py").write_text(module)
+    program = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from wheatear.cli.interrupts import interrupts\n"
+        "with interrupts.caught():\n"
+        "    try:\n"
+        "        import slow_module\n"
+        "    except KeyboardInterrupt:\n"
+        "        print('raised')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
+
+
 def test_what_c_code_makes_of_a_signal_is_still_one(monkeypatch, capsys):
     """Modules in C turn a KeyboardInterrupt while they are imported into an ImportError."""
 

@@ -95,13 +95,24 @@ class Interrupts:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.number is not None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
         if self._waiting or not self._held:
+            if _is_importing(frame):
+                os._exit(128 + number)
             raise KeyboardInterrupt
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    """True inside an import: modules in C abort the process, or make an ImportError of a signal."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _quiet(unraisable: Any) -> None:

@@ -72,8 +72,8 @@ def transcribe(
         verbose_json OpenAI's; srt and vtt are subtitles; tsv has segments, ctm words. All are
         written as the audio goes. If left out, what the name of --output ends with, else txt.
     output
-        File to write to; standard output if left out, or "-". It is called NAME.partial until it is whole,
-        if the audio is not live. Of several files, jsonl and ctm alone can be written to one.
+        File to write to; standard output if left out. It is called NAME.partial until it
+        is whole, if the audio is not live. Several files go to one in jsonl and ctm alone.
     output_dir
         Folder for the transcripts, one for each file; it is made if it is not there.
     line_letters
@@ -114,7 +114,6 @@ def transcribe(
         cues = CueRules(line_letters, lines, letters_per_second, rolling)
     except ValueError as error:
         raise WheatearError(str(error)) from error
-    output = None if output == Path("-") else output
     several = jobs > 1 or any(map(os.path.isdir, files))
     if several and raw_format is not None:
         raise WheatearError("raw input is taken one file at a time, not as a folder or by --jobs")
