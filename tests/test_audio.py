@@ -113,8 +113,7 @@ def test_a_recording_that_was_never_closed(tmp_path):
     at = data.index(b"data") + 4
     data[at : at + 4] = bytes(4)
     path.write_bytes(data)
-    with pytest.raises(AudioError, match="never closed"):
-        open_audio(path)
+    np.testing.assert_allclose(read(path), sample_speech(), atol=1e-4)
 
 
 def test_text_through_a_pipe_is_no_audio():
@@ -148,8 +147,9 @@ def test_any_rate_and_channels(tmp_path, rate, channels):
 
 def test_channels_are_averaged(tmp_path):
     path = tmp_path / "stereo.wav"
-    soundfile.write(path, np.stack([tone(16000), -tone(16000)], axis=1), 16000)
-    assert np.abs(read(path)).max() < 1e-4
+    right = tone(16000, seconds=2.0)[::2]  # an octave higher
+    soundfile.write(path, np.stack([tone(16000), right], axis=1), 16000)
+    np.testing.assert_allclose(read(path), (tone(16000) + right) / 2, atol=1e-4)
 
 
 class Dribble(io.RawIOBase):
@@ -244,23 +244,9 @@ def test_a_cut_off_file_is_read_to_its_end_and_said_to_be_cut_off(tmp_path):
     with pytest.warns(AudioTruncatedWarning, match=r"promises 2\.0 s, 1\.4 s are there"):
         samples = read(tmp_path / "whole.wav")
     assert len(samples) == 22_000
-    heard = []
-    with (
-        pytest.raises(AudioError, match="decoding stops at")
-        if _flac_raises(tmp_path)
-        else pytest.warns(AudioTruncatedWarning, match="cut off")
-    ):
-        heard.extend(open_audio(tmp_path / "whole.flac"))
-
-
-def _flac_raises(folder):
-    """Whether this libsndfile reports a cut-off flac as an error rather than as its end."""
-    with soundfile.SoundFile(folder / "whole.flac") as file:
-        try:
-            file.read(32000)
-        except soundfile.LibsndfileError:
-            return True
-    return False
+    with pytest.warns(AudioTruncatedWarning, match=r"promises 2\.0 s, 1\.\d s are there|damaged"):
+        samples = read(tmp_path / "whole.flac")
+    assert len(samples) > 16_000
 
 
 def test_values_that_are_not_numbers(tmp_path):

@@ -31,7 +31,8 @@ from wheatear.audio import AudioLimits, RawFormat, open_audio, sample_speech
 from wheatear.cli import main
 from wheatear.cli.jobs import jobs_of
 from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError, OverloadedError
-from wheatear.media import Kind, Unpacked, kind_of
+from wheatear.kinds import Kind, kind_of
+from wheatear.media import Unpacked
 from wheatear.unpack import _tag_options, _Track
 
 SPEECH = sample_speech()
@@ -337,9 +338,11 @@ def test_codecs_that_are_not_read():
 
 
 def test_sound_that_changes_midway():
-    data = made("adts", "aac", 16000) + made("adts", "aac", 48000)
-    with pytest.raises(AudioError, match=r"changes at 4\.\d s from 1 channels at 16000 Hz to"):
-        read(io.BytesIO(data))
+    first, second = made("adts", "aac", 16000), made("adts", "aac", 48000)
+    samples = read(io.BytesIO(first + second))
+    parts = [read(io.BytesIO(data)) for data in (first, second)]
+    assert len(samples) == pytest.approx(sum(map(len, parts)), abs=1024)
+    assert abs(shift(samples[-len(SPEECH) :], SPEECH)) <= 0.07 * 16000
 
 
 def box(kind, *parts):
@@ -377,12 +380,8 @@ def test_an_index_that_is_a_bomb(in_fragment):
     data = mp4_of(40_000_000, in_fragment)
     assert len(data) < 5000
     refusal = "more memory|Invalid data"  # FFmpeg looks at the count itself since 9
-    with pytest.raises(AudioError, match=refusal) if in_fragment else warned("cut off"):
-        assert len(read(io.BytesIO(data))) == 0
-
-
-def warned(says):
-    return pytest.warns(AudioTruncatedWarning, match=says)
+    with pytest.raises(AudioError, match=refusal if in_fragment else "cut off or damaged"):
+        read(io.BytesIO(data))
 
 
 SEEDS = [
@@ -448,7 +447,7 @@ def test_nothing_but_the_file_is_opened(server, tmp_path):
                 open_audio(source)
         (tmp_path / "list").write_text(text)
         with (tmp_path / "list").open("rb") as file, pytest.raises(AudioError):
-            Unpacked(file, Kind(demuxer, "a list"), "the list", pytest.fail)
+            Unpacked(file, Kind(demuxer, "a list"), "the list")
     assert not came
 
 
@@ -479,14 +478,14 @@ def test_no_decoder_of_pictures_runs():
 def test_what_a_file_is():
     for form, codec, rate in [*EXACT, *LATE]:
         data = made(form, codec, rate)
-        kind = kind_of(lambda size, data=data: data[:size])
+        kind = kind_of(lambda at, size, data=data: data[at : at + size])
         assert kind is not None
         names = {"ipod": "mov", "mp4": "mov", "3gp": "mov", "webm": "matroska", "adts": "aac"}
         assert kind.demuxer == names.get(form, form)
     sound = (SPEECH * 32767).astype("<i2").tobytes()
     for raw in (sound, bytes(4000), b"\xff" * 4000, b"G" + bytes(4000), b"\xff\xf1" + bytes(4000)):
-        assert kind_of(lambda size, raw=raw: raw[:size]) is None
-    assert kind_of(lambda _: b"") is None
+        assert kind_of(lambda at, size, raw=raw: raw[at : at + size]) is None
+    assert kind_of(lambda *_: b"") is None
 
 
 # -- the process ---------------------------------------------------------------------------------

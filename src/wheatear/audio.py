@@ -6,46 +6,40 @@ is; standard input is looked at to tell which of these it is. Channels are avera
 rates are resampled block by block, with the same result as in one go.
 """
 
-import io
 import math
 import os
-import shutil
+import re
 import stat
 import sys
-import tempfile
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
-import soundfile
-import soxr
-from numpy.typing import NDArray
 
+from wheatear import encodings, kinds
+from wheatear.accounting import Account, Block, Decoder, Opening
 from wheatear.checks import check_kind, check_number
-from wheatear.errors import AudioError, AudioTruncatedWarning, SpoolError
+from wheatear.decoding import WavDecoder, block_size, check_form, decoders_of, spooled
+from wheatear.encodings import Samples
+from wheatear.errors import AudioError, AudioTruncatedWarning
 from wheatear.features import SAMPLE_RATE
-from wheatear.media import Kind, Unpacked, is_installed, kind_of, require
+from wheatear.mixing import LOUDEST, Converter
+from wheatear.parts import Layout, Part, layout_of
+from wheatear.sources import Pipe, Source, Window, size_of_file
+from wheatear.wav import header_of
 
-Samples = NDArray[np.float32]
-LOUDEST = 100  # no float audio is louder; integers that someone forgot to scale are
+__all__ = ["LOUDEST", "AudioLimits", "AudioReader", "AudioTruncatedWarning", "RawFormat", "Samples"]
+__all__ += ["as_samples", "open_audio", "refuse_address", "sample_speech"]
 
-_BLOCK_SECONDS = 0.5
-_HIGHEST_RATE = 768_000
-_MOST_CHANNELS = 64
-_LARGEST_BLOCK = 1 << 21  # values; what many channels at high rates are kept to
-_UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a length that the file does not tell
-_WAV_HEADER = 44
-_LONGEST_WAV_HEADER = 1 << 20
-_TEXT = frozenset(b"\t\n\r" + bytes(range(32, 127)))
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
-_CONTAINERS = {b"RIFF", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd", b"caff", b"riff"}
-_SHARED = ("wav", "ogg", "caf")  # what FFmpeg reads where libsndfile does not know the codec
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,3}[^/]|data:[a-z]+/")
 
 
 @dataclass(frozen=True)
@@ -76,15 +70,14 @@ class RawFormat:
             check_kind(
                 f"{name} of raw audio", getattr(self, name), Integral, "a whole number", AudioError
             )
-        _check_channels(self.channels, "raw audio")
         if self.encoding not in ("s16", "f32"):
             raise AudioError(f"raw audio is 's16' or 'f32', not {self.encoding!r}")
-        _check_rate(self.rate)
+        check_form(self.rate, self.channels, "raw audio")
 
     @property
     def frame(self) -> int:
         """Bytes of one sample of every channel."""
-        return self.channels * (2 if self.encoding == "s16" else 4)
+        return self.channels * encodings.size_of(self.encoding)
 
 
 class AudioReader:
@@ -185,6 +178,7 @@ def open_audio(
         if isinstance(source, str) and source == "-":
             return _open_pipe(_stdin(), raw, asked_of("standard input"), closing)
         if isinstance(source, str | os.PathLike):
+            refuse_address(os.fsdecode(source))
             return _open_path(Path(source), raw, asked_of(str(source)), closing)
         if hasattr(source, "read"):
             return _open_stream(source, raw, asked_of("the audio"), closing)
@@ -272,6 +266,14 @@ def _stdin() -> Any:
     return sys.stdin.buffer
 
 
+def refuse_address(name: str) -> None:
+    """Raises AudioError for what is an address rather than a path."""
+    if _ADDRESS.match(name) and not os.path.exists(name):
+        raise AudioError(
+            f"{name} is a URL, and URLs are not read: download the file first, and give its path"
+        )
+
+
 def _open_path(path: Path, raw: RawFormat | None, asked: _Asked, closing: ExitStack) -> AudioReader:
     try:
         folder = path.is_dir()
@@ -291,76 +293,97 @@ def _open_stream(
     if not getattr(file, "seekable", lambda: True)():
         return _open_pipe(file, raw, asked, closing)
     if raw is not None:
-        size = _size(file)
+        size = size_of_file(file)
         duration = None if size is None else size // raw.frame / raw.rate
-        asked.check(duration)
-        return _reader(_raw_blocks(file, raw), raw.rate, duration, asked, closing)
+        return _reader(_raw_blocks(file, raw), duration, Account(asked.name), asked, closing)
     return _open_file(file, asked, closing)
 
 
 def _open_file(file: Any, asked: _Asked, closing: ExitStack) -> AudioReader:
     """Audio of a file format, from a file that can seek."""
-    size = _size(file)
-    try:
-        decoded = closing.enter_context(soundfile.SoundFile(file))
-    except (soundfile.LibsndfileError, TypeError, OSError) as error:
-        if size and (kind := _media_kind(file)):
-            return _open_media(file, kind, asked, closing)
-        reason = "it is empty" if size == 0 else str(getattr(error, "error_string", error))
+    file.seek(0)
+    window = Window(file, 0, size_of_file(file) or 0)
+    account = Account(asked.name)
+    layout = _layout(window, asked)
+    asked.check(layout.seconds)
+    opened = _decoders(window, layout.parts[0], asked, closing)
+    duration = layout.seconds
+    if len(layout.parts) == 1:
+        opened, told = _opened(opened)
+        duration = told if duration is None else duration
+    blocks = _recordings(window, layout, opened, account, asked, closing)
+    return _reader(blocks, duration, account, asked, closing)
+
+
+def _decoders(window: Window, part: Part, asked: _Asked, closing: ExitStack) -> "_Decoders":
+    stack = ExitStack()
+    closing.callback(stack.close)  # by whom the audio is closed meanwhile
+    return _Decoders(decoders_of(part, window.part(part.start, part.end), asked.name, stack), stack)
+
+
+@dataclass(frozen=True)
+class _Decoders:
+    """The decoders of a recording, and what is to be closed after them."""
+
+    openings: list[Opening]
+    stack: ExitStack
+
+
+def _same(decoder: Decoder) -> Decoder:
+    return decoder
+
+
+def _opened(decoders: _Decoders) -> tuple[_Decoders, float | None]:
+    """Opens the first decoder that can be, so that what can't be read is known early; and the
+    duration that it tells.  Raises AudioError if none can.
+    """
+    refusal: AudioError | None = None
+    for number, opening in enumerate(decoders.openings):
+        try:
+            decoder = opening()
+        except AudioError as error:
+            refusal = refusal or error
+            continue
+        openings = [partial(_same, decoder), *decoders.openings[number + 1 :]]
+        return _Decoders(openings, decoders.stack), getattr(decoder, "duration", None)
+    raise refusal or AudioError("there is no decoder")
+
+
+def _layout(window: Window, asked: _Asked) -> Layout:
+    """The recordings in a file.  Raises AudioError if there are none."""
+    layout = layout_of(window, asked.check)
+    if not layout.parts:
+        if layout.refused is not None:
+            kinds.require(layout.refused, asked.name)
+        reason = "it is empty" if not len(window) else "it is no kind of audio file that is known"
+        if text := kinds.about_text(window.peek(0, kinds.HEAD)):
+            reason = f"it is {text}, not audio"
         raise AudioError(
-            f"cannot decode {asked.name}: {reason.rstrip('.')}. Files that work: wav, flac, ogg, "
-            f"opus, mp3; with wheatear[media] also m4a, mp4, webm, aac, wma; raw PCM with its "
-            f"format given"
-        ) from error
-    _check_channels(decoded.channels, asked.name)
-    _check_rate(decoded.samplerate)
-    if decoded.frames == 0 and decoded.format == "WAV" and (size or 0) > 2 * _WAV_HEADER:
-        # A recording that was never closed says that it is empty: take what is there.
-        file.seek(0)
-        pipe = _Pipe(file)
-        raw, length = _wav_header(pipe)
-        if raw is None:
-            raise AudioError(
-                f"{asked.name} says that it holds no audio, as recordings do that were never "
-                f"closed; repair its header, or give its format as raw PCM"
-            )
-        return _reader(_raw_blocks(pipe, raw, length), raw.rate, None, asked, closing)
-    # soundfile seeks after every block that it reads from a file that can; a decoder that has to
-    # find its place again loses samples (mp3) or fails (flac of unknown length).
-    decoded.seekable = lambda: False  # type: ignore[method-assign]
-    duration = None
-    if decoded.frames < _UNKNOWN_FRAMES:
-        duration = decoded.frames / decoded.samplerate
-        if decoded.format != "MP3":  # of which it is an estimate
-            asked.check(duration)
-    blocks = _decoded_blocks(decoded, asked)
-    return _reader(blocks, decoded.samplerate, duration, asked, closing)
+            f"cannot decode {asked.name}: {reason}. {kinds.readable()}; raw PCM with its format "
+            f"given"
+        )
+    return layout
 
 
-def _media_kind(file: Any) -> Kind | None:
-    """What FFmpeg is to read a file as, if it is to."""
-
-    def look(size: int) -> bytes:
-        file.seek(0)
-        return file.read(size)
-
-    kind = kind_of(look)
-    return None if kind and kind.demuxer in _SHARED and not is_installed() else kind
-
-
-def _open_media(file: Any, kind: Kind, asked: _Asked, closing: ExitStack) -> AudioReader:
-    """Audio that FFmpeg decodes."""
-    require(kind, asked.name)
-    if not isinstance(getattr(file, "raw", file), io.FileIO):  # it needs a file of the system's
-        file.seek(0)
-        file = _spooled(file, closing)
-    unpacked = Unpacked(file, kind, asked.name, asked.on_damage)
-    closing.callback(unpacked.close)
-    _check_channels(unpacked.channels, asked.name)
-    _check_rate(unpacked.rate)
-    asked.check(unpacked.duration)
-    blocks = unpacked.blocks(_block_size(unpacked.rate, unpacked.channels))
-    return _reader(blocks, unpacked.rate, unpacked.duration, asked, closing)
+def _recordings(
+    window: Window,
+    layout: Layout,
+    opened: _Decoders | None,
+    account: Account,
+    asked: _Asked,
+    closing: ExitStack,
+) -> Iterator[Block]:
+    """The sound of all recordings in a file.  opened: the decoders of the first one."""
+    account.lost += layout.lost
+    for part in layout.parts:
+        decoders, opened = opened or _decoders(window, part, asked, closing), None
+        with decoders.stack:
+            blocks = account.decoded(decoders.openings, part.expected, part.faults)
+            for number, (samples, rate) in enumerate(blocks):
+                if number == 0 and part.pause:
+                    yield np.zeros((round(part.pause * rate), samples.shape[1]), np.float32), rate
+                yield samples, rate
+        account.missing += part.owed
 
 
 def _open_pipe(file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitStack) -> AudioReader:
@@ -368,25 +391,16 @@ def _open_pipe(file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitSta
 
     Other formats have decoders that seek; what is piped in then goes to disk, not to memory.
     """
-    pipe = _Pipe(file)
-    length = None
-    if raw is None:
-        head = pipe.look(12)
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-            raw, length = _wav_header(pipe)
-        elif head[:4] in _CONTAINERS or head[:3] == b"ID3" or _is_mp3_frame(head[:4]):
-            raw = None
-        elif kind := kind_of(pipe.look):
-            require(kind, asked.name)
-        elif len(head) == 12 and all(byte in _TEXT for byte in head):
-            raise AudioError(f"{asked.name} is text, not audio; raw PCM can be declared with --raw")
-        else:
-            raw = RawFormat()
-        if raw is None:
-            return _open_file(_spooled(pipe, closing), asked, closing)
-    reader = _reader(_raw_blocks(pipe, raw, length), raw.rate, None, asked, closing)
-    reader.live = not _is_regular(file)
-    return reader
+    pipe, account, live = Pipe(file), Account(asked.name), not _is_regular(file)
+    if raw is None and kinds.is_wav(pipe.look(12)):
+        form = header_of(pipe)
+        if form is not None and form.encoding:
+            blocks = _piped_wav(pipe, WavDecoder(pipe, form, asked.name), account, asked, closing)
+            return _reader(blocks, None, account, asked, closing, live)
+    if raw is None and _is_file(pipe.look(kinds.HEAD), asked.name):
+        return _open_file(spooled(pipe, closing), asked, closing)
+    blocks = _raw_blocks(pipe, raw or RawFormat())
+    return _reader(blocks, None, account, asked, closing, live)
 
 
 def _is_regular(file: Any) -> bool:
@@ -397,204 +411,81 @@ def _is_regular(file: Any) -> bool:
         return False
 
 
-def _spooled(file: Any, closing: ExitStack) -> BinaryIO:
-    """The rest of a file, as one on disk that is gone when it is closed."""
-    try:
-        spool = closing.enter_context(tempfile.TemporaryFile())
-        shutil.copyfileobj(file, spool, 1 << 20)
-        spool.seek(0)
-    except OSError as error:
-        raise SpoolError(
-            f"cannot copy the audio to disk to decode it: {error.strerror or error}; set TMPDIR to "
-            f"a folder with room"
-        ) from error
-    return spool
+def _is_file(head: bytes, name: str) -> bool:
+    """True if the first bytes of a pipe are a file's.  Raises AudioError for what is no audio."""
+
+    def peek(at: int, size: int) -> bytes:
+        return head[at : at + size]
+
+    kind = kinds.kind_of(peek) or (kinds.MPEG if kinds.past_tags(peek, 0) else None)
+    if kind is None and (found := kinds.find(peek, len(head))):
+        kind = found[1]
+    if kind is None and (text := kinds.about_text(head)):
+        raise AudioError(f"{name} is {text}, not audio; raw PCM can be declared with --raw")
+    if kind is not None:
+        kinds.require(kind, name)
+    return kind is not None
 
 
-class _Pipe:
-    """A stream that can be looked into: bytes looked at are read again."""
-
-    def __init__(self, file: Any) -> None:
-        self._read = getattr(file, "read1", file.read)
-        self._seen = b""
-
-    def look(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end."""
-        while len(self._seen) < size and (data := self._read(size - len(self._seen))):
-            self._seen += data
-        return self._seen[:size]
-
-    def read(self, size: int) -> bytes:
-        """Some bytes, as soon as there are any; none at the end."""
-        if self._seen:
-            data, self._seen = self._seen[:size], self._seen[size:]
-            return data
-        return self._read(size)
-
-
-def _wav_header(pipe: _Pipe) -> tuple[RawFormat | None, int | None]:
-    """Reads past the header of a WAV file of 16-bit or float PCM: its format and data bytes.
-
-    (None, None), with nothing read, for other encodings. The length is None where the writer did
-    not know it: recorders and converters leave 0 or a very large number when they write to a pipe.
-    """
-    raw, at = None, 12
-    while len(head := pipe.look(at + 8)) == at + 8 and at < _LONGEST_WAV_HEADER:
-        kind, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
-        at += 8
-        if kind == b"data" and raw is not None:
-            pipe.read(at)
-            return raw, size if 0 < size < 0x7FFF_0000 else None
-        body = pipe.look(at + min(size, 40))[at:]
-        if kind == b"fmt ":
-            encoding = int.from_bytes(body[:2], "little")
-            if encoding == 0xFFFE:  # "extensible": the encoding follows further down
-                encoding = int.from_bytes(body[24:26], "little")
-            bits = int.from_bytes(body[14:16], "little")
-            name = {(1, 16): "s16", (3, 32): "f32"}.get((encoding, bits))
-            if name is None:
-                break
-            rate, channels = (
-                int.from_bytes(body[4:8], "little"),
-                int.from_bytes(body[2:4], "little"),
-            )
-            raw = RawFormat(rate, channels, name)
-        at += size + size % 2
-    return None, None
-
-
-def _is_mp3_frame(head: bytes) -> bool:
-    """An MPEG audio frame: eleven sync bits, layer III, neither rate nor bit rate reserved."""
-    return (
-        len(head) == 4
-        and head[0] == 0xFF
-        and head[1] & 0xE6 == 0xE2
-        and head[2] & 0xF0 != 0xF0
-        and head[2] & 0x0C != 0x0C
-        and head[1] & 0x18 != 0x08
-    )
-
-
-def _size(file: Any) -> int | None:
-    """Bytes from here to the end of a file."""
-    try:
-        here = file.tell()
-        end = file.seek(0, io.SEEK_END)
-        file.seek(here)
-    except (OSError, AttributeError):
-        return None
-    return end - here
+def _piped_wav(
+    pipe: Pipe, decoder: WavDecoder, account: Account, asked: _Asked, closing: ExitStack
+) -> Iterator[Block]:
+    """A WAV file as it comes, and the files that may be joined to it."""
+    yield from account.decoded([partial(_same, decoder)], None)
+    if pipe.look(kinds.HEAD):
+        rest = spooled(pipe, closing)
+        window = Window(rest, 0, size_of_file(rest) or 0)
+        layout = layout_of(window, asked.check)
+        yield from _recordings(window, layout, None, account, asked, closing)
 
 
 # -- blocks --------------------------------------------------------------------------------------
 
 
-def _block_size(rate: int, channels: int) -> int:
-    """Frames of a block."""
-    return min(int(rate * _BLOCK_SECONDS), _LARGEST_BLOCK // channels)
-
-
-def _raw_blocks(file: Any, raw: RawFormat, length: int | None = None) -> Iterator[Samples]:
-    """Blocks [n, channels] of headerless PCM, as soon as they arrive, up to `length` bytes.
+def _raw_blocks(file: Source | Any, raw: RawFormat) -> Iterator[Block]:
+    """Blocks [n, channels] of headerless PCM, as soon as they arrive.
 
     Bytes at the end that make no whole frame are not audio.
     """
-    dtype = np.dtype("<i2" if raw.encoding == "s16" else "<f4")
-    block = _block_size(raw.rate, raw.channels) * raw.frame
+    block = block_size(raw.rate, raw.channels) * raw.frame
     read = getattr(file, "read1", file.read)
     rest = b""
-    while data := read(block if length is None else min(block, length)):
-        if length is not None:
-            length -= len(data)
+    while data := read(block):
         data = rest + data
         whole = len(data) // raw.frame * raw.frame
         rest = data[whole:]
-        samples = np.frombuffer(data[:whole], dtype).astype(np.float32)
-        if raw.encoding == "s16":
-            samples /= 32768
-        yield samples.reshape(-1, raw.channels)
-
-
-def _decoded_blocks(decoded: soundfile.SoundFile, asked: _Asked) -> Iterator[Samples]:
-    block = _block_size(decoded.samplerate, decoded.channels)
-    count = 0
-    while True:
-        try:
-            samples = decoded.read(block, dtype="float32", always_2d=True)
-        except soundfile.LibsndfileError as error:
-            at = count / decoded.samplerate
-            raise AudioError(
-                f"{asked.name} is damaged: decoding stops at {at:.1f} s ({error.error_string})"
-            ) from error
-        if not len(samples):
-            break
-        count += len(samples)
-        yield np.asarray(samples, np.float32)
-    promised = _promised_frames(decoded)
-    if count < promised:
-        asked.on_damage(
-            f"{asked.name} is cut off: its header promises {promised / decoded.samplerate:.1f} s, "
-            f"{count / decoded.samplerate:.1f} s are there and were read"
-        )
-
-
-def _promised_frames(decoded: soundfile.SoundFile) -> int:
-    """Frames according to the header; libsndfile corrects it silently where a file is cut off."""
-    if decoded.format == "MP3" or decoded.frames >= _UNKNOWN_FRAMES:
-        return 0  # an estimate, or not told
-    promised = decoded.frames
-    for line in decoded.extra_info.splitlines():
-        head, _, correction = line.partition("(should be")
-        if head.strip().startswith("data") and correction:
-            said = int("".join(filter(str.isdigit, head.split(":")[-1])) or 0)
-            found = int("".join(filter(str.isdigit, correction)) or 0)
-            # A very large number is what a writer leaves that did not know the length beforehand.
-            if found and found < said < 0x7FFF_0000:
-                promised = promised * said // found
-    return promised
+        samples = encodings.decoded(data[:whole], raw.encoding)
+        yield samples.reshape(-1, raw.channels), raw.rate
 
 
 def _reader(
-    blocks: Iterator[Samples], rate: int, duration: float | None, asked: _Asked, closing: ExitStack
+    blocks: Iterator[Block],
+    duration: float | None,
+    account: Account,
+    asked: _Asked,
+    closing: ExitStack,
+    live: bool = False,
 ) -> AudioReader:
-    """Blocks [n, channels] at any rate as they are asked for.  duration: what the file says."""
-    return AudioReader(_resampled(blocks, rate, asked), duration, closing, asked.damage)
+    """Blocks of any form as they are asked for.  duration: what the file says."""
+    asked.check(duration)
+    reader = AudioReader(_converted(blocks, account, asked), duration, closing, asked.damage)
+    reader.live = live
+    return reader
 
 
-def _resampled(blocks: Iterable[Samples], rate: int, asked: _Asked) -> Iterator[Samples]:
-    """Blocks [n, channels] at any rate -> blocks at 16 kHz, channels averaged or apart."""
-    resampler, shape = None, (0,)
+def _converted(blocks: Iterator[Block], account: Account, asked: _Asked) -> Iterator[Samples]:
+    """Blocks at 16 kHz; at their end what is missing is told."""
+    converter = Converter(asked.name, asked.apart)
+    yield from converter.convert(_limited(blocks, asked))
+    account.faults += converter.notes
+    account.close(asked.on_damage)
+
+
+def _limited(blocks: Iterator[Block], asked: _Asked) -> Iterator[Block]:
     seconds, size = 0.0, 0
-    for block in blocks:
-        size += 4 * block.size
+    for samples, rate in blocks:
+        size += 4 * samples.size
         asked.check_size(size)
-        if len(block) and not np.abs(block).max() < LOUDEST:
-            raise AudioError(
-                f"{asked.name} holds values that are no audio (not numbers, or beyond "
-                f"+-{LOUDEST}), from {seconds:.1f} s on: write it again as 16-bit PCM"
-            )
-        seconds += len(block) / rate
+        seconds += len(samples) / rate
         asked.check(seconds)
-        if not asked.apart:
-            block = block.mean(axis=1, dtype=np.float32)  # noqa: PLW2901
-        if rate != SAMPLE_RATE and resampler is None:
-            width = block.shape[1] if asked.apart else 1
-            resampler = soxr.ResampleStream(rate, SAMPLE_RATE, width, "float32", quality="HQ")
-            shape = (0, *block.shape[1:])
-        out = block if resampler is None else resampler.resample_chunk(block)
-        if len(out):
-            yield out
-    if resampler is not None:
-        out = resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
-        if len(out):
-            yield out
-
-
-def _check_channels(channels: int, name: str) -> None:
-    if not 1 <= channels <= _MOST_CHANNELS:
-        raise AudioError(f"{name} has {channels} channels; 1 to {_MOST_CHANNELS} work")
-
-
-def _check_rate(rate: int) -> None:
-    if not 1000 <= rate <= _HIGHEST_RATE:
-        raise AudioError(f"a sample rate of {rate} Hz; 1000 to {_HIGHEST_RATE} Hz work")
+        yield samples, rate

@@ -10,11 +10,12 @@ from functools import lru_cache
 from math import ceil, gcd
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wheatear.audio import LOUDEST, Samples
+from wheatear.encodings import decoded, size_of
 from wheatear.errors import AudioError, StreamClosedError
 from wheatear.features import SAMPLE_RATE
+from wheatear.mixing import Mixer
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
 MOST_CHANNELS = 8
@@ -24,6 +25,7 @@ _CUTOFF = 0.95  # of the lower Nyquist frequency
 _BETA = 6.76  # of the Kaiser window: 0.1102 (A - 8.7) for A = 70 dB (Kaiser 1974)
 _MOST_PHASES = 2048  # ratios with more are rounded to these: 1/4096 sample, -69 dB or better
 _AT_ONCE = 1024  # samples; bounds the memory that a large piece takes
+_ENCODINGS = ("s16", "f32", "mulaw", "alaw")
 _NOTHING = np.zeros(0, np.float32)
 
 
@@ -31,8 +33,8 @@ class LivePcm:
     """One live signal, headerless, on its way to samples. Any cut gives the same bits.
 
     Encodings: s16 and f32 (little-endian), mulaw and alaw (G.711); channels are interleaved and
-    averaged. Of n frames come ceil(n x 16000 / rate) samples, sample k being the sound at
-    k / 16000 s; at 16 kHz nothing is changed but the type.
+    averaged, or the loudest is taken where they cancel. Of n frames come ceil(n x 16000 / rate)
+    samples, sample k being the sound at k / 16000 s; at 16 kHz nothing is changed but the type.
     """
 
     def __init__(self, rate: int = SAMPLE_RATE, encoding: str = "s16", channels: int = 1) -> None:
@@ -41,11 +43,12 @@ class LivePcm:
         """
         if not LOWEST_RATE <= rate <= HIGHEST_RATE:
             raise AudioError(f"live audio at {rate} Hz; {LOWEST_RATE} to {HIGHEST_RATE} Hz work")
-        if encoding not in _DTYPES:
-            raise AudioError(f"live audio is one of {', '.join(_DTYPES)}, not {encoding!r}")
+        if encoding not in _ENCODINGS:
+            raise AudioError(f"live audio is one of {', '.join(_ENCODINGS)}, not {encoding!r}")
         if not 1 <= channels <= MOST_CHANNELS:
             raise AudioError(f"live audio of {channels} channels; 1 to {MOST_CHANNELS} work")
         self._rate, self._encoding, self._channels = rate, encoding, channels
+        self._mixer = Mixer()
         self._resampler = None if rate == SAMPLE_RATE else _Resampler(rate)
         self._frames = 0
         self._rest = b""
@@ -69,10 +72,13 @@ class LivePcm:
         if self._finished:
             raise StreamClosedError("this audio has been finished; open another")
         data = b"".join((self._rest, data))
-        dtype = _DTYPES[self._encoding]
-        count = len(data) // (dtype.itemsize * self._channels) * self._channels
-        samples = self._averaged(np.frombuffer(data, dtype, count))
-        self._rest = data[count * dtype.itemsize :]
+        frame = size_of(self._encoding) * self._channels
+        whole = len(data) // frame * frame
+        values = decoded(data[:whole], self._encoding)
+        if self._encoding == "f32":
+            self._check(values)
+        samples = self._mixer.mix(values.reshape(-1, self._channels))
+        self._rest = data[whole:]
         self._frames += len(samples)
         return samples if self._resampler is None else self._resampler.push(samples)
 
@@ -84,19 +90,6 @@ class LivePcm:
         self._finished = True
         return _NOTHING if self._resampler is None else self._resampler.finish()
 
-    def _averaged(self, values: NDArray[np.generic]) -> Samples:
-        """Values of the encoding, interleaved -> samples [n], one channel."""
-        if self._encoding == "f32":
-            samples = values.astype(np.float32)
-            self._check(samples)
-        elif self._encoding == "s16":
-            samples = values.astype(np.float32) / np.float32(32768)
-        else:
-            samples = _G711[self._encoding][values]
-        if self._channels == 1:
-            return samples
-        return samples.reshape(-1, self._channels).mean(axis=1, dtype=np.float32)
-
     def _check(self, samples: Samples) -> None:
         wrong = np.flatnonzero(~(np.abs(samples) < LOUDEST))
         if len(wrong):
@@ -104,34 +97,6 @@ class LivePcm:
             raise AudioError(
                 f"live audio reaches {samples[wrong[0]]:g} at {at:.2f} s: floats lie in -1 .. 1"
             )
-
-
-# -- encodings -----------------------------------------------------------------------------------
-
-
-def _mulaw() -> Samples:
-    """The values of the 256 codes of G.711's mu-law, as 16-bit expanders scale them."""
-    code = ~np.arange(256) & 0xFF  # bits are sent inverted
-    exponent, mantissa = code >> 4 & 7, code & 15
-    size = ((mantissa << 3) + 132 << exponent) - 132
-    return (np.where(code & 0x80, -size, size) / 32768).astype(np.float32)
-
-
-def _alaw() -> Samples:
-    """The values of the 256 codes of G.711's A-law; every other bit is sent inverted."""
-    code = np.arange(256) ^ 0x55
-    exponent, mantissa = code >> 4 & 7, code & 15
-    size = (mantissa << 4) + np.where(exponent, 264, 8) << np.maximum(exponent - 1, 0)
-    return (np.where(code & 0x80, size, -size) / 32768).astype(np.float32)
-
-
-_DTYPES = {
-    "s16": np.dtype("<i2"),
-    "f32": np.dtype("<f4"),
-    "mulaw": np.dtype(np.uint8),
-    "alaw": np.dtype(np.uint8),
-}
-_G711 = {"mulaw": _mulaw(), "alaw": _alaw()}
 
 
 # -- resampling ----------------------------------------------------------------------------------

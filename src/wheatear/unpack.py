@@ -1,6 +1,6 @@
 """A program that takes the sound out of a container: a file in, float32 frames out, by FFmpeg.
 
-    python -P unpack.py DEMUXER < FILE
+    python -P unpack.py DEMUXER [START END] < FILE
 
 FFmpeg is a great deal of C that reads what strangers send. It runs here in a process of its own,
 whose memory and time are bounded and which can open no file, no socket and no program once its
@@ -9,14 +9,19 @@ not the one that serves others. The demuxer is given, so that no file chooses it
 but the file; no decoder runs but those of sound. This program imports neither Wheatear nor numpy,
 which would take longer than all else that it does.
 
-Standard output has a line of JSON, {"rate", "channels", "duration"}, and the frames of the first
-sound track, little-endian, channels interleaved. Where the track begins later than the container,
+Of a file that has several recordings, START and END are the bytes of one.
+
+Standard output has a line of JSON, {"rate", "channels", "duration"}, and the sound of the first
+sound track in blocks: rate, channels, frames (32-bit each), and the frames, little-endian, channels
+interleaved. Rate and channels may change. Where the track begins later than the container,
 or has a gap, there is silence: times are those that a player shows. Standard error ends with a line
 of JSON: {"error"}, or what `_Track.report` says.
 """
 
+import io
 import json
 import re
+import struct
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -33,7 +38,18 @@ import av
 _MEMORY = 1 << 29  # bytes of address space, of which the libraries take a quarter
 _CPU = 30  # seconds, beside a tenth of the audio's
 _CPU_OF_ALL = 6 * 3600  # seconds that no recording may take more than
-_ESTIMATES = ("aac", "amr", "mpeg", "mpegts")  # demuxers that guess lengths from the file's size
+_ESTIMATES = (
+    "aac",
+    "ac3",
+    "amr",
+    "dts",
+    "eac3",
+    "loas",
+    "mp3",
+    "mpeg",
+    "mpegts",
+)  # demuxers that guess lengths from the file's size
+_UNTIMED = ("aac", "ac3", "amr", "dts", "eac3", "loas", "mp3")  # times that FFmpeg counts itself
 _JITTER = 0.1  # seconds that times may be off by without being a gap
 _LONGEST_GAP = 3600.0  # seconds; times that leap farther are wrong
 _PATIENCE = 20  # packets that may fail, beside as many as were decoded
@@ -59,8 +75,8 @@ def main() -> None:
     _bound("RLIMIT_CPU", _CPU)
     try:
         with open(0, "rb", buffering=0) as file, open(1, "wb") as out:
-            file.seek(0)
-            report = _unpack(file, sys.argv[1], out)
+            start, end = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (0, 1 << 62)
+            report = _unpack(_Bytes(file, start, end), sys.argv[1], out)
     except BrokenPipeError:
         return  # nobody listens any more
     except RefusedError as error:
@@ -93,7 +109,26 @@ def _bound(name: str, most: int) -> None:
         pass
 
 
-def _unpack(file: BinaryIO, demuxer: str, out: BinaryIO) -> dict[str, Any]:
+class _Bytes:
+    """A stretch of a file as a file, without a name, which demuxers go by."""
+
+    def __init__(self, file: BinaryIO, start: int, end: int) -> None:
+        self._file, self._start = file, start
+        self._end = min(end, file.seek(0, io.SEEK_END))
+        self.seek(0)
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(max(0, min(size, self._end - self._file.tell()))) or b""
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._end}
+        return self._file.seek(max(self._start, base[whence] + offset)) - self._start
+
+    def tell(self) -> int:
+        return self._file.tell() - self._start
+
+
+def _unpack(file: Any, demuxer: str, out: BinaryIO) -> dict[str, Any]:
     track = _Track(file, demuxer)
     frames = track.frames()
     first = next(frames, None)  # what containers say of the rate is not always so
@@ -103,6 +138,7 @@ def _unpack(file: BinaryIO, demuxer: str, out: BinaryIO) -> dict[str, Any]:
     header = {"rate": track.rate, "channels": track.channels, "duration": track.duration}
     out.write(json.dumps(header).encode() + b"\n")
     for data in track.sound(frames):
+        out.write(struct.pack("<III", track.rate, track.channels, len(data) // 4 // track.channels))
         out.write(data)
     return track.report()
 
@@ -115,9 +151,8 @@ def _tag_options(version: str) -> dict[str, Any]:
 class _Track:
     """The first sound track of a file."""
 
-    def __init__(self, file: BinaryIO, demuxer: str) -> None:
+    def __init__(self, file: Any, demuxer: str) -> None:
         self._container = av.open(
-            # Without a name, which demuxers go by.
             SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell),
             mode="r",
             format=demuxer,
@@ -135,14 +170,19 @@ class _Track:
         if self._codec is None or self._codec.name not in _CODECS:
             name = "unknown" if self._codec is None else self._codec.name
             raise RefusedError(f"holds sound of a codec that is not read: {name}")
+        if self._codec.name == "flac":  # whose damaged frames it would take for sound
+            self._codec.options = {"err_detect": "crccheck+explode"}
+        self._counted = demuxer == "flac"  # its frames are numbered
         self.rate, self.channels = self._codec.sample_rate, self._codec.layout.nb_channels
         start = self._container.start_time
         self._start = None if start is None else start / av.time_base
+        self._timed = demuxer not in _UNTIMED
         told = demuxer not in _ESTIMATES
         self._promised = self._end() if told else None
         whole = (self._container.duration or 0) / av.time_base
         self.duration = self._promised or ((whole if whole > 0 else None) if told else None)
-        self._read = 0  # frames
+        self._before = 0.0  # seconds, until rate or channels changed last
+        self._read = 0  # frames since then
         self._good = self._bad = 0  # packets
         self._first_bad = 0.0  # seconds
         self._fault: str | None = None
@@ -162,15 +202,16 @@ class _Track:
 
     def sound(self, frames: Iterable[Any]) -> Iterator[bytes]:
         """Decoded frames -> their bytes, with silence where there is no sound."""
-        interleaved = av.AudioResampler(format="flt")
+        interleaved, form = av.AudioResampler(format="flt"), None
         size = 4 * self.channels
         minutes = 0
         for frame in frames:
-            if (frame.sample_rate, frame.layout.nb_channels) != (self.rate, self.channels):
-                raise RefusedError(
-                    f"changes at {self._seconds:.1f} s from {self.channels} channels at "
-                    f"{self.rate} Hz to {frame.layout.nb_channels} at {frame.sample_rate} Hz"
-                )
+            if form not in (None, _form(frame)):
+                interleaved = av.AudioResampler(format="flt")
+                self._before, self._read = self._seconds, 0
+                self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
+                size = 4 * self.channels
+            form = _form(frame)
             gap = self._gap(frame)
             while gap > 0:
                 part = min(gap, self.rate)
@@ -198,7 +239,7 @@ class _Track:
 
     @property
     def _seconds(self) -> float:
-        return self._read / self.rate if self.rate else 0.0
+        return self._before + (self._read / self.rate if self.rate else 0.0)
 
     def _decoded(self, packet: Any) -> list[Any]:
         try:
@@ -216,12 +257,17 @@ class _Track:
 
     def _gap(self, frame: Any) -> int:
         """Frames of silence before a frame that begins later than the last one ended."""
-        if frame.time is None:
+        if frame.time is None or not self._timed:
             return 0
-        if self._start is None:
+        if self._start is None or (self._counted and not self._seconds):
             self._start = frame.time
         gap = frame.time - self._start - self._seconds
-        return round(gap * self.rate) if _JITTER < gap < _LONGEST_GAP else 0
+        if not _JITTER < gap < _LONGEST_GAP:
+            return 0
+        if self._counted:  # FFmpeg drops damaged frames without a word
+            self._first_bad = self._first_bad if self._bad else self._seconds
+            self._bad += 1
+        return round(gap * self.rate)
 
     def _end(self) -> float | None:
         """When the track ends, in seconds from the container's start, if that is told."""
@@ -235,6 +281,11 @@ class _Track:
         elif len(self._container.streams) == 1 and self._container.duration:
             end = self._container.duration / av.time_base - start
         return end if end > 0 else None
+
+
+def _form(frame: Any) -> tuple[int, str, str]:
+    """What a resampler takes for granted of all its frames."""
+    return frame.sample_rate, frame.layout.name, frame.format.name
 
 
 if __name__ == "__main__":

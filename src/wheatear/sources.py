@@ -1,0 +1,171 @@
+"""Bytes of audio in order: a stretch of a file that can seek, or a pipe that can be looked into."""
+
+import io
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Protocol
+
+Peek = Callable[[int, int], bytes]
+"""(offset, size) -> the bytes there, fewer at the end."""
+
+
+class Source(Protocol):
+    """Bytes that are read in order."""
+
+    at: int
+    """Bytes taken so far."""
+    left: int | None
+    """Bytes still to come, where that is known."""
+
+    def look(self, size: int) -> bytes:
+        """Returns the next `size` bytes without taking them; fewer at the end."""
+
+    def read(self, size: int) -> bytes:
+        """Takes some bytes, at most `size`, as soon as there are any; none at the end."""
+
+    def skip(self, size: int) -> int:
+        """Takes `size` bytes unseen; returns the count, which is less at the end."""
+
+    def unread(self, data: bytes) -> None:
+        """Puts back what was read last."""
+
+
+class Window(io.RawIOBase):
+    """The bytes start .. end of a file that can seek, as a file of its own.
+
+    Several windows may be open at a time; each seeks before it reads.
+    """
+
+    def __init__(self, file: Any, start: int, end: int, told: int | None = None) -> None:
+        """told: where whoever seeks to the end is led, for decoders that guess from the length how
+        much there will be, and stop there.
+        """
+        self._told = told
+        self.file, self.start, self.end = file, start, max(start, end)
+        self.at = 0
+        self._number = file.fileno() if is_on_disk(file) and hasattr(os, "pread") else None
+        if self._number is not None:
+            with suppress(OSError):
+                file.flush()
+        self.fault: BaseException | None = None
+        """What was raised while a library in C had called for bytes, where exceptions get lost."""
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    @property
+    def left(self) -> int:
+        return max(0, len(self) - self.at)
+
+    def part(self, start: int, end: int) -> "Window":
+        """A window within this one."""
+        return Window(self.file, self.start + start, min(self.end, self.start + end))
+
+    def peek(self, at: int, size: int) -> bytes:
+        """Returns the bytes at an offset; fewer at the end."""
+        size = min(size, len(self) - at)
+        if at < 0 or size <= 0:
+            return b""
+        if self._number is None:
+            self.file.seek(self.start + at)
+        pieces, place = [], self.start + at
+        while size > 0 and (data := self._some(place, size)):
+            pieces.append(data)
+            size, place = size - len(data), place + len(data)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _some(self, place: int, size: int) -> bytes:
+        if self._number is None:
+            return self.file.read(size)
+        return os.pread(self._number, size, place)  # whoever else moves the file's own place
+
+    def look(self, size: int) -> bytes:
+        return self.peek(self.at, size)
+
+    def skip(self, size: int) -> int:
+        size = min(size, self.left)
+        self.at += size
+        return size
+
+    def unread(self, data: bytes) -> None:
+        self.at -= len(data)
+
+    def read(self, size: int = -1) -> bytes:
+        data = self.peek(self.at, self.left if size < 0 else size)
+        if self._told and len(self) < self.at < self._told:
+            data = bytes(min(size, self._told - self.at))  # before the end that was told
+        self.at += len(data)
+        return data
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            data = self.read(len(buffer))
+        except BaseException as error:  # noqa: BLE001  (raised again by whoever called the library)
+            self.fault = error
+            return 0
+        buffer[: len(data)] = data
+        return len(data)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self._told or len(self)}[whence]
+        self.at = max(0, base + offset)
+        return self.at
+
+    def tell(self) -> int:
+        return self.at
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+class Pipe:
+    """A stream that can be looked into: bytes looked at are read again."""
+
+    def __init__(self, file: Any) -> None:
+        self._read = getattr(file, "read1", file.read)
+        self._seen = b""
+        self.at = 0
+        self.left: int | None = None
+
+    def look(self, size: int) -> bytes:
+        while len(self._seen) < size and (data := self._read(size - len(self._seen))):
+            self._seen += data
+        return self._seen[:size]
+
+    def read(self, size: int) -> bytes:
+        if self._seen:
+            data, self._seen = self._seen[:size], self._seen[size:]
+        else:
+            data = self._read(size)
+        self.at += len(data)
+        return data
+
+    def skip(self, size: int) -> int:
+        before = self.at
+        while (rest := size - (self.at - before)) > 0 and self.read(min(rest, 1 << 16)):
+            pass
+        return self.at - before
+
+    def unread(self, data: bytes) -> None:
+        self._seen = data + self._seen
+        self.at -= len(data)
+
+
+def is_on_disk(file: Any) -> bool:
+    """True for a file of the system's, whose number is that of its bytes."""
+    return isinstance(getattr(file, "raw", file), io.FileIO)
+
+
+def size_of_file(file: Any) -> int | None:
+    """Bytes from here to the end of a file; None where it does not tell."""
+    try:
+        here = file.tell()
+        end = file.seek(0, io.SEEK_END)
+        file.seek(here)
+    except (OSError, AttributeError):
+        return None
+    return end - here
