@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
@@ -166,7 +166,7 @@ class _Library:
         while stuck < _PATIENCE:
             block = np.full((size, file.channels), np.nan, np.float32)
             try:
-                block = file.read(dtype="float32", always_2d=True, out=block)
+                block = cast("Samples", file.read(dtype="float32", always_2d=True, out=block))
                 if not len(block):
                     break
             except soundfile.LibsndfileError as error:

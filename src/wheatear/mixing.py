@@ -142,7 +142,7 @@ class Converter:
             self._opposite += self._mixer.opposite / self._form[0]
             self._mixer = Mixer()
         if self._resampler is not None:
-            shape = (0, self._width) if self._apart else (0,)
+            shape: tuple[int, ...] = (0, self._width or 1) if self._apart else (0,)
             out = self._resampler.resample_chunk(np.zeros(shape, np.float32), last=True)
             self._resampler = None
             if len(out):

@@ -15,8 +15,10 @@ class Source(Protocol):
 
     at: int
     """Bytes taken so far."""
-    left: int | None
-    """Bytes still to come, where that is known."""
+
+    @property
+    def left(self) -> int | None:
+        """Bytes still to come, where that is known."""
 
     def look(self, size: int) -> bytes:
         """Returns the next `size` bytes without taking them; fewer at the end."""
