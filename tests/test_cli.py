@@ -429,14 +429,14 @@ def test_a_signal_inside_the_decoder_is_not_the_end_of_the_file(
 
     def struck(self, buffer):
         nonlocal reads
-        reads += 1
-        if reads == 6:
+        reads += self.at > 0.6 * len(self)
+        if reads == 1:
             os.kill(os.getpid(), signal.SIGINT)
         return real(self, buffer)
 
     monkeypatch.setattr(Window, "readinto", struck)
     code, said, err = run("transcribe", path, "--model", model, *(["--output", out] * output))
-    assert reads >= 6
+    assert reads
     assert code == 130
     assert "Traceback" not in err
     partial = tmp_path / "out.txt.partial"
