@@ -1,9 +1,9 @@
 """Any audio -> float32 mono samples at 16 kHz, in blocks, so that length costs no memory.
 
-Files and file objects are decoded by libsndfile (wav, flac, ogg, opus, mp3, aiff, ...) or, with the
-extra `media`, by FFmpeg (m4a, mp4, webm, wma, ...: the first sound track). Raw PCM is taken as it
-is; standard input is looked at to tell which of these it is. Channels are averaged; other sample
-rates are resampled block by block, with the same result as in one go.
+Files are cut into the recordings in them (`wheatear.parts`) and decoded (`wheatear.decoding`),
+under an account of what is missing (`wheatear.accounting`). Raw PCM is taken as it is; pipes are
+looked into to tell which of these it is. Channels are averaged and other rates resampled block by
+block (`wheatear.mixing`), with the same result as in one go.
 """
 
 import math
