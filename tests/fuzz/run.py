@@ -6,8 +6,9 @@
     python tests/fuzz/run.py --each 10                        ten of each, as the tests do
 
 Each input is made from a number, so a find can be made again. Readers run in a process of their
-own, with bounded memory: an error that is not a WheatearError, a signal and half a minute without
-an end are finds. Their inputs are kept (--keep), and the exit code is 1 if there is any.
+own, with bounded memory: an error that is not a WheatearError, a signal, and a minute of processor
+time without an end are finds. Their inputs are kept (--keep), and the exit code is 1 if there is
+any.
 """
 
 import argparse
@@ -25,7 +26,8 @@ import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_PATIENCE = 60.0  # seconds that an input may take
+_WORK = 60  # seconds of processor time that an input may take
+_PATIENCE = 600.0  # seconds that it may take on a busy machine, or wait for ever
 _MEMORY = 6 << 30  # bytes of address space, of which onnxruntime and its threads take two
 _PART = 20.0  # seconds of a target before the next one has its turn
 
@@ -65,22 +67,25 @@ def work(target: str, first: int, seconds: float, folder: Path) -> None:
     """Reads inputs from the number `first` on, and writes a line about each as it is done."""
     faulthandler.enable()
     warnings.simplefilter("ignore")
-    _bound()
+    _bound("AS", _MEMORY)
+    _bound("CORE", 0)
     end = time.monotonic() + seconds
     number = first
     while time.monotonic() < end:
+        _bound("CPU", int(time.process_time()) + _WORK)
         read = one(target, number, folder)
         print(json.dumps([number, read]), flush=True)
         number += 1
 
 
-def _bound() -> None:
+def _bound(name: str, most: int) -> None:
+    """Sets a soft limit of this process, on systems that have one."""
     try:
         import resource
     except ImportError:
         return
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY, _MEMORY))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    kind = getattr(resource, f"RLIMIT_{name}")
+    resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
 
 
 # -- the process that watches --------------------------------------------------------------------
