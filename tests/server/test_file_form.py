@@ -205,6 +205,20 @@ def test_a_media_type_that_does_not_say_enough_is_refused(quiet_server, spoken, 
     assert error["param"] in ("sample_rate", "content-type")
 
 
+@pytest.mark.parametrize("form", ["<i2", ">i2", "<f4"])
+def test_headerless_audio_that_is_not_described_is_refused_with_advice(quiet_server, spoken, form):
+    data = (spoken / (1 if "i" in form else 32768)).astype(form).tobytes()
+    files = [("file", ("x", data))]
+    for response in (
+        post(quiet_server, files=files),
+        httpx.post(f"{quiet_server.url}/v1/listen", content=data, timeout=60),
+    ):
+        error = fault(response)
+        assert error["code"] == "invalid_audio"
+        assert "sample_rate" in error["message"]
+        assert "audio/l16;rate=16000" in error["message"]
+
+
 # -- warnings
 
 
