@@ -1,6 +1,7 @@
 """What the tests share: the oracle's checkpoints converted once, and models loaded from them."""
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -36,6 +37,20 @@ _LONG = (
     ),
     *("test_drain", "test_silence", "test_limits", "test_evaluate_command", "test_foreign"),
 )
+
+
+# What is left out where there is no torch; tests/packages.py makes packages with it.
+_OF_TORCH = re.compile(r"^(?:import|from) (?:torch|wheatear\.train|packages)\b", re.MULTILINE)
+
+
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """True for tests that need torch, where it is not installed."""
+    if find_spec("torch") is not None:
+        return None
+    if collection_path == Path(__file__).parent / "train":
+        return True
+    is_test = collection_path.suffix == ".py"
+    return (is_test and bool(_OF_TORCH.search(collection_path.read_text("utf-8")))) or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -127,11 +127,14 @@ class Service:
 
     # -- how it is
 
+    def is_well(self) -> bool:
+        """True if every scheduler runs, and none has been in one step for long."""
+        schedulers = [model.scheduler for model in self.models]
+        return all(s.alive and s.stuck_s < _STUCK for s in schedulers)
+
     async def _health(self, request: Request) -> Response:
         """Whether the process is well."""
-        stuck = {m.name: m.scheduler.stuck_s for m in self.models}
-        alive = all(m.scheduler.alive for m in self.models)
-        well = alive and max(stuck.values()) < _STUCK
+        well = self.is_well()
         return JSONResponse(
             {"status": "ok" if well else "failing", "version": __version__},
             200 if well else 503,

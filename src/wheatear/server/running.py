@@ -28,6 +28,7 @@ from wheatear.server.descriptors import differences, fitted, raise_limit
 from wheatear.server.reloading import KeyFile
 from wheatear.server.settings import Settings, passed_over
 from wheatear.server.sockets import LAST_WORDS
+from wheatear.server.watchdog import notify, watch
 
 _log = logging.getLogger(__name__)
 
@@ -178,6 +179,8 @@ class _Server(uvicorn.Server):
             keys = KeyFile(Path(file), self._service.keyring)
             self._watching = asyncio.create_task(keys.watch())
         self._on_start()
+        seconds = self._service.settings.watchdog_seconds
+        self._watchdog = asyncio.create_task(watch(self._service.is_well, seconds))
 
     def _protocol(self) -> asyncio.Protocol:
         return PatientHttp(
@@ -208,6 +211,7 @@ class _Server(uvicorn.Server):
         logging.getLogger(__name__).info(
             "going down: %d streams and files have %g s to end in", held, self._seconds
         )
+        notify("STOPPING=1")
         self._service.draining.set()
         self._draining = asyncio.create_task(self._wait())
 
