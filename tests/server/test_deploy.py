@@ -4,15 +4,23 @@ import re
 import shutil
 import subprocess
 import tomllib
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from wheatear.cli import main
 from wheatear.server.settings import PREFIX, read_settings
 
 DEPLOY = Path(__file__).parents[2] / "deploy"
+IMAGE, UNIT = ((DEPLOY / name).read_text() for name in ("Dockerfile", "wheatear.service"))
+_SPEC = spec_from_file_location("lock", DEPLOY / "lock.py")
+lock = module_from_spec(_SPEC)
+_SPEC.loader.exec_module(lock)
 
 
 def test_the_settings_file_says_what_can_be_said():
@@ -33,24 +41,107 @@ def test_variables_are_settings(name):
 
 
 def test_compose_is_locked_down():
-    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["wheatear"]
-    assert service["read_only"]
-    assert service["cap_drop"] == ["ALL"]
-    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-    assert (DEPLOY.parent / service["build"]["dockerfile"]).is_file()
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    for service in services.values():
+        assert service["read_only"]
+        assert service["cap_drop"] == ["ALL"]
+        assert service["pids_limit"] > 0
+        assert size(service["mem_limit"]) > size(service["tmpfs"][0].split("size=")[1])
+        assert service["mem_limit"] == service["memswap_limit"]
+        assert all(port.startswith("127.0.0.1:") for port in service.get("ports", ()))
+        assert (DEPLOY.parent / service["build"]["dockerfile"]).is_file()
+
+
+def size(text):
+    number, unit = re.match(r"(\d+)([gm])", text).groups()
+    return int(number) << {"g": 30, "m": 20}[unit]
+
+
+def test_compose_has_a_step_that_fills_the_folder_of_models():
+    """The server reads it, `pull` writes it, and the image gives it to the user of both."""
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
+    assert services["wheatear"]["volumes"] == ["models:/models:ro"]
+    assert services["pull"]["volumes"] == ["models:/models"]
+    assert services["pull"]["entrypoint"] == ["wheatear", "pull"]
+    assert services["pull"]["profiles"]  # not part of `up`
+    user = re.search(r"(?m)^USER (\d+)$", IMAGE)[1]
+    assert re.search(rf"useradd .*--uid {user}\b", IMAGE)
+    assert "install -d -o wheatear -g wheatear /models" in IMAGE
+    assert "WHEATEAR_MODELS=/models" in IMAGE
+
+
+def test_the_users_of_image_and_unit_can_read_keys_of_mode_0600():
+    """Files are mounted with their owner, so that Compose and systemd make copies."""
+    compose = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+    (secret,) = compose["services"]["wheatear"]["secrets"]
+    user = re.search(r"(?m)^USER (\d+)$", IMAGE)[1]
+    assert (secret["uid"], secret["gid"], secret["mode"]) == (user, user, 0o400)
+    assert compose["secrets"][secret["source"]].keys() == {"environment"}  # uid is for that alone
+    environment = compose["services"]["wheatear"]["environment"]
+    assert environment["WHEATEAR_SERVE_API_KEY_FILE"] == f"/run/secrets/{secret['target']}"
+    assert re.search(r"(?m)^LoadCredential=keys\.toml:/etc/wheatear/keys\.toml$", UNIT)
+    assert "--api-key-file ${CREDENTIALS_DIRECTORY}/keys.toml" in UNIT
+
+
+def test_a_server_that_answers_nothing_or_grows_is_ended():
+    environment = re.search(r"(?s)\nENV (.*?[^\\])\n", IMAGE)[1]
+    seconds = re.search(r"WHEATEAR_SERVE_WATCHDOG_SECONDS=(\S+)", environment)[1]
+    assert read_settings(None, {"WHEATEAR_SERVE_WATCHDOG_SECONDS": seconds}, {}).watchdog_seconds
+    for line in ("Type=notify", r"WatchdogSec=\d+", r"MemoryMax=\d+G", r"TasksMax=\d+"):
+        assert re.search(rf"(?m)^{line}$", UNIT)
+    assert re.search(r"(?m)^Restart=on-failure$", UNIT)  # which a watchdog's end is
 
 
 def test_the_image_runs_as_nobody_and_installs_what_serving_needs():
-    lines = (DEPLOY / "Dockerfile").read_text()
-    assert lines.rindex("\nUSER ") < lines.index("\nENTRYPOINT ")
-    assert "[server,media]" in lines
+    assert IMAGE.rindex("\nUSER ") < IMAGE.index("\nENTRYPOINT ")
+    assert lock.EXTRAS == ("server", "media", "hub")
+    assert "./native" in IMAGE
+    steps = re.split(r"&&|\n", IMAGE.replace("\\\n", " "))
+    installs = [step for step in steps if re.search(r"pip (install|download) ", step)]
+    assert len(installs) == 4
+    for command in installs:  # hashes, but of what was built here
+        assert "--require-hashes" in command or "/own/" in command
+    assert re.findall(r"(?m)^FROM (.*)$", IMAGE) == ["${PYTHON_IMAGE} AS build", "${PYTHON_IMAGE}"]
+    for folder in re.findall(r"(?m)^COPY (\S+)", IMAGE):
+        assert (DEPLOY.parent / folder).exists()
+
+
+@pytest.mark.parametrize("name", ["requirements.txt", "build-requirements.txt"])
+def test_packages_of_the_image_are_held_against_hashes(name):
+    for line in locked(name).values():
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}", line)
+    assert "://" not in (DEPLOY / name).read_text()
+
+
+def test_the_image_has_the_versions_that_the_tests_run_with():
+    """`python deploy/lock.py` after each change of constraints.txt or pyproject.toml."""
+    versions = {
+        name: Version(line.split()[0].split("==")[1])
+        for name, line in locked("requirements.txt").items()
+    }
+    text = (DEPLOY.parent / "constraints.txt").read_text()
+    constraints = dict(re.findall(r"(?m)^([\w.-]+)==(\S+)", text))
+    tested = {canonicalize_name(name): Version(v) for name, v in constraints.items()}
+    assert {n: v for n, v in versions.items() if n in tested} == {
+        n: v for n, v in tested.items() if n in versions
+    }
     project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
-    assert {"server", "media"} <= project["optional-dependencies"].keys()
+    extras = project["optional-dependencies"]
+    needed = [*project["dependencies"], *extras["convert"]]
+    needed += [line for extra in lock.EXTRAS for line in extras[extra]]
+    for requirement in map(Requirement, needed):
+        if requirement.name != "wheatear":
+            assert versions[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def locked(name):
+    """Lines of a file of requirements by package; each has its hashes."""
+    lines = (DEPLOY / name).read_text().replace("\\\n", " ").splitlines()
+    return {re.match(r"[\w.-]+", line)[0]: line for line in lines if line[:1].isalnum()}
 
 
 def test_the_unit_starts_a_command_that_there_is(capsys):
-    unit = (DEPLOY / "wheatear.service").read_text()
-    command = re.search(r"(?m)^ExecStart=\S+ (.+)$", unit)[1].split()
+    command = re.search(r"(?m)^ExecStart=\S+ (.+)$", UNIT)[1].split()
     assert command[0] == "serve"
     with pytest.raises(SystemExit) as ended:
         main(["serve", "--help"])
@@ -61,9 +152,8 @@ def test_the_unit_starts_a_command_that_there_is(capsys):
 
 @pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd here")
 def test_systemd_understands_the_unit(tmp_path):
-    unit = (DEPLOY / "wheatear.service").read_text()
     (tmp_path / "wheatear.service").write_text(
-        unit.replace("/opt/wheatear/bin/wheatear", "/bin/true")
+        UNIT.replace("/opt/wheatear/bin/wheatear", "/bin/true")
     )
     run = subprocess.run(
         ["systemd-analyze", "verify", "--man=no", str(tmp_path / "wheatear.service")],
