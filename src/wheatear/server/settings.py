@@ -141,8 +141,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
             raise ValueError(f"threads is {self.threads}; give 1 or more")
         if not 0 < self.load < math.inf or not 0 <= self.drain_seconds < math.inf:
             raise ValueError("load must be a number above 0 and drain_seconds not below")
-        if not (self.watchdog_seconds == 0 or 1 <= self.watchdog_seconds < 86400):
-            raise ValueError("watchdog_seconds must be 0 or from 1 to 86400")
+        if not 0 <= self.watchdog_seconds <= 86400:
+            raise ValueError("watchdog_seconds must be from 0 (never) to 86400")
         _check_names(self.allowed_hosts, _HOST, "allowed_hosts", "'asr.example.org', no port")
         _check_names(self.cors_origins, _ORIGIN, "cors_origins", "'https://example.org' or '*'")
         for proxy in self.trusted_proxies:
