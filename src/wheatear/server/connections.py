@@ -323,8 +323,9 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
         self._given = 0
         if self._share.room > OWN:
             self._fits()
-        message = await super().receive()
+        message = await self.queue.get()
         self._given = self._whole  # never more than one waits
+        self.read_paused = not self.queue.empty()
         self._take()
         await asyncio.sleep(0)  # whatever else has come, others have their turn
         return message
@@ -399,9 +400,7 @@ class PatientSocket(_Patient, WebSocketsSansIOProtocol):
                 self._fail(1007, "the text is not UTF-8")
                 return
         self.queue.put_nowait(message)
-        if not self.read_paused:
-            self.read_paused = True
-            self.transport.pause_reading()
+        self.read_paused = True  # the transport is paused when more comes, which is seldom
 
     def handle_pong(self, event: Frame) -> None:
         self._count(event)
