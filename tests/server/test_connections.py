@@ -148,6 +148,15 @@ def test_a_half_closed_client_is_not_worked_for_without_end(monkeypatch, goes):
         until(lambda: not server.server_state.connections and not server.server_state.tasks)
 
 
+@pytest.mark.parametrize("more", [b"", b"GET / HT", request("POST", "/body", content_length="9")])
+def test_a_half_closed_connection_ends_with_its_last_answer(more):
+    with serving() as server, connection(port_of(server)) as client:
+        client.sendall(request(path="/1", connection="keep-alive") * 2 + more)
+        client.shutdown(socket.SHUT_WR)
+        assert everything(client, 10).count(b"HTTP/1.1 200") == 2
+        until(lambda: not server.server_state.connections and not server.server_state.tasks)
+
+
 def test_what_has_come_is_let_go_with_its_connection():
     """Without the collector of cycles, whose turn may be long in coming."""
     gc.collect()
