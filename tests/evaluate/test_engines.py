@@ -355,6 +355,7 @@ def test_sherpas_whole_file_models(sherpa):
 
 
 def test_transformers(monkeypatch):
+    pytest.importorskip("torch")
     asked = []
 
     class Run:
