@@ -297,7 +297,7 @@ def test_what_is_there_of_a_file_that_is_cut_off(form, codec, options, promises)
 
 def test_an_index_at_the_end_is_cut_off_first():
     data = made("mp4", "aac")
-    with pytest.raises(AudioError, match="the audio cannot be decoded: Invalid data"):
+    with pytest.raises(AudioError, match="cut off before its index"):
         open_audio(io.BytesIO(data[: int(0.6 * len(data))]))
 
 

@@ -92,6 +92,8 @@ JOINED = {
     "wav that was piped, twice": lambda: wav(PCM, -1) * 2,
     "wav of 24 bits and of floats": lambda: packed("WAV", "PCM_24") + packed("WAV", "FLOAT"),
     "flac and flac": lambda: packed("FLAC") * 2,
+    "flac and mp3": lambda: packed("FLAC") + id3() + packed("MP3"),
+    "flac and wav": lambda: packed("FLAC") + wav(PCM),
     "flac of another rate": lambda: packed("FLAC") + packed("FLAC", None, 44100, 2),
     "vorbis and vorbis": lambda: packed("OGG", "VORBIS") * 2,
     "vorbis of another rate": lambda: packed("OGG", "VORBIS") + packed("OGG", "VORBIS", 22050, 2),
@@ -134,6 +136,71 @@ def test_all_of_what_was_joined_comes_out(name):
 def test_joined_files_through_a_pipe(name):
     samples, _ = both(JOINED[name]())
     assert len(samples) == pytest.approx(2 * len(SPEECH), abs=0.15 * 16000)
+
+
+def test_what_flac_keeps_of_another_format_is_no_recording():
+    """Application blocks hold the header of the WAV file that a FLAC file was made of."""
+    data = packed("FLAC")
+    block = b"riff" + wav(PCM[:4000])
+    first = data[:4] + b"\0" + data[5:42]  # STREAMINFO, no longer the last block
+    kept = bytes([2 | data[4] & 0x80]) + len(block).to_bytes(3, "big") + block
+    samples, said = told(io.BytesIO(first + kept + data[42:]))
+    assert said == []
+    assert len(samples) == len(SPEECH)
+
+
+SOMETHING_ELSE = bytes(range(1, 200)) * 3
+BURIED = {
+    "aac": lambda: made("adts", "aac", 16000),
+    "ac3": lambda: made("ac3", "ac3", 48000),
+    "mpegts": lambda: made("mpegts", "aac", 48000),
+    "au": lambda: packed("AU"),
+    "flv": lambda: made("flv", "aac", 44100),
+    "avi": lambda: made("avi", "pcm_s16le", 16000),
+}
+
+
+@pytest.mark.parametrize("name", BURIED)
+@pytest.mark.parametrize("before", [SOMETHING_ELSE, bytes(777)], ids=["bytes", "zeros"])
+def test_files_that_begin_late_are_read(name, before):
+    samples, _ = both(before + BURIED[name]())
+    assert len(samples) == pytest.approx(len(SPEECH), abs=0.3 * 16000)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_random_bytes_by_pipe_are_no_pcm(seed):
+    """Compressed data of a kind that is not known is not transcribed as noise."""
+    noise = np.random.default_rng(seed).bytes(2048 + 400 * seed)
+    with pytest.raises(AudioError, match="too random for 16-bit PCM"):
+        told(Dribble(noise, [7, 4000, 3]))
+
+
+def test_loud_and_clipped_speech_by_pipe_is_pcm():
+    for gain in (1, 10, 100):
+        loud = (np.clip(SPEECH * gain, -1, 1) * 32767).astype("<i2").tobytes()
+        samples, said = told(Dribble(loud, [7, 4000, 3]))
+        assert (len(samples), said) == (len(SPEECH), [])
+
+
+def test_a_header_that_ends_early_is_told():
+    data = bytearray(packed("AU"))
+    data[8:12] = (16000).to_bytes(4, "big")  # half a second
+    _, said = told(io.BytesIO(bytes(data)))
+    assert [line for line in said if "bytes follow what it describes" in line]
+
+
+def test_an_mp4_without_its_index_is_told():
+    whole = made("ipod", "aac", 16000)
+    with pytest.raises(AudioError, match=r"cut off before its index \(moov\)"):
+        told(io.BytesIO(whole[: whole.index(b"moov") - 4]))
+
+
+def test_a_tar_archive_is_refused_by_name():
+    head = bytearray(600)
+    head[:8], head[257:262] = b"name.txt", b"ustar"
+    for source in (io.BytesIO(bytes(head)), Dribble(bytes(head), [7, 4000])):
+        with pytest.raises(AudioError, match="a tar archive"):
+            told(source)
 
 
 CUT = {

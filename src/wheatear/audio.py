@@ -422,6 +422,11 @@ def _is_file(head: bytes, name: str) -> bool:
         kind = found[1]
     if kind is None and (text := kinds.about_text(head)):
         raise AudioError(f"{name} is {text}, not audio; raw PCM can be declared with --raw")
+    if kind is None and kinds.is_noise(head):
+        raise AudioError(
+            f"{name} is no kind of audio file that is known, and its bytes are too random for "
+            f"16-bit PCM; declare raw PCM with --raw"
+        )
     if kind is not None:
         kinds.require(kind, name)
     return kind is not None

@@ -20,7 +20,7 @@ from wheatear.accounting import TOLERANCE, Block, Decoder, Opening, Outcome
 from wheatear.encodings import Samples
 from wheatear.errors import AudioError, SpoolError
 from wheatear.kinds import Kind
-from wheatear.parts import Part
+from wheatear.parts import Part, has_index
 from wheatear.sources import Source, Window, is_on_disk
 from wheatear.wav import WavFormat, WavReader, header_of
 
@@ -192,7 +192,15 @@ class _Foreign:
         if not is_on_disk(file):  # it needs a file of the system's
             window.seek(0)
             file, start, end = spooled(window, closing), 0, len(window)
-        self._unpacked = media.Unpacked(file, kind, name, (start, end))
+        try:
+            self._unpacked = media.Unpacked(file, kind, name, (start, end))
+        except AudioError as error:
+            if kind is kinds.MOV and not has_index(window):
+                raise AudioError(
+                    f"cannot decode {name}: it is cut off before its index (moov), without which "
+                    f"nothing of it can be read"
+                ) from error
+            raise
         closing.callback(self._unpacked.close)
         check_form(self._unpacked.rate, self._unpacked.channels, name)
         self.duration = self._unpacked.duration

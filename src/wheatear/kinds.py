@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
 
+import numpy as np
+
 from wheatear import mpeg
 from wheatear.errors import AudioError
 from wheatear.sources import Peek
@@ -17,6 +19,8 @@ HEAD = 8192  # bytes by which a pipe is recognized
 _FARTHEST = 1 << 18  # bytes of something else that may come before a file
 _IN_A_ROW = 4  # frames or packets that make a stream
 _TEXT_BYTES = 512
+_TAR_MARK = 257
+_NOISE_VALUES = 512  # values of 16 bits by which noise is recognized
 
 
 @dataclass(frozen=True)
@@ -116,12 +120,18 @@ _REFUSED = {
 }
 # What may be searched for after bytes of something else: long enough never to come by chance.
 _LATER = re.compile(
-    rb"RIFF....WAVE|RF64....WAVE|BW64....WAVE|FORM....AIF[FC]|OggS\0\x02|fLaC\0\0\0\x22"
-    rb"|\0\0\0.ftyp|\x1aE\xdf\xa3[\x42\x93\xa3\x9f\x01]|caff\0[\1\2]\0\0desc"
-    rb"|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9|#!AMR(?:-WB)?\n|riff\x2e\x91\xcf\x11\xa5\xd6",
+    rb"RIFF....(?:WAVE|AVI )|RF64....WAVE|BW64....WAVE|FORM....AIF[FC]|\.snd\0\0\0[\x18-\xff]"
+    rb"|OggS\0\x02|fLaC\0\0\0\x22|\0\0\0.ftyp|\x1aE\xdf\xa3[\x42\x93\xa3\x9f\x01]"
+    rb"|caff\0[\1\2]\0\0desc|\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9|#!AMR(?:-WB)?\n"
+    rb"|riff\x2e\x91\xcf\x11\xa5\xd6|FLV\x01[\1\4\5]\0\0\0\x09",
     re.DOTALL,
 )
-_SYNC = re.compile(rb"\xff[\xf2-\xf7\xfa-\xff\xe2-\xe7]|ID3[\2-\4]\0")
+BEGINNING = re.compile(_LATER.pattern + rb"|ID3[\2-\4]\0", re.DOTALL)
+"""The same, and tags before mp3: what may be searched for in the sound of another file."""
+_SYNC = re.compile(
+    rb"\xff[\xf0-\xf9\xfa-\xff\xe2-\xe7]|ID3[\2-\4]\0|\x0b\x77|\x56[\xe0-\xff]|G(?=.{187}G)",
+    re.DOTALL,
+)
 
 # What such files are called; without .ts, which programs are called as well.
 SUFFIXES = frozenset(
@@ -164,7 +174,15 @@ def kind_of(peek: Peek, at: int = 0) -> Kind | None:
         return kind
     if head[:3] == b"ID3" and (after := past_tags(peek, at)) != at:
         return kind_of(peek, after) or (MPEG if _found_stream(peek, after, HEAD) else None)
-    return _stream(peek, at) or next(
+    return _stream(peek, at) or _refused(peek, at)
+
+
+def _refused(peek: Peek, at: int) -> Kind | None:
+    """What is known and not read; None for what is not known."""
+    if peek(at + _TAR_MARK, 5) == b"ustar":
+        return Kind("", "a tar archive")
+    head = peek(at, 16)
+    return next(
         (Kind("", about) for name, about in _REFUSED.items() if head.startswith(name)), None
     )
 
@@ -198,6 +216,21 @@ def about_text(head: bytes) -> str | None:
     except UnicodeDecodeError as error:
         return "text" if error.start > _TEXT_BYTES - 4 else None
     return "text"
+
+
+def is_noise(head: bytes) -> bool:
+    """True if bytes are too random for 16-bit PCM: they are compressed, encrypted or no audio.
+
+    Full-scale white noise is refused with them.
+    """
+    values = np.frombuffer(head[: len(head) & ~1], "<i2").astype(np.float32)
+    if len(values) < _NOISE_VALUES:
+        return False
+    loudness = float(np.abs(values).mean())
+    roughness = float(np.abs(np.diff(values)).mean())
+    shares = np.bincount((values.astype(np.int32) + 32768) >> 12, minlength=16) / len(values)
+    even = shares.min() > 0.25 / 16 and shares.max() < 3 / 16
+    return even and loudness > 0.3 * 32768 and roughness > loudness
 
 
 def past_tags(peek: Peek, at: int) -> int:
@@ -243,10 +276,12 @@ def _riff(head: bytes) -> Kind | None:
 
 
 def _found_stream(peek: Peek, at: int, size: int) -> int | None:
-    """Where MPEG audio or a tag before it begins within `size` bytes from an offset."""
+    """Where frames, or a tag before them, begin within `size` bytes from an offset."""
     data = peek(at, size)
     for match in _SYNC.finditer(data):
         place = at + match.start()
+        if _stream(peek, place) not in (None, MPEG):
+            return place
         if data[match.start() : match.start() + 3] == b"ID3":
             after = past_tags(peek, place)
             if after != place and kind_of(peek, after) is not None:

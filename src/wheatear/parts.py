@@ -21,6 +21,7 @@ _MOST = 10_000  # recordings of one file
 _BLOCK = 1 << 20
 _OVERLAP = 64
 _MP3_IN_WAV = (0x50, 0x55)
+_PADDING = 4096  # bytes; fewer after the end of a container are not worth a word
 _SLACK = 2  # frames by which the tags of encoders are wrong
 _OWED = 0.02  # seconds by which headers may be wrong
 _LONGEST_SILENCE = 60.0  # seconds
@@ -113,12 +114,13 @@ def _parts(kind: Kind, window: Window, check: Callable[[float], None]) -> Iterat
     elif kind is kinds.OGG:
         yield from _ogg(window)
     elif kind in _EXTENTS:
-        end, seconds = _EXTENTS[kind](window)
-        yield Part(kind, 0, min(end, len(window)), seconds)
+        told, seconds = _EXTENTS[kind](window)
+        end = _known_end(window, told)
+        rest = end - told if told > 8 else 0
+        note = f"has a wrong header: {rest} bytes follow what it describes, and were not read"
+        yield Part(kind, 0, end, seconds, faults=(note,) if rest >= _PADDING else ())
     elif kind in _STARTS:
-        end = _next(window, _STARTS[kind])
-        seconds = _flac_seconds(window.peek(0, 42)) if kind is kinds.FLAC else None
-        yield Part(kind, 0, end, seconds)
+        yield Part(kind, 0, _next(window, _STARTS[kind]))
     else:
         yield Part(kind, 0, len(window))
 
@@ -256,7 +258,9 @@ def _aiff(window: Window) -> tuple[int, float | None]:
             frames = int.from_bytes(data[2:6], "big")
             seconds = frames / rate if rate and 0 < frames < 0x7FFF_0000 else None
         at += 8 + body + body % 2
-    return _known_end(window, end), seconds
+        if head[:4] == b"SSND":
+            end = max(end, at)
+    return end, seconds
 
 
 def _extended(data: bytes) -> float:
@@ -279,7 +283,7 @@ def _au(window: Window) -> tuple[int, float | None]:
     if size >= 0x7FFF_0000 or not size:
         return len(window), None
     second = _AU_WIDTHS.get(encoding, 0) * rate * channels
-    return _known_end(window, start + size), size / second if second else None
+    return start + size, size / second if second else None
 
 
 def _caf(window: Window) -> tuple[int, float | None]:
@@ -299,7 +303,7 @@ def _caf(window: Window) -> tuple[int, float | None]:
         at += 12 + size
     if frames and rate > 0:
         seconds = frames / rate
-    return _known_end(window, at), seconds
+    return at, seconds
 
 
 def _w64(window: Window) -> tuple[int, float | None]:
@@ -311,13 +315,13 @@ def _w64(window: Window) -> tuple[int, float | None]:
             second = int.from_bytes(window.peek(at + 32, 4), "little")
         if head[:4] == b"data":
             seconds = (size - 24) / second if second and 24 < size < 1 << 62 else None
-            return _known_end(window, end), seconds
+            return end, seconds
         at += max(24, size + -size % 8)
-    return _known_end(window, end), None
+    return end, None
 
 
 def _known_end(window: Window, end: int) -> int:
-    """The end that a container tells, unless something unknown follows: then that of the file."""
+    """The end that a container states, unless something unknown follows: then that of the file."""
     if 8 < end < len(window):
         after = past_tags(window.peek, end)
         if len(window) - after < 4 or kind_of(window.peek, after) is not None:
@@ -325,34 +329,35 @@ def _known_end(window: Window, end: int) -> int:
     return len(window)
 
 
+def has_index(window: Window) -> bool:
+    """True if an mp4, m4a or mov file has its index, or is made of fragments."""
+    return any(name in (b"moov", b"moof") for name, _ in _atoms(window))
+
+
+def _atoms(window: Window) -> Iterator[tuple[bytes, int]]:
+    """Names of atoms and the offsets after them, which may lie beyond the end."""
+    at = 0
+    while len(head := window.peek(at, 16)) >= 8 and re.match(rb"[ -~\xa9]{4}", head[4:8]):
+        size = int.from_bytes(head[:4], "big")
+        size = int.from_bytes(head[8:16], "big") if size == 1 else size
+        at = at + size if size >= 8 else len(window)
+        yield head[4:8], at
+
+
 def _mov(window: Window) -> tuple[int, float | None]:
     """From atom to atom: the next file begins with another `ftyp`."""
     at, sound = 0, False
-    while len(head := window.peek(at, 16)) >= 8 and re.match(rb"[ -~\xa9]{4}", head[4:8]):
-        if head[4:8] == b"ftyp" and sound:
+    for name, end in _atoms(window):
+        if name == b"ftyp" and sound:
             return at, None
-        sound |= head[4:8] in (b"moov", b"mdat")
-        size = int.from_bytes(head[:4], "big")
-        size = int.from_bytes(head[8:16], "big") if size == 1 else size
-        if size < 8:
-            return len(window), None
-        at += size
-    return _known_end(window, at), None
-
-
-_EXTENTS: dict[Kind, Callable[[Window], tuple[int, float | None]]] = {
-    kinds.AIFF: _aiff,
-    kinds.AU: _au,
-    kinds.CAF: _caf,
-    kinds.W64: _w64,
-    kinds.MOV: _mov,
-}
+        sound |= name in (b"moov", b"mdat")
+        at = end
+    return at, None
 
 
 # -- containers that do not ----------------------------------------------------------------------
 
 _STARTS: dict[Kind, Any] = {
-    kinds.FLAC: re.compile(rb"fLaC[\x00\x80]\0\0\x22"),
     kinds.MATROSKA: re.compile(rb"\x1aE\xdf\xa3.{1,40}?(?:webm|matroska)", re.DOTALL),
     kinds.ASF: re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa"),
     kinds.FLV: re.compile(rb"FLV\x01[\1\4\5]\0\0\0\x09"),
@@ -360,16 +365,25 @@ _STARTS: dict[Kind, Any] = {
 }
 
 
-def _next(window: Window, beginning: Any) -> int:
-    """Where the next file of the same kind begins, or the end."""
-    at = 1
+def _next(window: Window, beginning: Any, at: int = 1) -> int:
+    """Where the next file begins after an offset, or the end."""
     while data := window.peek(at, _BLOCK):
-        if found := beginning.search(data):
-            return at + found.start()
+        for found in beginning.finditer(data):
+            if kind_of(window.peek, at + found.start()) is not None:
+                return at + found.start()
         if len(data) < _BLOCK:
             break
         at += len(data) - _OVERLAP
     return len(window)
+
+
+def _flac(window: Window) -> tuple[int, float | None]:
+    """Up to the next file of any kind; what lies in the metadata is no file."""
+    at, last = 4, False
+    while not last and len(head := window.peek(at, 4)) == 4:
+        last = bool(head[0] & 0x80)
+        at += 4 + int.from_bytes(head[1:], "big")
+    return _next(window, kinds.BEGINNING, at), _flac_seconds(window.peek(0, 42))
 
 
 def _flac_seconds(head: bytes) -> float | None:
@@ -379,3 +393,13 @@ def _flac_seconds(head: bytes) -> float | None:
     rate = int.from_bytes(head[18:21], "big") >> 4
     total = int.from_bytes(head[21:26], "big") & (1 << 36) - 1
     return total / rate if rate and total else None
+
+
+_EXTENTS: dict[Kind, Callable[[Window], tuple[int, float | None]]] = {
+    kinds.AIFF: _aiff,
+    kinds.AU: _au,
+    kinds.CAF: _caf,
+    kinds.W64: _w64,
+    kinds.MOV: _mov,
+    kinds.FLAC: _flac,
+}
