@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wheatear import confine, media
+from wheatear import confine, kinds, media
 
 PROGRAM = Path(confine.__file__)
 PRELUDE = f"""
@@ -178,10 +178,9 @@ def test_nothing_of_the_environment_reaches_the_decoder(monkeypatch):
 
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("WHEATEAR_SERVE_KEY", "secret")
-    monkeypatch.setattr(media, "is_installed", lambda: True)
+    monkeypatch.setattr(kinds, "is_installed", lambda: True)
     monkeypatch.setattr(subprocess, "Popen", start)
-    kind = next(iter(media._BEGINNINGS.values()))
     with pytest.raises(media.AudioError, match="no decoder starts"):
-        media.Unpacked(sys.stdin, kind, "x.webm", lambda _damage: None)
+        media.Unpacked(sys.stdin, kinds.MATROSKA, "x.webm", (0, 1))
     assert "secret" not in seen["env"].values()
     assert not {name for name in seen["env"] if "TOKEN" in name or "KEY" in name}

@@ -288,7 +288,7 @@ def test_bad_options(call, folder, tmp_path):
     for words, says in [
         (["--jobs", 0], "--jobs must be"),
         (["--rate", 8000], "one file at a"),
-        (["--line-letters", 2], "subtitles need"),
+        (["--line-letters", 2], "give 8 to 1000"),
     ]:
         code, _, err = call(folder, "--output-dir", tmp_path / "out", *words)
         assert code == 2

@@ -36,7 +36,6 @@ SPELLINGS = {
     "every letter an escape": "".join(f"\\u{ord(letter):04x}" for letter in BASE64),
     "in lines": lines(BASE64, r"\r\n"),
     "in lines of a space": lines(BASE64, " "),
-    "without its end": BASE64.rstrip("="),
     "of the other alphabet": BASE64.replace("+", "-").replace("/", "_"),
 }
 

@@ -54,7 +54,7 @@ def test_words_trained_on_and_others(
     said = [{**line, "speaker": name} for line, name in zip(lines, ("ann", "bob"), strict=True)]
     manifest.write_text("\n".join(map(json.dumps, said)))
     clips, all_of_it, out = tmp_path / "trained.jsonl", tmp_path / "all.jsonl", tmp_path / "out"
-    trained = {"text": "Unable to locate the 7 persons", "lang": "en-US", "speaker": "ann"}
+    trained = {**said[0], "text": "Unable to locate the 7 persons"}
     clips.write_text(json.dumps(trained))
     sources = [str(manifest), "--trained", str(clips), "--synthetic", str(manifest)]
     held.main([*sources, "--out", str(all_of_it)])

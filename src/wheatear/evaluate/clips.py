@@ -55,7 +55,7 @@ def read_stretch(path: Path, start: int, size: int | None) -> Samples:
         samples = _mapped_stretch(path, start, size)
     elif start and size != 0 and _seeks(path):
         samples = _sought(path, start, size)
-        if not len(samples):  # the header may promise less than there is
+        if size is None or len(samples) < size:  # the header may promise less than there is
             samples = _decoded(path, start, size)
     else:
         samples = _decoded(path, start, size)
