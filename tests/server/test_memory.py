@@ -71,7 +71,13 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("path", ["/ws", "/v1/realtime", "/v1/listen?encoding=mulaw"])
+SLOW = pytest.mark.slow
+"""Other ways to the same bound."""
+
+
+@pytest.mark.parametrize(
+    "path", ["/ws", "/v1/realtime", pytest.param("/v1/listen?encoding=mulaw", marks=SLOW)]
+)
 def test_sockets_that_are_closed_in_a_large_message_leave_nothing(server, path):
     """Hundreds of them held gigabytes, with nothing open."""
     before = size_of(server)
@@ -84,7 +90,9 @@ def test_sockets_that_are_closed_in_a_large_message_leave_nothing(server, path):
     assert size_of(server) < before + 2.5 * STORE / 1e6
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", [pytest.param(way, marks=SLOW if way.startswith("a ") else ()) for way in WAYS]
+)
 def test_all_sockets_together_are_bounded(server, way):
     before = size_of(server)
     codes: list[int | None] = []
