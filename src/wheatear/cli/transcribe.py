@@ -166,23 +166,30 @@ def _one_by_one(task: Task, files: Sequence[str], output: Output) -> int:
     failed = False
     try:
         for file in files:
+            damage: list[str] = []
             try:
-                with closing(task.open(file, complain)) as audio:
+                with closing(task.open(file, damage.append)) as audio:
                     out = output.open()
                     if len(files) > 1 and task.form == "txt":
                         out.write(f"== {printable(file)} ==\n")
                     _transcribe(audio, task, task.writer(out, file))
+                _report(damage)  # not before the text is complete: its last line may be open
             except Exception as error:
                 interrupts.check()  # what a signal broke is no fault of the file
                 if is_broken(error):
                     raise
-                complain(fault_of(error, file))
+                _report([*damage, fault_of(error, file)])
                 failed = True
     except BaseException:
         note(output.abandon())
         raise
     note(output.finish(whole=not failed))
     return BAD_INPUT if failed else 0
+
+
+def _report(sentences: Sequence[str]) -> None:
+    for sentence in sentences:
+        complain(sentence)
 
 
 def _transcribe(audio: AudioReader, task: Task, writer: Writer) -> None:
