@@ -8,6 +8,7 @@ import warnings
 from contextlib import closing
 from functools import cache
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -122,6 +123,8 @@ def loudness(samples):
 @pytest.mark.parametrize("name", JOINED)
 def test_all_of_what_was_joined_comes_out(name):
     """Decoders stop at the end of the first file, or take the second one's header for sound."""
+    if name == "amr and amr" and "libopencore_amrnb" not in av.codecs_available:
+        pytest.skip("this PyAV has no encoder of AMR")
     samples, said = told(io.BytesIO(JOINED[name]()))
     assert said == []
     assert len(samples) == pytest.approx(2 * len(SPEECH), abs=0.3 * 16000)
