@@ -186,6 +186,25 @@ def test_raw_pcm_in_any_pieces(sizes, rate, channels, encoding, frames):
     np.testing.assert_array_equal(read(Dribble(data, sizes), raw), read(io.BytesIO(data), raw))
 
 
+@pytest.mark.parametrize(("encoding", "subtype"), [("mulaw", "ULAW"), ("alaw", "ALAW")])
+def test_raw_telephone_audio(encoding, subtype):
+    out = io.BytesIO()
+    soundfile.write(out, sample_speech(), 16000, format="RAW", subtype=subtype)
+    _same_as_sample(out.getvalue(), encoding, 0.01)
+
+
+def test_raw_big_endian_audio():
+    _same_as_sample((sample_speech() * 32768).astype(">i2").tobytes(), "s16be", 0)
+
+
+def _same_as_sample(data, encoding, loss):
+    """loss: of the loudest sample."""
+    form = RawFormat(16000, 1, encoding)
+    samples, speech = read(io.BytesIO(data), form), sample_speech()
+    np.testing.assert_array_equal(read(Dribble(data, [3, 800]), form), samples)
+    np.testing.assert_allclose(samples, speech, atol=loss * np.abs(speech).max(), rtol=loss * 3)
+
+
 def test_raw_file_is_known_by_its_name(tmp_path):
     path = tmp_path / "speech.pcm"
     path.write_bytes((sample_speech() * 32768).astype("<i2").tobytes() + b"\x01")  # half a sample

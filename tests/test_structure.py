@@ -14,8 +14,8 @@ SOURCE = ROOT / "src" / "wheatear"
 
 # Left to right: a room may import from rooms before it.
 FLOW = """
-    privacy errors checks printable durable textfile bounds archives confine
-    results latency locales languages scripts features encodings sources
+    privacy errors checks printable durable textfile bounds confine
+    results latency locales languages scripts features encodings sources archives
     mpeg ogg kinds wav parts accounting unpack media decoding mixing audio pcm protobuf
     pieces catalogue bundle initialisers sessions caches native graph_step native_step encoder
     silence text phrases graph_decoder native_decoder decoder lm beam foreign words segments voice

@@ -6,7 +6,7 @@
     lost        bytes that belong to no recording
 
 Where a decoder falls short of the promise, or gives up, the next one takes over where it stopped;
-where all of them do, a sentence says so.
+where all of them do, a sentence reports it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ _MOST = 4  # sentences of damage
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a decoder came to its end."""
+    """The end that a decoder came to."""
 
     promised: float | None = None
     """Seconds that it expected, where it knows."""
@@ -37,7 +37,7 @@ class Outcome:
     """Pieces that it could not decode and passed over."""
     first_bad: float = 0.0
     note: str | None = None
-    """What else is doubtful, as the rest of a sentence."""
+    """Further doubts, as the rest of a sentence."""
 
 
 class Decoder(Protocol):
@@ -47,7 +47,7 @@ class Decoder(Protocol):
         """Yields the sound from its beginning."""
 
     def outcome(self) -> Outcome:
-        """How it ended, once all blocks have been taken."""
+        """The outcome, once all blocks have been taken."""
 
 
 Opening = Callable[[], Decoder]
@@ -90,8 +90,8 @@ class Account:
                 continue
             if last is None or self.read > before or not outcome.fault:
                 last = outcome
-            told = promised if promised is not None else outcome.promised
-            short = told is not None and told - (self.read - begun) > outcome.tolerance
+            expected = promised if promised is not None else outcome.promised
+            short = expected is not None and expected - (self.read - begun) > outcome.tolerance
             if not short and not outcome.fault:
                 break
         self.faults += faults
@@ -106,13 +106,13 @@ class Account:
             if error is not None:
                 self.faults.append(f"is damaged from {begun:.1f} s on: {error}")
             return
-        told = promised if promised is not None else last.promised
-        missing = 0.0 if told is None else told - (self.read - begun)
+        expected = promised if promised is not None else last.promised
+        missing = 0.0 if expected is None else expected - (self.read - begun)
         if missing <= last.tolerance:
             missing = 0.0
-        whole = told is not None and not missing
+        whole = expected is not None and not missing
         if last.fault and not whole:
-            of = f" of {begun + told:.1f} s" if told is not None else ""
+            of = f" of {begun + expected:.1f} s" if expected is not None else ""
             self.faults.append(
                 f"is damaged: it can be read up to {self.read:.1f} s{of} ({last.fault})"
             )
@@ -126,8 +126,8 @@ class Account:
         if last.note:
             self.faults.append(last.note)
 
-    def close(self, tell: Callable[[str], None]) -> None:
-        """Tells what is missing, a sentence each.  Raises AudioError if there should be sound and
+    def close(self, report: Callable[[str], None]) -> None:
+        """Reports what is missing, a sentence each.  Raises AudioError if there should be sound and
         nothing can be read.
         """
         if not self.read:
@@ -140,17 +140,17 @@ class Account:
                 )
         faults = list(dict.fromkeys(self.faults))
         if self.missing:
-            tell(
+            report(
                 f"{self.name} is cut off: it promises {self.read + self.missing:.1f} s, "
                 f"{self.read:.1f} s are there and were read"
             )
             faults = [fault for fault in faults if not fault.startswith("is cut off")]
         for fault in faults[:_MOST]:
-            tell(f"{self.name} {fault}")
+            report(f"{self.name} {fault}")
         if len(faults) > _MOST:
-            tell(f"{self.name} is damaged in {len(faults) - _MOST} places more")
+            report(f"{self.name} is damaged in {len(faults) - _MOST} places more")
         if self.lost >= _PADDING:
-            tell(
+            report(
                 f"{self.name} holds {self.lost} bytes that are no audio that is known; they were "
                 f"not read"
             )

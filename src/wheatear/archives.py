@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import IO, Any
 
+from wheatear.sources import Window
+
 _BLOCK = 512
 _MOST_MEMBERS = 10_000
 _LARGEST_NOTE = 1 << 16  # bytes of a long name or of a pax header
@@ -50,40 +52,6 @@ class Member:
     @property
     def name(self) -> str:
         return self.path.name
-
-
-class Part(io.RawIOBase):
-    """A member as a file to be read, from any place."""
-
-    def __init__(self, file: IO[bytes], start: int, size: int) -> None:
-        self._file, self._start, self._size, self._at = file, start, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        at = offset + (0, self._at, self._size)[whence]
-        if at < 0:
-            raise ValueError("a place before the beginning of a member")
-        self._at = at
-        return at
-
-    def tell(self) -> int:
-        return self._at
-
-    def read(self, size: int | None = -1) -> bytes:
-        left = max(0, self._size - self._at)
-        count = left if size is None or size < 0 else min(size, left)
-        self._file.seek(self._start + self._at)
-        data = self._file.read(count)
-        self._at += len(data)
-        return data
-
-    def readall(self) -> bytes:
-        return self.read()
 
 
 def read_members(file: IO[bytes]) -> list[Member]:
@@ -218,9 +186,9 @@ def _unpack(
             plain.write(block)
 
 
-def part_of(file: IO[bytes], member: Member) -> Part:
+def part_of(file: IO[bytes], member: Member) -> Window:
     """A member to be read; the file must stay open meanwhile."""
-    return Part(file, member.start, member.size)
+    return Window(file, member.start, member.start + member.size)
 
 
 def read_whole(file: IO[bytes], member: Member, most: int) -> bytes:

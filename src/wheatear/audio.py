@@ -25,7 +25,7 @@ import numpy as np
 
 from wheatear import encodings, kinds
 from wheatear.accounting import Account, Block, Decoder, Opening
-from wheatear.checks import check_kind, check_number
+from wheatear.checks import check_kind, check_number, shown
 from wheatear.decoding import WavDecoder, block_size, check_form, decoders_of, spooled
 from wheatear.encodings import Samples
 from wheatear.errors import AudioError, AudioTruncatedWarning
@@ -38,6 +38,7 @@ from wheatear.wav import header_of
 __all__ = ["LOUDEST", "AudioLimits", "AudioReader", "AudioTruncatedWarning", "RawFormat", "Samples"]
 __all__ += ["as_samples", "open_audio", "refuse_address", "sample_speech"]
 
+_RAW_ENCODINGS = ("s16", "f32", "s16be", "mulaw", "alaw")
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,3}[^/]|data:[a-z]+/")
 
@@ -59,7 +60,9 @@ class AudioLimits:
 
 @dataclass(frozen=True)
 class RawFormat:
-    """Headerless PCM: little-endian signed 16-bit or 32-bit float, channels interleaved."""
+    """Headerless audio, channels interleaved: s16 and f32 (16-bit integers and 32-bit floats,
+    little-endian), s16be (big-endian), mulaw and alaw (G.711).
+    """
 
     rate: int = SAMPLE_RATE
     channels: int = 1
@@ -70,8 +73,9 @@ class RawFormat:
             check_kind(
                 f"{name} of raw audio", getattr(self, name), Integral, "a whole number", AudioError
             )
-        if self.encoding not in ("s16", "f32"):
-            raise AudioError(f"raw audio is 's16' or 'f32', not {self.encoding!r}")
+        if self.encoding not in _RAW_ENCODINGS:
+            known = ", ".join(_RAW_ENCODINGS)
+            raise AudioError(f"raw audio is one of {known}, not {shown(self.encoding)}")
         check_form(self.rate, self.channels, "raw audio")
 
     @property
@@ -159,12 +163,12 @@ def open_audio(
     limits = limits or AudioLimits()
     damage: list[str] = []
 
-    def tell(message: str) -> None:
+    def report(message: str) -> None:
         damage.append(message)
         on_damage(message)
 
     def asked_of(name: str) -> _Asked:
-        return _Asked(name, apart, limits, tell, damage)
+        return _Asked(name, apart, limits, report, damage)
 
     if isinstance(source, np.ndarray):
         samples = as_samples(source)
@@ -243,7 +247,7 @@ class _Asked:
     limits: AudioLimits
     on_damage: Callable[[str], None]
     damage: list[str]
-    """What `on_damage` was called with."""
+    """The sentences that `on_damage` was called with."""
 
     def check(self, seconds: float | None) -> None:
         """Raises AudioError if this is longer than may be."""
@@ -309,8 +313,8 @@ def _open_file(file: Any, asked: _Asked, closing: ExitStack) -> AudioReader:
     opened = _decoders(window, layout.parts[0], asked, closing)
     duration = layout.seconds
     if len(layout.parts) == 1:
-        opened, told = _opened(opened)
-        duration = told if duration is None else duration
+        opened, stated = _opened(opened)
+        duration = stated if duration is None else duration
     blocks = _recordings(window, layout, opened, account, asked, closing)
     return _reader(blocks, duration, account, asked, closing)
 
@@ -479,7 +483,7 @@ def _reader(
 
 
 def _converted(blocks: Iterator[Block], account: Account, asked: _Asked) -> Iterator[Samples]:
-    """Blocks at 16 kHz; at their end what is missing is told."""
+    """Blocks at 16 kHz; at their end what is missing is reported."""
     converter = Converter(asked.name, asked.apart)
     yield from converter.convert(_limited(blocks, asked))
     account.read = account.read or converter.seconds  # of what needs no decoder

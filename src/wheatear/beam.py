@@ -31,7 +31,7 @@ _MODEL = ("start", "score")  # the methods of a TokenModel
 
 @dataclass(frozen=True, slots=True)
 class BeamRules:
-    """How wide to search.  Raises OptionError."""
+    """The width of the search.  Raises OptionError."""
 
     width: int = 4
     """Hypotheses that go on from frame to frame."""

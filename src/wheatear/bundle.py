@@ -41,7 +41,7 @@ from wheatear.bounds import (
     check_state,
 )
 from wheatear.catalogue import PUBLISHED, published_as
-from wheatear.errors import BundleError, ModelNotFoundError
+from wheatear.errors import MALFORMED, BundleError, ModelNotFoundError
 from wheatear.features import SAMPLE_RATE, MelSettings
 from wheatear.latency import LatencyMode
 from wheatear.pieces import Pieces, checked_pieces
@@ -330,15 +330,8 @@ def read_manifest(path: Path) -> tuple[Manifest, dict[str, tuple[int, str]]]:
         manifest.check()
         expected = {name: _entry(e) for name, e in listed.items()}
         if len(expected) > MOST_FILES:
-            raise ValueError(f"it lists {len(expected):,} files")  # noqa: TRY301
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        ArithmeticError,
-        RecursionError,
-    ) as error:
+            raise ValueError(f"it lists {len(expected):,} files")
+    except MALFORMED as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(f"{manifest_path} is damaged: {type(error).__name__}: {error}") from error

@@ -24,6 +24,7 @@ def _alaw() -> Samples:
 
 DTYPES = {
     "s16": np.dtype("<i2"),
+    "s16be": np.dtype(">i2"),
     "f32": np.dtype("<f4"),
     "mulaw": np.dtype(np.uint8),
     "alaw": np.dtype(np.uint8),
@@ -33,7 +34,7 @@ DTYPES = {
     "f64": np.dtype("<f8"),
 }
 _G711 = {"mulaw": _mulaw(), "alaw": _alaw()}
-_SCALES = {"s16": 32768, "s32": 1 << 31}
+_SCALES = {"s16": 32768, "s16be": 32768, "s32": 1 << 31}
 
 
 def size_of(encoding: str) -> int:

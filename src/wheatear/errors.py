@@ -28,6 +28,11 @@ Each message says what was wrong, with what, and what to do about it; the comman
 prints the message and nothing else.
 """
 
+MALFORMED = (
+    ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
+)  # fmt: skip
+"""The errors that Python raises for values of a file that are not of the expected kind."""
+
 
 class WheatearError(Exception):
     """Base of all errors that are meant for the user rather than for the developer."""

@@ -99,7 +99,7 @@ class Unpacked:
             raise AudioError(f"{self._name} {self._ended['error']}")
 
     def outcome(self) -> Outcome:
-        """How the process came to its end, once all blocks have been taken."""
+        """The outcome, once all blocks have been taken."""
         ended = self._ended
         if "error" in ended:
             return Outcome(self.duration, _ROUNDING, fault=ended["error"])

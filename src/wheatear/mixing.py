@@ -100,7 +100,7 @@ class Converter:
         self._opposite = 0.0
         self.seconds = 0.0
         self.notes: list[str] = []
-        """What is doubtful, as the rest of a sentence."""
+        """Doubts, as the rest of a sentence."""
 
     def convert(self, blocks: Iterator[Block]) -> Iterator[Samples]:
         """Yields samples [n], or [n, channels] where they are kept apart."""

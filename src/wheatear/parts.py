@@ -2,7 +2,7 @@
 
 Files are joined by `cat`, by recorders that go on in the same file, by radio stations. Decoders
 stop at the end of the first recording, or take the header of the next one for sound. Here a file is
-cut into its recordings, by the lengths that containers tell or by the beginning of the next one.
+cut into its recordings, by the lengths that containers state or by the beginning of the next one.
 """
 
 import re
@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def seconds(self) -> float | None:
-        """Of all recordings, where all of them tell."""
+        """Of all recordings, where all of them state theirs."""
         known = [part.expected for part in self.parts]
         if None in known:
             return None
@@ -114,9 +114,9 @@ def _parts(kind: Kind, window: Window, check: Callable[[float], None]) -> Iterat
     elif kind is kinds.OGG:
         yield from _ogg(window)
     elif kind in _EXTENTS:
-        told, seconds = _EXTENTS[kind](window)
-        end = _known_end(window, told)
-        rest = end - told if told > 8 else 0
+        stated, seconds = _EXTENTS[kind](window)
+        end = _known_end(window, stated)
+        rest = end - stated if stated > 8 else 0
         note = f"has a wrong header: {rest} bytes follow what it describes, and were not read"
         yield Part(kind, 0, end, seconds, faults=(note,) if rest >= _PADDING else ())
     elif kind in _STARTS:
@@ -244,7 +244,7 @@ def _ogg(window: Window) -> Iterator[Part]:
         yield Part(kinds.OGG, link.start, end, seconds, faults=tuple(faults), plain=link.sound)
 
 
-# -- containers that tell their length -----------------------------------------------------------
+# -- containers that state their length ----------------------------------------------------------
 
 
 def _aiff(window: Window) -> tuple[int, float | None]:

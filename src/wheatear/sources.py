@@ -39,11 +39,11 @@ class Window(io.RawIOBase):
     Several windows may be open at a time; each seeks before it reads.
     """
 
-    def __init__(self, file: Any, start: int, end: int, told: int | None = None) -> None:
-        """told: where whoever seeks to the end is led, for decoders that guess from the length how
-        much there will be, and stop there.
+    def __init__(self, file: Any, start: int, end: int, stated: int | None = None) -> None:
+        """stated: the length that a seek to the end finds, for decoders that guess from it how much
+        there will be, and stop there.
         """
-        self._told = told
+        self._stated = stated
         self.file, self.start, self.end = file, start, max(start, end)
         self.at = 0
         self._number = file.fileno() if is_on_disk(file) and hasattr(os, "pread") else None
@@ -95,8 +95,8 @@ class Window(io.RawIOBase):
 
     def read(self, size: int = -1) -> bytes:
         data = self.peek(self.at, self.left if size < 0 else size)
-        if self._told and len(self) < self.at < self._told:
-            data = bytes(min(size, self._told - self.at))  # before the end that was told
+        if self._stated and len(self) < self.at < self._stated:
+            data = bytes(min(size, self._stated - self.at))  # before the stated end
         self.at += len(data)
         return data
 
@@ -110,7 +110,7 @@ class Window(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: self._told or len(self)}[whence]
+        base = (0, self.at, self._stated or len(self))[whence]
         self.at = max(0, base + offset)
         return self.at
 
@@ -163,7 +163,7 @@ def is_on_disk(file: Any) -> bool:
 
 
 def size_of_file(file: Any) -> int | None:
-    """Bytes from here to the end of a file; None where it does not tell."""
+    """Bytes from here to the end of a file; None where it has none."""
     try:
         here = file.tell()
         end = file.seek(0, io.SEEK_END)

@@ -110,11 +110,12 @@ def test_livekit(heard):
         assert language.startswith("en"), name
     for name in ("server_vad", "semantic_vad", "named", "local_vad"):
         one = sessions[name]
-        first, *_, stopped, final, usage = one["kinds"]
+        first, *between, final, usage = one["kinds"]
         assert first == "start_of_speech", name
-        assert (stopped, final, usage) == (
-            "end_of_speech", "final_transcript", "recognition_usage",
-        ), name  # fmt: skip
+        assert (final, usage) == ("final_transcript", "recognition_usage"), name
+        assert between.count("end_of_speech") == 1, name
+        # A client that detects speech itself may be ahead of text that is on its way.
+        assert between[-1] == "end_of_speech" or name == "local_vad", name
         assert len(one["interim"]) >= 3, name
         assert all(one["final"][0][0].startswith(text) for text in one["interim"]), name
     deepgram = sessions["deepgram"]

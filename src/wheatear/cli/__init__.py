@@ -135,7 +135,7 @@ def _discard_output() -> None:
 
 
 def _usage(error: CycloptsError) -> str:
-    """What is wrong with a command line."""
+    """The fault of a command line, in words."""
     if not isinstance(error, UnknownCommandError | UnusedCliTokensError) or not error.unused_tokens:
         return str(error).strip()
     inner = app

@@ -33,7 +33,7 @@ from wheatear.convert.pickled import read_state_dict
 from wheatear.convert.tensors import Checkpoint, Weights, read_safetensors
 from wheatear.convert.transformers import is_transformers, open_transformers
 from wheatear.convert.yamls import LARGEST_YAML, read_yaml
-from wheatear.errors import CheckpointError
+from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.pieces import MOST_PIECES, pieces_from_sentencepiece, pieces_from_texts
 
 _MOST_TEXTS = 100
@@ -151,7 +151,7 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         texts = {name: str(text) for name, text in texts.items() if text}
         name, config = str(data.get("name") or path.stem), dict(data["config"])
         model = base64.b64decode(data["tokenizer"], validate=True) if "tokenizer" in data else None
-    except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{path}: its 'wheatear' header is damaged: {error!r}") from error
     if version != 1:
         raise CheckpointError(f"{path} is of format {version!r}, this Wheatear reads format 1")

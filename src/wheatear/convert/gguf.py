@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.convert.tensors import Checkpoint, StoredTensor, Weights
-from wheatear.errors import CheckpointError
+from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.pieces import Pieces, pieces_from_sentencepiece, pieces_from_texts
 
 _VERSIONS = (2, 3)
@@ -63,7 +63,7 @@ def open_gguf(path: Path) -> Checkpoint:
         )
     try:
         config = _config(values)
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except MALFORMED as error:
         raise CheckpointError(
             f"{path} lacks what describes the model, or has it wrong "
             f"({type(error).__name__}: {error})"

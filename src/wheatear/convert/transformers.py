@@ -25,7 +25,7 @@ from wheatear.convert.tensors import (
     Weights,
     read_safetensors,
 )
-from wheatear.errors import CheckpointError
+from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 
 _ARCHITECTURES = ("nemotron_asr_streaming", "nemotron3_5_asr")
@@ -78,7 +78,7 @@ def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
     try:
         translated = _translated(config, processor)
         blank = config["blank_token_id"]
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except MALFORMED as error:
         raise CheckpointError(
             f"{folder}: {_CONFIG} or {name} lacks what describes the model, or has it wrong "
             f"({type(error).__name__}: {error})"
@@ -201,7 +201,7 @@ def _vocabulary(folder: Path, blank: int) -> tuple[Pieces, bytes | None]:
         for i, text in [*added, *by_id]:
             if type(i) is int and 0 <= i < blank:
                 texts[i] = text
-    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+    except MALFORMED as error:
         raise CheckpointError(f"{folder / 'tokenizer.json'} is damaged: {error!r}") from error
     if None in texts:
         raise CheckpointError(

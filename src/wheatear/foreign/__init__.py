@@ -13,7 +13,7 @@ from typing import Any
 
 from wheatear.bounds import check_size, check_state
 from wheatear.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open_bundle, sha256
-from wheatear.errors import BundleError
+from wheatear.errors import MALFORMED, BundleError
 from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings
 from wheatear.foreign.decoder import ForeignDecoder, OneGraph, TwoGraphs
 from wheatear.foreign.encoder import PAST_MEL, ForeignEncoder
@@ -73,7 +73,7 @@ def open_model(folder: Path, threads: int) -> Bundle:
         )
     try:
         return _open_package(files, threads)
-    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+    except MALFORMED as error:
         if isinstance(error, BundleError):
             raise
         raise BundleError(

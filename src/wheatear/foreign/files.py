@@ -20,7 +20,7 @@ from typing import Any
 
 from wheatear.bounds import LARGEST_JSON, MOST_PROMPTS
 from wheatear.bundle import sha256
-from wheatear.errors import BundleError
+from wheatear.errors import MALFORMED, BundleError
 from wheatear.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 
 RECORD = "wheatear.json"
@@ -113,16 +113,9 @@ def read_vocabulary(folder: Path, blank: int) -> Pieces:
             continue
         try:
             if path.stat().st_size > LARGEST_JSON:
-                raise ValueError("it is too large")  # noqa: TRY301
+                raise ValueError("it is too large")
             found = read(path)
-        except (
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            ArithmeticError,
-            RecursionError,
-        ) as error:
+        except MALFORMED as error:
             raise BundleError(f"{path} is damaged: {type(error).__name__}: {error}") from error
         if isinstance(found, list):
             if len(found) == blank + 1 and found[-1] in _BLANKS:
@@ -209,7 +202,7 @@ def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str
         prompts = {str(key): int(number) for key, number in found.items()}
         if automatic is not None:
             prompts.setdefault("auto", int(automatic))
-    except (ValueError, TypeError, AttributeError, ArithmeticError) as error:
+    except MALFORMED as error:
         raise BundleError(f"{package.folder}: its prompt dictionary is damaged: {error}") from error
     if not 0 < len(prompts) <= MOST_PROMPTS or min(prompts.values()) < 0:
         raise BundleError(f"{package.folder}: its prompt dictionary is damaged")

@@ -31,7 +31,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from wheatear import __version__
+from wheatear import __version__, kinds
 from wheatear.errors import PhraseError, WheatearError
 from wheatear.phrases import Phrase
 from wheatear.results import Final, Partial, Turn, Word
@@ -348,7 +348,7 @@ class Recordings:
                     sha256.update(piece)
                     await upload.write(piece)
                 await upload.seek(0)
-                raw, asked = asked.body(await upload.read(16), content_type)
+                raw, asked = asked.body(await upload.read(kinds.HEAD), content_type)
                 served = asked.served
                 phrases = await aside(served.phrases, None, asked.keyterms)
             except BaseException:

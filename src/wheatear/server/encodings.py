@@ -10,14 +10,13 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
+from wheatear import kinds
 from wheatear.audio import AudioLimits, AudioReader, RawFormat, open_audio
 from wheatear.errors import AudioError
-from wheatear.pcm import LivePcm
 from wheatear.server.refusals import Refusal
 
 ENCODINGS = {"linear16": "s16", "linear32": "f32", "mulaw": "mulaw", "alaw": "alaw"}
@@ -31,10 +30,6 @@ FILES = ("flac", "opus", "ogg-opus", "amr-nb", "amr-wb", "wav", "webm", "mp3", "
 """Encodings whose files have headers that describe them."""
 _BY_THEIR_FRAMES = ("mp3", "aac")
 """Those of them that need no header to be recognized."""
-_BEGINNINGS = (
-    b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR",
-    b"\x1aE\xdf\xa3", b"\x30\x26\xb2\x75\x8e\x66\xcf\x11",
-)  # fmt: skip
 _MEDIA_TYPES = {
     "l16": "l16", "x-l16": "l16", "pcm": "s16", "x-pcm": "s16", "raw": "s16", "x-raw": "s16",
     "x-raw-int": "s16", "x-raw-float": "f32", "basic": "mulaw", "pcmu": "mulaw", "mulaw": "mulaw",
@@ -151,8 +146,9 @@ def _bad_type(why: str) -> Refusal:
 
 
 def is_file(head: bytes) -> bool:
-    """True if audio begins like a file with a header, as no recording without one does."""
-    return head.startswith(_BEGINNINGS) or head[4:8] == b"ftyp"
+    """True if audio begins like a file that is read.  head: its first `kinds.HEAD` bytes."""
+    kind = kinds.kind_of(lambda at, size: head[at : at + size])
+    return kind is not None and not kind.refused
 
 
 def check_file(encoding: str, head: bytes) -> None:
@@ -173,7 +169,7 @@ def opened(
     Raises what `open_audio` raises.
     """
     file.seek(0)
-    head = file.read(_LOOKED_AT if raw and raw.encoding == "l16" else 16)
+    head = file.read(_LOOKED_AT if raw and raw.encoding == "l16" else kinds.HEAD)
     file.seek(0)
     if raw is not None and is_file(head):
         on_damage("the audio is a file with a header, which counts: the encoding and the sample "
@@ -187,9 +183,8 @@ def opened(
     encoding = raw.encoding
     if encoding == "l16":
         encoding = "s16be" if _is_swapped(head, raw.channels) else "s16"
-    form = RawFormat(raw.rate, raw.channels, "f32" if encoding == "f32" else "s16")
-    source: Any = file if encoding in ("s16", "f32") else _Expanded(file, encoding)
-    return open_audio(source, form, limits=limits, on_damage=on_damage)
+    form = RawFormat(raw.rate, raw.channels, encoding)
+    return open_audio(file, form, limits=limits, on_damage=on_damage)
 
 
 def _is_swapped(data: bytes, channels: int) -> bool:
@@ -205,33 +200,6 @@ def _is_swapped(data: bytes, channels: int) -> bool:
     return roughness(">i2") < roughness("<i2")
 
 
-class _Expanded:
-    """Samples of G.711, or big-endian ones, as little-endian 16-bit ones; it cannot seek."""
-
-    def __init__(self, file: BinaryIO, encoding: str) -> None:
-        self._file, self._encoding, self._rest = file, encoding, b""
-        self._table = _table(encoding) if encoding in _G711 else None
-
-    def seekable(self) -> bool:
-        return False
-
-    def read(self, size: int = -1) -> bytes:
-        """Some bytes, no more than these; none at the end."""
-        if self._table is not None:
-            data = self._file.read(size if size < 0 else max(1, size // 2))
-            return self._table[np.frombuffer(data, np.uint8)].tobytes()
-        data = self._rest + self._file.read(size if size < 0 else max(2, size))
-        whole = len(data) // 2 * 2
-        self._rest = data[whole:]
-        return np.frombuffer(data[:whole], ">i2").astype("<i2").tobytes()
-
-
-def _table(encoding: str) -> NDArray[np.int16]:
-    """The 16-bit value of every code."""
-    samples = LivePcm(16_000, encoding).push(bytes(range(256)))
-    return np.round(samples * 32768).astype("<i2")
-
-
 # -- base64 --------------------------------------------------------------------------------------
 
 _SPACES = str.maketrans("", "", " \t\r\n")
@@ -244,7 +212,7 @@ def base64_audio(text: str) -> bytes:
     Raises Refusal.
     """
     try:
-        return binascii.a2b_base64(text, strict_mode=True)  # as nearly everybody sends it
+        return binascii.a2b_base64(text, strict_mode=True)  # as nearly all clients send it
     except ValueError:  # also of text that is not ASCII
         plain = text.translate(_SPACES)
     if "-" in plain or "_" in plain:
