@@ -12,8 +12,8 @@ import pytest
 from checkpoints import ORACLE
 
 import wheatear
-from wheatear.convert import convert
-from wheatear.native import VARIABLE
+from wheatear.convert.pipeline import convert
+from wheatear.model.native_library import VARIABLE
 
 
 def pytest_configure() -> None:
@@ -28,19 +28,22 @@ def pytest_configure() -> None:
 _LONG = (
     *(
         "test_page",
-        "test_privacy",
+        "test_telemetry",
         "test_hostile",
         "test_agents",
-        "test_slowdown",
+        "test_work",
         "test_loop",
         "test_finetune",
     ),
-    *("test_drain", "test_silence", "test_limits", "test_evaluate_command", "test_foreign"),
+    *("test_main", "test_silence", "test_limits", "test_evaluate", "test_package"),
 )
 
 
-# What is left out where there is no torch; tests/packages.py makes packages with it.
-_OF_TORCH = re.compile(r"^(?:import|from) (?:torch|wheatear\.train|packages)\b", re.MULTILINE)
+# What is left out where there is no torch; tests/support/external_packages.py makes packages with
+# it.
+_OF_TORCH = re.compile(
+    r"^(?:import|from) (?:torch|wheatear\.train|external_packages)\b", re.MULTILINE
+)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:

@@ -1,7 +1,7 @@
 """Runs the tests with the oldest and with the newest releases of everything, on each Python.
 
     python3 tests/matrix.py                                  # all of it, for hours
-    python3 tests/matrix.py --python 3.13 --releases newest -- -n 0 tests/test_media.py
+    python3 tests/matrix.py --python 3.13 --releases newest -- -n 0 tests/audio/test_ffmpeg.py
 
 Oldest are the lower bounds of pyproject.toml, of each extra; newest is whatever the index has, the
 tools of the tests included. Interpreters are those on the PATH and pyenv's; one that is missing is

@@ -1,4 +1,4 @@
-// The largest sizes that a model may have; the same as in src/wheatear/bounds.py.
+// The largest sizes that a model may have; the same as in src/wheatear/model/size_limits.py.
 //
 // They keep every product of two sizes that is computed in 32 bits below 2^31.  What depends on
 // three of them, or on a batch, is computed in 64 bits.

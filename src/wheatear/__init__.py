@@ -7,19 +7,20 @@ print(recognizer.transcribe("meeting.wav").text)
 
 stream = recognizer.stream(language="en-US", latency_ms=320)
 for block in microphone:
-    for event in stream.push(block):  # Partial, Turn, Final: see wheatear.transcript
+    for event in stream.push(block):  # Partial, Turn, Final: see wheatear.transcript.builder
         if isinstance(event, wheatear.Final):
             print(event.text)
 print(stream.finish().text)
 """
 
-from wheatear import privacy  # noqa: F401  (before whatever it switches off)
+from wheatear.common import telemetry as privacy  # noqa: F401  (before whatever it switches off)
 
 TYPE_CHECKING = False  # as type checkers know it; importing typing takes longer than all the rest
 if TYPE_CHECKING:
     from typing import Any
 
-    from wheatear.beam import BeamRules
+    from wheatear.decoder.beam import BeamRules
+    from wheatear.decoder.boosting import Phrase
     from wheatear.errors import (
         AudioError,
         BundleError,
@@ -34,11 +35,19 @@ if TYPE_CHECKING:
         StreamClosedError,
         WheatearError,
     )
-    from wheatear.forms import TextForm
-    from wheatear.phrases import Phrase
-    from wheatear.recognizer import Recognizer, Stream, load
-    from wheatear.results import Event, Final, Partial, Segment, Token, Transcript, Turn, Word
-    from wheatear.turns import TurnRules
+    from wheatear.recognizer.recognizer import Recognizer, Stream, load
+    from wheatear.transcript.formatting import TextForm
+    from wheatear.transcript.results import (
+        Event,
+        Final,
+        Partial,
+        Segment,
+        Token,
+        Transcript,
+        Turn,
+        Word,
+    )
+    from wheatear.transcript.turns import TurnRules
 
 __version__ = "0.1.0"
 
@@ -73,7 +82,7 @@ __all__ = [
 ]
 
 _HOME_OF = {
-    "BeamRules": "beam",
+    "BeamRules": "decoder.beam",
     "AudioError": "errors",
     "BundleError": "errors",
     "CheckpointError": "errors",
@@ -86,20 +95,20 @@ _HOME_OF = {
     "PhraseError": "errors",
     "StreamClosedError": "errors",
     "WheatearError": "errors",
-    "TextForm": "forms",
-    "Phrase": "phrases",
-    "Recognizer": "recognizer",
-    "Stream": "recognizer",
-    "load": "recognizer",
-    "Event": "results",
-    "Final": "results",
-    "Partial": "results",
-    "Segment": "results",
-    "Token": "results",
-    "Transcript": "results",
-    "Turn": "results",
-    "Word": "results",
-    "TurnRules": "turns",
+    "TextForm": "transcript.formatting",
+    "Phrase": "decoder.boosting",
+    "Recognizer": "recognizer.recognizer",
+    "Stream": "recognizer.recognizer",
+    "load": "recognizer.recognizer",
+    "Event": "transcript.results",
+    "Final": "transcript.results",
+    "Partial": "transcript.results",
+    "Segment": "transcript.results",
+    "Token": "transcript.results",
+    "Transcript": "transcript.results",
+    "Turn": "transcript.results",
+    "Word": "transcript.results",
+    "TurnRules": "transcript.turns",
 }
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from parrots import Clock, tone
+from fake_engines import Clock, tone
 
-from wheatear.audio import sample_speech
+from wheatear.audio.reader import sample_speech
 from wheatear.evaluate import timing
 
 

@@ -9,11 +9,11 @@ import pytest
 import soundfile as sf
 import soxr
 
-from wheatear.audio import sample_speech
+from wheatear.audio.reader import sample_speech
 from wheatear.errors import AudioError, AudioTruncatedWarning
 from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
-from wheatear.evaluate.layouts import read_corpus
-from wheatear.train.manifest import read_manifest
+from wheatear.evaluate.corpora import read_corpus
+from wheatear.train.data.manifest import read_manifest
 
 SPEECH = sample_speech()
 SECONDS = len(SPEECH) / 16_000

@@ -9,15 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from parrots import SAYS, Clock, Parrot, Streaming
+from fake_engines import SAYS, Clock, Parrot, Streaming
 
 from wheatear.convert.verify import edit_distance
 from wheatear.errors import WheatearError
-from wheatear.evaluate.layouts import read_corpus
-from wheatear.evaluate.page import page
+from wheatear.evaluate.corpora import read_corpus
+from wheatear.evaluate.html import page
 from wheatear.evaluate.plots import draw
 from wheatear.evaluate.report import Section, Table, markdown, sections, side_by_side
-from wheatear.evaluate.run import NOISE, Plan, run
+from wheatear.evaluate.runner import NOISE, Plan, run
 from wheatear.evaluate.summary import against, summarise
 
 PLAN = Plan(("whole", "stream"), by="speaker", pieces=0.3)

@@ -24,18 +24,18 @@ import numpy as np
 import soundfile
 
 import wheatear
-from wheatear import media
-from wheatear.audio import open_audio
+from wheatear.audio import ffmpeg as media
+from wheatear.audio.reader import open_audio
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
+sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from checkpoints import ORACLE
-from layouts import read_source, write_gguf, write_own, write_transformers
-from lies import seal
+from hostile_bundles import seal
 from mutations import NUMBERS, changed, changed_json, written
+from source_weights import read_source, write_gguf, write_own, write_transformers
 
-from wheatear.convert import convert
 from wheatear.convert.architecture import read_architecture
-from wheatear.convert.checkpoint import open_checkpoint
+from wheatear.convert.checkpoints.open import open_checkpoint
+from wheatear.convert.pipeline import convert
 
 Make = Callable[[random.Random, Path], Path]
 MODELS = ("tiny-multi", "tiny-en", "prompt16")
@@ -275,7 +275,9 @@ def read_folder(path: Path, rng: random.Random) -> None:
 @cache
 def sounds() -> tuple[tuple[str, bytes], ...]:
     """The shipped sample, two seconds of it, in the formats that libsndfile writes."""
-    samples, rate = soundfile.read(Path(wheatear.__file__).parent / "samples" / "en-US.flac")
+    samples, rate = soundfile.read(
+        Path(wheatear.__file__).parent / "data" / "samples" / "en-US.flac"
+    )
     made = []
     for form in ("wav", "flac", "ogg", "mp3", "aiff", "au", "w64", "caf"):
         out = io.BytesIO()

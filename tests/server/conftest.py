@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from serving import Server, running
+from server_process import Server, running
 
-from wheatear.audio import sample_speech
+from wheatear.audio.reader import sample_speech
 
 
 @pytest.fixture(scope="session")

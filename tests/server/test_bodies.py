@@ -1,8 +1,8 @@
 """Bodies of JSON: whatever they hold, they are understood or refused."""
 
 import pytest
-import raw
-from raw import request
+import raw_socket as raw
+from raw_socket import request
 
 PATH = "/v1/realtime/client_secrets"
 

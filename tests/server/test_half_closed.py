@@ -10,9 +10,9 @@ import time
 import hostile_media
 import numpy as np
 import pytest
-import raw
-from raw import BINARY, TEXT, connection, everything, frame, opened, request, upload
-from serving import Server, running
+import raw_socket as raw
+from raw_socket import BINARY, TEXT, connection, everything, frame, opened, request, upload
+from server_process import Server, running
 
 SOUND = hostile_media.packed(hostile_media.speech())
 FORM = raw.form([], [("file", SOUND)])

@@ -11,9 +11,9 @@ import hostile_hour
 import hostile_media
 import numpy as np
 import pytest
-import raw
+import raw_socket as raw
 from good_stream import Answers, speak
-from serving import Server, running
+from server_process import Server, running
 
 import wheatear
 
@@ -76,7 +76,7 @@ def test_killed_clients_do_not_touch_a_stream_that_goes_on(unharmed, spoken, rec
 
 def test_two_models_side_by_side(spoken, expected):
     """What is done to one of them does nothing to the other."""
-    bundle = Path(wheatear.__file__).parent / "models" / "wheatear-small"
+    bundle = Path(wheatear.__file__).parent / "data" / "models" / "wheatear-small"
     models = ("--model", f"one={bundle}", "--model", f"two={bundle}")
     with running(*models) as server:
         answers = Answers()

@@ -10,13 +10,13 @@ import hostile_media
 import msgspec
 import numpy as np
 import pytest
-import raw
-from raw import BINARY, TEXT, connection, frame, opened, request, upload
-from serving import Server, events, running
+import raw_socket as raw
+from raw_socket import BINARY, TEXT, connection, frame, opened, request, upload
+from server_process import Server, events, running
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
-from wheatear.server.live import Live
+from wheatear.server.session.live_stream import Live
 from wheatear.server.settings import Limits
 
 
@@ -297,7 +297,7 @@ def test_a_socket_takes_no_more_than_it_can_transcribe():
             def open(listener, **options):
                 return Feed()
 
-    from wheatear.pcm import LivePcm
+    from wheatear.audio.pcm import LivePcm
 
     async def main():
         live = Live(Served, LivePcm(8000, "mulaw"), Limits(backlog_seconds=5.0))  # type: ignore

@@ -10,15 +10,15 @@ from pathlib import Path
 
 import hostile_media
 import pytest
-import raw
-from raw import exchange, request, upload
-from serving import Server, events, running
+import raw_socket as raw
+from raw_socket import exchange, request, upload
+from server_process import Server, events, running
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from wheatear.errors import SettingsError
-from wheatear.server.keys import make_key
-from wheatear.server.running import _JsonLines, _Text, run
+from wheatear.server.access.keys import make_key
+from wheatear.server.main import _JsonLines, _Text, run
 from wheatear.server.settings import Settings
 
 SECRETS = ("Xanthippe", "Zaphod", "quagga", "we_", "ek_", "sorry", "calling", "locate")

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import raw
-from raw import BINARY, TEXT, frame
-from serving import Server, running
+import raw_socket as raw
+from raw_socket import BINARY, TEXT, frame
+from server_process import Server, running
 
 MB = 1 << 20
 STORE = 48 * MB

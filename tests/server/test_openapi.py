@@ -7,12 +7,12 @@ import pytest
 import schemathesis
 from hypothesis import HealthCheck, settings
 from schemathesis import checks
-from serving import SAMPLE
+from server_process import SAMPLE
 from starlette.routing import Mount, WebSocketRoute
 
 from wheatear import __version__
+from wheatear.server.access.middleware import FOR_KEYS, OPEN, OPEN_FOLDER
 from wheatear.server.app import Service
-from wheatear.server.gate import FOR_KEYS, OPEN, OPEN_FOLDER
 from wheatear.server.openapi import describe
 from wheatear.server.settings import Settings
 

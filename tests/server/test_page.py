@@ -26,15 +26,15 @@ from axe_playwright_python.sync_playwright import Axe
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from playwright import sync_api
-from serving import SAMPLE, Server, running
+from server_process import SAMPLE, Server, running
 from websockets.sync.client import connect
 
 import wheatear
-from wheatear.audio import sample_speech
-from wheatear.features import SAMPLE_RATE
-from wheatear.formats import writer
-from wheatear.pcm import LivePcm
-from wheatear.results import Final, Segment, Word
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.pcm import LivePcm
+from wheatear.audio.reader import sample_speech
+from wheatear.transcript.results import Final, Segment, Word
+from wheatear.transcript.writers import writer
 
 expect = sync_api.expect
 

@@ -9,7 +9,7 @@ import time
 from contextlib import closing, suppress
 
 import pytest
-from serving import running
+from server_process import running
 
 from wheatear.errors import SettingsError
 from wheatear.server.settings import read_settings

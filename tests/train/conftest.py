@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wheatear.train import texts
-from wheatear.train.mel import SAMPLE_RATE
+from recipes.wheatear_small import templates as texts
+from wheatear.train.data.mel import SAMPLE_RATE
 
 
 @pytest.fixture

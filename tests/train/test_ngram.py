@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import wheatear
 from wheatear import BeamRules
-from wheatear.audio import sample_speech
+from wheatear.audio.reader import sample_speech
+from wheatear.decoder.language_model import Ngrams, read_arpa
 from wheatear.errors import CorpusError
-from wheatear.lm import Ngrams, read_arpa
 from wheatear.train import ngram
 
 PIECES = ["a", "b", "c", "</s>"]

@@ -15,16 +15,16 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from wheatear.bench.packs import sherpa_packs
+from benchmarks.rivals.sherpa_export import sherpa_packs
+from wheatear.bench.measurements import NEMO, NEMO_CPP, OURS, SHERPA, Setting, Taken
 from wheatear.bench.process import Process
-from wheatear.bench.runs import NEMO, NEMO_CPP, OURS, SHERPA, Setting, Taken
-from wheatear.bench.tokens import chance
-from wheatear.bench.weights import Progress, random_checkpoint
+from wheatear.bench.random_model import Progress, random_checkpoint
+from wheatear.bench.token_rate import chance
 from wheatear.bench.worker import chunks_of, speech, warm_up_chunks
 from wheatear.errors import MissingExtraError
-from wheatear.native import VARIABLE
+from wheatear.model.native_library import VARIABLE
 
-PEERS = Path(__file__).parent / "peers"
+PEERS = Path(__file__).parents[3] / "benchmarks" / "rivals" / "workers"
 PEER_PRECISIONS = {NEMO: "fp32", SHERPA: "int8", NEMO_CPP: "q8_0"}  # what each runs on a processor
 _MORE = 2.0  # seconds of audio beyond what is measured, for what an engine waits for
 
@@ -54,7 +54,7 @@ class Wheatear:
 
 
 class Nemo:
-    """NeMo under another Python, on a checkpoint of `wheatear.bench.weights`."""
+    """NeMo under another Python, on a checkpoint of `wheatear.bench.random_model`."""
 
     def __init__(self, python: Path, checkpoint: Path) -> None:
         script = PEERS / "nemo_worker.py"
@@ -84,7 +84,7 @@ class Sherpa:
 
 
 class NemoCpp:
-    """NeMo-Speech.cpp, by its library, on a pack of `wheatear.bench.gguf_pack`."""
+    """NeMo-Speech.cpp, by its library, on a pack of `benchmarks.rivals.gguf_export`."""
 
     def __init__(self, library: Path, pack: Path) -> None:
         self._library, self._model = library.absolute(), (pack / "model.gguf").absolute()
@@ -127,7 +127,7 @@ def peer_engines(
 
 def _gguf_pack(name: str, progress: Progress) -> Path:
     try:
-        from wheatear.bench import gguf_pack  # noqa: PLC0415  (nothing else needs gguf)
+        from benchmarks.rivals import gguf_export as gguf_pack  # noqa: PLC0415  (nothing else needs gguf)
     except ImportError as error:
         raise MissingExtraError(f"writing GGUF needs {error.name}: pip install gguf") from error
     pack = gguf_pack.gguf_pack(name)

@@ -15,8 +15,8 @@ import numpy as np
 import onnxruntime as ort
 
 import wheatear
-from wheatear.native import VARIABLE, native_path
-from wheatear.sessions import default_threads
+from wheatear.model.native_library import VARIABLE, native_path
+from wheatear.model.onnx_session import default_threads
 
 # What products of 8-bit numbers can be made of, by the names of Linux.
 _FLAGS = (

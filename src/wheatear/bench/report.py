@@ -9,7 +9,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wheatear.bench.runs import OURS, STAGES, Run, comparable, ratio
+from wheatear.bench.measurements import OURS, STAGES, Run, comparable, ratio
 
 _COSTS = ("x real time", "CPU s per s", "peak MB", "load s", "tokens/s")
 

@@ -7,8 +7,8 @@ from importlib import import_module
 from time import perf_counter
 from typing import Any
 
-from wheatear.features import MelSpectrogram
-from wheatear.sessions import Session
+from wheatear.audio.mel import MelSpectrogram
+from wheatear.model.onnx_session import Session
 
 
 @contextmanager

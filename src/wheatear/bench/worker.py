@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 
 import wheatear
-from wheatear.audio import Samples, sample_speech
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import Samples, sample_speech
+from wheatear.bench.measurements import Setting, Taken
 from wheatear.bench.memory import peak_rss_mb
-from wheatear.bench.runs import Setting, Taken
 from wheatear.bench.stages import timed_stages
-from wheatear.bench.tokens import speaking
-from wheatear.features import SAMPLE_RATE
+from wheatear.bench.token_rate import speaking
 
 _WARM_UP = 1.0  # seconds of audio that do not count, or two chunks
 

@@ -17,9 +17,9 @@ from typing import Any
 from cyclopts import App, CycloptsError, Parameter, UnknownCommandError, UnusedCliTokensError
 
 from wheatear import __version__
-from wheatear.cli.interrupts import interrupts
+from wheatear.cli.signals import interrupts
+from wheatear.common.terminal_text import printable
 from wheatear.errors import AudioTruncatedWarning, WheatearError
-from wheatear.printable import printable
 
 BAD_INPUT = 2
 

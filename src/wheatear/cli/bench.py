@@ -10,18 +10,18 @@ from cyclopts import App, Parameter, Token
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from wheatear.bench.chart import check_matplotlib, draw
 from wheatear.bench.engines import Wheatear, peer_engines
+from wheatear.bench.grid import Grid, measure
 from wheatear.bench.machine import describe_machine
-from wheatear.bench.picture import check_matplotlib, draw
+from wheatear.bench.measurements import NEMO, NEMO_CPP, ONNXRUNTIME, OURS, SHERPA, Setting
+from wheatear.bench.random_model import Progress as Show
+from wheatear.bench.random_model import random_bundles
 from wheatear.bench.report import describe, print_report, write_json
-from wheatear.bench.runs import NEMO, NEMO_CPP, ONNXRUNTIME, OURS, SHERPA, Setting
-from wheatear.bench.speed import Grid, measure
-from wheatear.bench.tokens import SPEECH
-from wheatear.bench.weights import Progress as Show
-from wheatear.bench.weights import random_bundles
-from wheatear.bundle import Manifest, find_bundle, open_bundle
+from wheatear.bench.token_rate import SPEECH
 from wheatear.errors import BenchError
-from wheatear.latency import choose_mode
+from wheatear.model.bundle import Manifest, find_bundle, open_bundle
+from wheatear.model.latency import choose_mode
 
 _STREAM_SECONDS, _FILE_SECONDS = 20.0, 60.0
 
@@ -139,12 +139,12 @@ bench = App(name="bench", help="Measure how fast a model runs on this machine.")
 bench.default(speed)
 bench.command(speed)
 bench.command(
-    "wheatear.cli.bench_serve:serve",
+    "wheatear.cli.bench_server:serve",
     name="serve",
     help="Measure how many live streams a server sustains.",
 )
 bench.command(
-    "wheatear.cli.operators:operators",
+    "benchmarks.profiling.operators_command:operators",
     help="Show what the encoder spends its time on, operator by operator.",
 )
 

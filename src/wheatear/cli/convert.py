@@ -8,8 +8,8 @@ from typing import Literal
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from wheatear.bundle import ENCODER, JOINT, PREDICTOR
 from wheatear.errors import CheckpointError, MissingExtraError
+from wheatear.model.bundle import ENCODER, JOINT, PREDICTOR
 
 
 def convert(
@@ -38,7 +38,7 @@ def convert(
         Name of the model in the bundle; the checkpoint's own if left out.
     """
     with needs_extra("convert"):
-        from wheatear.convert import convert as run  # noqa: PLC0415  (an extra, and slow to import)
+        from wheatear.convert.pipeline import convert as run  # noqa: PLC0415  (an extra, and slow to import)
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(

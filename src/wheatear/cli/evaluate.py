@@ -18,14 +18,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from wheatear.cli import BAD_INPUT, complain
-from wheatear.cli.interrupts import interrupts
+from wheatear.cli.signals import interrupts
+from wheatear.common.terminal_text import printable
 from wheatear.errors import MissingExtraError, WheatearError
-from wheatear.printable import printable
-from wheatear.sessions import default_threads
+from wheatear.model.onnx_session import default_threads
 
 if TYPE_CHECKING:
     from wheatear.evaluate.report import Table as ReportTable
-    from wheatear.evaluate.run import Tell
+    from wheatear.evaluate.runner import Tell
 
 _SEVERAL = Parameter(consume_multiple=True, negative="")
 
@@ -108,11 +108,11 @@ def evaluate(
         Processors that an engine may use.
     """
     with_extra()
-    from wheatear.evaluate.command import Systems, choose  # noqa: PLC0415  (an extra)
-    from wheatear.evaluate.command import evaluate as run  # noqa: PLC0415
-    from wheatear.evaluate.layouts import read_corpus  # noqa: PLC0415
+    from wheatear.evaluate.corpora import read_corpus  # noqa: PLC0415
+    from wheatear.evaluate.evaluation import Systems, choose  # noqa: PLC0415  (an extra)
+    from wheatear.evaluate.evaluation import evaluate as run  # noqa: PLC0415
     from wheatear.evaluate.records import Scoring  # noqa: PLC0415
-    from wheatear.evaluate.run import Plan  # noqa: PLC0415
+    from wheatear.evaluate.runner import Plan  # noqa: PLC0415
 
     counts = {"limit": limit, "beam": beam, "threads": threads}
     for name, value in counts.items():

@@ -12,7 +12,7 @@ from wheatear.cli.train import Device, follow, with_extra
 from wheatear.errors import PlanError
 
 if TYPE_CHECKING:
-    from wheatear.train.plan import Plan
+    from wheatear.train.run.config import Plan
 
 PLAN = "plan.json"
 _SEVERAL = Parameter(consume_multiple=True, negative="")
@@ -109,10 +109,10 @@ def finetune(
         Another seed, another order.
     """
     with_extra("fine-tuning")
-    from wheatear.train.data import Recipe  # noqa: PLC0415  (an extra, and slow to import)
-    from wheatear.train.manifest import read_manifest  # noqa: PLC0415
-    from wheatear.train.plan import LOOKAHEADS, Plan, Stage  # noqa: PLC0415
-    from wheatear.train.start import CHECKPOINT, find_checkpoint  # noqa: PLC0415
+    from wheatear.train.data.batches import Recipe  # noqa: PLC0415  (an extra, and slow to import)
+    from wheatear.train.data.manifest import read_manifest  # noqa: PLC0415
+    from wheatear.train.run.config import LOOKAHEADS, Plan, Stage  # noqa: PLC0415
+    from wheatear.train.run.pretrained import CHECKPOINT, find_checkpoint  # noqa: PLC0415
 
     found = find_checkpoint(checkpoint)
     name = f"{found.parent.name if found.name == CHECKPOINT else found.stem}-finetuned"
@@ -157,7 +157,7 @@ def finetune(
 
 def _keep(plan: Plan, work: Path) -> Path:
     """Writes the plan into the folder of the run; a run that goes on must go on with its own."""
-    from wheatear.train.plan import Plan as Plans  # noqa: PLC0415
+    from wheatear.train.run.config import Plan as Plans  # noqa: PLC0415
 
     path = work / PLAN
     if path.exists():

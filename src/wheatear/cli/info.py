@@ -1,10 +1,10 @@
 """`wheatear info`: what a bundle holds."""
 
-from wheatear.bundle import find_bundle
-from wheatear.catalogue import Published, published_as
+from wheatear.common.terminal_text import printable
 from wheatear.errors import ModelNotFoundError
-from wheatear.foreign import open_model
-from wheatear.printable import printable
+from wheatear.model.bundle import find_bundle
+from wheatear.model.published import Published, published_as
+from wheatear.recognizer.external.package import open_model
 
 
 def info(model: str | None = None, /) -> None:

@@ -35,7 +35,7 @@ def key(
     The key is printed once, on standard output; the file has a hash of it.
     """
     try:
-        from wheatear.server.keys import make_key  # noqa: PLC0415
+        from wheatear.server.access.keys import make_key  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(
             f"keys need {error.name}: pip install 'wheatear[server]'"

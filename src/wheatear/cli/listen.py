@@ -15,19 +15,19 @@ from rich.live import Live
 from rich.text import Text
 
 import wheatear
-from wheatear.audio import Samples
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.pcm import HIGHEST_RATE, LivePcm
+from wheatear.audio.reader import Samples
 from wheatear.cli import complain, note
-from wheatear.cli.asked import Asked
-from wheatear.cli.interrupts import interrupts
-from wheatear.cli.outputs import Output, check_output, format_of
-from wheatear.cli.task import spaced
+from wheatear.cli.options import Asked
+from wheatear.cli.output_options import Output, check_output, format_of
+from wheatear.cli.signals import interrupts
+from wheatear.cli.transcription import spaced
+from wheatear.common.terminal_text import printable
 from wheatear.errors import AudioError, MissingExtraError
-from wheatear.features import SAMPLE_RATE
-from wheatear.formats import Format, Writer, writer
-from wheatear.forms import FormWriter
-from wheatear.pcm import HIGHEST_RATE, LivePcm
-from wheatear.printable import printable
-from wheatear.results import Event, Final, Partial, Transcript
+from wheatear.transcript.formatting import FormWriter
+from wheatear.transcript.results import Event, Final, Partial, Transcript
+from wheatear.transcript.writers import Format, Writer, writer
 
 _BLOCK = 0.08  # seconds
 _QUIET = -60.0  # dBFS, the left end of the meter

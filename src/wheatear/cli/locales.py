@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wheatear.bundle import Manifest, find_bundle
-from wheatear.foreign import open_model
-from wheatear.languages import AUTO
-from wheatear.locales import LOCALES, error_unit, has_spaces
+from wheatear.model.bundle import Manifest, find_bundle
+from wheatear.model.languages import AUTO
+from wheatear.model.locales import LOCALES, error_unit, has_spaces
+from wheatear.recognizer.external.package import open_model
 
 
 def locales(

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from wheatear.bundle import MANIFEST, local_models, models_folder, read_manifest
-from wheatear.catalogue import PUBLISHED
+from wheatear.common.terminal_text import printable
 from wheatear.errors import BundleError
-from wheatear.foreign import is_package, read_record
-from wheatear.printable import printable
+from wheatear.model.bundle import MANIFEST, local_models, models_folder, read_manifest
+from wheatear.model.published import PUBLISHED
+from wheatear.recognizer.external.package import is_package, read_record
 
 
 def models() -> None:

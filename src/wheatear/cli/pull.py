@@ -15,7 +15,7 @@ from rich.progress import (
 )
 
 from wheatear.cli.convert import needs_extra
-from wheatear.printable import printable
+from wheatear.common.terminal_text import printable
 
 
 def pull(
@@ -50,9 +50,9 @@ def pull(
         Hash that the file at a URL must have; needed where the URL is not https.
     """
     with needs_extra("hub"):
-        from wheatear.hub import Observer  # noqa: PLC0415  (an extra)
-        from wheatear.hub import pull as run  # noqa: PLC0415
-        from wheatear.hub.sources import Source  # noqa: PLC0415
+        from wheatear.model.hub.pull import Observer  # noqa: PLC0415  (an extra)
+        from wheatear.model.hub.pull import pull as run  # noqa: PLC0415
+        from wheatear.model.hub.sources import Source  # noqa: PLC0415
     console = Console(stderr=True)
     columns = (
         TextColumn("{task.description}"),

@@ -10,11 +10,11 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from wheatear.bundle import find_bundle
 from wheatear.cli.evaluate import as_rich, progress, with_extra
 from wheatear.errors import LatencyError
-from wheatear.foreign import open_model
-from wheatear.sessions import default_threads
+from wheatear.model.bundle import find_bundle
+from wheatear.model.onnx_session import default_threads
+from wheatear.recognizer.external.package import open_model
 
 _SEVERAL = Parameter(consume_multiple=True, negative="")
 
@@ -56,15 +56,15 @@ def reproduce(
         Processors to use.
     """
     with_extra()
-    from wheatear.evaluate.command import Systems, evaluate  # noqa: PLC0415  (an extra)
-    from wheatear.evaluate.published import (  # noqa: PLC0415
+    from wheatear.evaluate.evaluation import Systems, evaluate  # noqa: PLC0415  (an extra)
+    from wheatear.evaluate.published.tables import (  # noqa: PLC0415
         COMPARISON,
         TABLES,
         compare,
         overview,
         write_comparison,
     )
-    from wheatear.evaluate.run import Plan  # noqa: PLC0415
+    from wheatear.evaluate.runner import Plan  # noqa: PLC0415
 
     wanted = TABLES[table]()
     models = model or (None,)

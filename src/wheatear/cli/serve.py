@@ -47,7 +47,7 @@ def serve(
     or, the commonest ones, as an option here, which counts most. docs/serving.md has them all.
     """
     try:
-        from wheatear.server.running import run  # noqa: PLC0415
+        from wheatear.server.main import run  # noqa: PLC0415
         from wheatear.server.settings import read_settings  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtraError(

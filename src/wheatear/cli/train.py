@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from wheatear.errors import MissingExtraError, PlanError
 
 if TYPE_CHECKING:
-    from wheatear.train.plan import Plan
+    from wheatear.train.run.config import Plan
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -46,8 +46,8 @@ def train(
         Processes that make batches, for each training process.
     """
     with_extra("training")
-    from wheatear.train.loop import with_paths  # noqa: PLC0415  (an extra, and slow to import)
-    from wheatear.train.plan import Plan  # noqa: PLC0415
+    from wheatear.train.run.config import Plan  # noqa: PLC0415
+    from wheatear.train.run.loop import with_paths  # noqa: PLC0415  (an extra, and slow to import)
 
     plan = with_paths(Plan.read(config), config.parent.absolute())
     return follow(
@@ -65,9 +65,9 @@ def follow(
     workers: int | None,
 ) -> int:
     """Runs a plan here, or in several processes that get the same command."""
-    from wheatear.train.launch import launch  # noqa: PLC0415
-    from wheatear.train.loop import check_device, train  # noqa: PLC0415
-    from wheatear.train.material import gather  # noqa: PLC0415
+    from wheatear.train.run.launch import launch  # noqa: PLC0415
+    from wheatear.train.run.loop import check_device, train  # noqa: PLC0415
+    from wheatear.train.run.training_data import gather  # noqa: PLC0415
 
     for name, value in {"processes": processes, "threads": threads, "workers": workers}.items():
         if value is not None and value < 1:

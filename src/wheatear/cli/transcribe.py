@@ -12,19 +12,19 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import wheatear
-from wheatear.audio import AudioReader, RawFormat
+from wheatear.audio.reader import AudioReader, RawFormat
 from wheatear.cli import BAD_INPUT, app, complain, note, suggestion
-from wheatear.cli.asked import Asked
-from wheatear.cli.interrupts import interrupts
-from wheatear.cli.jobs import jobs_of
-from wheatear.cli.many import Batch, work_off
-from wheatear.cli.outputs import Output, check_output, folder_of, format_of
-from wheatear.cli.task import Heard, Task, fault_of, is_broken
+from wheatear.cli.batch import Batch, work_off
+from wheatear.cli.batch_plan import jobs_of
+from wheatear.cli.options import Asked
+from wheatear.cli.output_options import Output, check_output, folder_of, format_of
+from wheatear.cli.signals import interrupts
+from wheatear.cli.transcription import Heard, Task, fault_of, is_broken
+from wheatear.common.terminal_text import printable
 from wheatear.errors import WheatearError
-from wheatear.formats import CueRules, Format, Writer
-from wheatear.printable import printable
-from wheatear.results import Event, Final, Turn
-from wheatear.sessions import default_threads
+from wheatear.model.onnx_session import default_threads
+from wheatear.transcript.results import Event, Final, Turn
+from wheatear.transcript.writers import CueRules, Format, Writer
 
 
 def transcribe(

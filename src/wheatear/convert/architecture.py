@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from wheatear.bounds import LARGEST, MOST_MODES, MOST_PROMPTS, check_size, check_state
-from wheatear.convert.tensors import Checkpoint, Weights
+from wheatear.audio.mel import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
+from wheatear.convert.checkpoints.weights import Checkpoint, Weights
 from wheatear.errors import CheckpointError
-from wheatear.features import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
-from wheatear.latency import LatencyMode, available_modes
-from wheatear.pieces import language_tags
+from wheatear.model.latency import LatencyMode, available_modes
+from wheatear.model.pieces import language_tags
+from wheatear.model.size_limits import LARGEST, MOST_MODES, MOST_PROMPTS, check_size, check_state
 
 _LARGEST = 1 << 48
 _MAX_SYMBOLS = 10  # NeMo's

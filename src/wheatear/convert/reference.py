@@ -12,8 +12,8 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from wheatear.convert.architecture import Architecture
-from wheatear.convert.tensors import Weights
-from wheatear.latency import LatencyMode
+from wheatear.convert.checkpoints.weights import Weights
+from wheatear.model.latency import LatencyMode
 
 Floats = NDArray[np.float32]
 

@@ -10,18 +10,18 @@ from pathlib import Path
 
 import numpy as np
 
-from wheatear.audio import Samples, sample_speech
-from wheatear.bundle import Bundle, open_bundle
-from wheatear.caches import Floats
+from wheatear.audio.mel import SAMPLE_RATE, MelSpectrogram
+from wheatear.audio.reader import Samples, sample_speech
 from wheatear.convert import reference
 from wheatear.convert.architecture import Architecture
-from wheatear.convert.tensors import Weights
-from wheatear.decoder import Decoder
-from wheatear.encoder import Encoder
-from wheatear.features import SAMPLE_RATE, MelSpectrogram
-from wheatear.languages import AUTO
-from wheatear.latency import LatencyMode
-from wheatear.sessions import default_threads
+from wheatear.convert.checkpoints.weights import Weights
+from wheatear.decoder.greedy import Decoder
+from wheatear.encoder.encoder import Encoder
+from wheatear.encoder.state import Floats
+from wheatear.model.bundle import Bundle, open_bundle
+from wheatear.model.languages import AUTO
+from wheatear.model.latency import LatencyMode
+from wheatear.model.onnx_session import default_threads
 
 
 @dataclass(frozen=True)

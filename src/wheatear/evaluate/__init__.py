@@ -6,6 +6,6 @@
 imported by `import wheatear`, and other engines' packages only where they are asked for.
 """
 
-from wheatear.evaluate.normal import normalize
+from wheatear.evaluate.normalizer import normalize
 
 __all__ = ["normalize"]

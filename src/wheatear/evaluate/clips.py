@@ -14,9 +14,9 @@ import numpy.typing as npt
 import soundfile as sf
 import soxr
 
-from wheatear.audio import Samples, open_audio
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import Samples, open_audio
 from wheatear.errors import AudioError
-from wheatear.features import SAMPLE_RATE
 
 _SEEKABLE = frozenset({"AIFF", "AU", "CAF", "FLAC", "RF64", "W64", "WAV", "WAVEX"})
 """Formats whose stretches are read without what lies before them."""

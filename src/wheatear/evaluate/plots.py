@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from wheatear.common.plotting import Axes, Figure, ScalarFormatter, rc_context
 from wheatear.evaluate.report import heard_as, named
-from wheatear.figures import Axes, Figure, ScalarFormatter, rc_context
 
 Row = Mapping[str, Any]
 _MOST_LINES = 12  # in one picture, and in its legend

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.errors import LanguageError, ManifestError
-from wheatear.evaluate.alignment import Edits, count_edits
-from wheatear.evaluate.normal import letters, normalize
-from wheatear.evaluate.written import Written, compare_written, has_capitals, has_marks
-from wheatear.languages import resolve_language
-from wheatear.locales import error_unit, has_spaces, language_of
+from wheatear.evaluate.normalizer import letters, normalize
+from wheatear.evaluate.punctuation import Written, compare_written, has_capitals, has_marks
+from wheatear.evaluate.wer import Edits, count_edits
+from wheatear.model.languages import resolve_language
+from wheatear.model.locales import error_unit, has_spaces, language_of
 
 UTTERANCES = "utterances.jsonl"
 EARLIER = "earlier.jsonl"

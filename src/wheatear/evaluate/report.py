@@ -1,6 +1,6 @@
 """The report: the figures of a summary as sections of text, tables and pictures.
 
-`sections` says what is told and in what order; `markdown` and `wheatear.evaluate.page` write it.
+`sections` says what is told and in what order; `markdown` and `wheatear.evaluate.html` write it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wheatear.evaluate.records import Record, Score
-from wheatear.evaluate.run import NOISE
+from wheatear.evaluate.runner import NOISE
 
 Row = Mapping[str, Any]
 _WORST = 10

@@ -13,11 +13,11 @@ from typing import Any
 
 from wheatear import __version__
 from wheatear.errors import WheatearError
-from wheatear.evaluate.alignment import Edits
-from wheatear.evaluate.intervals import Parts, difference, rates, spread
+from wheatear.evaluate.bootstrap import Parts, difference, rates, spread
 from wheatear.evaluate.records import AUTO, Condition, Record, Score
-from wheatear.evaluate.run import NOISE, Results
-from wheatear.locales import error_unit
+from wheatear.evaluate.runner import NOISE, Results
+from wheatear.evaluate.wer import Edits
+from wheatear.model.locales import error_unit
 
 SUMMARY = "summary.json"
 Scored = tuple[Record, Score]

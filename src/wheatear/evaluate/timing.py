@@ -15,10 +15,10 @@ from typing import TypeVar
 
 import numpy as np
 
-from wheatear.audio import Samples
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import Samples
 from wheatear.evaluate.clips import speech_span
-from wheatear.evaluate.engines import Engine, Heard
-from wheatear.features import SAMPLE_RATE
+from wheatear.evaluate.engines.engine import Engine, Heard
 
 _BLOCK = SAMPLE_RATE // 50  # samples that a live source sends at a time: 20 ms
 _LONGEST_TURN_END = 4.0  # seconds after speech in which a turn's final must come

@@ -19,24 +19,24 @@ from starlette.types import Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from wheatear import __version__
-from wheatear.server.aside import aside
-from wheatear.server.buffers import Buffers
-from wheatear.server.deepgram import Deepgram, Recordings
-from wheatear.server.files import Files
-from wheatear.server.gate import Gate
-from wheatear.server.keys import Keyring, read_keys
-from wheatear.server.messages import LARGEST
+from wheatear.server.access.keys import Keyring, read_keys
+from wheatear.server.access.limits import Slots
+from wheatear.server.access.message_buffers import Buffers
+from wheatear.server.access.middleware import Gate
+from wheatear.server.api_errors import Refusal, going_down
+from wheatear.server.background import aside
 from wheatear.server.metrics import Metrics
-from wheatear.server.models import Models
 from wheatear.server.openapi import describe
-from wheatear.server.plain import Plain
-from wheatear.server.realtime import Realtime, secret_session
-from wheatear.server.realtime_events import ExpiresAfter, secret_request
-from wheatear.server.refusals import Refusal, going_down
+from wheatear.server.protocols.deepgram import Deepgram, Recordings
+from wheatear.server.protocols.openai_events import ExpiresAfter, secret_request
+from wheatear.server.protocols.openai_files import Files
+from wheatear.server.protocols.openai_realtime import Realtime, secret_session
+from wheatear.server.protocols.plain_websocket import Plain
+from wheatear.server.protocols.vllm import Vllm
+from wheatear.server.served_models import Models
+from wheatear.server.session.connection import Dialogue, Socket
+from wheatear.server.session.json_messages import LARGEST
 from wheatear.server.settings import Settings
-from wheatear.server.shares import Slots
-from wheatear.server.sockets import Dialogue, Socket
-from wheatear.server.vllm import Vllm
 
 _DIALECTS = {"openai": Realtime, "vllm": Vllm}
 _STUCK = 60.0  # seconds in one step after which the server is not healthy

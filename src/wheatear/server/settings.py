@@ -19,8 +19,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from wheatear.common.text_files import read_text
 from wheatear.errors import SettingsError
-from wheatear.textfile import read_text
 
 PREFIX = "WHEATEAR_SERVE_"
 _ADDRESS_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://\S*", re.IGNORECASE)

@@ -16,10 +16,10 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-from wheatear.bundle import find_bundle, open_bundle
+from wheatear.common.text_files import read_text
 from wheatear.errors import CorpusError, WheatearError
-from wheatear.textfile import read_text
-from wheatear.train.tokenizer import Tokenizer
+from wheatear.model.bundle import find_bundle, open_bundle
+from wheatear.train.data.tokenizer import Tokenizer
 
 _BEGIN, _END = "<s>", "</s>"
 

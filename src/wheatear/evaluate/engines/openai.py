@@ -12,11 +12,11 @@ from urllib.request import Request, urlopen
 
 import soundfile
 
-from wheatear.audio import Samples
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import Samples
 from wheatear.errors import WheatearError
-from wheatear.evaluate.engines import About, Engine, Heard
-from wheatear.features import SAMPLE_RATE
-from wheatear.locales import language_of
+from wheatear.evaluate.engines.engine import About, Engine, Heard
+from wheatear.model.locales import language_of
 
 _SECONDS = 300  # for an answer
 

@@ -9,11 +9,11 @@ import torch
 import transformers
 from transformers import pipeline
 
-from wheatear.audio import Samples
-from wheatear.evaluate.engines import About, Engine, Heard
-from wheatear.features import SAMPLE_RATE
-from wheatear.locales import language_of
-from wheatear.privacy import torch_cache_here
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import Samples
+from wheatear.common.telemetry import torch_cache_here
+from wheatear.evaluate.engines.engine import About, Engine, Heard
+from wheatear.model.locales import language_of
 
 _LANGUAGES = {"nb": "no", "cmn": "zh"}
 

@@ -11,11 +11,11 @@ import numpy as np
 import onnxruntime
 import sherpa_onnx
 
-from wheatear.audio import Samples
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import Samples
 from wheatear.errors import WheatearError
-from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, prompt_of
-from wheatear.features import SAMPLE_RATE
-from wheatear.locales import language_of
+from wheatear.evaluate.engines.engine import About, Engine, Heard, Live, Told, prompt_of
+from wheatear.model.locales import language_of
 
 _TAIL = np.zeros(SAMPLE_RATE // 2, np.float32)  # a streaming model's last window wants silence
 _AUTO = ""

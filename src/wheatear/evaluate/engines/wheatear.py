@@ -7,14 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from wheatear.audio import Samples
-from wheatear.beam import BeamRules
-from wheatear.bundle import MANIFEST, Bundle
-from wheatear.evaluate.engines import About, Engine, Heard, Live, Told, prompt_of
-from wheatear.foreign import Package
-from wheatear.languages import AUTO
-from wheatear.recognizer import Recognizer, Stream
-from wheatear.results import Event, Final, Partial
+from wheatear.audio.reader import Samples
+from wheatear.decoder.beam import BeamRules
+from wheatear.evaluate.engines.engine import About, Engine, Heard, Live, Told, prompt_of
+from wheatear.model.bundle import MANIFEST, Bundle
+from wheatear.model.languages import AUTO
+from wheatear.recognizer.external.package import Package
+from wheatear.recognizer.recognizer import Recognizer, Stream
+from wheatear.transcript.results import Event, Final, Partial
 
 
 class Wheatear(Engine):

@@ -13,9 +13,9 @@ from typing import Any
 
 from faster_whisper import WhisperModel
 
-from wheatear.audio import Samples
-from wheatear.evaluate.engines import About, Engine, Heard
-from wheatear.locales import language_of
+from wheatear.audio.reader import Samples
+from wheatear.evaluate.engines.engine import About, Engine, Heard
+from wheatear.model.locales import language_of
 
 _LANGUAGES = {"nb": "no", "cmn": "zh"}
 _WEIGHTS = "model.bin"

@@ -1,0 +1,1 @@
+"""Profiles of the encoder by operator."""

@@ -1,0 +1,1 @@
+"""Rivals on the same weights: NeMo, NeMo-Speech.cpp, sherpa-onnx."""

@@ -1,0 +1,1 @@
+"""From bytes to 16 kHz samples to log-mel frames."""

@@ -1,0 +1,1 @@
+"""Audio containers that are read without FFmpeg: their frames, pages and chunks."""

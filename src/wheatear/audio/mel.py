@@ -1,0 +1,143 @@
+"""Log-mel features, equal to NeMo's AudioToMelSpectrogramPreprocessor, whole or as samples come.
+
+Pre-emphasis, a symmetric Hann window of 25 ms every 10 ms centred on its frame, power spectrum
+of 512 points, 128 Slaney mel bands, natural logarithm of (power + 2^-24); no normalisation, so
+a frame depends on nothing but its own 400 samples. Frame t is centred on sample 160 t, and a
+signal of n samples has floor(n / 160) frames.
+
+Frames are computed eight at a time, on a grid fixed to the start of the signal: the same
+matrix products in the same shapes however the samples arrive, and therefore the same bits.
+The eight are those that one encoder frame adds (1..8, 9..16, ...; frame 0 is alone).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from wheatear.model.latency import MEL_PER_FRAME
+
+SAMPLE_RATE = 16_000
+LOG_GUARD = 2.0**-24
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """The front end of a checkpoint. Lengths in samples."""
+
+    bands: int = 128
+    fft: int = 512
+    window: int = 400
+    hop: int = 160
+    preemphasis: float = 0.97
+
+
+@dataclass
+class MelState:
+    """What an unfinished signal still needs of its past."""
+
+    tail: NDArray[np.float32]
+    """Pre-emphasised samples from the first sample of the next frame's window on."""
+    last_sample: float = 0.0
+    samples: int = 0
+    frames: int = 0
+
+
+@dataclass(frozen=True)
+class MelSpectrogram:
+    """Computes log-mel frames; immutable, shared by all streams."""
+
+    settings: MelSettings
+    _window: NDArray[np.float64] = field(init=False, repr=False)
+    _bank: NDArray[np.float64] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_window", np.hanning(self.settings.window))
+        object.__setattr__(self, "_bank", slaney_bank(self.settings).astype(np.float64))
+
+    def start(self) -> MelState:
+        """The state before the first sample."""
+        # The group that ends with frame 0 begins at frame -7, whose window begins here.
+        first = (1 - MEL_PER_FRAME) * self.settings.hop - self.settings.window // 2
+        return MelState(tail=np.zeros(-first, np.float32))
+
+    def push(self, state: MelState, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Takes samples [n] in -1..1, returns the frames [m, bands] that they complete."""
+        state.tail = np.concatenate([state.tail, self._emphasise(state, samples)])
+        state.samples += len(samples)
+        groups = self._whole_groups(len(state.tail))
+        return self._groups(state, groups)
+
+    def samples_for(self, state: MelState, frames: int) -> int:
+        """How many more samples it takes until so many more frames come out of `push`."""
+        if not state.frames:
+            frames += MEL_PER_FRAME - 1  # of the first group only the last frame exists
+        count = -(-frames // MEL_PER_FRAME) * MEL_PER_FRAME
+        needed = (count - 1) * self.settings.hop + self.settings.window
+        return max(0, needed - len(state.tail))
+
+    def finish(self, state: MelState) -> NDArray[np.float32]:
+        """Returns the frames [m, bands] still owed; the signal is silent from its end on."""
+        total = state.samples // self.settings.hop
+        missing = -(-(total - state.frames) // MEL_PER_FRAME)
+        if missing <= 0:
+            return np.zeros((0, self.settings.bands), np.float32)
+        needed = (missing * MEL_PER_FRAME - 1) * self.settings.hop + self.settings.window
+        silence = np.zeros(max(0, needed - len(state.tail)), np.float32)
+        state.tail = np.concatenate([state.tail, silence])
+        mel = self._groups(state, missing)
+        extra = state.frames - total
+        state.frames = total
+        return mel[: len(mel) - extra] if extra > 0 else mel
+
+    def _emphasise(self, state: MelState, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """In float32, as NeMo does; from here on its rounding is left behind for float64."""
+        if not len(samples):
+            return samples
+        before = np.empty_like(samples)
+        before[1:] = samples[:-1]
+        before[0] = state.last_sample
+        state.last_sample = float(samples[-1])
+        before *= np.float32(self.settings.preemphasis)
+        return samples - before
+
+    def _whole_groups(self, samples: int) -> int:
+        hop, window = self.settings.hop, self.settings.window
+        return max(0, (samples - window) // hop + 1) // MEL_PER_FRAME if samples >= window else 0
+
+    def _groups(self, state: MelState, groups: int) -> NDArray[np.float32]:
+        """Consumes `groups` groups of frames from the tail."""
+        bands, hop = self.settings.bands, self.settings.hop
+        if not groups:
+            return np.zeros((0, bands), np.float32)
+        count = groups * MEL_PER_FRAME
+        frames = sliding_window_view(state.tail, self.settings.window)[: count * hop : hop]
+        spectrum = np.fft.rfft(frames * self._window, self.settings.fft)
+        power = (spectrum.real**2 + spectrum.imag**2).reshape(groups, MEL_PER_FRAME, -1)
+        mel = np.log(power @ self._bank + LOG_GUARD).reshape(count, bands).astype(np.float32)
+        state.tail = state.tail[count * hop :].copy()
+        first = state.frames == 0
+        if first:
+            mel = mel[MEL_PER_FRAME - 1 :]  # frames -7..-1 do not exist
+        state.frames += len(mel)
+        return mel
+
+
+def slaney_bank(settings: MelSettings) -> NDArray[np.float32]:
+    """Triangular mel filters [fft/2 + 1, bands], Slaney's scale and area norm (as librosa's)."""
+    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(SAMPLE_RATE / 2), settings.bands + 2))
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, settings.fft // 2 + 1)
+    rise = (bins[:, None] - edges[None, :-2]) / np.diff(edges)[None, :-1]
+    fall = (edges[None, 2:] - bins[:, None]) / np.diff(edges)[None, 1:]
+    area = 2.0 / (edges[2:] - edges[:-2])
+    return (np.maximum(0.0, np.minimum(rise, fall)) * area).astype(np.float32)
+
+
+# Slaney's scale: linear to 1 kHz (15 mel), then 27 mel for each factor of 6.4.
+def _hz_to_mel(hz: float) -> float:
+    return hz * 3 / 200 if hz < 1000 else 15 + 27 * float(np.log(hz / 1000) / np.log(6.4))
+
+
+def _mel_to_hz(mel: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))

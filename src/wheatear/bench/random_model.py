@@ -1,0 +1,256 @@
+"""Random weights of the published architectures: what speed depends on, without any download.
+
+A product takes the same time whatever its weights are, so a model of the exact shapes is as good
+for measuring as the one that was trained. What it says is nonsense; `wheatear.bench.token_rate`
+sees
+to it that there is as much of it as in speech.
+"""
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wheatear.errors import BenchError, BundleError, MissingExtraError
+from wheatear.model.bundle import models_folder, open_bundle
+
+Progress = Callable[[str, float], None]
+"""Called with what is being done and the share of it that is done."""
+
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class RandomModel:
+    """The shapes of a checkpoint of the family."""
+
+    contexts: tuple[tuple[int, int], ...]
+    """Frames of past and future, the default first."""
+    pieces: int
+    prompts: int
+    """Length of the one-hot language prompt, 0 without one."""
+    layers: int = 24
+    width: int = 1024
+    heads: int = 8
+    channels: int = 256
+    hidden: int = 640
+    joint: int = 640
+    kernel: int = 9
+    bands: int = 128
+
+    def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """Names and shapes of the state dict, as NeMo saves it."""
+        yield from self._subsampling()
+        for i in range(self.layers):
+            yield from self._layer(f"encoder.layers.{i}")
+        if self.prompts:
+            yield "prompt_kernel.0.weight", (2 * self.width, self.width + self.prompts)
+            yield "prompt_kernel.0.bias", (2 * self.width,)
+            yield "prompt_kernel.2.weight", (self.width, 2 * self.width)
+            yield "prompt_kernel.2.bias", (self.width,)
+        yield "decoder.prediction.embed.weight", (self.pieces + 1, self.hidden)
+        for i in range(2):
+            for kind in ("ih", "hh"):
+                lstm = f"decoder.prediction.dec_rnn.lstm.{{}}_{kind}_l{i}"
+                yield lstm.format("weight"), (4 * self.hidden, self.hidden)
+                yield lstm.format("bias"), (4 * self.hidden,)
+        for name, outputs, inputs in (
+            ("joint.pred", self.joint, self.hidden),
+            ("joint.enc", self.joint, self.width),
+            ("joint.joint_net.2", self.pieces + 1, self.joint),
+        ):
+            yield f"{name}.weight", (outputs, inputs)
+            yield f"{name}.bias", (outputs,)
+
+    def _subsampling(self) -> Iterator[tuple[str, tuple[int, ...]]]:
+        conv, channels, bands = "encoder.pre_encode.conv", self.channels, self.bands
+        yield f"{conv}.0.weight", (channels, 1, 3, 3)
+        for depthwise, pointwise in ((2, 3), (5, 6)):
+            yield f"{conv}.{depthwise}.weight", (channels, 1, 3, 3)
+            yield f"{conv}.{pointwise}.weight", (channels, channels, 1, 1)
+        for i in (0, 2, 3, 5, 6):
+            yield f"{conv}.{i}.bias", (channels,)
+        for _ in range(3):
+            bands = bands // 2 + 1
+        yield "encoder.pre_encode.out.weight", (self.width, channels * bands)
+        yield "encoder.pre_encode.out.bias", (self.width,)
+
+    def _layer(self, name: str) -> Iterator[tuple[str, tuple[int, ...]]]:
+        width = self.width
+        norms = ("feed_forward1", "self_att", "conv", "feed_forward2", "out")
+        for norm in (*(f"norm_{norm}" for norm in norms), "conv.batch_norm"):
+            yield f"{name}.{norm}.weight", (width,)
+            yield f"{name}.{norm}.bias", (width,)
+        for k in (1, 2):
+            yield f"{name}.feed_forward{k}.linear1.weight", (4 * width, width)
+            yield f"{name}.feed_forward{k}.linear2.weight", (width, 4 * width)
+        for part in ("q", "k", "v", "out", "pos"):
+            yield f"{name}.self_attn.linear_{part}.weight", (width, width)
+        for part in ("u", "v"):
+            yield f"{name}.self_attn.pos_bias_{part}", (self.heads, width // self.heads)
+        yield f"{name}.conv.pointwise_conv1.weight", (2 * width, width, 1)
+        yield f"{name}.conv.depthwise_conv.weight", (width, 1, self.kernel)
+        yield f"{name}.conv.pointwise_conv2.weight", (width, width, 1)
+
+    def config(self) -> dict[str, Any]:
+        """The parts of NeMo's model_config.yaml that describe the architecture."""
+        prompts = {"prompt_dictionary": {"en-US": 0, "auto": 101}} if self.prompts else {}
+        return {
+            "target": maker(),
+            "preprocessor": {"features": self.bands, "window_size": 0.025, "normalize": "NA"},
+            "encoder": {
+                "feat_in": self.bands,
+                "n_layers": self.layers,
+                "subsampling": "dw_striding",
+                "subsampling_factor": 8,
+                "causal_downsampling": True,
+                "att_context_style": "chunked_limited",
+                "d_model": self.width,
+                "n_heads": self.heads,
+                "ff_expansion_factor": 4,
+                "att_context_size": [list(context) for context in self.contexts],
+                "conv_kernel_size": self.kernel,
+                "conv_norm_type": "layer_norm",
+                "conv_context_size": "causal",
+                "xscaling": False,
+            },
+            "decoder": {"prednet": {"pred_hidden": self.hidden, "pred_rnn_layers": 2}},
+            "joint": {"jointnet": {"joint_hidden": self.joint, "activation": "relu"}},
+            "model_defaults": prompts,
+        }
+
+
+_LEFT_56 = ((56, 3), (56, 0), (56, 6), (56, 13))
+_LEFT_70 = ((70, 13), (70, 6), (70, 1), (70, 0))
+RANDOM_MODELS = {
+    "nemotron-3.5": RandomModel(_LEFT_56, pieces=13087, prompts=128),
+    "nemotron-en": RandomModel(_LEFT_70, pieces=1024, prompts=0),
+    "tiny": RandomModel(
+        _LEFT_56, pieces=95, prompts=128, layers=2, width=64, heads=4, channels=32, hidden=32,
+        joint=48,
+    ),
+}  # fmt: skip
+
+
+def random_model(name: str) -> RandomModel:
+    """Raises BenchError naming those there are."""
+    try:
+        return RANDOM_MODELS[name]
+    except KeyError:
+        known = ", ".join(RANDOM_MODELS)
+        raise BenchError(f"no random model {name!r}; choose one of {known}") from None
+
+
+def write_checkpoint(name: str, path: Path) -> None:
+    """Writes a model's checkpoint, the same bytes each time, a tensor in memory at a time.
+
+    A safetensors file is a header and the values in a row; `wheatear.convert.checkpoints.open`
+    tells
+    what is in ours.
+    """
+    model = random_model(name)
+    tensors = dict(model.tensors())
+    header = {
+        "format": 1,
+        "name": f"random-{name}",
+        "config": model.config(),
+        "pieces": [["<unk>", 0.0], *([f"\u2581{i}", 0.0] for i in range(1, model.pieces))],
+    }
+    entries: dict[str, Any] = {"__metadata__": {"wheatear": json.dumps(header)}}
+    end = 0
+    for tensor, shape in tensors.items():
+        start, end = end, end + 4 * int(np.prod(shape))
+        entries[tensor] = {"dtype": "F32", "shape": shape, "data_offsets": [start, end]}
+    text = json.dumps(entries).encode()
+    rng = np.random.default_rng(_SEED)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for tensor, shape in tensors.items():
+            values = rng.standard_normal(shape, np.float32)
+            values *= 1 / np.sqrt(np.prod(shape[1:])) if len(shape) > 1 else 0.1
+            if "norm" in tensor and tensor.endswith("weight"):
+                values += 1
+            file.write(values.data)
+
+
+def random_bundles(name: str, precisions: Sequence[str], progress: Progress) -> list[Path]:
+    """Bundles of a random model, in the models folder; those that are not there yet, or that
+    another version of the conversion wrote, are made: a minute for each of 0.6B.
+
+    Raises BenchError, MissingExtraError, or OSError if the disk does.
+    """
+    random_model(name)
+    folder = models_folder()
+    bundles = [folder / f"random-{name}-{precision}" for precision in precisions]
+    missing = [n for n, bundle in enumerate(bundles) if not _is_current(bundle)]
+    if missing:
+        _check_conversion([precisions[n] for n in missing])
+        with random_checkpoint(name, progress) as checkpoint:
+            for n in missing:
+                _convert(checkpoint, bundles[n], precisions[n], progress)
+    return bundles
+
+
+@contextmanager
+def random_checkpoint(name: str, progress: Progress) -> Iterator[Path]:
+    """A model's checkpoint, for as long as the block lasts: it is as large as it is quick to
+    write again.
+    """
+    models_folder().mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".random-", dir=models_folder()) as folder:
+        path = Path(folder) / f"random-{name}.safetensors"
+        progress(f"writing random weights of {name}", 0.0)
+        write_checkpoint(name, path)
+        yield path
+
+
+def _check_conversion(precisions: Sequence[str]) -> None:
+    """Fails before gigabytes are written for nothing."""
+    try:
+        from wheatear.convert.quantize import RECIPES  # noqa: PLC0415  (an extra, and slow to import)
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"making random models needs {error.name}: pip install 'wheatear[convert]'"
+        ) from error
+    if unknown := set(precisions) - RECIPES.keys():
+        raise BenchError(f"no precision {unknown.pop()!r}; choose one of {', '.join(RECIPES)}")
+
+
+def _convert(checkpoint: Path, out: Path, precision: str, progress: Progress) -> None:
+    from wheatear.convert.pipeline import convert  # noqa: PLC0415
+
+    if out.exists():
+        shutil.rmtree(out)
+    doing = f"converting {checkpoint.stem} to {precision}"
+    convert(checkpoint, out, precision, progress=lambda share: progress(doing, share))
+
+
+def _is_current(bundle: Path) -> bool:
+    """Whether the bundle is one that this version would write."""
+    try:
+        return open_bundle(bundle).manifest.source == maker()
+    except BundleError:
+        return False
+
+
+@cache
+def maker() -> str:
+    """What a random bundle's manifest gives as its source."""
+    return f"random weights, made by {fingerprint('convert/**/*.py', 'bench/random_model.py')}"
+
+
+def fingerprint(*patterns: str) -> str:
+    """A hash of files of this package: what they wrote once is old when they have changed."""
+    digest = hashlib.sha256()
+    for pattern in patterns:
+        for file in sorted(Path(__file__).parents[1].glob(pattern)):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,133 @@
+"""`wheatear bench serve`: how many live streams a server sustains."""
+
+import json as jsonlib
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from wheatear.bench.capacity import Trial, served, sustained, try_streams
+from wheatear.bench.machine import describe_machine
+from wheatear.bench.random_model import random_bundles
+from wheatear.bench.token_rate import SPEECH
+from wheatear.cli.bench import Names, Numbers, show_progress
+from wheatear.errors import BenchError
+from wheatear.model.bundle import find_bundle
+from wheatear.recognizer.external.package import open_model
+
+
+def serve(
+    *,
+    random: str | None = None,
+    model: Names = (),
+    precision: Names = (),
+    url: str | None = None,
+    latency: Numbers = (),
+    streams: Numbers = (),
+    threads: int | None = None,
+    tokens: float | None = None,
+    seconds: float = 20.0,
+    json: Path | None = None,
+) -> None:
+    """Measure how many live streams a server sustains.
+
+    Speech is played over /ws in real time, by as many streams at a time as you list, or, if you
+    list none, by more and fewer until the most are found whose 99th percentile of lag is below one
+    chunk. The lag is that of answers with new words, from the block of samples that they needed to
+    their arrival. The player runs on the same machine and takes its share of it.
+
+    Parameters
+    ----------
+    random
+        Random weights of the exact shapes of "nemotron-3.5" or "nemotron-en", as for "wheatear
+        bench".
+    model
+        Bundles by path or name, each served in turn; the one that comes with Wheatear if left out.
+    precision
+        Of random weights: fp32, int8, int4; several as int4,int8. int4 if left out.
+    url
+        A server that runs already, with the limits that it has.
+    latency
+        Milliseconds of each chunk, such as 80,560; all that the model has if left out.
+    streams
+        Streams at a time, such as 1,8,16; the most are searched for if left out.
+    threads
+        Processors that a step may use.
+    tokens
+        Tokens that the model says a second, whatever its weights say; three, as people do, of
+        random weights if left out.
+    seconds
+        How long each trial plays.
+    json
+        File to write all trials to.
+    """
+    if seconds < 5:
+        raise BenchError("give at least 5 seconds: the first three of a stream are not counted")
+    if url is not None and (random or model or threads or tokens):
+        raise BenchError("a server that runs has its own model and threads; leave them out")
+    if random is not None:
+        if model:
+            raise BenchError("give --random or --model, not both")
+        with show_progress() as show:
+            paths = random_bundles(random, precision or ("int4",), show)
+        model, tokens = tuple(map(str, paths)), SPEECH if tokens is None else tokens
+    elif precision:
+        raise BenchError("a model has the precision it was converted to: give no --precision")
+    console = Console()
+    runs: list[dict[str, Any]] = []
+    for name in model or (None,):
+        manifest = open_model(find_bundle(name), threads=1).manifest
+        known = tuple(mode.latency_ms for mode in manifest.modes)
+        if url is None and (unknown := [ms for ms in latency if ms not in known]):
+            raise BenchError(f"{manifest.name} has no {unknown[0]} ms; it has {known}")
+        head = {"model": manifest.name, "precision": manifest.precision, "threads": threads}
+        head = {"url": url} if url else head
+        with nullcontext(url) if url else served(name, threads, tokens) as address:
+            for ms in latency or known:
+                trials = _trials(address, ms, streams, seconds, console)
+                runs += [head | trial.to_json() for trial in trials]
+    _print(console, runs)
+    if json is not None:
+        text = jsonlib.dumps({"machine": describe_machine(), "trials": runs}, indent=1)
+        json.write_text(text + "\n", encoding="utf-8")
+
+
+def _trials(
+    url: str, latency_ms: int, streams: tuple[int, ...], seconds: float, console: Console
+) -> list[Trial]:
+    trials: list[Trial] = []
+
+    def told(trial: Trial) -> None:
+        trials.append(trial)
+        late = "" if trial.kept_up else "  late"
+        late = f"  {trial.refused} refused" if trial.refused else late
+        console.print(
+            f"{latency_ms} ms, {trial.streams} streams: lag {trial.lag_ms_p50:g} ms in the middle, "
+            f"{trial.lag_ms_p99:g} at the 99th percentile{late}",
+            highlight=False,
+        )
+
+    if streams:
+        for count in streams:
+            told(try_streams(url, count, latency_ms, seconds))
+    else:
+        sustained(url, latency_ms, seconds, told)
+    return trials
+
+
+def _print(console: Console, runs: list[dict[str, Any]]) -> None:
+    """The most streams that were kept up with, by model and latency."""
+    table = Table("model", "latency", "streams", "lag p50", "p95", "p99", box=None)
+    best: dict[tuple[Any, int], dict[str, Any]] = {}
+    for run in runs:
+        key = run.get("model", run.get("url")), run["latency_ms"]
+        known = best.setdefault(key, run)
+        if run["kept_up"] and (not known["kept_up"] or run["streams"] > known["streams"]):
+            best[key] = run
+    for (name, ms), run in best.items():
+        count = str(run["streams"]) if run["kept_up"] else "none of those tried"
+        lags = (f"{run[f'lag_ms_p{q}']:g} ms" for q in (50, 95, 99))
+        table.add_row(f"{name} {run.get('precision', '')}", f"{ms} ms", count, *lags)
+    console.print(table)

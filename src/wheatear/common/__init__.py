@@ -1,0 +1,2 @@
+"""Helpers that know nothing of speech: files, terminal text, argument checks, telemetry
+switches."""

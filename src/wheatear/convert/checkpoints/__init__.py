@@ -1,0 +1,1 @@
+"""Readers of four checkpoint containers."""

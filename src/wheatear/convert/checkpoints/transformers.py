@@ -1,0 +1,249 @@
+"""A checkpoint in the layout of Hugging Face transformers: a folder with
+
+    config.json              nemotron_asr_streaming (English) or nemotron3_5_asr (multilingual)
+    model.safetensors        or several files, and model.safetensors.index.json that tells which
+                             tensor is in which
+    processor_config.json    front end, lookaheads and, if multilingual, the prompt dictionary
+    tokenizer.json           the pieces by id, among others of which the model knows nothing
+
+All of it is translated to NeMo's terms, names of tensors included.  Names and settings are those
+of transformers 5.13 to 5.23.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from wheatear.convert.checkpoints.weights import Checkpoint, StoredTensor, Weights, read_safetensors
+from wheatear.errors import MALFORMED, CheckpointError
+from wheatear.model.bundle import LICENCE_FILE
+from wheatear.model.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
+from wheatear.model.size_limits import LARGEST_JSON, LARGEST_TEXT, LARGEST_TOKENIZER
+
+_ARCHITECTURES = ("nemotron_asr_streaming", "nemotron3_5_asr")
+_CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
+# The processor of transformers 5 writes one file; older ones wrote the front end by itself.
+_PROCESSOR = ("processor_config.json", "preprocessor_config.json")
+
+# transformers' name -> NeMo's, the first that matches.
+_NAMES = tuple(
+    (re.compile(theirs), ours)
+    for theirs, ours in {
+        r"encoder\.subsampling\.conv_in\.": "encoder.pre_encode.conv.0.",
+        r"encoder\.subsampling\.layers\.0\.depthwise_conv\.": "encoder.pre_encode.conv.2.",
+        r"encoder\.subsampling\.layers\.0\.pointwise_conv\.": "encoder.pre_encode.conv.3.",
+        r"encoder\.subsampling\.layers\.1\.depthwise_conv\.": "encoder.pre_encode.conv.5.",
+        r"encoder\.subsampling\.layers\.1\.pointwise_conv\.": "encoder.pre_encode.conv.6.",
+        r"encoder\.subsampling\.linear\.": "encoder.pre_encode.out.",
+        r"(encoder\.layers\.\d+\.conv)\.norm\.": r"\1.batch_norm.",
+        r"(encoder\.layers\.\d+\.self_attn)\.([qkv])_proj\.": r"\1.linear_\2.",
+        r"(encoder\.layers\.\d+\.self_attn)\.o_proj\.": r"\1.linear_out.",
+        r"(encoder\.layers\.\d+\.self_attn)\.relative_k_proj\.": r"\1.linear_pos.",
+        r"(encoder\.layers\.\d+\.self_attn)\.bias_([uv])$": r"\1.pos_bias_\2",
+        r"decoder\.embedding\.": "decoder.prediction.embed.",
+        r"decoder\.lstm\.": "decoder.prediction.dec_rnn.lstm.",
+        r"decoder\.decoder_projector\.": "joint.pred.",
+        r"encoder_projector\.": "joint.enc.",
+        r"joint\.head\.": "joint.joint_net.2.",
+        r"prompt_projector\.linear_1\.": "prompt_kernel.0.",
+        r"prompt_projector\.linear_2\.": "prompt_kernel.2.",
+    }.items()
+)
+
+
+def is_transformers(folder: Path) -> bool:
+    """Whether a folder looks like a checkpoint of transformers."""
+    return (folder / _CONFIG).is_file()
+
+
+def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
+    """Raises CheckpointError naming the file or the setting that is missing or wrong."""
+    config = _read(folder, _CONFIG)
+    kind = config.get("model_type")
+    if kind not in _ARCHITECTURES:
+        raise CheckpointError(
+            f"{folder / _CONFIG} is of a model of type {kind!r}; {' and '.join(_ARCHITECTURES)} "
+            f"can be converted"
+        )
+    name = next((name for name in _PROCESSOR if (folder / name).is_file()), _PROCESSOR[0])
+    processor = _read(folder, name)
+    try:
+        translated = _translated(config, processor)
+        blank = config["blank_token_id"]
+    except MALFORMED as error:
+        raise CheckpointError(
+            f"{folder}: {_CONFIG} or {name} lacks what describes the model, or has it wrong "
+            f"({type(error).__name__}: {error})"
+        ) from error
+    vocabulary, model = _vocabulary(folder, blank)
+    weights = Weights({_nemo_name(key): tensor for key, tensor in _tensors(folder, stack).items()})
+    translated["joint"]["jointnet"]["joint_hidden"] = weights.axis("joint.enc.weight", 0)
+    texts = {
+        file.name: _bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
+        for file in sorted(folder.iterdir())
+        if file.is_file() and LICENCE_FILE.fullmatch(file.name)
+    }
+    return Checkpoint(folder.resolve().name, translated, vocabulary, weights, texts, model)
+
+
+def _nemo_name(name: str) -> str:
+    for pattern, ours in _NAMES:
+        if pattern.match(name):
+            return pattern.sub(ours, name, count=1)
+    return name
+
+
+def _translated(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings as NeMo's model_config.yaml has them; what is fixed in transformers' code is
+    said too."""
+    encoder = config["encoder_config"]
+    front = processor.get("feature_extractor", processor)
+    if encoder.get("hidden_act", "silu") != "silu":
+        raise ValueError(f"hidden_act is {encoder['hidden_act']!r}")
+    taps, stride = (encoder.get(f"subsampling_conv_{key}") for key in ("kernel_size", "stride"))
+    if taps not in (None, 3) or stride not in (None, 2):
+        raise ValueError(f"the subsampling convolves {taps} taps with stride {stride}, not 3 and 2")
+    if front.get("mel_filters_dtype", "float32") != "float32":
+        raise ValueError(f"mel_filters_dtype is {front['mel_filters_dtype']!r}")
+    width, feed_forward = encoder["hidden_size"], encoder["intermediate_size"]
+    if feed_forward % width:
+        raise ValueError(f"intermediate_size {feed_forward} is not a multiple of {width}")
+    blank = config["blank_token_id"]
+    if type(blank) is not int or not 0 < blank < MOST_PIECES or config["vocab_size"] != blank + 1:
+        raise ValueError(f"the blank {blank!r} is not the last of the tokens")
+    rate = front.get("sampling_rate", 16_000)
+    translated: dict[str, Any] = {
+        "target": f"transformers {config['model_type']}",
+        "preprocessor": {
+            "sample_rate": rate,
+            "normalize": "NA",
+            "features": front.get("feature_size", encoder["num_mel_bins"]),
+            "n_fft": front.get("n_fft", 512),
+            "window_size": front.get("win_length", 400) / rate,
+            "window_stride": front.get("hop_length", 160) / rate,
+            "preemph": front.get("preemphasis", 0.97),
+        },
+        "encoder": {
+            "feat_in": encoder["num_mel_bins"],
+            "n_layers": encoder["num_hidden_layers"],
+            "d_model": width,
+            "n_heads": encoder["num_attention_heads"],
+            "ff_expansion_factor": feed_forward // width,
+            "use_bias": encoder.get("attention_bias", True),
+            "subsampling": "dw_striding",
+            "subsampling_factor": encoder.get("subsampling_factor", 8),
+            "subsampling_conv_channels": encoder.get("subsampling_conv_channels", 256),
+            "causal_downsampling": True,
+            "self_attention_model": "rel_pos",
+            "att_context_size": _contexts(encoder, processor),
+            "att_context_style": "chunked_limited",
+            "xscaling": encoder.get("scale_input", True),
+            "conv_kernel_size": encoder["conv_kernel_size"],
+            "conv_norm_type": "layer_norm",
+            "conv_context_size": "causal",
+        },
+        "decoder": {
+            "vocab_size": blank,
+            "prednet": {
+                "pred_hidden": config["decoder_hidden_size"],
+                "pred_rnn_layers": config["num_decoder_layers"],
+            },
+        },
+        "joint": {"jointnet": {"activation": config.get("hidden_act", "relu")}},
+        "decoding": {"greedy": {"max_symbols": config.get("max_symbols_per_step", 10)}},
+    }
+    if prompts := processor.get("prompt_dictionary"):
+        translated["model_defaults"] = {
+            "num_prompts": config.get("num_prompts", 128),
+            "prompt_dictionary": dict(prompts),
+        }
+    return translated
+
+
+def _contexts(encoder: Mapping[str, Any], processor: Mapping[str, Any]) -> list[list[int]]:
+    """NeMo's list of attention contexts, the default first."""
+    left = encoder["sliding_window"] - 1
+    default = processor.get("default_num_lookahead_tokens")
+    if default is None:
+        default = encoder["default_num_lookahead_tokens"]
+    others = processor.get("supported_num_lookahead_tokens") or []
+    return [[left, default], *([left, r] for r in others if r != default)]
+
+
+def _vocabulary(folder: Path, blank: int) -> tuple[Pieces, bytes | None]:
+    """The first `blank` tokens, and the SentencePiece model if there is one beside them."""
+    model = folder / "tokenizer.model"
+    if model.is_file():
+        raw = _bytes(model, LARGEST_TOKENIZER)
+        try:
+            return pieces_from_sentencepiece(raw), raw
+        except ValueError as error:
+            raise CheckpointError(f"{model} is not a SentencePiece model: {error}") from error
+    data = _read(folder, "tokenizer.json")
+    texts: list[Any] = [None] * blank
+    scores = [-float(i) for i in range(blank)]  # as SentencePiece scores the merges of its BPE
+    try:
+        table = data["model"]["vocab"]
+        if isinstance(table, list):
+            by_id = [(i, str(text)) for i, (text, _score) in enumerate(table)]
+            scores = [float(score) for _text, score in table[:blank]]
+        else:
+            by_id = [(i, str(text)) for text, i in table.items()]
+        added = [(entry["id"], str(entry["content"])) for entry in data.get("added_tokens") or []]
+        for i, text in [*added, *by_id]:
+            if type(i) is int and 0 <= i < blank:
+                texts[i] = text
+    except MALFORMED as error:
+        raise CheckpointError(f"{folder / 'tokenizer.json'} is damaged: {error!r}") from error
+    if None in texts:
+        raise CheckpointError(
+            f"{folder / 'tokenizer.json'} has no token {texts.index(None)}, and the model's blank "
+            f"is {blank}"
+        )
+    return pieces_from_texts(texts, scores), None
+
+
+def _tensors(folder: Path, stack: ExitStack) -> dict[str, StoredTensor]:
+    if not (folder / _INDEX).is_file():
+        if not (folder / _WEIGHTS).is_file():
+            raise CheckpointError(f"{folder} is incomplete: it has no {_WEIGHTS}")
+        return read_safetensors(folder / _WEIGHTS, stack)[1]
+    index = _read(folder, _INDEX).get("weight_map")
+    if not isinstance(index, dict) or not index:
+        raise CheckpointError(f"{folder / _INDEX} is damaged: it has no weight_map")
+    tensors: dict[str, StoredTensor] = {}
+    for file in sorted({str(file) for file in index.values()}):
+        if Path(file).name != file or not file.endswith(".safetensors"):
+            raise CheckpointError(f"{folder / _INDEX} is damaged: it names the file {file!r}")
+        if not (folder / file).is_file():
+            raise CheckpointError(f"{folder} is incomplete: {file} is missing")
+        tensors |= read_safetensors(folder / file, stack)[1]
+    if missing := index.keys() - tensors.keys():
+        raise CheckpointError(f"{folder} is incomplete: no file has the tensor {min(missing)}")
+    return tensors
+
+
+def _read(folder: Path, name: str) -> dict[str, Any]:
+    path = folder / name
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} is not a checkpoint in transformers' layout: it has no {name}"
+        )
+    try:
+        data = json.loads(_bytes(path, LARGEST_JSON))
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path} is damaged: {error}") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path} is damaged: it is not a JSON object")
+    return data
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    if (size := path.stat().st_size) > most:
+        raise CheckpointError(f"{path} has {size:,} bytes; it is refused")
+    return path.read_bytes()

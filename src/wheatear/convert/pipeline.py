@@ -1,0 +1,166 @@
+"""Converts a checkpoint into a bundle: no torch, no NeMo, no more memory than its largest layer."""
+
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from types import MappingProxyType
+
+import numpy as np
+
+from wheatear.common import atomic_files as durable
+from wheatear.convert.architecture import Architecture, read_architecture
+from wheatear.convert.checkpoints.open import open_checkpoint
+from wheatear.convert.checkpoints.weights import Checkpoint
+from wheatear.convert.graphs.decoder import write_joint, write_predictor
+from wheatear.convert.graphs.encoder import language_table, write_encoder
+from wheatear.convert.quantize import RECIPES, Recipe
+from wheatear.convert.verify import Deviation, measure_deviation
+from wheatear.errors import CheckpointError
+from wheatear.model import bundle
+
+__all__ = ["Deviation", "convert"]
+
+_BYTES = {32: 4.0, 8: 1.3, 4: 0.9}  # of a parameter, with all that stays in float32
+# Parts of a checkpoint that transcribing does not need.
+_UNNEEDED = ("preprocessor.", "spec_augment", "loss.", "ctc_decoder.", "aux_ctc")
+
+
+def convert(
+    checkpoint: Path,
+    out: Path,
+    precision: str = "int8",
+    *,
+    name: str | None = None,
+    origin: str | None = None,
+    texts: Mapping[str, str] = MappingProxyType({}),
+    progress: Callable[[float], None] = lambda share: None,
+) -> Deviation:
+    """Writes the bundle folder `out`, which must not exist or be empty.
+
+    `precision` is "fp32", "int8" or "int4".  `origin` is where the checkpoint came from, `texts`
+    are licences and notices (by file name) that go with it beside its own.  `progress` is called
+    with the share done, 0 .. 1.  Returns how far the bundle is from the checkpoint in float32 on a
+    short sample of speech.  Nothing is left behind if it fails.
+
+    Raises CheckpointError, or OSError if the disk does.
+    """
+    if precision not in RECIPES:
+        raise CheckpointError(f"no precision {precision!r}; choose one of {', '.join(RECIPES)}")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(f"{out} already exists; choose another place or remove it first")
+    with open_checkpoint(checkpoint) as opened:
+        source = replace(opened, texts=_both(opened.texts, texts))
+        arch = read_architecture(source)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        _check_room(out.parent, source.weights.count(), RECIPES[precision])
+        work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+        try:
+            _write(work, source, arch, RECIPES[precision], progress)
+            manifest = _manifest(source, arch, precision, name or source.name, origin)
+            bundle.write_manifest(work, manifest)
+            deviation = measure_deviation(work, arch, source.weights)
+            progress(1.0)
+            if out.exists():
+                out.rmdir()
+            work.chmod(0o755)
+            durable.rename_folder(work, out)
+        except BaseException:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
+    return deviation
+
+
+def _check_room(folder: Path, parameters: int, recipe: Recipe) -> None:
+    """Raises CheckpointError where the disk has no room for the bundle."""
+    needed = parameters * _BYTES[recipe.layers]
+    if needed > (free := shutil.disk_usage(folder).free):
+        raise CheckpointError(
+            f"the bundle would take {needed / 1e9:.1f} GB in {folder}, where {free / 1e9:.1f} GB "
+            f"are free: make room, or choose another place"
+        )
+
+
+def _write(
+    folder: Path,
+    source: Checkpoint,
+    arch: Architecture,
+    recipe: Recipe,
+    progress: Callable[[float], None],
+) -> None:
+    done = 0
+
+    def advance() -> None:
+        nonlocal done
+        done += 1
+        progress(done / (arch.layers + 5))
+
+    weights = source.weights
+    write_encoder(folder / bundle.ENCODER, arch, weights, recipe, advance)
+    write_predictor(folder / bundle.PREDICTOR, arch, weights, recipe)
+    advance()
+    write_joint(folder / bundle.JOINT, arch, weights, recipe)
+    advance()
+    if arch.prompt_width:
+        np.save(folder / bundle.LANGUAGES, language_table(arch, weights))
+    strange = [n for n in weights.unused() if not n.startswith(_UNNEEDED)]
+    strange = [n for n in strange if not n.endswith("num_batches_tracked")]
+    if strange:
+        raise CheckpointError(
+            f"the checkpoint has tensors that this architecture does not: "
+            f"{', '.join(strange[:4])}{' ...' if len(strange) > 4 else ''}"
+        )
+    vocabulary = json.dumps(asdict(source.vocabulary), ensure_ascii=False)
+    (folder / bundle.PIECES).write_text(vocabulary, encoding="utf-8")
+    for file, text in source.texts.items():
+        (folder / _text_name(file)).write_text(text, encoding="utf-8")
+
+
+def _both(own: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Texts by file name, none of them lost."""
+    both = dict(own)
+    for name, text in more.items():
+        before = both.get(name, "")
+        both[name] = text if before in ("", text) else f"{text.rstrip()}\n\n{before}"
+    return both
+
+
+def _text_name(file: str) -> str:
+    """Licence files keep their name but for the spelling that the bundle looks for."""
+    upper = file.upper()
+    return f"LICENSE{file[7:]}" if upper.startswith("LICEN") else f"NOTICE{file[6:]}"
+
+
+def _manifest(
+    source: Checkpoint, arch: Architecture, precision: str, name: str, origin: str | None
+) -> bundle.Manifest:
+    licences = [text for file, text in source.texts.items() if file.upper().startswith("LICEN")]
+    return bundle.Manifest(
+        name=name,
+        precision=precision,
+        source=origin or str(source.config.get("target") or "wheatear safetensors"),
+        features=arch.features,
+        encoder=bundle.EncoderShape(
+            layers=arch.layers,
+            width=arch.width,
+            heads=arch.heads,
+            kernel=arch.kernel,
+            left=arch.left,
+            longest_chunk=arch.longest_chunk,
+        ),
+        decoder=bundle.DecoderShape(
+            layers=arch.predictor_layers,
+            hidden=arch.hidden,
+            joint=arch.joint,
+            blank=arch.blank,
+            max_symbols=arch.max_symbols,
+        ),
+        modes=arch.modes,
+        default_mode=arch.default_mode,
+        prompts=arch.prompts,
+        tags=arch.tags,
+        parameters=source.weights.count(),
+        licence=licences[0].strip().split("\n")[0] if licences else "",
+    )

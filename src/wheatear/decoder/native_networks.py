@@ -1,0 +1,65 @@
+"""Predictor and joint in C++, by the package wheatear-native, from the weights of the graphs."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
+from wheatear.model.native_library import Weights
+from wheatear.model.onnx_weights import read_initialisers, read_operators
+
+Floats = NDArray[np.float32]
+
+
+class NativeDecoder:
+    """Safe to use from many threads."""
+
+    def __init__(self, native: Any, bundle: Bundle, threads: int, path: str = "") -> None:
+        """path: one of the package's `paths()`, or empty for the fastest.
+
+        Raises KeyError or ValueError for graphs with other weights than it knows.
+        """
+        s = bundle.manifest.decoder
+        predictor = Weights(native, read_initialisers(bundle.path / PREDICTOR))
+        tensors = read_initialisers(bundle.path / JOINT)
+        joint = Weights(native, tensors)
+        output = next(iter(tensors), "").rpartition(".")[0]  # a number in its name varies
+        weights = [
+            *(part for i in range(s.layers) for part in predictor.linear(f"lstm{i}", 2 * s.hidden)),
+            *predictor.linear("joint.pred", s.hidden),
+            *joint.linear(output, s.joint),
+        ]
+        self._embedding: Floats = np.array(  # a copy: a mapped file may be changed under us
+            predictor.tensor("embedding", s.blank + 1, s.hidden)
+        )
+        if self._embedding.dtype != np.float32:
+            raise ValueError(f"its embedding is of {self._embedding.dtype}")
+        predictor.check_all_read()
+        joint.check_all_read()
+        activation = native.ACTIVATIONS.index(_activation(bundle.path / JOINT))
+        shape = native.DecoderShape(s.layers, s.hidden, s.joint, s.blank + 1, activation)
+        self._decoder = native.Decoder(shape, weights, threads, path)
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        return self._decoder.predict(self._embedding[token], h, c)
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        return self._decoder.logits(projected, prediction)
+
+
+def _activation(joint: Path) -> str:
+    """What the graph of a joint has between its addition and its product.
+
+    Raises ValueError for a graph that computes anything else.
+    """
+    match [operator for operator in read_operators(joint) if operator != "Identity"]:
+        case ["Add", activation, "MatMul" | "MatMulNBits", "ArgMax"]:
+            return activation
+        case ["Add", activation, "MatMul" | "MatMulNBits", "Add", "ArgMax"]:
+            return activation
+        case others:
+            raise ValueError(f"its joint computes {', '.join(others)}")

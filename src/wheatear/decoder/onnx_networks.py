@@ -1,0 +1,41 @@
+"""Predictor and joint by their ONNX graphs, in onnxruntime: what runs everywhere.
+
+The graphs are described in `convert/decoder_graph.py`.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
+from wheatear.model.onnx_session import Session, check_outputs
+
+Floats = NDArray[np.float32]
+
+
+class GraphDecoder:
+    """Safe to use from many threads."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        """Raises BundleError if the graphs do not fit the manifest."""
+        self._shape = s = bundle.manifest.decoder
+        # One thread: the products are small, and handing them over costs more than it saves.
+        self._predictor = Session(bundle.path / PREDICTOR, 1)
+        self._joint = Session(bundle.path / JOINT, 1)
+        self._predictor.expect({"h": [s.layers, None, s.hidden], "prediction": [None, s.joint]})
+        self._joint.expect({"projected": [None, s.joint], "logits": [None, s.blank + 1]})
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        names = ["prediction", "h_next", "c_next"]
+        outputs = self._predictor.run(names, {"token": token, "h": h, "c": c})
+        shapes = [(len(token), self._shape.joint), h.shape, c.shape]
+        check_outputs(self._predictor, outputs, shapes)
+        prediction, h, c = outputs
+        return prediction, h, c
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        inputs = {"projected": projected, "prediction": prediction}
+        outputs = self._joint.run(["logits"], inputs)
+        check_outputs(self._joint, outputs, [(len(projected), self._shape.blank + 1)])
+        return outputs[0]

@@ -1,0 +1,131 @@
+"""One evaluation from a manifest to the files of its report."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from wheatear.decoder.beam import BeamRules
+from wheatear.errors import WheatearError
+from wheatear.evaluate.clips import Clip
+from wheatear.evaluate.engines.engine import Engine, open_engine, parse_spec
+from wheatear.evaluate.engines.wheatear import Wheatear
+from wheatear.evaluate.html import page
+from wheatear.evaluate.records import UNPAIRED, Record, Score, read_records, score
+from wheatear.evaluate.report import markdown, sections
+from wheatear.evaluate.runner import Plan, Results, Tell, run
+from wheatear.evaluate.summary import SUMMARY, against, how_it_was_made, summarise
+from wheatear.model.bundle import find_bundle
+from wheatear.model.latency import choose_mode
+from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.recognizer import load
+
+
+@dataclass(frozen=True)
+class Systems:
+    """What is measured: bundles at latencies, and engines of others."""
+
+    models: tuple[str | None, ...] = (None,)
+    """Paths or names of bundles; None is the one that comes with Wheatear."""
+    latencies: tuple[int, ...] = ()
+    """Milliseconds; none is each bundle's default."""
+    all_latencies: bool = False
+    beam: int = 1
+    others: tuple[str, ...] = ()
+    """As `wheatear.evaluate.engines.engine` names them."""
+
+    def check(self) -> None:
+        """Raises WheatearError for what can be seen to be wrong before anything is run."""
+        for spec in self.others:
+            parse_spec(spec)
+        for model in self.models:
+            manifest = open_model(find_bundle(model), threads=1).manifest
+            for latency in self.latencies:
+                choose_mode(manifest.modes, manifest.default_mode, latency)
+
+    def open(self, threads: int) -> Iterator[Engine]:
+        """Each engine when it is its turn, so that one is loaded at a time."""
+        beam = BeamRules(self.beam) if self.beam > 1 else None
+        for model in self.models:
+            recognizer = load(model, threads=threads)
+            default = recognizer.bundle.manifest.default_mode.latency_ms
+            latencies = recognizer.latencies_ms if self.all_latencies else self.latencies
+            for latency in latencies or (default,):
+                yield Wheatear(recognizer, latency, beam)
+        for spec in self.others:
+            yield open_engine(spec, threads)
+
+
+def choose(clips: Sequence[Clip], locales: Sequence[str], limit: int | None) -> list[Clip]:
+    """Clips of some locales (none: of all), of each so many.  Raises WheatearError if none are."""
+    wanted = {locale.replace("_", "-").lower() for locale in locales}
+    there = {clip.locale.lower() for clip in clips}
+    if missing := wanted - there:
+        raise WheatearError(
+            f"there are no clips of {', '.join(sorted(missing))}; there are of "
+            f"{', '.join(sorted({clip.locale for clip in clips}))}"
+        )
+    chosen: dict[str, list[Clip]] = {}
+    for clip in clips:
+        if not wanted or clip.locale.lower() in wanted:
+            chosen.setdefault(clip.locale, []).append(clip)
+    return [clip for members in chosen.values() for clip in members[:limit]]
+
+
+def evaluate(
+    clips: Sequence[Clip],
+    systems: Systems,
+    plan: Plan,
+    output: Path,
+    *,
+    title: str,
+    command: str = "",
+    before: Path | None = None,
+    tell: Tell = lambda *_: None,
+) -> dict[str, Any]:
+    """Runs what has not been run, writes summary.json, utterances.jsonl, report.md and report.html
+    to `output`, and returns the summary.
+
+    command: what the report shall say that it was made with.  before: folder of an earlier run to
+    tell the differences from.
+
+    Raises WheatearError where nothing can be measured, or, when all else is written, nothing of
+    `before` compared.
+    """
+    systems.check()
+    earlier = _scored(before, plan) if before else []
+    results = run(clips, systems.open(plan.threads), plan, output, tell)
+    summary = summarise(results)
+    summary["made"] = how_it_was_made(command, plan.threads)
+    try:
+        if before:
+            summary["against"] = against(results.scored, earlier)
+            summary["against_folder"] = str(before)
+    finally:
+        _write(output, title, summary, results)
+    return summary
+
+
+def _scored(folder: Path, plan: Plan) -> list[tuple[Record, Score]]:
+    """What another run heard, compared as this one is.  Raises WheatearError if that is nothing."""
+    found = read_records(folder)
+    if not found:
+        raise WheatearError(f"{folder} holds no evaluation: there are no lines in utterances.jsonl")
+    return [(record, score(record, plan.scoring)) for record in found.values()]
+
+
+def _write(output: Path, title: str, summary: dict[str, Any], results: Results) -> None:
+    parts = sections(summary, results.scored)
+    files = {
+        "report.md": markdown(title, parts),
+        "report.html": page(title, parts, summary),
+        SUMMARY: json.dumps(summary, ensure_ascii=False, indent=1) + "\n",
+    }
+    for name, text in files.items():
+        partial = output / f"{name}.partial"
+        partial.write_text(text, encoding="utf-8", errors=UNPAIRED)
+        os.replace(partial, output / name)

@@ -1,0 +1,75 @@
+"""Licences: what is said before weights are fetched, and what is written beside them.
+
+OpenMDW-1.1 wants a copy of itself and the notices of origin with whatever is passed on; the NVIDIA
+Open Model License a copy of itself and one sentence in a notice.  A bundle that was pulled has
+both, so that it may be passed on as it is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from wheatear import __version__
+from wheatear.model.published import Licence
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where weights come from and what is known of their terms."""
+
+    label: str
+    """Hub id or URL."""
+    revision: str | None
+    page: str
+    licences: tuple[Licence, ...]
+    """Of the weights, and of those that they were made from."""
+    gated: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.label}@{self.revision}" if self.revision else self.label
+
+    @property
+    def terms(self) -> str:
+        """One line for people."""
+        return "; ".join(
+            f"{licence.name} ({licence.link})" if licence.link else licence.name
+            for licence in self.licences
+        )
+
+
+UNSTATED = Licence("no licence stated: find out before you pass it on", "")
+
+
+def agreement(licence: Licence) -> str | None:
+    """The text of a licence that comes with Wheatear."""
+    if licence.text is None:
+        return None
+    return (files("wheatear") / "data" / "licenses" / licence.text).read_text(encoding="utf-8")
+
+
+def licence_files(
+    origin: Origin, hashes: Mapping[str, str], change: str, brought: Mapping[str, str]
+) -> dict[str, str]:
+    """Licence and notice texts by file name.
+
+    hashes: SHA-256 of the files that were fetched, by name.  change: what was done to the weights.
+    brought: the texts that came with them, which stay as they are.
+    """
+    fetched = [f"  {name}  SHA-256 {digest}" for name, digest in sorted(hashes.items())]
+    lines = [
+        f"Weights from {origin.page}",
+        *([f"revision {origin.revision}"] if origin.revision else []),
+        *fetched,
+        f"{change} by Wheatear {__version__}.",
+        f"Licence: {origin.terms}",
+        *(licence.notice for licence in origin.licences if licence.notice),
+    ]
+    texts = dict(brought)
+    notice = "\n".join(lines) + "\n"
+    name = next((n for n in brought if n.upper().startswith("NOTICE")), "NOTICE")
+    texts[name] = f"{notice}\n{brought[name]}" if name in brought else notice
+    if not any(n.upper().startswith("LICEN") for n in brought):
+        agreements = [text for licence in origin.licences if (text := agreement(licence))]
+        if agreements:
+            texts["LICENSE"] = "\n\n".join(agreements)
+    return texts

@@ -1,0 +1,1 @@
+"""The public face: models that transcribe files and open streams."""

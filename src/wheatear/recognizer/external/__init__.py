@@ -1,0 +1,1 @@
+"""Packages of ONNX graphs that other projects exported, run as they are."""

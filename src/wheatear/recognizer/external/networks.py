@@ -1,0 +1,242 @@
+"""Somebody else's predictor and joint, behind the search of our own.
+
+What our graphs precompute is not cut the same way there: a frame goes into the joint as the
+encoder made it ("projected" is the frame itself), and so does the predictor's output.  Where the
+two are one graph (parakeet-rs), the "prediction" is what the graph needs to make it anew: the last
+token and the LSTM state before it, in one vector.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.decoder.greedy import Decoder, Floats
+from wheatear.errors import BundleError
+from wheatear.model.bundle import DecoderShape
+from wheatear.model.onnx_session import Port, Session
+from wheatear.model.size_limits import check_size
+
+
+class ForeignDecoder(Decoder):
+    """Shared by all streams and safe to use from many threads."""
+
+    ahead = 1
+
+    def __init__(self, graphs: "TwoGraphs | OneGraph", max_symbols: int) -> None:
+        self._networks = graphs
+        self.measure = "probability"
+        self.shape = DecoderShape(
+            layers=graphs.layers,
+            hidden=graphs.hidden,
+            joint=graphs.prediction,
+            blank=graphs.blank,
+            max_symbols=max_symbols,
+        )
+        self._first = self.begin()
+
+
+class _Graph:
+    """One graph that works on rows: all at once where each row then gets the bits it would get
+    alone, else one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = path.name
+        session = Session(path, 1)
+        self.inputs, self.outputs, self.run = session.inputs, session.outputs, session.run
+        self.together = False
+
+    def of_rank(self, ports: Sequence[Port], rank: int, count: int, what: str) -> list[Port]:
+        """The ports of that rank, which have to be so many."""
+        found = [p for p in ports if len(p.shape) == rank]
+        if len(found) != count:
+            raise BundleError(
+                f"{self.name} is no {what} that is known here: {len(found)} of its ports have "
+                f"{rank} axes, not {count}"
+            )
+        return found
+
+
+class TwoGraphs:
+    """A predictor and a joint."""
+
+    def __init__(self, decoder: Path, joint: Path, width: int) -> None:
+        """width: of the encoder's frames."""
+        self._predictor, self._joint = _Graph(decoder), _Graph(joint)
+        p, j = self._predictor, self._joint
+        self._token = p.of_rank([i for i in p.inputs if i.integer], 2, 1, "predictor")[0]
+        self._count = next((i for i in p.inputs if i.integer and len(i.shape) == 1), None)
+        self._states = p.of_rank(p.inputs, 3, 2, "predictor")
+        self._output, *self._states_next = p.of_rank(p.outputs, 3, 3, "predictor")
+        self.layers, self.hidden = _state_shape(self._states[0], p.name)
+        self.prediction = self.hidden
+        self._frame, self._predicted = _frame_first(j.of_rank(j.inputs, 3, 2, "joint"))
+        self._logits = j.of_rank(j.outputs, 4, 1, "joint")[0]
+        self._width = width
+        first, *_ = self.predict(*_start(self.layers, self.hidden))
+        self.blank = self.logits(np.zeros((1, width), np.float32), first).shape[1] - 1
+        p.together = _same_bits(self._rows_of_predictor, p)
+        j.together = _same_bits(self._rows_of_joint, j)
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        def rows(of: slice) -> list[Floats]:
+            inputs: dict[str, NDArray[Any]] = {
+                self._token.name: token[of, None].astype(self._token.dtype),
+                self._states[0].name: h[:, of].astype(self._states[0].dtype),
+                self._states[1].name: c[:, of].astype(self._states[1].dtype),
+            }
+            if self._count is not None:
+                inputs[self._count.name] = np.ones(len(token[of]), self._count.dtype)
+            names = [self._output.name, *(s.name for s in self._states_next)]
+            output, h_next, c_next = self._predictor.run(names, inputs)
+            return [_vectors(output, self.hidden), h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)]
+
+        prediction, h_next, c_next = _by_rows(rows, len(token), self._predictor.together)
+        return prediction, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        def rows(of: slice) -> list[Floats]:
+            inputs = {
+                self._frame.name: _as_vectors(projected[of], self._frame),
+                self._predicted.name: _as_vectors(prediction[of], self._predicted),
+            }
+            (logits,) = self._joint.run([self._logits.name], inputs)
+            return [logits.reshape(len(projected[of]), -1).astype(np.float32)]
+
+        return _by_rows(rows, len(projected), self._joint.together)[0]
+
+    def _rows_of_predictor(self, rng: np.random.Generator) -> list[Floats]:
+        h, c = rng.normal(size=(2, self.layers, 3, self.hidden)).astype(np.float32)
+        tokens = rng.integers(0, self.blank, 3)
+        prediction, h, c = self.predict(tokens, h, c)
+        return [prediction, h, c]
+
+    def _rows_of_joint(self, rng: np.random.Generator) -> list[Floats]:
+        frames = rng.normal(size=(3, self._width)).astype(np.float32)
+        return [self.logits(frames, rng.normal(size=(3, self.hidden)).astype(np.float32))]
+
+
+class OneGraph:
+    """Predictor and joint in one."""
+
+    def __init__(self, path: Path, width: int) -> None:
+        """width: of the encoder's frames."""
+        self._graph = g = _Graph(path)
+        self._token = g.of_rank([i for i in g.inputs if i.integer], 2, 1, "decoder")[0]
+        self._count = next((i for i in g.inputs if i.integer and len(i.shape) == 1), None)
+        self._frame, *self._states = _frame_first(g.of_rank(g.inputs, 3, 3, "decoder"))
+        self._states_next = g.of_rank(g.outputs, 3, 2, "decoder")
+        self._logits = g.of_rank(g.outputs, 4, 1, "decoder")[0]
+        self.layers, self.hidden = _state_shape(self._states[0], g.name)
+        self.prediction = 1 + 2 * self.layers * self.hidden
+        self._width = width
+        token, h, c = _start(self.layers, self.hidden)
+        self.blank = self._run(np.zeros((1, width), np.float32), token, h, c)[0].shape[1] - 1
+        g.together = _same_bits(self._rows, g)
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """The joint's part of the graph runs in vain here, on a frame of zeros."""
+        count = len(token)
+        states = [state.swapaxes(0, 1).reshape(count, -1) for state in (h, c)]
+        prediction = np.concatenate([token[:, None].astype(np.float32), *states], axis=1)
+        frames = np.zeros((count, self._width), np.float32)
+        _logits, h_next, c_next = self._run(frames, token, h, c)
+        return prediction, h_next, c_next
+
+    def logits(self, projected: Floats, prediction: Floats) -> Floats:
+        count, size = len(projected), self.layers * self.hidden
+        h, c = (
+            prediction[:, start : start + size]
+            .reshape(count, self.layers, self.hidden)
+            .swapaxes(0, 1)
+            for start in (1, 1 + size)
+        )
+        return self._run(projected, prediction[:, 0].astype(np.int64), h, c)[0]
+
+    def _run(
+        self, frames: Floats, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        def rows(of: slice) -> list[Floats]:
+            inputs: dict[str, NDArray[Any]] = {
+                self._frame.name: _as_vectors(frames[of], self._frame),
+                self._token.name: token[of, None].astype(self._token.dtype),
+                self._states[0].name: h[:, of].astype(self._states[0].dtype),
+                self._states[1].name: c[:, of].astype(self._states[1].dtype),
+            }
+            if self._count is not None:
+                inputs[self._count.name] = np.ones(len(token[of]), self._count.dtype)
+            names = [self._logits.name, *(s.name for s in self._states_next)]
+            logits, h_next, c_next = self._graph.run(names, inputs)
+            logits = logits.reshape(len(token[of]), -1).astype(np.float32)
+            return [logits, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)]
+
+        logits, h_next, c_next = _by_rows(rows, len(token), self._graph.together)
+        return logits, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)
+
+    def _rows(self, rng: np.random.Generator) -> list[Floats]:
+        frames = rng.normal(size=(3, self._width)).astype(np.float32)
+        h, c = rng.normal(size=(2, self.layers, 3, self.hidden)).astype(np.float32)
+        return list(self._run(frames, rng.integers(0, self.blank, 3), h, c))
+
+
+# -- rows ----------------------------------------------------------------------------------------
+
+
+def _by_rows(run: Callable[[slice], list[Floats]], count: int, together: bool) -> list[Floats]:
+    """What `run` returns for all rows, rows first, in one call or one call a row."""
+    if together or count == 1:
+        return run(slice(0, count))
+    parts = [run(slice(n, n + 1)) for n in range(count)]
+    return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
+
+
+def _same_bits(run: Callable[[np.random.Generator], list[Floats]], graph: _Graph) -> bool:
+    """Whether three rows at once get the bits they get one by one; leaves the graph as it was."""
+    alone = run(np.random.default_rng(0))
+    graph.together = True
+    try:
+        both = run(np.random.default_rng(0))
+    except BundleError:  # made for one row
+        return False
+    finally:
+        graph.together = False
+    return all(map(np.array_equal, alone, both))
+
+
+def _start(layers: int, hidden: int) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Token 0 after nothing: to see what a graph does."""
+    zeros = np.zeros((layers, 1, hidden), np.float32)
+    return np.zeros(1, np.int64), zeros, zeros
+
+
+def _as_vectors(rows: Floats, port: Port) -> NDArray[Any]:
+    """[N, width] as [N, 1, width] or [N, width, 1]."""
+    axis = 2 if port.shape[1] == rows.shape[1] else 1
+    return np.expand_dims(rows, axis).astype(port.dtype)
+
+
+def _vectors(output: NDArray[Any], width: int) -> Floats:
+    """[N, U, width] or [N, width, U] as [N, width], of the last token."""
+    rows = output[:, -1] if output.shape[2] == width else output[:, :, -1]
+    return rows.astype(np.float32)
+
+
+def _state_shape(state: Port, name: str) -> tuple[int, int]:
+    layers, _batch, hidden = state.shape
+    if layers is None or hidden is None:
+        raise BundleError(f"{name} does not say how large its state is: {list(state.shape)}")
+    try:
+        return check_size("decoder.layers", layers), check_size("decoder.hidden", hidden)
+    except ValueError as error:
+        raise BundleError(f"{name} is refused: {error}") from error
+
+
+def _frame_first(ports: Sequence[Port]) -> list[Port]:
+    """The input that takes what the encoder made before the others."""
+    return sorted(ports, key=lambda port: "enc" not in port.name)

@@ -1,0 +1,1 @@
+"""Access control: connections, keys, rate limits."""

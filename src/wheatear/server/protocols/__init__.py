@@ -1,0 +1,1 @@
+"""One file a wire protocol; no protocol imports another."""

@@ -1,0 +1,200 @@
+"""The form of POST /v1/audio/transcriptions: its fields and their values."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal, get_args
+
+import msgspec
+from msgspec import Meta
+from starlette.datastructures import FormData, UploadFile
+
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.decoder.boosting import Phrase
+from wheatear.errors import LatencyError, WheatearError
+from wheatear.model.languages import replacement_note
+from wheatear.server.api_errors import Refusal, refusal_of
+from wheatear.server.audio_formats import ENCODINGS, Raw, encoding_of, raw_of, raw_of_type
+from wheatear.server.request_fields import (
+    check_names,
+    flag,
+    listed,
+    number,
+    one_of,
+    share,
+    text,
+    upload_of,
+)
+from wheatear.server.served_models import Models, Served
+from wheatear.transcript.turns import TurnRules
+
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+_LISTS = (
+    "chunking_strategy", "include", "keywords", "known_speaker_names", "known_speaker_references",
+    "languages", "timestamp_granularities",
+)  # fmt: skip
+_FIELDS = (
+    *_LISTS, "channels", "encoding", "file", "language", "latency_ms", "model", "prompt",
+    "response_format", "sample_rate", "seed", "stream", "task", "temperature", "user",
+)  # fmt: skip
+"""Names of fields.  Greedy search uses no temperature and no seed; the user is not used."""
+_RAW_SUFFIXES = (".raw", ".pcm", ".s16")
+_ONLY_OTHERS = {
+    "known_speaker_names": "it does not tell speakers apart",
+    "known_speaker_references": "it does not tell speakers apart",
+}
+
+
+class Chunking(msgspec.Struct, forbid_unknown_fields=True):
+    """OpenAI's chunking_strategy, as far as it says when a turn ends."""
+
+    type: Literal["server_vad"] = "server_vad"
+    silence_duration_ms: int = 500
+    prefix_padding_ms: Annotated[int, Meta(ge=0)] | None = None
+    threshold: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The settings of a request."""
+
+    served: Served
+    format: ResponseFormat
+    language: str
+    latency_ms: int
+    phrases: tuple[Phrase, ...]
+    turns: TurnRules
+    words: bool
+    segments: bool
+    logprobs: bool
+    stream: bool
+    raw: Raw | None = None
+    """The form of headerless audio, if the request gives it."""
+    warnings: tuple[str, ...] = ()
+    """Settings that have no effect beside others, or were replaced."""
+
+
+def asked_of(form: FormData, models: Models) -> tuple[Asked, UploadFile]:
+    """The settings that a form gives, and its file.  Raises Refusal."""
+    upload = upload_of(form)
+    check_names(form, _FIELDS, _LISTS)
+    for name, why in _ONLY_OTHERS.items():
+        if listed(form, name):
+            raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
+    if (text(form, "task") or "transcribe").strip().lower() != "transcribe":
+        raise Refusal(
+            400, "task can only be 'transcribe': this server translates nothing",
+            code="unsupported", param="task",
+        )  # fmt: skip
+    share(form, "temperature")
+    served = models.named(text(form, "model"))
+    wanted = (text(form, "response_format") or "json").strip().lower()
+    if wanted not in get_args(ResponseFormat):
+        why = ": this server does not tell speakers apart" * (wanted == "diarized_json")
+        raise Refusal(
+            400, f"response_format {wanted[:50]!r} can't be given{why}; these can: "
+            f"{', '.join(get_args(ResponseFormat))}", code="invalid_value",
+            param="response_format",
+        )  # fmt: skip
+    return _understood(form, served, wanted, _raw(form, upload)), upload
+
+
+def _understood(
+    form: FormData,
+    served: Served,
+    format: Any,  # noqa: A002
+    raw: Raw | None,
+) -> Asked:
+    language = text(form, "language") or "auto"
+    languages = listed(form, "languages")
+    if language == "auto" and len(languages) == 1:
+        language = languages[0]
+    latency = number(form, "latency_ms") or served.file_latency_ms
+    try:
+        for each in languages:
+            served.recognizer.choose(each, None)
+        mode, key = served.recognizer.choose(language, latency)
+    except WheatearError as error:
+        param = "latency_ms" if isinstance(error, LatencyError) else "language"
+        raise refusal_of(error, param) from None
+    grains = _several(form, "timestamp_granularities", ("word", "segment"))
+    include = _several(form, "include", ("logprobs",))
+    try:
+        phrases = served.phrases(text(form, "prompt"), listed(form, "keywords"))
+    except WheatearError as error:
+        raise refusal_of(error, "keywords") from None
+    stream = flag(form, "stream")
+    without = _without_effect(format, stream, grains, include)
+    return Asked(
+        served, format, key, mode.latency_ms, phrases, _turns(form),
+        words="word" in grains, segments="segment" in (grains or ("segment",)),
+        logprobs=bool(include), stream=stream, raw=raw,
+        warnings=tuple(filter(None, (replacement_note(language, key), *without))),
+    )  # fmt: skip
+
+
+def _without_effect(
+    format: str,  # noqa: A002
+    stream: bool,
+    grains: Sequence[str],
+    include: Sequence[str],
+) -> Iterator[str]:
+    """Sentences about settings that have no effect beside the others."""
+    if stream and "json" not in format:
+        yield f"response_format {format} has no effect with stream: the answer is events"
+    if grains and format != "verbose_json":
+        yield "timestamp_granularities have an effect with response_format verbose_json alone"
+    if include and not stream and format != "json":
+        yield "include has an effect with response_format json alone"
+
+
+def _several(form: FormData, name: str, known: Sequence[str]) -> list[str]:
+    """A list whose values are among the known ones.  Raises Refusal."""
+    return [one_of(value, known, name) for value in listed(form, name)]
+
+
+def _raw(form: FormData, upload: UploadFile) -> Raw | None:
+    """The form of headerless audio by the fields, by the type of the file's part, or, as for
+    paths, by the file's name.  Raises Refusal."""
+    encoding, rate = text(form, "encoding"), number(form, "sample_rate")
+    channels = number(form, "channels")
+    if encoding is not None and (known := encoding_of(encoding)):
+        return raw_of(known, rate, channels, "the field sample_rate")
+    if encoding is None:
+        if raw := raw_of_type(upload.content_type, rate):
+            return replace(raw, rate=rate or raw.rate, channels=channels or raw.channels)
+        if (upload.filename or "").lower().endswith(_RAW_SUFFIXES):
+            return Raw("s16", rate or SAMPLE_RATE, channels or 1)
+    if rate or channels:
+        raise Refusal(
+            400, "sample_rate and channels describe headerless audio; give its encoding, too, as "
+            f"one of {', '.join(ENCODINGS)}", code="missing", param="encoding",
+        )  # fmt: skip
+    return None
+
+
+def _turns(form: FormData) -> TurnRules:
+    """The rules by which a turn of a file ends; segments and cues may be cut there."""
+    given = text(form, "chunking_strategy")
+    fields = {
+        key.removeprefix("chunking_strategy[").removesuffix("]"): value
+        for key, value in form.multi_items()
+        if key.startswith("chunking_strategy[")
+    }
+    if given in (None, "auto") and not fields:
+        return TurnRules()
+    if given and fields:
+        raise Refusal(
+            400, "chunking_strategy is given twice, whole and in parts", code="invalid_value",
+            param="chunking_strategy",
+        )  # fmt: skip
+    try:
+        if fields:
+            chunking = msgspec.convert(fields, Chunking, strict=False)
+        else:
+            chunking = msgspec.json.decode(given or "", type=Chunking)
+        silence = max(80, chunking.silence_duration_ms)
+        return TurnRules(min(400, silence), silence, min(560, silence))
+    except (msgspec.DecodeError, ValueError) as error:
+        raise Refusal(
+            400, f"chunking_strategy: {error}", code="invalid_value", param="chunking_strategy"
+        ) from error

@@ -1,0 +1,180 @@
+"""/ws: bytes of PCM in, JSON out; the least that a program needs.
+
+    /ws?model=&language=auto&latency=560&rate=16000&encoding=s16&channels=1&interim=1&phrases=...
+
+The client sends binary PCM, and text: {"type": "switch", "language", "latency_ms"}, "end_turn",
+"finish", "ping" (the bare words will do).  The server sends ready, partial, final, turn, switched,
+pong, end, error; docs/serving.md has their fields.
+"""
+
+from typing import Any, TypeVar
+
+import msgspec
+from starlette.datastructures import QueryParams
+
+from wheatear.server.api_errors import Refusal, refusal_of
+from wheatear.server.background import aside
+from wheatear.server.known_names import single_values
+from wheatear.server.scheduler.scheduler import Ended, Told
+from wheatear.server.served_models import Models, Served
+from wheatear.server.session.connection import NORMAL, Dialogue, Socket, words_of
+from wheatear.server.session.json_messages import check_size
+from wheatear.server.session.live_stream import Live, live_pcm
+from wheatear.transcript.results import Final, Partial, Turn
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What a client may say in words."""
+
+    type: str
+    language: str | None = None
+    latency_ms: int | None = None
+
+
+class Asked(msgspec.Struct, forbid_unknown_fields=True):
+    """The query of /ws."""
+
+    model: str | None = None
+    language: str = "auto"
+    latency: int | None = None
+    rate: int = 16_000
+    encoding: str = "s16"
+    channels: int = 1
+    interim: bool = True
+    phrases: list[str] = []
+
+
+class Plain(Dialogue):
+    wire = "ws"
+    protocols = ("wheatear",)
+
+    def __init__(self, socket: Socket, models: Models) -> None:
+        super().__init__(socket)
+        self._models = models
+        self._asked = Asked()
+        self._served: Served | None = None
+
+    async def begin(self) -> None:
+        self._asked = asked = query_of(self.socket, Asked, lists=("phrases",))
+        self._served = served = self._models.named(asked.model or None)
+        pcm = await live_pcm(asked.rate, asked.encoding, asked.channels)
+        phrases = await aside(served.phrases, None, asked.phrases) if asked.phrases else ()
+        self.live = await Live.open(
+            served,
+            pcm,
+            self.socket.settings.limits,
+            language=asked.language,
+            latency_ms=served.latency_ms if asked.latency is None else asked.latency,
+            phrases=phrases,
+        )
+        self.socket.send(
+            {
+                "type": "ready", "session": self.socket.request_id, "model": served.name,
+                "rate": asked.rate, **self._now(),
+            }
+        )  # fmt: skip
+        self.socket.listen()
+
+    async def binary(self, data: bytes) -> None:
+        if not self.stopped:
+            await self.stream.push(data)
+
+    async def text(self, message: str) -> None:
+        order = _order(message)
+        if order.type != "switch" and (order.language or order.latency_ms) is not None:
+            raise Refusal(400, f"language and latency_ms belong to switch, not {order.type[:50]!r}")
+        match order.type:
+            case "ping":
+                self.socket.send({"type": "pong"})
+            case "end_turn" | "flush" if not self.stopped:
+                self.stream.cut()
+            case "finish" | "close":
+                self.stop()
+            case "switch" if not self.stopped:
+                self._switch(order)
+            case _:
+                raise Refusal(400, f"{order.type[:50]!r} is nothing that can be done here now")
+
+    def _switch(self, order: Order) -> None:
+        try:
+            self.stream.order()
+            self.stream.switch(language=order.language, latency_ms=order.latency_ms)
+        except Exception as error:
+            refusal = refusal_of(error)
+            if refusal.status == 500:
+                raise
+            self._tell_error(refusal)  # goes on as before
+        else:
+            self.socket.send({"type": "switched", **self._now()})
+
+    def _now(self) -> dict[str, Any]:
+        feed = self.stream.feed
+        return {"language": feed.language, "latency_ms": feed.latency_ms}
+
+    def hear(self, item: Told) -> None:
+        match item:
+            case Partial() if self._asked.interim:
+                self.socket.send({"type": "partial", **_heard(item)})
+            case Final():
+                segments = [
+                    {"text": s.text, "start": s.start, "end": s.end, "language": s.language}
+                    for s in item.segments
+                ]
+                self.socket.send({"type": "final", **_heard(item), "segments": segments})
+            case Turn():
+                self.socket.send(
+                    {
+                        "type": "turn", "kind": item.kind, "number": item.number,
+                        "time": round(item.time, 3), "forced": item.forced,
+                    }
+                )  # fmt: skip
+            case Ended():
+                self.socket.send(
+                    {"type": "end", "duration": item.duration, "language": item.language}
+                )
+                self.socket.close(NORMAL)
+
+    def refuse(self, refusal: Refusal) -> None:
+        self._tell_error(refusal)
+
+    def _tell_error(self, refusal: Refusal) -> None:
+        self.socket.send({"type": "error", "code": refusal.code, "message": refusal.message})
+
+
+Form = TypeVar("Form", bound=msgspec.Struct)
+
+
+def query_of(socket: Socket, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
+    """The query of a socket's address.  Raises Refusal naming what it does not know."""
+    query = socket.websocket.query_params
+    many = {name: query.getlist(name) for name in query if name.removesuffix("[]") in lists}
+    data = {
+        name.removesuffix("[]"): [value for value in values if value.strip()]
+        for name, values in many.items()
+    }
+    rest = QueryParams([item for item in query.multi_items() if item[0] not in many])
+    known = [field.name for field in msgspec.structs.fields(form)]
+    values: dict[str, Any] = single_values(rest, known, "in the query")
+    try:
+        return msgspec.convert(values | data, form, strict=False)
+    except msgspec.ValidationError as error:
+        raise Refusal(400, f"in the query: {error}", code="invalid_value") from error
+
+
+def _order(message: str) -> Order:
+    check_size(message)
+    try:
+        if message.strip().isidentifier():
+            return Order(message.strip())
+        return msgspec.json.decode(message, type=Order)
+    except msgspec.DecodeError as error:
+        raise Refusal(
+            400, f"not a message of this protocol: {error}", code="bad_message"
+        ) from error
+
+
+def _heard(event: Partial | Final) -> dict[str, Any]:
+    return {
+        "text": event.text, "words": words_of(event), "start": round(event.start, 3),
+        "end": round(event.end, 3), "language": event.language,
+    }  # fmt: skip

@@ -1,0 +1,1 @@
+"""Schedules streams on one recognizer, and admits new ones while the machine has room."""

@@ -1,0 +1,1 @@
+"""A client session: a connection, its stream, its files."""

@@ -1,0 +1,114 @@
+"""JSON that clients send: 64 KiB of it at most, unless the rest is audio in base64.
+
+The event loop parses JSON, and other clients wait meanwhile.  Audio therefore never reaches the
+parser: it is cut out of a long message first, and then decoded in pieces.
+"""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import msgspec
+
+from wheatear.server.api_errors import Refusal
+
+LARGEST = 1 << 16
+"""Characters of a message, audio not counted."""
+_AUDIO = re.compile(r'"audio"\s*:\s*"')
+_CUT = "(audio)"
+_PIECE = 1 << 16  # characters of base64 that are decoded before others have their turn
+_ESCAPE = 6  # characters of the longest one that stands for a letter of base64
+_SPACES = str.maketrans("", "", " \t\r\n")
+
+
+def too_large(size: int) -> Refusal:
+    """The refusal of a message that is too long."""
+    return Refusal(
+        413, f"a message of {size} characters; {LARGEST} are the most where it is not audio"
+    )
+
+
+def check_size(message: str) -> None:
+    """Raises Refusal for a message that is too long to be parsed."""
+    if len(message) > LARGEST:
+        raise too_large(len(message))
+
+
+@dataclass(frozen=True, slots=True)
+class Audio:
+    """Base64 in a message, which is not copied: as JSON has it, unless it is the whole text."""
+
+    text: str
+    begin: int = 0
+    end: int | None = None
+
+    async def decoded(self, decode: Callable[[str], bytes]) -> bytes | bytearray:
+        """The bytes; others have their turn meanwhile.
+
+        decode: decodes a piece.  Raises what that raises, and Refusal.
+        """
+        if self.end is None:
+            return decode(self.text)
+        whole = bytearray()
+        rest, ended = "", False
+        for piece in self._pieces(self.end):
+            letters = rest + piece
+            if ended and letters:
+                raise _no_base64("letters come after its end")
+            count = len(letters) // 4 * 4
+            whole += decode(letters[:count])
+            ended, rest = "=" in letters[:count], letters[count:]
+            await asyncio.sleep(0)
+        whole += decode(rest)
+        return whole
+
+    def _pieces(self, last: int) -> Iterator[str]:
+        """Letters of base64, freed of JSON's escapes and of spaces.  Raises Refusal."""
+        at = self.begin
+        while at < last:
+            end = min(at + _PIECE, last)
+            if end < last and (escape := self.text.find("\\", end - _ESCAPE, end)) > at:
+                end = escape
+            yield _unescaped(self.text[at:end]).translate(_SPACES)
+            at = end
+
+
+def split_audio(message: str) -> tuple[str, Audio | None]:
+    """A message as it may be parsed, and the audio that was cut out of it, if it was too long.
+
+    Raises Refusal for a message that is too long without its audio, too.
+    """
+    if len(message) <= LARGEST:
+        return message, None
+    begin = found.end() if (found := _AUDIO.search(message, 0, LARGEST)) else -1
+    end = message.find('"', begin)
+    if found is None or end < 0 or len(message) - (end - begin) > LARGEST:
+        raise too_large(len(message))
+    return f"{message[:begin]}{_CUT}{message[end:]}", Audio(message, begin, end)
+
+
+def put_back(parsed: str | None, audio: Audio | None) -> Audio:
+    """The audio of an event.  parsed: its field, None if it has none; audio: what was cut out.
+
+    Raises Refusal if that was not the event's audio.
+    """
+    if audio is None:
+        return Audio(parsed or "")
+    if parsed != _CUT:
+        raise too_large(len(audio.text))
+    return audio
+
+
+def _unescaped(text: str) -> str:
+    """A string as JSON writes it -> the string.  Raises Refusal."""
+    if "\\" not in text:
+        return text
+    try:
+        return msgspec.json.decode(f'"{text}"', type=str)
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise _no_base64(str(error)) from error
+
+
+def _no_base64(why: str) -> Refusal:
+    return Refusal(400, f"audio is not base64: {why}", code="invalid_value", param="audio")

@@ -1,0 +1,1 @@
+"""Training data: manifests, batches, augmentation, tokenizer."""

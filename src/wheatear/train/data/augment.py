@@ -1,0 +1,75 @@
+"""What happens to speech between a mouth and a recogniser, imitated on samples and mels.
+
+All functions take and return float32 numpy arrays at 16 kHz ([n]) or torch log-mels ([M, bins])
+and draw from the given generator alone, so that a batch is a function of its seed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from wheatear.train.data.mel import SAMPLE_RATE
+
+Samples = npt.NDArray[np.float32]
+Generator = np.random.Generator
+
+
+def speed(samples: Samples, factor: float) -> Samples:
+    """Played faster (factor > 1) or slower: pitch and formants move along, as in a new voice."""
+    points = np.arange(0, len(samples) - 1, factor)
+    return np.asarray(np.interp(points, np.arange(len(samples)), samples), np.float32)
+
+
+def reverb(samples: Samples, rng: Generator) -> Samples:
+    """A room: exponentially fading noise after the direct sound, 0.05 to 0.35 s."""
+    size = int(SAMPLE_RATE * rng.uniform(0.05, 0.35))
+    response = rng.standard_normal(size, np.float32) * np.exp(-6.9 * np.arange(size) / size)
+    response *= rng.uniform(0.1, 0.5) / np.linalg.norm(response)
+    response[0] = 1.0  # the direct sound
+    points = 1 << (len(samples) + size).bit_length()
+    wet = np.fft.irfft(np.fft.rfft(samples, points) * np.fft.rfft(response, points), points)
+    return np.asarray(wet[: len(samples)], np.float32)
+
+
+def telephone(samples: Samples, rng: Generator) -> Samples:
+    """The band of a telephone (300-3400 Hz, roughly) or of a small microphone."""
+    spectrum = np.fft.rfft(samples)
+    hertz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
+    low = rng.uniform(50, 300)
+    high = rng.uniform(3300, 4000) if rng.random() < 0.7 else rng.uniform(4000, 7000)
+    spectrum[(hertz < low) | (hertz > high)] *= 0.01
+    return np.asarray(np.fft.irfft(spectrum, len(samples)), np.float32)
+
+
+def coloured_noise(size: int, rng: Generator) -> Samples:
+    """Noise of unit power whose spectrum falls by a random power of the frequency."""
+    spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
+    spectrum /= np.arange(1, len(spectrum) + 1) ** rng.uniform(0, 0.9)
+    noise = np.fft.irfft(spectrum, size).astype(np.float32)
+    if rng.random() < 0.2:  # mains hum
+        time = np.arange(size) / SAMPLE_RATE
+        noise += noise.std() * np.sin(2 * np.pi * rng.choice([50, 60, 100, 120]) * time)
+    return np.asarray(noise / (noise.std() + 1e-9), np.float32)
+
+
+def add_at_snr(samples: Samples, noise: Samples, decibels: float) -> Samples:
+    """Speech with noise so much weaker than it."""
+    power = np.sqrt(np.mean(samples**2) / (np.mean(noise**2) + 1e-12))
+    return np.asarray(samples + noise * (power * 10 ** (-decibels / 20)), np.float32)
+
+
+def mask(mel: torch.Tensor, rng: Generator) -> torch.Tensor:
+    """SpecAugment (Park et al. 2019, arXiv 1904.08779): bands and stretches of the mean level."""
+    frames, bins = mel.shape
+    mel, level = mel.clone(), float(mel.mean())
+    for _ in range(2):
+        width = int(rng.integers(0, 22))
+        start = int(rng.integers(0, bins - width))
+        mel[:, start : start + width] = level
+    for _ in range(2):
+        width = int(rng.integers(0, max(1, min(40, frames // 16)) + 1))
+        start = int(rng.integers(0, frames - width))
+        mel[start : start + width] = level
+    return mel

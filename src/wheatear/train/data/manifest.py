@@ -1,0 +1,103 @@
+"""The utterances of manifests, checked before anything is trained on.
+
+Lines are read as `wheatear.evaluate.manifest` says.  `.pcm` files are int16 little-endian, 16 kHz,
+mono; everything else is decoded as anywhere in Wheatear, at any rate and number of channels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from wheatear.errors import AudioError, ManifestError
+from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
+from wheatear.evaluate.manifest import Problem, read_clips, refusal
+from wheatear.model.locales import spelled
+from wheatear.train.data.augment import Samples
+from wheatear.train.data.mel import SAMPLE_RATE
+
+BadLines = Literal["refuse", "skip"]
+_SHORTEST = 0.01
+"""Seconds of an utterance that can be trained on."""
+_TOO_LONG = 0.1
+"""Seconds that a duration may lie beyond the end of the file: durations are often rounded up."""
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One sentence of a corpus."""
+
+    path: Path
+    start: int
+    """First sample in the file, counted at 16 kHz."""
+    size: int
+    """Samples at 16 kHz."""
+    text: str
+    locale: str
+
+    def read(self) -> Samples:
+        """float32 samples [n] at 16 kHz, mono."""
+        return read_stretch(self.path, self.start, self.size)
+
+
+def read_manifest(
+    path: Path,
+    bad_lines: BadLines = "refuse",
+    locale: str | None = None,
+    warn: Callable[[str], None] = print,
+) -> list[Utterance]:
+    """The utterances of a manifest, every one with its audio there.
+
+    locale: that of lines which name none.  warn: called with a line about each skipped one.
+
+    Raises ManifestError naming file and line: for the first lines that cannot be used (unless
+    bad_lines is "skip"), and for a manifest that cannot be read or holds no usable line.
+    """
+    found, problems = [], []
+    for line in read_clips(path):
+        if isinstance(line, Problem):
+            problems.append(line)
+            continue
+        number, clip = line
+        try:
+            found.append(_utterance(clip, locale))
+        except (ValueError, OSError) as error:
+            problems.append(Problem(path, number, str(error)))
+    if problems and bad_lines == "refuse":
+        raise ManifestError(
+            f"{refusal(problems)}. Mend them, or leave them out with --bad-lines skip"
+        )
+    for problem in problems:
+        warn(f"skipped {problem}")
+    if not found:
+        raise ManifestError(f"the manifest {path} holds no usable line")
+    return found
+
+
+def _utterance(clip: Clip, locale: str | None) -> Utterance:
+    """Raises ValueError saying what is wrong with the line."""
+    if not clip.reference:
+        raise ValueError("its 'text' is ''")
+    named = clip.locale or spelled(locale or "")
+    if not named:
+        raise ValueError("it names no locale: add 'lang', or give --locale")
+    try:
+        stored = stored_seconds(clip.audio)
+    except AudioError as error:
+        what = f"cannot be read ({error})" if clip.audio.exists() else "is not there"
+        raise ValueError(f"its audio {clip.audio} {what}") from error
+    start = round(clip.start * SAMPLE_RATE)
+    left = round(stored * SAMPLE_RATE) - start
+    if left < 1:
+        raise ValueError(f"it starts at {clip.start:g} s, where {clip.audio} has ended")
+    duration = left / SAMPLE_RATE if clip.seconds is None else clip.seconds
+    if duration < _SHORTEST:
+        raise ValueError(f"its duration is {duration:g} s")
+    if clip.start + duration > stored + _TOO_LONG:
+        raise ValueError(
+            f"it ends at {clip.start + duration:g} s, but {clip.audio} has {stored:g} s of audio"
+        )
+    size = min(round(duration * SAMPLE_RATE), left)
+    return Utterance(clip.audio, start, size, clip.reference, named)

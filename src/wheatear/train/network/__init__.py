@@ -1,0 +1,1 @@
+"""The network in torch: encoder, predictor, joint, loss."""

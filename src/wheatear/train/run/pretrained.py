@@ -1,0 +1,160 @@
+"""Where fine-tuning starts: the weights, pieces and prompts of a finished checkpoint.
+
+A checkpoint is a .nemo file, a safetensors file of this room, or the name or folder of a bundle
+that has its checkpoint.safetensors beside it, as the shipped model does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from wheatear.convert.checkpoints.open import open_checkpoint
+from wheatear.errors import CheckpointError, ModelNotFoundError
+from wheatear.model.bundle import find_bundle
+from wheatear.train.data.tokenizer import Tokenizer
+from wheatear.train.network.transducer import Network, NetworkConfig
+from wheatear.train.run.checkpoint import config_from_nemo
+
+CHECKPOINT = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A checkpoint, as training needs it."""
+
+    name: str
+    about: dict[str, Any]
+    """The configuration, NeMo's layout."""
+    config: NetworkConfig
+    tokenizer: Tokenizer
+    prompts: dict[str, int]
+    weights: dict[str, Tensor]
+    licence: str
+    notice: str
+
+    def fit(self, network: Network) -> None:
+        """Copies the weights into a network that may have more pieces, appended to these.
+
+        A new piece sounds like nothing yet and is written with the mean of the old rows, a little
+        rarer; the blank stays the last row.
+        """
+        own = network.state_dict()
+        grown = network.config.vocab_size - self.config.vocab_size
+        for name, value in self.weights.items():
+            if own[name].shape == value.shape:
+                own[name].copy_(value)
+            else:
+                pieces, blank = value[:-1], value[-1:]
+                new = pieces.mean(0, keepdim=True).expand(grown, *pieces.shape[1:])
+                if value.ndim == 1:
+                    new = new - 1.0
+                elif name.endswith("embed.weight"):
+                    new = new + 0.01 * torch.randn(new.shape)
+                own[name].copy_(torch.cat((pieces, new, blank)))
+
+
+def find_checkpoint(name: str) -> Path:
+    """The checkpoint file of a path or of a model's name.
+
+    Raises CheckpointError for a bundle that has none, ModelNotFoundError for no such thing.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    try:
+        bundle = find_bundle(name)
+    except ModelNotFoundError as error:
+        raise CheckpointError(
+            f"there is no checkpoint {name}: give a .nemo or .safetensors file, "
+            "or the name of a model that comes with its checkpoint"
+        ) from error
+    if not (bundle / CHECKPOINT).is_file():
+        raise CheckpointError(
+            f"the bundle {bundle} holds no {CHECKPOINT}, and its weights are quantised: "
+            "fine-tune the checkpoint that it was converted from"
+        )
+    return bundle / CHECKPOINT
+
+
+def read_start(path: Path) -> Start:
+    """Reads a checkpoint whole.
+
+    Raises CheckpointError when it is damaged or of an architecture that this room does not train.
+    """
+    with open_checkpoint(path) as checkpoint:
+        try:
+            config = config_from_nemo(checkpoint.config)
+        except (KeyError, TypeError, IndexError) as error:
+            raise CheckpointError(
+                f"{path}: its configuration has no usable entry {error}; it cannot be trained"
+            ) from error
+        _refuse_others(path, checkpoint.config)
+        names = [n for n in checkpoint.weights.names() if not n.startswith("preprocessor.")]
+        read = checkpoint.weights.read
+        weights = {name: torch.from_numpy(np.array(read(name), np.float32)) for name in names}
+        tokenizer = (
+            Tokenizer(checkpoint.tokenizer)
+            if checkpoint.tokenizer
+            else Tokenizer.from_pieces(
+                list(zip(checkpoint.vocabulary.pieces, checkpoint.vocabulary.scores, strict=True))
+            )
+        )
+        about, name, texts = checkpoint.config, checkpoint.name, checkpoint.texts
+    for kind in ("weight", "bias"):  # NeMo leaves a dropout of zero out of the sequence
+        if f"joint.joint_net.1.{kind}" in weights:
+            weights[f"joint.joint_net.2.{kind}"] = weights.pop(f"joint.joint_net.1.{kind}")
+    if shift := about.get("mel_shift"):
+        config = replace(config, mel_shift=shift, mel_scale=about["mel_scale"])
+        _unfold(weights, config)
+    if "prompt_kernel.0.weight" in weights:
+        config = replace(config, prompt_hidden=len(weights["prompt_kernel.0.weight"]))
+    with torch.device("meta"):
+        expected = {k: v.shape for k, v in Network(config).state_dict().items()}
+    found = {name: value.shape for name, value in weights.items()}
+    if wrong := sorted(
+        n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)
+    ):
+        raise CheckpointError(
+            f"{path} is of an architecture that is not trained here: {wrong[0]} is "
+            f"{_shape(found.get(wrong[0]))} instead of {_shape(expected.get(wrong[0]))}"
+            f" ({len(wrong)} tensors differ)"
+        )
+    defaults = about.get("model_defaults") or {}
+    prompts = dict(defaults.get("prompt_dictionary") or {})
+    licence = next((t for n, t in texts.items() if n.startswith("LIC")), "")
+    notice = next((t for n, t in texts.items() if n.startswith("NOTICE")), "")
+    return Start(name, about, config, tokenizer, prompts, weights, licence, notice)
+
+
+def _shape(shape: torch.Size | None) -> str:
+    return "absent" if shape is None else str(list(shape))
+
+
+def _refuse_others(path: Path, about: dict[str, Any]) -> None:
+    """What the network in torch does not do though the converter may."""
+    encoder = about["encoder"]
+    fixed = {
+        "conv_norm_type": "layer_norm", "use_bias": False, "xscaling": False,
+        "att_context_style": "chunked_limited", "self_attention_model": "rel_pos",
+        "untie_biases": True, "causal_downsampling": True,
+    }  # fmt: skip
+    for key, value in fixed.items():
+        if encoder.get(key, value) != value:
+            raise CheckpointError(
+                f"{path} cannot be trained here: its encoder has {key} {encoder[key]!r}, "
+                f"only {value!r} is known"
+            )
+
+
+def _unfold(weights: dict[str, Tensor], config: NetworkConfig) -> None:
+    """The inverse of checkpoint.fold_input_scale, for as good a start as the training had."""
+    name = "encoder.pre_encode.conv.0"
+    folded = weights[f"{name}.weight"]
+    weights[f"{name}.bias"] = weights[f"{name}.bias"] - config.mel_shift * folded.sum((1, 2, 3))
+    weights[f"{name}.weight"] = folded / config.mel_scale

@@ -1,0 +1,1 @@
+"""From tokens to words, segments, turns, events and files of text."""

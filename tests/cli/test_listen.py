@@ -1,0 +1,150 @@
+"""Listening, with a microphone that plays a recording."""
+
+import sys
+from types import ModuleType
+
+import pytest
+import soxr
+
+import wheatear
+from wheatear.audio.reader import sample_speech
+from wheatear.cli import main
+
+
+class Microphone(ModuleType):
+    """As much of sounddevice as is used: one speaker, two microphones of 16 and 48 kHz."""
+
+    class PortAudioError(Exception):
+        pass
+
+    devices = (
+        {"name": "Speaker", "max_input_channels": 0, "default_samplerate": 48000.0},
+        {"name": "Built-in Mic", "max_input_channels": 2, "default_samplerate": 16000.0},
+        {"name": "USB Mic", "max_input_channels": 1, "default_samplerate": 48000.0},
+    )
+    interrupts = False
+    fault = ""
+
+    def query_devices(self, device=None, kind=None):
+        return self.devices if kind is None else self.devices[1 if device is None else device]
+
+    def check_input_settings(self, device, channels, samplerate):
+        if samplerate != self.query_devices(device, "input")["default_samplerate"]:
+            raise self.PortAudioError("Invalid sample rate")
+
+    def InputStream(self, **options):  # noqa: N802
+        return Input(self, **options)
+
+
+class Input:
+    def __init__(self, module, *, samplerate, blocksize, callback, finished_callback, **_options):
+        if module.fault:
+            raise module.PortAudioError(module.fault)
+        samples = sample_speech()
+        if samplerate != 16000:
+            samples = soxr.resample(samples, 16000, samplerate)
+        self.blocks = [samples[i : i + blocksize] for i in range(0, len(samples), blocksize)]
+        self.module, self.callback, self.finished = module, callback, finished_callback
+
+    def __enter__(self):
+        for number, block in enumerate(self.blocks):
+            self.callback(block[:, None], len(block), None, "input overflow" if number == 3 else "")
+        if not self.module.interrupts:
+            self.finished()
+        else:
+            self.callback(Interrupt(), 0, None, "")
+        return self
+
+    def __exit__(self, *_error):
+        return False
+
+
+class Interrupt:
+    """Ctrl-C while the queue is full."""
+
+    def __getitem__(self, _key):
+        raise KeyboardInterrupt
+
+
+@pytest.fixture
+def microphone(monkeypatch):
+    module = Microphone("sounddevice")
+    monkeypatch.setitem(sys.modules, "sounddevice", module)
+    return module
+
+
+@pytest.fixture
+def listen(capsys):
+    def run(*words):
+        with pytest.raises(SystemExit) as ended:
+            main(["listen", *map(str, words)])
+        return ended.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.mark.parametrize("device", [None, "1", "usb"])
+def test_it_hears_what_is_said(microphone, listen, tmp_path, device):
+    options = ["--device", device] if device else []
+    out = tmp_path / "said.srt"
+    code, said, err = listen("--latency", 560, "--output", out, *options)
+    assert code == 0
+    assert err == (
+        "wheatear: the microphone says: input overflow; some of what was said may be lost\n"
+        f"wheatear: wrote {out}\n"
+    )
+    expected = wheatear.load().transcribe(sample_speech(), latency_ms=560).text
+    if device != "usb":  # which was resampled twice
+        assert said.split() == expected.split()
+    assert said.rstrip().endswith("calling.")
+    assert "-->" in out.read_text()
+    code, _, err = listen("--output", out, *options)
+    assert code == 2
+    assert "exists already; --overwrite" in err
+
+
+def test_ctrl_c_ends_it_with_what_was_said(microphone, listen, monkeypatch):
+    microphone.interrupts = True
+    code, said, _ = listen("--latency", 80)
+    assert code == 0
+    assert said.count("\n") <= 2
+
+
+def test_devices_are_listed_and_chosen(microphone, listen):
+    code, out, _ = listen("--list-devices")
+    assert code == 0
+    assert out.splitlines() == ["  1  Built-in Mic, 16000 Hz", "  2  USB Mic, 48000 Hz"]
+    for name, says in {"0": "no microphone is", "mic": "more than one", "x": "2 (USB Mic)"}.items():
+        code, _, err = listen("--device", name)
+        assert code == 2
+        assert says in err
+
+
+def test_what_is_missing_is_said(microphone, listen, monkeypatch):
+    microphone.fault = "Device unavailable"
+    code, _, err = listen()
+    assert (code, "Device unavailable" in err) == (2, True)
+    microphone.devices = microphone.devices[:1]
+    assert "no microphone here" in listen()[2]
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert "pip install 'wheatear[mic]'" in listen()[2]
+
+    class Broken:
+        def find_spec(self, name, *_more):
+            if name == "sounddevice":
+                raise OSError("PortAudio library not found")
+
+    monkeypatch.delitem(sys.modules, "sounddevice")
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    code, _, err = listen()
+    assert code == 2
+    assert "libportaudio2" in err
+
+
+def test_on_a_terminal_there_is_a_meter(microphone, listen, monkeypatch, tmp_path):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = listen("--latency", 560)
+    assert code == 0
+    assert "calling." in out
+    assert "▮" in out

@@ -1,0 +1,136 @@
+"""Silence that is not computed: the text is the same, and idle streams cost next to nothing."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import wheatear
+from wheatear.audio.reader import sample_speech
+from wheatear.encoder.silence import Silence
+from wheatear.recognizer.recognizer import Stream
+
+SPEECH = sample_speech()
+
+
+@pytest.fixture(scope="module")
+def shipped(engine) -> wheatear.Recognizer:
+    return wheatear.load(threads=1)
+
+
+def zeros(seconds: float) -> np.ndarray:
+    return np.zeros(int(seconds * 16_000), np.float32)
+
+
+def told(stream: Stream, samples: np.ndarray, size: int = 16_000) -> list:
+    events = []
+    for at in range(0, len(samples), size):
+        events += stream.push(samples[at : at + size])
+    stream.finish()
+    return [*events, *stream.last_events]
+
+
+@pytest.fixture
+def computed(monkeypatch: pytest.MonkeyPatch):
+    """How many frames are encoded, and a switch to encode all of them."""
+    counts = {"frames": 0}
+    step = wheatear.recognizer.recognizer.Encoder.step
+
+    def counting(self, states, frames, languages):
+        counts["frames"] += frames * len(states)
+        return step(self, states, frames, languages)
+
+    monkeypatch.setattr(wheatear.recognizer.recognizer.Encoder, "step", counting)
+
+    def all_of_it(on: bool) -> None:
+        monkeypatch.setattr(Silence, "skips", (lambda *_: False) if on else SKIPS)
+
+    return counts, all_of_it
+
+
+SKIPS = Silence.skips
+
+
+@pytest.mark.parametrize("latency", [80, 320, 1120])
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_same_is_said_after_silence(shipped, computed, latency, whole) -> None:
+    counts, all_of_it = computed
+    for pause in (91.37 if whole else 71.37,):
+        samples = np.concatenate([SPEECH, zeros(pause), SPEECH, zeros(1), SPEECH])
+        events = []
+        for everything in (True, False):
+            all_of_it(everything)
+            counts["frames"] = 0
+            if whole:
+                found: list = []
+                shipped.transcribe(samples, latency_ms=latency, on_event=found.append)
+            else:
+                found = told(shipped.stream(latency_ms=latency), samples)
+            events.append((found, counts["frames"]))
+        (expected, all_frames), (found, some_frames) = events
+        assert found == expected
+        assert [
+            token.confidence for e in found if isinstance(e, wheatear.Final) for token in e.tokens
+        ] == [
+            token.confidence
+            for e in expected
+            if isinstance(e, wheatear.Final)
+            for token in e.tokens
+        ]
+        assert some_frames < all_frames - 50
+
+
+def test_half_an_hour_of_silence_costs_next_to_nothing(shipped, computed) -> None:
+    counts, _ = computed
+    stream = shipped.stream(latency_ms=160, language="en-US", keep=False)
+    for _ in range(30 * 60):
+        stream.push(zeros(1))
+    assert counts["frames"] < 700  # of 22,500
+    events = told(stream, SPEECH)
+    alone = shipped.transcribe(SPEECH, language="en-US", latency_ms=160)
+    assert [e.text for e in events if isinstance(e, wheatear.Final) and e.text]
+    assert alone.text
+
+
+def test_almost_silence_is_computed(shipped, computed) -> None:
+    counts, _ = computed
+    samples = zeros(60)
+    samples[::4000] = 1 / 32768
+    told(shipped.stream(), samples)
+    assert counts["frames"] >= 750
+
+
+@settings(deadline=None, max_examples=5)
+@given(
+    st.lists(st.tuples(st.integers(0, 3), st.integers(1, 800)), min_size=1, max_size=3),
+    st.lists(st.integers(1, 60_000), min_size=1, max_size=4),
+    st.sampled_from([80, 320, 1120]),
+)
+def test_whatever_comes_between(shipped, parts, cuts, latency) -> None:
+    """Speech, silences, switches of latency and language: as if all had been computed."""
+    results = []
+    for skips in (SKIPS, lambda *_: False):
+        Silence.skips = skips  # type: ignore[method-assign]
+        try:
+            stream = shipped.stream(latency_ms=latency, language="en-US")
+            events, sizes = [], itertools.cycle(cuts)
+            for kind, tenths in parts:
+                samples = np.concatenate([SPEECH[: tenths * 160], zeros(tenths / 10)])
+                at = 0
+                while at < len(samples):
+                    size = next(sizes)
+                    events += stream.push(samples[at : at + size])
+                    at += size
+                if kind == 1:
+                    stream.switch(language="ru-RU")
+                elif kind == 2:
+                    stream.switch(latency_ms=560)
+            stream.finish()
+            results.append([*events, *stream.last_events])
+        finally:
+            Silence.skips = SKIPS  # type: ignore[method-assign]
+    assert results[0] == results[1]

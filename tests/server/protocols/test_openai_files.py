@@ -1,0 +1,398 @@
+"""The `openai` package as a client: files, server-sent events, models, errors, realtime."""
+
+import asyncio
+import base64
+import io
+import json
+
+import httpx
+import numpy as np
+import openai
+import pytest
+import soundfile
+import srt
+import webvtt
+from openai.types import Model
+from openai.types.audio import Transcription, TranscriptionVerbose
+from openai.types.audio.transcription_stream_event import TranscriptionStreamEvent
+from openai.types.realtime.client_secret_create_response import ClientSecretCreateResponse
+from openai_wire import BUFFER, EVENTS, ITEM, check
+from server_process import SAMPLE, running
+
+import wheatear
+from wheatear.audio.reader import sample_speech
+
+SAID = "sorry"
+# The SDK opens sockets in a way that the newest websockets says will go.
+pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def client(server):
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def transcribe(client, **options):
+    return client.audio.transcriptions.create(file=SAMPLE, model="whisper-1", **options)
+
+
+def raw(client, **options):
+    """What the server answers, before the SDK has made anything of it."""
+    with_raw = client.audio.transcriptions.with_raw_response
+    return json.loads(with_raw.create(file=SAMPLE, model="whisper-1", **options).text)
+
+
+# -- files
+
+
+def test_json_and_verbose_json_are_of_the_sdks_types(client):
+    plain = check(raw(client, include=["logprobs"]), Transcription)
+    assert SAID in plain.text
+    assert plain.usage.seconds == pytest.approx(3.92, abs=0.01)
+    assert b"".join(bytes(map(int, p.bytes)) for p in plain.logprobs).decode().strip() == plain.text
+    verbose = check(
+        raw(client, response_format="verbose_json", timestamp_granularities=["word", "segment"]),
+        TranscriptionVerbose, "verbose",
+    )  # fmt: skip
+    assert " ".join(w.word for w in verbose.words) == verbose.text == plain.text
+    assert " ".join(s.text for s in verbose.segments) == verbose.text
+    assert verbose.duration == verbose.usage.seconds
+    assert verbose.language == "en-US"
+
+
+def test_granularities_are_heeded(client):
+    words = transcribe(client, response_format="verbose_json", timestamp_granularities=["word"])
+    assert words.words
+    assert words.segments is None
+    segments = transcribe(client, response_format="verbose_json")
+    assert segments.segments
+    assert segments.words is None
+
+
+def test_text_and_subtitles(client):
+    text = transcribe(client, response_format="text")
+    assert SAID in text
+    cues = list(srt.parse(transcribe(client, response_format="srt")))
+    assert " ".join(cue.content.replace("\n", " ") for cue in cues) == text.strip()
+    vtt = webvtt.from_string(transcribe(client, response_format="vtt"))
+    assert " ".join(cue.text.replace("\n", " ") for cue in vtt) == text.strip()
+
+
+@pytest.mark.parametrize("language", ["en", "en-US", "it"])
+def test_language(client, language):
+    got = transcribe(client, language=language, response_format="verbose_json")
+    assert got.language.startswith(language)
+
+
+def test_prompt_and_keywords_are_listened_for(client):
+    term = "I'm sorry unable"
+    recognizer = wheatear.load(threads=1)
+    latency = max(recognizer.latencies_ms)
+    plain, listened = (
+        recognizer.transcribe(SAMPLE, latency_ms=latency, phrases=phrases).text
+        for phrases in ((), (term,))
+    )
+    assert plain != listened
+    assert transcribe(client).text == plain
+    assert transcribe(client, prompt=f"A recording of a telephone. Words: {term}.").text == listened
+    assert transcribe(client, extra_body={"keywords": [term]}).text == listened
+    with pytest.raises(openai.BadRequestError) as refused:
+        transcribe(client, extra_body={"keywords": ["\u0bb5\u0ba3"]})
+    assert refused.value.param == "keywords"
+
+
+def test_what_any_client_may_send_besides(client):
+    """Fields that say nothing to this model but are in every client's form."""
+    got = transcribe(client, temperature=0.2, chunking_strategy="auto")
+    assert SAID in got.text
+    strategy = {"type": "server_vad", "silence_duration_ms": 300}
+    assert SAID in transcribe(client, chunking_strategy=strategy).text
+
+
+@pytest.mark.parametrize("logprobs", [False, True])
+def test_events_make_up_the_text(client, logprobs):
+    more = {"include": ["logprobs"]} if logprobs else {}
+    stream = transcribe(client, stream=True, response_format="json", **more)
+    *deltas, done = list(stream)
+    assert {event.type for event in deltas} == {"transcript.text.delta"}
+    assert "".join(event.delta for event in deltas) == done.text
+    assert done.text == transcribe(client).text
+    if logprobs:
+        logged = [p.to_dict() for event in deltas for p in event.logprobs]
+        assert logged == [p.to_dict() for p in done.logprobs]
+    for event in (*deltas, done):
+        check(event.to_dict(), TranscriptionStreamEvent)
+
+
+def test_verbose_events_bring_segments_and_progress(server):
+    """Segments and progress come before the last event, which has all of `verbose_json`."""
+    sound = io.BytesIO()
+    speech = np.tile(np.pad(sample_speech(), (0, 16_000)), 4)
+    soundfile.write(sound, speech, 16_000, format="WAV")
+    fields = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    path = "/v1/audio/transcriptions"
+    status, text = server.post_form(path, {**fields, "stream": "true"}, sound.getvalue())
+    assert status == 200
+    lines = [line.removeprefix("data: ") for line in text.split("\n\n") if line]
+    assert lines.pop() == "[DONE]"
+    events = [json.loads(line) for line in lines]
+    whole = json.loads(server.post_form(path, fields, sound.getvalue())[1])
+    done = events[-1]
+    assert done["type"] == "transcript.text.done"
+    assert (done["text"], done["words"]) == (whole["text"], whole["words"])
+    segments = [e for e in events if e["type"] == "transcript.text.segment"]
+    assert [w for s in segments for w in s["words"]] == whole["words"]
+    assert [s["id"] for s in segments] == list(range(len(segments)))
+    progress = [e for e in events if e["type"] == "transcript.progress"]
+    seconds = [e["seconds"] for e in progress]
+    assert seconds == sorted(seconds)
+    assert progress[-1]["duration"] == pytest.approx(len(speech) / 16_000, abs=0.1)
+    assert seconds[-1] == pytest.approx(len(speech) / 16_000, abs=1.5)
+    deltas = "".join(e["delta"] for e in events if e["type"] == "transcript.text.delta")
+    assert deltas == whole["text"]
+
+
+def test_events_come_as_the_file_is_computed(client):
+    """Of a long file the first words are there before the last have been thought of."""
+    long = io.BytesIO()
+    samples, rate = soundfile.read(SAMPLE)
+    soundfile.write(long, np.tile(samples, 60), rate, format="FLAC")
+    with client.audio.transcriptions.create(
+        file=("long.flac", long.getvalue()), model="whisper-1", stream=True
+    ) as stream:
+        assert next(iter(stream)).type == "transcript.text.delta"
+
+
+def test_an_error_in_the_middle_is_raised(client):
+    samples, rate = soundfile.read(SAMPLE, dtype="float32")
+    samples = np.tile(samples, 30)
+    samples[-rate:] = 1e9
+    wav = io.BytesIO()
+    soundfile.write(wav, samples, rate, format="WAV", subtype="FLOAT")
+    got = []
+    with pytest.raises(openai.APIError, match="no audio") as failed:  # noqa: PT012
+        stream = client.audio.transcriptions.create(
+            file=("loud.wav", wav.getvalue()), model="whisper-1", stream=True
+        )
+        got.extend(event.type for event in stream)
+    assert failed.value.code == "invalid_audio"
+    assert got
+    assert set(got) == {"transcript.text.delta"}
+
+
+def test_other_audio(client):
+    samples, rate = soundfile.read(SAMPLE)
+    for form, subtype in (("WAV", "PCM_16"), ("OGG", "OPUS"), ("MP3", None), ("OGG", "VORBIS")):
+        file = io.BytesIO()
+        soundfile.write(file, samples, rate, format=form, subtype=subtype)
+        got = client.audio.transcriptions.create(
+            file=(f"a.{form.lower()}", file.getvalue()), model="whisper-1"
+        )
+        assert SAID in got.text
+
+
+# -- what is refused
+
+
+def test_translation_is_refused(client):
+    with (
+        pytest.warns(DeprecationWarning, match="deprecated"),
+        pytest.raises(openai.BadRequestError, match="translates nothing"),
+    ):
+        client.audio.translations.create(file=SAMPLE, model="whisper-1")
+
+
+@pytest.mark.parametrize(
+    ("options", "param"),
+    [
+        ({"response_format": "diarized_json"}, "response_format"),
+        ({"language": "tlh"}, "language"),
+        ({"include": ["everything"]}, "include"),
+        ({"timestamp_granularities": ["letter"]}, "timestamp_granularities"),
+        ({"chunking_strategy": {"type": "psychic"}}, "chunking_strategy"),
+        ({"extra_body": {"known_speaker_names": ["me"]}}, "known_speaker_names"),
+    ],
+)
+def test_bad_requests_name_the_parameter(client, options, param):
+    with pytest.raises(openai.BadRequestError) as refused:
+        transcribe(client, **options)
+    assert refused.value.param == param
+
+
+def test_no_audio(client):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.audio.transcriptions.create(file=("a.wav", b"nothing"), model="whisper-1")
+    assert refused.value.code == "invalid_audio"
+
+
+def test_models(client, server):
+    listed = client.models.list().data
+    assert [model.id for model in listed] == ["wheatear-small"]
+    check(json.loads(server.get("/v1/models/wheatear-small")[1]), Model, "model")
+    assert client.models.retrieve("wheatear-small").owned_by == "wheatear"
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.models.retrieve("nobody")
+    assert refused.value.code == "model_not_found"
+    with pytest.raises(openai.NotFoundError):
+        client.audio.transcriptions.create(file=SAMPLE, model="nobody")
+
+
+# -- keys
+
+
+@pytest.fixture(scope="module")
+def locked(tmp_path_factory):
+    """A server with a key, and the key."""
+    from wheatear.server.access.keys import make_key
+
+    file = tmp_path_factory.mktemp("keys") / "keys.toml"
+    key = make_key(file, "somebody")
+    with running("--api-key-file", str(file)) as server:
+        yield server, key
+
+
+@pytest.fixture(scope="module")
+def right(locked):
+    """A client with the key."""
+    server, key = locked
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
+        yield client
+
+
+def test_a_wrong_key(right):
+    wrong = right.with_options(api_key="we_wrong")
+    assert right.models.list().data
+    with pytest.raises(openai.AuthenticationError) as refused:
+        wrong.models.list()
+    assert refused.value.code == "invalid_api_key"
+    with pytest.raises(openai.AuthenticationError):
+        transcribe(wrong)
+    with pytest.raises(openai.AuthenticationError):
+        wrong.realtime.client_secrets.create()
+    assert SAID in transcribe(right).text
+
+
+def test_a_secret_opens_a_session_and_says_for_what(right, spoken_24k):
+    wanted = {"type": "transcription", "audio": {"input": {"transcription": {"language": "en"}}}}
+    secret = right.realtime.client_secrets.create(
+        session=wanted, expires_after={"anchor": "created_at", "seconds": 60}
+    )
+    check(secret.to_dict(), ClientSecretCreateResponse)
+    assert secret.session.audio.input.transcription.language == "en"
+    other = right.with_options(api_key=secret.value)
+    with other.realtime.connect(extra_query={"intent": "transcription"}) as socket:
+        assert SAID in converse(socket, spoken_24k)[-1].transcript
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"sesion": {}}, "sesion"), ({"expires_after": {"minutes": 1}}, "expires_after.minutes"),
+        ({"expires_after": {"seconds": "60"}}, "expires_after.seconds"),
+        ({"expires_after": {"seconds": 9}}, "expires_after.seconds"),
+        ({"expires_after": {"anchor": "now"}}, "expires_after.anchor"),
+        ({"session": {"voice": "alloy"}}, "session.voice"), ({"session": 7}, "session"),
+    ],
+)  # fmt: skip
+def test_a_secret_asked_for_wrongly_names_the_field(server, body, param):
+    answer = httpx.post(f"{server.url}/v1/realtime/client_secrets", json=body, timeout=30)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == param
+
+
+# -- realtime
+
+
+COMPLETED = f"{ITEM}.completed"
+SESSION = {
+    "type": "transcription",
+    "audio": {
+        "input": {
+            "format": {"type": "audio/pcm", "rate": 24_000},
+            "transcription": {"model": "gpt-4o-transcribe", "language": "en"},
+            "turn_detection": {"type": "server_vad", "silence_duration_ms": 500},
+        }
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def spoken_24k(spoken):
+    import soxr
+
+    samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, 24_000)
+    return np.round(samples * 32767).astype(np.int16)
+
+
+def converse(socket, samples, session=SESSION):
+    """The SDK's events of one turn, up to its transcript."""
+    got = [socket.recv()]
+    socket.session.update(session=session)
+    got.append(socket.recv())
+    for at in range(0, len(samples), 1200):
+        piece = samples[at : at + 1200].tobytes()
+        socket.input_audio_buffer.append(audio=base64.b64encode(piece).decode())
+    while got[-1].type not in (COMPLETED, "error"):
+        got.append(socket.recv())
+    return got
+
+
+def test_realtime(client, quiet_server, spoken_24k):
+    with client.realtime.connect(extra_query={"intent": "transcription"}) as socket:
+        got = converse(socket, spoken_24k)
+    assert all(type(event) is EVENTS[event.type] for event in got)
+    assert [e.type for e in got[:3]] == [
+        "session.created", "session.updated", f"{BUFFER}.speech_started",
+    ]  # fmt: skip
+    deltas = "".join(e.delta for e in got if e.type == f"{ITEM}.delta")
+    assert deltas == got[-1].transcript
+    assert SAID in deltas
+    assert [language.code for language in got[-1].languages] == ["en"]
+
+
+def test_realtime_commits_and_errors(client, quiet_server, spoken_24k):
+    with client.realtime.connect(model="gpt-live-transcribe") as socket:
+        assert socket.recv().session.audio.input.turn_detection is None
+        socket.input_audio_buffer.commit(event_id="mine")
+        error = socket.recv()
+        assert error.type == "error"
+        assert error.error.event_id == "mine"
+        audio = base64.b64encode(spoken_24k.tobytes()).decode()
+        socket.input_audio_buffer.append(audio=audio)
+        socket.input_audio_buffer.clear()
+        while (event := socket.recv()).type != f"{BUFFER}.cleared":
+            assert event.type == f"{ITEM}.delta"
+        socket.input_audio_buffer.append(audio=audio)
+        socket.input_audio_buffer.commit()
+        transcript = next(event.transcript for event in socket if event.type == COMPLETED)
+        assert SAID in transcript
+
+
+def test_realtime_asynchronously(quiet_server, spoken_24k):
+    """Several sessions of one event loop."""
+
+    async def up_to_completed(socket):
+        async for event in socket:
+            if event.type == COMPLETED:
+                yield event
+                return
+
+    async def one(client):
+        async with client.realtime.connect(extra_query={"intent": "transcription"}) as socket:
+            await socket.session.update(session=SESSION)
+            for at in range(0, len(spoken_24k), 4800):
+                piece = base64.b64encode(spoken_24k[at : at + 4800].tobytes()).decode()
+                await socket.input_audio_buffer.append(audio=piece)
+            done = [event.transcript async for event in up_to_completed(socket)]
+            return done[-1]
+
+    async def several():
+        async with openai.AsyncOpenAI(
+            base_url=f"{quiet_server.url}/v1", api_key="none", max_retries=0
+        ) as client:
+            return await asyncio.gather(*[one(client) for _ in range(4)])
+
+    texts = asyncio.run(several())
+    assert len(set(texts)) == 1
+    assert SAID in texts[0]

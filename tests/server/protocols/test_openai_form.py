@@ -1,0 +1,244 @@
+"""The form of POST /v1/audio/transcriptions: every field is obeyed, or refused by its name."""
+
+import io
+import json
+
+import httpx
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from server_process import SAMPLE
+
+import wheatear
+from wheatear.server.protocols.openai_files import WARNING_HEADER
+from wheatear.server.session.upload import _MOST_TEXT
+
+SAID = "sorry"
+
+
+def post(server, fields=(), files=None, query=""):
+    """The answer to a form; a file of its own if none is given."""
+    files = [("file", ("speech.flac", SAMPLE.read_bytes()))] if files is None else files
+    parts = [*files, *((name, (None, value)) for name, value in fields)]
+    url = f"{server.url}/v1/audio/transcriptions{query}"
+    return httpx.post(url, files=parts, timeout=60)
+
+
+def fault(response, status=400):
+    assert response.status_code == status, response.text
+    return response.json()["error"]
+
+
+# -- names and values
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("langauge", "language"), ("responseFormat", "response_format"), ("Prompt", "prompt"),
+        ("timestamp-granularities", "timestamp_granularities"), ("hotwords", ""), ("model[]", ""),
+        ("language[0]", ""), ("top_p", ""),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_not_known_is_named(quiet_server, name, meant):
+    error = fault(post(quiet_server, [(name, "en")]))
+    assert (error["param"], error["code"]) == (name, "unknown_parameter")
+    assert name in error["message"]
+    assert meant in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("task", "translate"), ("task", "Translate"), ("temperature", "hot"),
+        ("temperature", "nan"), ("temperature", "-1"), ("temperature", "7"),
+        ("latency_ms", "0"), ("latency_ms", "-560"), ("latency_ms", "1e3"), ("stream", "perhaps"),
+        ("response_format", "docx"), ("sample_rate", "16000"), ("sample_rate", "-1"),
+        ("encoding", "banana"), ("encoding", "linear16"), ("languages[]", "tlh"),
+        ("chunking_strategy", '{"type": "server_vad", "silence": 3}'),
+        ("chunking_strategy[silence_duration]", "300"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_is_named(quiet_server, name, value):
+    error = fault(post(quiet_server, [(name, value)]))
+    assert error["message"]
+    known = {
+        "languages[]": "language", "chunking_strategy[silence_duration]": "chunking_strategy",
+        "sample_rate": "encoding" if value == "16000" else "sample_rate",
+        "encoding": "sample_rate" if value == "linear16" else "encoding",
+    }  # fmt: skip
+    assert error["param"] == known.get(name, name)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [("task", "transcribe"), ("temperature", "0"), ("seed", "7"), ("user", "me")],
+        [("response_format", "JSON"), ("stream", "False"), ("language", "")],
+        [("prompt", ""), ("temperature", "0.2"), ("timestamp_granularities[]", "")],
+        [("response_format", "verbose_json"), ("timestamp_granularities[0]", "Word")],
+    ],
+)
+def test_what_means_something_or_nothing_is_obeyed(quiet_server, fields):
+    response = post(quiet_server, fields)
+    assert response.status_code == 200, response.text
+    assert SAID in response.json()["text"]
+    assert "warning" not in response.json()
+
+
+def test_the_address_has_no_settings(quiet_server):
+    assert fault(post(quiet_server, query="?language=en"))["param"] == "language"
+    assert post(quiet_server, query="?api-version=2025-01-01").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ([("timestamp_granularities[]", "word")], "timestamp_granularities"),
+        ([("language", "en-AU")], "en-AU"),
+        ([("response_format", "srt"), ("include[]", "logprobs")], "include"),
+    ],
+)
+def test_settings_without_effect_are_told(quiet_server, fields, says):
+    assert says in post(quiet_server, fields).headers[WARNING_HEADER]
+
+
+# -- the file
+
+
+def test_two_files_are_one_too_many(quiet_server):
+    one = ("file", ("a.flac", SAMPLE.read_bytes()))
+    error = fault(post(quiet_server, files=[one, one]))
+    assert error["param"] == "file"
+    assert "2 times" in error["message"]
+
+
+def test_text_of_all_fields_is_bounded(quiet_server):
+    fields = [("prompt", "a" * (_MOST_TEXT - 100)), ("keywords[]", "b" * 200)]
+    assert fault(post(quiet_server, fields), 413)["param"] == "keywords[]"
+
+
+# -- prompts
+
+
+def test_the_last_part_of_a_long_prompt_is_used(quiet_server):
+    """As clients send the transcript so far."""
+    term = "I'm sorry unable"
+    recognizer = wheatear.load(threads=1)
+    latency = max(recognizer.latencies_ms)
+    expected = recognizer.transcribe(SAMPLE, latency_ms=latency, phrases=[term]).text
+    assert expected != recognizer.transcribe(SAMPLE, latency_ms=latency).text
+    so_far = "and so on it went, with words that mean nothing to anybody. " * 3000
+    response = post(quiet_server, [("prompt", f"{so_far}, {term}")])
+    assert response.json()["text"] == expected
+
+
+@pytest.mark.parametrize("prompt", ["p" * 200_000, "a, b; c\n" * 7000, ", " * 20_000])
+def test_no_prompt_is_too_long(quiet_server, prompt):
+    assert SAID in post(quiet_server, [("prompt", prompt)]).json()["text"]
+
+
+# -- headerless audio
+
+
+def telephone(spoken, subtype):
+    samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, 8000)
+    out = io.BytesIO()
+    soundfile.write(out, samples, 8000, subtype=subtype, format="RAW", endian="LITTLE")
+    return out.getvalue()
+
+
+L16 = "audio/l16;rate=16000"
+
+
+@pytest.mark.parametrize(
+    ("fields", "name", "kind", "form"),
+    [
+        ([("encoding", "linear16"), ("sample_rate", "16000")], "x", None, "s16"),
+        ([("encoding", "LINEAR16"), ("sample_rate", "16000"), ("channels", "1")], "x", L16, "s16"),
+        ([], "x", L16, "s16"), ([], "x", "audio/L16; rate=16000; channels=1", "s16be"),
+        ([], "x", "audio/pcm; rate=16000; endianness=big-endian", "s16be"),
+        ([("sample_rate", "16000")], "x", "audio/pcm", "s16"), ([], "x.PCM", None, "s16"),
+        ([("sample_rate", "8000")], "x.raw", None, "8k"), ([], "x", "audio/basic", "ULAW"),
+        ([("encoding", "alaw")], "x", None, "ALAW"),
+        ([], "x", "audio/x-raw, format=(string)F32LE, rate=(int)16000", "f32"),
+    ],
+)  # fmt: skip
+def test_headerless_audio_is_read_as_the_request_says(
+    quiet_server, spoken, fields, name, kind, form
+):
+    match form:
+        case "s16":
+            data = spoken.tobytes()
+        case "s16be":
+            data = spoken.astype(">i2").tobytes()
+        case "f32":
+            data = (spoken / np.float32(32768)).tobytes()
+        case "8k":
+            data = telephone(spoken, "PCM_16")
+        case _:
+            data = telephone(spoken, form)
+    file = ("file", (name, data, kind) if kind else (name, data))
+    response = post(quiet_server, fields, [file])
+    assert response.status_code == 200, response.text
+    answer = response.json()
+    assert SAID in answer["text"].lower()
+    assert answer["usage"]["seconds"] == pytest.approx(len(spoken) / 16_000, abs=2e-3)
+    assert "warning" not in answer
+
+
+def test_a_file_with_a_header_is_read_as_what_it_is(quiet_server, spoken):
+    wav = io.BytesIO()
+    soundfile.write(wav, spoken, 16_000, format="WAV")
+    fields = [("encoding", "mulaw"), ("sample_rate", "8000")]
+    answer = post(quiet_server, fields, [("file", ("x", wav.getvalue()))]).json()
+    assert SAID in answer["text"].lower()
+    assert "header" in answer["warning"]
+
+
+@pytest.mark.parametrize(
+    "kind", ["audio/l16", "audio/pcm;rate=x", "audio/l16;rate=16000;bits=24", "audio/pcm;depth=2"]
+)
+def test_a_media_type_that_does_not_say_enough_is_refused(quiet_server, spoken, kind):
+    error = fault(post(quiet_server, files=[("file", ("x", spoken.tobytes(), kind))]))
+    assert error["param"] in ("sample_rate", "content-type")
+
+
+@pytest.mark.parametrize("form", ["<i2", ">i2", "<f4"])
+def test_headerless_audio_that_is_not_described_is_refused_with_advice(quiet_server, spoken, form):
+    data = (spoken / (1 if "i" in form else 32768)).astype(form).tobytes()
+    files = [("file", ("x", data))]
+    for response in (
+        post(quiet_server, files=files),
+        httpx.post(f"{quiet_server.url}/v1/listen", content=data, timeout=60),
+    ):
+        error = fault(response)
+        assert error["code"] == "invalid_audio"
+        assert "sample_rate" in error["message"]
+        assert "audio/l16;rate=16000" in error["message"]
+
+
+# -- warnings
+
+
+@pytest.mark.parametrize("form", ["json", "verbose_json", "text", "srt", "vtt"])
+def test_a_warning_reaches_every_format(quiet_server, spoken, form):
+    wav = io.BytesIO()
+    soundfile.write(wav, spoken, 16_000, format="WAV")
+    cut = wav.getvalue()[:-40_000]
+    response = post(quiet_server, [("response_format", form)], [("file", ("x.wav", cut))])
+    assert "cut off" in response.headers[WARNING_HEADER]
+    if "json" in form:
+        assert response.json()["warning"] == response.headers[WARNING_HEADER]
+    else:
+        assert "cut off" not in response.text
+
+
+def test_a_warning_comes_with_events(quiet_server, spoken):
+    wav = io.BytesIO()
+    soundfile.write(wav, spoken, 16_000, format="WAV")
+    file = ("file", ("x.wav", wav.getvalue()[:-40_000]))
+    lines = post(quiet_server, [("stream", "true")], [file]).text.splitlines()
+    done = next(json.loads(x[6:]) for x in lines if "transcript.text.done" in x)
+    assert "cut off" in done["warning"]

@@ -1,0 +1,85 @@
+"""Engines whose answers and whose time are made up."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wheatear.audio.reader import Samples
+from wheatear.errors import WheatearError
+from wheatear.evaluate.engines.engine import About, Engine, Heard, Live, Told
+
+WORK = 0.1  # seconds that the made-up clock goes on at each call
+
+
+class Clock:
+    """Time that passes only when an engine works."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Parrot(Engine):
+    """Says what it is told to, by the length of the audio in tenths of a second."""
+
+    detects = True
+
+    def __init__(
+        self, clock: Clock, says: dict[int, str], name: str = "parrot", precision: str = "int8"
+    ) -> None:
+        self.name = name
+        self.about = About("made up", precision, None, 1_000_000, 7, "first weights")
+        self.clock, self.says = clock, says
+        self.heard: list[tuple[int, str | None]] = []
+
+    def asks(self, locale: str) -> str | None:
+        return None if locale == "xx-XX" else locale
+
+    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+        tenths = round(len(samples) / 1600)
+        self.heard.append((tenths, locale))
+        self.clock.now += WORK
+        if tenths == 13:
+            raise WheatearError("thirteen brings bad luck")
+        return Heard(self.says.get(tenths, ""), None if locale else "en")
+
+
+class Streaming(Parrot):
+    """A parrot that listens live: it tells its text with the first loud block, and its final half a
+    second after the last one."""
+
+    def listen(self, locale: str | None, pieces: float) -> Live:
+        return _Session(self, locale)
+
+
+class _Session(Live):
+    def __init__(self, parrot: Streaming, locale: str | None) -> None:
+        self._parrot, self._locale = parrot, locale
+        self._blocks: list[Samples] = []
+        self._quiet = 0
+
+    def push(self, samples: Samples) -> Sequence[Told]:
+        self._parrot.clock.now += 0.001
+        loud, before = np.abs(samples).max() > 0.1, self._quiet
+        self._blocks.append(samples)
+        self._quiet = 0 if loud else self._quiet + len(samples)
+        if loud:
+            return [Told("so far")]
+        return [Told("all", final=True)] if before < 8_000 <= self._quiet else []
+
+    def finish(self) -> Heard:
+        return self._parrot.transcribe(np.concatenate(self._blocks), self._locale)
+
+
+def tone(tenths: int) -> Samples:
+    """A tone of tenths of a second, a tenth of silence before and after it in the count."""
+    samples = np.zeros(tenths * 1600, np.float32)
+    samples[1600:-1600] = 0.5 * np.sin(np.arange(len(samples) - 3200) / 5)
+    return samples
+
+
+SAYS = {5: "One two free", 6: "Four five six. Seven", 7: "Bonjour le monde!", 8: "salut", 9: "?"}

@@ -1,0 +1,54 @@
+"""Pieces come back as the text they were, and a tokenizer that grows moves no id."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wheatear.convert.checkpoints.open import open_checkpoint
+from wheatear.train.data.tokenizer import Tokenizer, tag
+
+ENGLISH = [f"The {a} {b} is here." for a in ("red", "green", "blue") for b in ("cat", "dog")] * 9
+DUTCH = [f"Het {a} {b} is geïnstalleerd." for a in ("rode", "groene") for b in ("huis", "één")] * 9
+OLD = Tokenizer.train(ENGLISH, ["en-US"], 60)
+NEW = OLD.grown(DUTCH, ["nl-NL"], 20)
+
+
+def test_old_ids_stay_and_old_text_keeps_its_pieces() -> None:
+    assert NEW.pieces()[: OLD.size] == OLD.pieces()
+    for text in ENGLISH:
+        assert NEW.decode(NEW.encode(text, "en-US")) == (text, [tag("en-US")])
+    letters = OLD.grown(DUTCH, ["nl-NL"])
+    assert all(letters.encode(t, "en-US") == OLD.encode(t, "en-US") for t in ENGLISH)
+
+
+def test_the_new_language_is_spelled_and_tagged() -> None:
+    assert not OLD.has("nl-NL")
+    assert NEW.has("nl-NL")
+    for text in DUTCH:
+        assert NEW.decode(NEW.encode(text, "nl-NL")) == (text, [tag("nl-NL")])
+    letters = OLD.grown(DUTCH, ["nl-NL"])
+    assert letters.size < NEW.size
+    assert len(NEW.encode(DUTCH[0], "nl-NL")) < len(letters.encode(DUTCH[0], "nl-NL"))
+
+
+def test_a_locale_without_tag_gets_none() -> None:
+    assert OLD.decode(OLD.encode("The cat", "de-DE")) == ("The cat", [])
+
+
+@given(st.lists(st.sampled_from(" .abcdeghilnorstuTH"), max_size=30).map("".join))
+def test_a_tokenizer_made_of_pieces_splits_as_the_model_does(text: str) -> None:
+    assert Tokenizer.from_pieces(OLD.pieces()).encode(text, "en-US") == OLD.encode(text, "en-US")
+
+
+def test_a_checkpoint_of_nemo_grows_as_well() -> None:
+    path = Path(__file__).parents[2] / "oracle" / "tiny-multi.nemo"
+    with open_checkpoint(path) as checkpoint:
+        assert checkpoint.tokenizer is not None
+        old = Tokenizer(checkpoint.tokenizer)
+        assert [p for p, _ in old.pieces()] == checkpoint.vocabulary.pieces
+    new = old.grown(["Ĝis ĝi ŭa Ĝis"] * 3, ["eo"])
+    assert [p for p, _ in new.pieces()][: old.size] == [p for p, _ in old.pieces()]
+    assert new.decode(new.encode("Ĝis", "eo")) == ("Ĝis", [tag("eo")])
