@@ -97,6 +97,173 @@ def test_every_package_has_its_arrows():
     assert found - {"__init__", "__main__"} == set(ARROWS)
 
 
+_MAX_LINES = 400
+# Above the limit today, and modules of more than 60 lines without a test file of their name.
+LONG: set[str] = {
+    "audio/containers/recordings.py",
+    "audio/reader.py",
+    "recognizer/recognizer.py",
+    "server/access/middleware.py",
+    "server/protocols/deepgram.py",
+    "server/protocols/openai_files.py",
+    "server/protocols/openai_realtime.py",
+    "server/protocols/wyoming.py",
+    "server/scheduler/scheduler.py",
+}
+UNTESTED: set[str] = {
+    "__init__.py",
+    "audio/byte_source.py",
+    "audio/completeness.py",
+    "audio/containers/mpeg.py",
+    "audio/containers/ogg.py",
+    "audio/containers/wav.py",
+    "audio/decoding.py",
+    "audio/ffmpeg_worker.py",
+    "audio/file_type.py",
+    "audio/resampler.py",
+    "audio/sample_encoding.py",
+    "bench/capacity.py",
+    "bench/chart.py",
+    "bench/engines.py",
+    "bench/grid.py",
+    "bench/machine.py",
+    "bench/measurements.py",
+    "bench/process.py",
+    "bench/random_model.py",
+    "bench/report.py",
+    "bench/worker.py",
+    "cli/__init__.py",
+    "cli/batch_plan.py",
+    "cli/bench.py",
+    "cli/bench_server.py",
+    "cli/convert.py",
+    "cli/info.py",
+    "cli/locales.py",
+    "cli/options.py",
+    "cli/output_options.py",
+    "cli/pull.py",
+    "cli/reproduce.py",
+    "cli/serve.py",
+    "cli/train.py",
+    "cli/transcription.py",
+    "convert/architecture.py",
+    "convert/checkpoints/gguf.py",
+    "convert/checkpoints/pickle_machine.py",
+    "convert/checkpoints/torch_pickle.py",
+    "convert/checkpoints/transformers.py",
+    "convert/checkpoints/weights.py",
+    "convert/checkpoints/yaml_config.py",
+    "convert/graphs/decoder.py",
+    "convert/graphs/encoder.py",
+    "convert/graphs/writer.py",
+    "convert/pipeline.py",
+    "convert/reference.py",
+    "convert/verify.py",
+    "decoder/native_networks.py",
+    "encoder/encoder.py",
+    "encoder/onnx_backend.py",
+    "encoder/state.py",
+    "errors.py",
+    "evaluate/bootstrap.py",
+    "evaluate/engines/engine.py",
+    "evaluate/engines/openai.py",
+    "evaluate/engines/sherpa.py",
+    "evaluate/engines/wheatear.py",
+    "evaluate/engines/whisper.py",
+    "evaluate/evaluation.py",
+    "evaluate/plots.py",
+    "evaluate/punctuation.py",
+    "evaluate/records.py",
+    "evaluate/summary.py",
+    "evaluate/timing.py",
+    "model/hub/download.py",
+    "model/hub/external_package.py",
+    "model/hub/licenses.py",
+    "model/hub/sources.py",
+    "model/latency.py",
+    "model/native_library.py",
+    "model/onnx_session.py",
+    "model/pieces.py",
+    "model/published.py",
+    "model/vocabulary.py",
+    "recognizer/external/encoder.py",
+    "recognizer/external/files.py",
+    "recognizer/external/networks.py",
+    "recognizer/external/ports.py",
+    "recognizer/recognizer.py",
+    "server/access/limits.py",
+    "server/access/websocket_protocol.py",
+    "server/api_errors.py",
+    "server/app.py",
+    "server/audio_formats.py",
+    "server/metrics.py",
+    "server/protocols/deepgram_query.py",
+    "server/protocols/openai_events.py",
+    "server/request_fields.py",
+    "server/scheduler/admission.py",
+    "server/session/connection.py",
+    "server/session/live_stream.py",
+    "train/data/augment.py",
+    "train/network/lora.py",
+    "train/run/checkpoint.py",
+    "train/run/launch.py",
+    "train/run/objective.py",
+    "train/run/pretrained.py",
+    "train/run/progress.py",
+    "train/run/report.py",
+    "train/run/trainer.py",
+    "train/run/training_data.py",
+    "train/run/validation.py",
+    "transcript/builder.py",
+    "transcript/results.py",
+    "transcript/segments.py",
+    "transcript/timing.py",
+}
+_MIN_TESTED_LINES = 60
+
+
+def lines_of(file):
+    return len(file.read_text(encoding="utf-8").splitlines())
+
+
+def test_no_file_is_long():
+    files = {f.relative_to(SOURCE).as_posix(): lines_of(f) for f in SOURCE.rglob("*.py")}
+    assert {name for name, lines in files.items() if lines > _MAX_LINES} == LONG
+
+
+def test_each_module_has_a_test_file_of_its_name():
+    missing = set()
+    for file in SOURCE.rglob("*.py"):
+        place = file.relative_to(SOURCE)
+        test = ROOT / "tests" / place.with_name(f"test_{place.name}")
+        if not test.is_file() and lines_of(file) > _MIN_TESTED_LINES:
+            missing.add(place.as_posix())
+    assert missing == UNTESTED
+
+
+# Outside of its class nothing reads what begins with an underscore; ctypes and named tuples do.
+_PRIVATE = re.compile(r"\b(?!self\b|cls\b|ctypes\b)(\w+)\._[a-z]\w*")
+PRIVATE: set[str] = {
+    "__main__.py",
+    "cli/signals.py",
+    "convert/checkpoints/pickle_machine.py",
+    "convert/checkpoints/torch_pickle.py",
+    "recognizer/recognizer.py",
+    "server/access/http_protocol.py",
+    "server/scheduler/scheduler.py",
+    "train/run/trainer.py",
+}
+
+
+def test_private_fields_stay_private():
+    found = set()
+    for file in SOURCE.rglob("*.py"):
+        code = [line.split("  #")[0] for line in file.read_text(encoding="utf-8").splitlines()]
+        if any(_PRIVATE.search(line) for line in code):
+            found.add(file.relative_to(SOURCE).as_posix())
+    assert found == PRIVATE
+
+
 def test_torch_is_imported_for_training_alone():
     """And to measure what others made with it."""
     for path in SOURCE.rglob("*.py"):
