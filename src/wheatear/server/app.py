@@ -32,13 +32,11 @@ from wheatear.server.protocols.openai_events import ExpiresAfter, secret_request
 from wheatear.server.protocols.openai_files import Files
 from wheatear.server.protocols.openai_realtime import Realtime, secret_session
 from wheatear.server.protocols.plain_websocket import Plain
-from wheatear.server.protocols.vllm import Vllm
 from wheatear.server.served_models import Models
 from wheatear.server.session.connection import Dialogue, Socket
 from wheatear.server.session.json_messages import LARGEST
 from wheatear.server.settings import Settings
 
-_DIALECTS = {"openai": Realtime, "vllm": Vllm}
 _STUCK = 60.0  # seconds in one step after which the server is not healthy
 _PAGE = Path(str(files("wheatear") / "server" / "page"))
 
@@ -91,7 +89,7 @@ class Service:
             Route(f"{v1}/transcriptions", self._refusing(self._files.transcribe), methods=["POST"]),
             Route(f"{v1}/translations", self._files.translate, methods=["POST"]),
             Route("/v1/realtime/client_secrets", self._secret, methods=["POST"]),
-            WebSocketRoute("/v1/realtime", self._socket(_realtime)),
+            WebSocketRoute("/v1/realtime", self._socket(Realtime)),
             Route("/v1/listen", self._refusing(self._recordings.listen), methods=["POST"]),
             WebSocketRoute("/v1/listen", self._socket(Deepgram)),
             WebSocketRoute("/ws", self._socket(Plain)),
@@ -179,17 +177,6 @@ class Service:
 
     async def _icon(self, request: Request) -> Response:
         return FileResponse(_PAGE / "icon.svg")
-
-
-def _realtime(socket: Socket, models: Models) -> Dialogue:
-    """The dialogue of a realtime socket, in the dialect that it asks for."""
-    dialect = (socket.websocket.query_params.get("dialect") or "openai").lower()
-    if (kind := _DIALECTS.get(dialect)) is None:
-        raise Refusal(
-            400, f"dialect {dialect[:50]!r} is none of {', '.join(_DIALECTS)}",
-            code="invalid_value", param="dialect",
-        )  # fmt: skip
-    return kind(socket, models)
 
 
 class _Folder(StaticFiles):

@@ -65,7 +65,7 @@ from wheatear.transcript.results import Final, Partial, Turn
 from wheatear.transcript.turns import TurnRules
 
 _LOGPROBS = "item.input_audio_transcription.logprobs"
-_QUERY = ("api-version", "dialect", "intent", "model", "sample_rate")
+_QUERY = ("api-version", "intent", "model", "sample_rate")
 _COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
 """Models of OpenAI's that end no turns: who names one of them commits."""
 _ITEM = "conversation.item.input_audio_transcription"
