@@ -45,7 +45,7 @@ from wheatear.errors import CheckpointError, WheatearError
 from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.corpora import read_corpus
 from wheatear.evaluate.evaluation import choose
-from wheatear.evaluate.normalizer import letters
+from wheatear.evaluate.normalizer import characters
 from wheatear.evaluate.records import Scoring
 from wheatear.evaluate.wer import count_edits
 from wheatear.model.bundle import open_bundle
@@ -250,7 +250,7 @@ class Study:
 
     def _units(self, text: str, locale: str) -> Sequence[str]:
         normal = self._scoring.normal(text, locale)
-        return normal.split() if has_spaces(locale) else letters(normal)
+        return normal.split() if has_spaces(locale) else characters(normal)
 
 
 def _held(weights: Weights) -> dict[str, StoredTensor]:

@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 import wheatear
 from recipes.wheatear_small.test_set import compared
-from wheatear.evaluate.wer import right as aligned
+from wheatear.evaluate.wer import matching_pairs as aligned
 from wheatear.model.bundle import Bundle, Measure, open_bundle, write_manifest
 from wheatear.train.data.manifest import Utterance, read_manifest
 from wheatear.transcript.words import calibrated

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recipes.wheatear_small.text_filter import LOCALE_OF, training_text
 from wheatear.errors import CorpusError, ManifestError
-from wheatear.evaluate.manifest import line_text, numbered_lines
+from wheatear.evaluate.manifest import decode_line, numbered_lines
 
 Line = dict[str, str]
 
@@ -25,7 +25,7 @@ def read_lines(path: Path) -> list[Line]:
 
 def _entry(path: Path, number: int, line: bytes) -> Line:
     try:
-        entry = json.loads(line_text(line))
+        entry = json.loads(decode_line(line))
     except (ValueError, RecursionError) as error:
         raise CorpusError(f"{path}, line {number}: it is not JSON ({error})") from error
     names = entry if isinstance(entry, dict) else {}

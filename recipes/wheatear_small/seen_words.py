@@ -16,7 +16,7 @@ from recipes.wheatear_small.recordings import read_lines
 from recipes.wheatear_small.test_set import compared
 from wheatear.evaluate.records import GIVEN, Condition, Record, read_records
 from wheatear.evaluate.runner import NOISE
-from wheatear.evaluate.wer import right
+from wheatear.evaluate.wer import matching_pairs
 from wheatear.model.locales import language_of
 
 
@@ -25,7 +25,9 @@ def count(records: Iterable[Record], known: frozenset[str]) -> Counter[str]:
     found: Counter[str] = Counter()
     for record in records:
         said = compared(record.reference, record.locale)
-        good = {place for place, _ in right(said, compared(record.hypothesis, record.locale))}
+        good = {
+            place for place, _ in matching_pairs(said, compared(record.hypothesis, record.locale))
+        }
         for place, word in enumerate(said):
             kind = "known" if word in known else "new"
             found[kind] += 1

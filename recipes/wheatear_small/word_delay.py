@@ -33,7 +33,7 @@ from recipes.wheatear_small.synthesizers import ESPEAK_BASE, ESPEAK_HELD_OUT
 from recipes.wheatear_small.text_filter import allowed, words
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.errors import CorpusError
-from wheatear.evaluate.wer import right
+from wheatear.evaluate.wer import matching_pairs
 from wheatear.model.bundle import open_bundle, write_manifest
 from wheatear.train.data.augment import Samples
 from wheatear.transcript.words import Delay
@@ -141,7 +141,7 @@ def offsets(
     heard = found.words
     true = [words(word) for word, _ in spoken.starts]
     result = []
-    for a, b in right(true, [words(word.text) for word in heard]):
+    for a, b in matching_pairs(true, [words(word.text) for word in heard]):
         # Where the next word follows at once, its beginning is this one's end.
         word, follows = heard[b], a + 1 < len(true) and heard[b].text[-1:].isalnum()
         end = word.end - spoken.starts[a + 1][1] if follows else None

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wheatear.errors import MissingExtraError
 from wheatear.evaluate import normalize
-from wheatear.evaluate.normalizer import letters, plain, units
+from wheatear.evaluate.normalizer import characters, plain, units
 from wheatear.model.locales import LOCALES
 
 OTHERS = [locale.id for locale in LOCALES if locale.language != "en"] + ["km-KH", "lo-LA", "ta-IN"]
@@ -76,7 +76,7 @@ def test_units(locale, text, expected):
 
 
 def test_letters_of_hindi_keep_their_signs():
-    assert letters("नमस्ते दुनिया") == ["न", "म", "स्", "ते", "दु", "नि", "या"]
+    assert characters("नमस्ते दुनिया") == ["न", "म", "स्", "ते", "दु", "नि", "या"]
 
 
 anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -123,7 +123,7 @@ def test_marks_of_indic_and_south_east_asian_scripts_are_kept(locale, block, dat
 @given(anything)
 def test_words_are_the_sum_of_their_letters(text):
     normal = normalize(text, "hi-IN")
-    assert "".join(letters(normal)) == normal.replace(" ", "")
+    assert "".join(characters(normal)) == normal.replace(" ", "")
 
 
 @given(st.text("abc 1Éé'-.,", max_size=20), st.text("abc 1Éé-", max_size=20))

@@ -17,10 +17,10 @@ from wheatear.evaluate.corpora import read_corpus
 from wheatear.evaluate.html import page
 from wheatear.evaluate.plots import draw
 from wheatear.evaluate.report import Section, Table, markdown, sections, side_by_side
-from wheatear.evaluate.runner import NOISE, Plan, run
-from wheatear.evaluate.summary import against, summarise
+from wheatear.evaluate.runner import NOISE, EvaluationPlan, run
+from wheatear.evaluate.summary import against, summarize
 
-PLAN = Plan(("whole", "stream"), by="speaker", pieces=0.3)
+PLAN = EvaluationPlan(("whole", "stream"), by="speaker", pieces=0.3)
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def results(corpus: Path, clock: Clock, tmp_path: Path):
 
 @pytest.fixture
 def summary(results):
-    return summarise(results)
+    return summarize(results)
 
 
 def test_rows_are_what_the_utterances_say(summary, results, tmp_path):

@@ -12,12 +12,12 @@ from fake_engines import SAYS, WORK, Clock, Parrot, Streaming, tone
 
 from wheatear.errors import WheatearError
 from wheatear.evaluate.corpora import read_corpus
-from wheatear.evaluate.engines.engine import Heard, Pieces
+from wheatear.evaluate.engines.engine import FixedWindows, Hypothesis
 from wheatear.evaluate.records import UTTERANCES, Scoring
-from wheatear.evaluate.runner import NOISE, Plan, run
-from wheatear.evaluate.timing import hear_live, hear_whole, turn_latency
+from wheatear.evaluate.runner import NOISE, EvaluationPlan, run
+from wheatear.evaluate.timing import time_file, time_stream, time_turn_end
 
-WHOLE = Plan(modes=("whole",))
+WHOLE = EvaluationPlan(modes=("whole",))
 
 
 def lines(folder: Path) -> list[dict]:
@@ -116,7 +116,7 @@ def test_what_has_changed_is_done_again(corpus: Path, clock: Clock, tmp_path: Pa
     for changed in (replace(plan, threads=2), plan):
         parrot = Parrot(clock, SAYS)
         if changed is plan:
-            parrot.about = replace(parrot.about, fingerprint="other weights")
+            parrot.info = replace(parrot.info, fingerprint="other weights")
         run(other, iter([parrot]), changed, out)
         assert len(parrot.heard) == 11
 
@@ -155,7 +155,7 @@ def test_engines_of_one_name_are_told_apart(corpus: Path, clock: Clock, tmp_path
 
 def test_modes_are_never_mixed(corpus: Path, clock: Clock, tmp_path: Path):
     clips = read_corpus(corpus).clips[:1]
-    plan = Plan(("whole", "stream"), ("given",), pieces=0.3)
+    plan = EvaluationPlan(("whole", "stream"), ("given",), pieces=0.3)
     engines = [Parrot(clock, SAYS), Streaming(clock, SAYS, "live")]
     run(clips, iter(engines), plan, tmp_path / "out")
     found = {(line["system"], line["mode"]): line for line in spoken(tmp_path / "out")}
@@ -168,14 +168,14 @@ def test_modes_are_never_mixed(corpus: Path, clock: Clock, tmp_path: Path):
 
 
 def test_whole_files_begin_when_they_are_there(clock: Clock):
-    timed = hear_whole(Parrot(clock, SAYS), tone(5), "en-US")
+    timed = time_file(Parrot(clock, SAYS), tone(5), "en-US")
     assert timed.heard.text == "One two free"
     assert (timed.compute, timed.end, timed.first) == (pytest.approx(WORK), timed.compute, None)
 
 
 def test_live_sessions_run_on_audio_time(clock: Clock):
     """Blocks of 20 ms that take a millisecond each: the computer waits for the audio."""
-    timed = hear_live(Streaming(clock, SAYS), tone(5), "en-US", 2.0)
+    timed = time_stream(Streaming(clock, SAYS), tone(5), "en-US", 2.0)
     assert timed.heard.text == "One two free"
     assert timed.compute == pytest.approx(25 * 0.001 + WORK)
     assert timed.first == pytest.approx(
@@ -186,8 +186,8 @@ def test_live_sessions_run_on_audio_time(clock: Clock):
 
 def test_what_is_too_slow_falls_behind(clock: Clock):
     class Slow(Streaming):
-        def listen(self, locale, pieces):
-            live = super().listen(locale, pieces)
+        def start_stream(self, locale, pieces):
+            live = super().start_stream(locale, pieces)
             push = live.push
 
             def slow(samples):
@@ -197,26 +197,26 @@ def test_what_is_too_slow_falls_behind(clock: Clock):
             live.push = slow
             return live
 
-    timed = hear_live(Slow(clock, SAYS), tone(5), "en-US", 2.0)
+    timed = time_stream(Slow(clock, SAYS), tone(5), "en-US", 2.0)
     assert timed.end == pytest.approx(0.02 + 25 * 0.051 + WORK - 0.5)
 
 
 def test_the_end_of_a_turn_counts_from_the_end_of_speech(clock: Clock):
     live = Streaming(clock, SAYS)
-    assert turn_latency(live, tone(5), None, 2.0) == pytest.approx(0.5, abs=0.03)
-    assert turn_latency(Parrot(clock, SAYS), tone(5), None, 9.0) is None
+    assert time_turn_end(live, tone(5), None, 2.0) == pytest.approx(0.5, abs=0.03)
+    assert time_turn_end(Parrot(clock, SAYS), tone(5), None, 9.0) is None
 
 
 def test_pieces_are_heard_one_after_the_other(clock: Clock):
     parrot = Parrot(clock, {3: "three", 2: "two"})
-    live = Pieces(parrot, None, 0.3)
+    live = FixedWindows(parrot, None, 0.3)
     told = [
         said.text for at in range(0, 8 * 1600, 320) for said in live.push(tone(8)[at : at + 320])
     ]
     assert told == ["three", "three three"]
-    assert live.finish() == Heard("three three two", "en")
+    assert live.finish() == Hypothesis("three three two", "en")
     assert [tenths for tenths, _ in parrot.heard] == [3, 3, 2]
-    assert Pieces(parrot, None, 1.0).finish() == Heard("")
+    assert FixedWindows(parrot, None, 1.0).finish() == Hypothesis("")
 
 
 def test_empty_audio_is_a_fault(clock: Clock, tmp_path: Path):

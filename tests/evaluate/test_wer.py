@@ -7,8 +7,13 @@ from hypothesis import strategies as st
 
 from wheatear.convert.verify import edit_distance
 from wheatear.evaluate.bootstrap import Rate, difference, rates, spread
-from wheatear.evaluate.punctuation import Written, compare_written, has_capitals, has_marks
-from wheatear.evaluate.wer import align, count_edits, right
+from wheatear.evaluate.punctuation import (
+    PunctuationCounts,
+    compare_punctuation,
+    has_capitals,
+    has_marks,
+)
+from wheatear.evaluate.wer import align, count_edits, matching_pairs
 
 
 def rate(parts: list[int], wholes: list[int]) -> Rate | None:
@@ -27,14 +32,14 @@ def test_errors_are_the_fewest(said, heard):
     pairs = align(said, heard)
     assert [a for a, _ in pairs if a is not None] == said
     assert [b for _, b in pairs if b is not None] == heard
-    places = right(said, heard)
+    places = matching_pairs(said, heard)
     assert [said[i] for i, _ in places] == [heard[j] for _, j in places]
     assert len(places) == len(said) - edits.deletions - edits.substitutions
     assert places == sorted(set(places))
 
 
 def test_right_words():
-    assert right(["a", "b", "c", "d"], ["a", "c", "x"]) == [(0, 0), (2, 1)]
+    assert matching_pairs(["a", "b", "c", "d"], ["a", "c", "x"]) == [(0, 0), (2, 1)]
 
 
 def test_intervals_hold_what_they_promise():
@@ -95,24 +100,39 @@ def test_spread():
 @pytest.mark.parametrize(
     ("locale", "said", "heard", "counts"),
     [
-        ("en-US", "Hello, Bob. Are you in?", "Hello, Bob. Are you in?", Written(3, 0, 5, 0)),
-        ("en-US", "Hello, Bob. Are you in?", "hello bob are you in?", Written(3, 2, 5, 3)),
-        ("en-US", "Hello, Bob.", "Hello. Rob.", Written(2, 1, 1, 0)),
-        ("en-US", "Hello Bob", "Hello, Bob.", Written(2, 2, 2, 0)),
-        ("en-US", "At 3.5 a.m. I'm e-mailing...", "At 3.5 a.m. I'm e-mailing", Written(1, 0, 4, 0)),
-        ("en-US", "\u201cYes,\u201d she said.", "Yes, she said.", Written(2, 0, 3, 0)),
-        ("es-ES", "\u00bfQu\u00e9 tal?", "Qu\u00e9 tal?", Written(1, 0, 2, 0)),
-        ("el-GR", "Τι κάνεις;", "τι κάνεις;", Written(1, 0, 2, 1)),
-        ("de-DE", "Das ist gut; sehr.", "das ist Gut sehr.", Written(1, 0, 4, 2)),
-        ("hi-IN", "नमस्ते, दुनिया।", "नमस्ते दुनिया।", Written(2, 1, 0, 0)),
-        ("ja-JP", "はい、東京です。", "はい東京です。", Written(2, 1, 0, 0)),
-        ("th-TH", "ไม่ทราบ", "ไม่ทราบ", Written(0, 0, 0, 0)),
-        ("ar-AR", "مرحبا، كيف؟", "مرحبا، كيف.", Written(2, 1, 0, 0)),
-        ("tr-TR", "", "", Written(0, 0, 0, 0)),
+        (
+            "en-US",
+            "Hello, Bob. Are you in?",
+            "Hello, Bob. Are you in?",
+            PunctuationCounts(3, 0, 5, 0),
+        ),
+        (
+            "en-US",
+            "Hello, Bob. Are you in?",
+            "hello bob are you in?",
+            PunctuationCounts(3, 2, 5, 3),
+        ),
+        ("en-US", "Hello, Bob.", "Hello. Rob.", PunctuationCounts(2, 1, 1, 0)),
+        ("en-US", "Hello Bob", "Hello, Bob.", PunctuationCounts(2, 2, 2, 0)),
+        (
+            "en-US",
+            "At 3.5 a.m. I'm e-mailing...",
+            "At 3.5 a.m. I'm e-mailing",
+            PunctuationCounts(1, 0, 4, 0),
+        ),
+        ("en-US", "\u201cYes,\u201d she said.", "Yes, she said.", PunctuationCounts(2, 0, 3, 0)),
+        ("es-ES", "\u00bfQu\u00e9 tal?", "Qu\u00e9 tal?", PunctuationCounts(1, 0, 2, 0)),
+        ("el-GR", "Τι κάνεις;", "τι κάνεις;", PunctuationCounts(1, 0, 2, 1)),
+        ("de-DE", "Das ist gut; sehr.", "das ist Gut sehr.", PunctuationCounts(1, 0, 4, 2)),
+        ("hi-IN", "नमस्ते, दुनिया।", "नमस्ते दुनिया।", PunctuationCounts(2, 1, 0, 0)),
+        ("ja-JP", "はい、東京です。", "はい東京です。", PunctuationCounts(2, 1, 0, 0)),
+        ("th-TH", "ไม่ทราบ", "ไม่ทราบ", PunctuationCounts(0, 0, 0, 0)),
+        ("ar-AR", "مرحبا، كيف؟", "مرحبا، كيف.", PunctuationCounts(2, 1, 0, 0)),
+        ("tr-TR", "", "", PunctuationCounts(0, 0, 0, 0)),
     ],
 )
 def test_how_it_is_written(locale, said, heard, counts):
-    assert compare_written(said, heard, locale) == counts
+    assert compare_punctuation(said, heard, locale) == counts
 
 
 def test_whether_a_reference_is_written_at_all():
@@ -125,5 +145,5 @@ def test_whether_a_reference_is_written_at_all():
 @given(st.text(max_size=30))
 def test_what_equals_itself_is_well_written(text):
     for locale in ("en-US", "ja-JP", "el-GR", "th-TH"):
-        found = compare_written(text, text, locale)
+        found = compare_punctuation(text, text, locale)
         assert found.wrong_marks == found.miscased == 0

@@ -8,7 +8,13 @@ import numpy as np
 
 from wheatear.audio.reader import Samples
 from wheatear.errors import WheatearError
-from wheatear.evaluate.engines.engine import About, Engine, Heard, Live, Told
+from wheatear.evaluate.engines.engine import (
+    Engine,
+    EngineInfo,
+    Hypothesis,
+    PartialHypothesis,
+    StreamingSession,
+)
 
 WORK = 0.1  # seconds that the made-up clock goes on at each call
 
@@ -32,46 +38,46 @@ class Parrot(Engine):
         self, clock: Clock, says: dict[int, str], name: str = "parrot", precision: str = "int8"
     ) -> None:
         self.name = name
-        self.about = About("made up", precision, None, 1_000_000, 7, "first weights")
+        self.info = EngineInfo("made up", precision, None, 1_000_000, 7, "first weights")
         self.clock, self.says = clock, says
         self.heard: list[tuple[int, str | None]] = []
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         return None if locale == "xx-XX" else locale
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         tenths = round(len(samples) / 1600)
         self.heard.append((tenths, locale))
         self.clock.now += WORK
         if tenths == 13:
             raise WheatearError("thirteen brings bad luck")
-        return Heard(self.says.get(tenths, ""), None if locale else "en")
+        return Hypothesis(self.says.get(tenths, ""), None if locale else "en")
 
 
 class Streaming(Parrot):
     """A parrot that listens live: it tells its text with the first loud block, and its final half a
     second after the last one."""
 
-    def listen(self, locale: str | None, pieces: float) -> Live:
+    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
         return _Session(self, locale)
 
 
-class _Session(Live):
+class _Session(StreamingSession):
     def __init__(self, parrot: Streaming, locale: str | None) -> None:
         self._parrot, self._locale = parrot, locale
         self._blocks: list[Samples] = []
         self._quiet = 0
 
-    def push(self, samples: Samples) -> Sequence[Told]:
+    def push(self, samples: Samples) -> Sequence[PartialHypothesis]:
         self._parrot.clock.now += 0.001
         loud, before = np.abs(samples).max() > 0.1, self._quiet
         self._blocks.append(samples)
         self._quiet = 0 if loud else self._quiet + len(samples)
         if loud:
-            return [Told("so far")]
-        return [Told("all", final=True)] if before < 8_000 <= self._quiet else []
+            return [PartialHypothesis("so far")]
+        return [PartialHypothesis("all", final=True)] if before < 8_000 <= self._quiet else []
 
-    def finish(self) -> Heard:
+    def finish(self) -> Hypothesis:
         return self._parrot.transcribe(np.concatenate(self._blocks), self._locale)
 
 

@@ -25,7 +25,7 @@ from wheatear.model.onnx_session import default_threads
 
 if TYPE_CHECKING:
     from wheatear.evaluate.report import Table as ReportTable
-    from wheatear.evaluate.runner import Tell
+    from wheatear.evaluate.runner import ProgressCallback
 
 _SEVERAL = Parameter(consume_multiple=True, negative="")
 
@@ -112,7 +112,7 @@ def evaluate(
     from wheatear.evaluate.evaluation import Systems, choose  # noqa: PLC0415  (an extra)
     from wheatear.evaluate.evaluation import evaluate as run  # noqa: PLC0415
     from wheatear.evaluate.records import Scoring  # noqa: PLC0415
-    from wheatear.evaluate.runner import Plan  # noqa: PLC0415
+    from wheatear.evaluate.runner import EvaluationPlan  # noqa: PLC0415
 
     counts = {"limit": limit, "beam": beam, "threads": threads}
     for name, value in counts.items():
@@ -125,7 +125,7 @@ def evaluate(
     print(f"{printable(manifest)}: {corpus.layout}, {len(clips)} recordings")
     if corpus.without_text:
         print(f"{corpus.without_text} more have no text and are left out")
-    plan = Plan(
+    plan = EvaluationPlan(
         mode, prompt, pieces, turns, by, threads or default_threads(),
         Scoring(numbers == "spoken", frozenset(fold_accents)),
     )  # fmt: skip
@@ -146,7 +146,7 @@ def with_extra() -> None:
 
 
 @contextmanager
-def progress() -> Iterator[Tell]:
+def progress() -> Iterator[ProgressCallback]:
     """A bar on standard error, or a line for each condition where that is no terminal.
 
     A signal ends the work between two recordings: what cuts one short may look like its end.

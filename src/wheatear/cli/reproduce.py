@@ -64,7 +64,7 @@ def reproduce(
         overview,
         write_comparison,
     )
-    from wheatear.evaluate.runner import Plan  # noqa: PLC0415
+    from wheatear.evaluate.runner import EvaluationPlan  # noqa: PLC0415
 
     wanted = TABLES[table]()
     models = model or (None,)
@@ -85,7 +85,7 @@ def reproduce(
         counted[part] = counted.get(part, 0) + 1
         if limit is None or counted[part] <= limit:
             chosen.append(clip)
-    plan = Plan(
+    plan = EvaluationPlan(
         ("whole",), wanted.prompts, turns=0, by=wanted.by, threads=threads or default_threads()
     )
     systems = Systems(models, tuple(sorted(latency or known)))

@@ -22,7 +22,13 @@ from pathlib import Path
 
 from wheatear.errors import ManifestError
 from wheatear.evaluate.clips import Clip
-from wheatear.evaluate.manifest import Problem, line_text, numbered_lines, read_clips, refusal
+from wheatear.evaluate.manifest import (
+    InvalidLine,
+    decode_line,
+    manifest_error,
+    numbered_lines,
+    read_clips,
+)
 from wheatear.model.locales import spelled
 
 SUFFIXES = frozenset(
@@ -108,9 +114,9 @@ def _sounds(folder: Path) -> list[Path]:
 def _manifest(path: Path) -> tuple[Clip, ...]:
     """Raises ManifestError for the first lines that cannot be used."""
     found = list(read_clips(path))
-    if problems := [line for line in found if isinstance(line, Problem)]:
-        raise refusal(problems)
-    return tuple(line[1] for line in found if not isinstance(line, Problem))
+    if problems := [line for line in found if isinstance(line, InvalidLine)]:
+        raise manifest_error(problems)
+    return tuple(line[1] for line in found if not isinstance(line, InvalidLine))
 
 
 # -- tables --------------------------------------------------------------------------------------
@@ -128,7 +134,7 @@ def _tsv(path: Path) -> Corpus:
     """FLEURS, Common Voice or VoxPopuli, by the first line.  Raises ManifestError."""
     rows, problems = _rows(path)
     if not rows:
-        raise refusal(problems) if problems else ManifestError(f"{path} is empty")
+        raise manifest_error(problems) if problems else ManifestError(f"{path} is empty")
     names = frozenset(rows[0].cells)
     fleurs = Counter(len(row.cells) for row in rows if _is_fleurs(row))
     if {"path", "sentence"} <= names:
@@ -141,7 +147,7 @@ def _tsv(path: Path) -> Corpus:
         columns = _FLEURS_COLUMNS[: fleurs.most_common(1)[0][0]]
         return Corpus("FLEURS", _read_rows(path, [_Row(0, columns), *rows], problems, _fleurs))
     if problems:
-        raise refusal(problems)
+        raise manifest_error(problems)
     raise ManifestError(
         f"{path} is no table of FLEURS, Common Voice (with columns path and sentence) or VoxPopuli "
         f"(id and normalized_text): its first line has "
@@ -152,7 +158,7 @@ def _tsv(path: Path) -> Corpus:
 def _read_rows(
     path: Path,
     rows: Sequence[_Row],
-    problems: Sequence[Problem],
+    problems: Sequence[InvalidLine],
     read: Callable[[Mapping[str, str], Path], Clip],
 ) -> tuple[Clip, ...]:
     """The clips of a table whose first row names its columns.
@@ -164,20 +170,20 @@ def _read_rows(
         try:
             clips.append(read(_named(rows[0].cells, row), path))
         except ValueError as error:
-            bad.append(Problem(path, row.line, str(error)))
+            bad.append(InvalidLine(path, row.line, str(error)))
     if bad:
-        raise refusal(sorted(bad, key=lambda problem: problem.line))
+        raise manifest_error(sorted(bad, key=lambda problem: problem.line))
     return tuple(clips)
 
 
-def _rows(path: Path) -> tuple[list[_Row], list[Problem]]:
+def _rows(path: Path) -> tuple[list[_Row], list[InvalidLine]]:
     """The lines of a table that are text, and those that are not."""
     rows, problems = [], []
     for number, line in numbered_lines(path):
         try:
-            rows.append(_Row(number, tuple(map(_unquoted, line_text(line).split("\t")))))
+            rows.append(_Row(number, tuple(map(_unquoted, decode_line(line).split("\t")))))
         except ValueError as error:
-            problems.append(Problem(path, number, str(error)))
+            problems.append(InvalidLine(path, number, str(error)))
     return rows, problems
 
 
@@ -250,11 +256,11 @@ def _librispeech(transcripts: Path) -> Corpus:
     clips, problems = [], []
     for number, line in numbered_lines(transcripts):
         try:
-            clips.append(_spoken(line_text(line), transcripts))
+            clips.append(_spoken(decode_line(line), transcripts))
         except ValueError as error:
-            problems.append(Problem(transcripts, number, str(error)))
+            problems.append(InvalidLine(transcripts, number, str(error)))
     if problems:
-        raise refusal(problems)
+        raise manifest_error(problems)
     return Corpus("LibriSpeech", tuple(clips))
 
 

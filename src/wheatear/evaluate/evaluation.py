@@ -17,8 +17,8 @@ from wheatear.evaluate.engines.wheatear import Wheatear
 from wheatear.evaluate.html import page
 from wheatear.evaluate.records import UNPAIRED, Record, Score, read_records, score
 from wheatear.evaluate.report import markdown, sections
-from wheatear.evaluate.runner import Plan, Results, Tell, run
-from wheatear.evaluate.summary import SUMMARY, against, how_it_was_made, summarise
+from wheatear.evaluate.runner import EvaluationPlan, ProgressCallback, Results, run
+from wheatear.evaluate.summary import SUMMARY, against, describe_environment, summarize
 from wheatear.model.bundle import find_bundle
 from wheatear.model.latency import choose_mode
 from wheatear.recognizer.external.package import open_model
@@ -79,13 +79,13 @@ def choose(clips: Sequence[Clip], locales: Sequence[str], limit: int | None) -> 
 def evaluate(
     clips: Sequence[Clip],
     systems: Systems,
-    plan: Plan,
+    plan: EvaluationPlan,
     output: Path,
     *,
     title: str,
     command: str = "",
     before: Path | None = None,
-    tell: Tell = lambda *_: None,
+    tell: ProgressCallback = lambda *_: None,
 ) -> dict[str, Any]:
     """Runs what has not been run, writes summary.json, utterances.jsonl, report.md and report.html
     to `output`, and returns the summary.
@@ -99,8 +99,8 @@ def evaluate(
     systems.check()
     earlier = _scored(before, plan) if before else []
     results = run(clips, systems.open(plan.threads), plan, output, tell)
-    summary = summarise(results)
-    summary["made"] = how_it_was_made(command, plan.threads)
+    summary = summarize(results)
+    summary["made"] = describe_environment(command, plan.threads)
     try:
         if before:
             summary["against"] = against(results.scored, earlier)
@@ -110,7 +110,7 @@ def evaluate(
     return summary
 
 
-def _scored(folder: Path, plan: Plan) -> list[tuple[Record, Score]]:
+def _scored(folder: Path, plan: EvaluationPlan) -> list[tuple[Record, Score]]:
     """What another run heard, compared as this one is.  Raises WheatearError if that is nothing."""
     found = read_records(folder)
     if not found:

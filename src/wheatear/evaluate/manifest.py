@@ -29,7 +29,7 @@ _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.B
 
 
 @dataclass(frozen=True, slots=True)
-class Problem:
+class InvalidLine:
     """A line that cannot be used."""
 
     path: Path
@@ -40,14 +40,14 @@ class Problem:
         return f"{self.path}, line {self.line}: {self.reason}"
 
 
-def refusal(problems: Sequence[Problem]) -> ManifestError:
+def manifest_error(problems: Sequence[InvalidLine]) -> ManifestError:
     """The error that names the first of some lines that cannot be used."""
     more = len(problems) - _SHOWN
     shown = "; ".join(map(str, problems[:_SHOWN]))
     return ManifestError(shown + (f"; and {more} more lines" if more > 0 else ""))
 
 
-def read_clips(path: Path) -> Iterator[tuple[int, Clip] | Problem]:
+def read_clips(path: Path) -> Iterator[tuple[int, Clip] | InvalidLine]:
     """Each line of a manifest as its number and utterance, or the problem that it has.
 
     A clip's locale is "" where its line names none.  Raises ManifestError for a file that cannot
@@ -57,7 +57,7 @@ def read_clips(path: Path) -> Iterator[tuple[int, Clip] | Problem]:
         try:
             yield number, _clip(_decoded(line), path.parent)
         except ValueError as error:
-            yield Problem(path, number, str(error))
+            yield InvalidLine(path, number, str(error))
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
@@ -77,7 +77,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
             yield number, bare
 
 
-def line_text(line: bytes) -> str:
+def decode_line(line: bytes) -> str:
     """Raises ValueError for what is no text."""
     if b"\0" in line:
         raise ValueError("it holds a NUL byte")

@@ -100,10 +100,10 @@ def plain(
 
 def units(normal: str, locale: str) -> list[str]:
     """What errors are counted in: the words of a normalised text, or its characters."""
-    return letters(normal) if error_unit(locale) == "character" else normal.split()
+    return characters(normal) if error_unit(locale) == "character" else normal.split()
 
 
-def letters(normal: str) -> list[str]:
+def characters(normal: str) -> list[str]:
     """The characters of a text without its spaces, each with its combining marks.
 
     A Korean syllable, a kana, a Thai consonant with its vowel sign and tone are one.

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from wheatear.common.plotting import Axes, Figure, ScalarFormatter, rc_context
-from wheatear.evaluate.report import heard_as, named
+from wheatear.evaluate.report import condition_label, system_label
 
 Row = Mapping[str, Any]
 _MOST_LINES = 12  # in one picture, and in its legend
@@ -77,13 +77,13 @@ def _speed(axes: Axes, summary: Row, _: str) -> bool:
     rows = [r for r in summary["means"] if r["rtf"] and r["error_rate"] is not None]
     if len(rows) < 2:
         return False
-    for name in dict.fromkeys(named(r) for r in rows):
-        own = [r for r in rows if named(r) == name]
+    for name in dict.fromkeys(system_label(r) for r in rows):
+        own = [r for r in rows if system_label(r) == name]
         axes.scatter([1 / r["rtf"] for r in own], [r["error_rate"] for r in own], label=name)
         for row in own:
             place = 1 / row["rtf"], row["error_rate"]
             axes.annotate(
-                heard_as(row), place, (4, 4), textcoords="offset points", fontsize="x-small"
+                condition_label(row), place, (4, 4), textcoords="offset points", fontsize="x-small"
             )
     axes.set(xscale="log", xlabel="times real time", ylabel="error rate, %")
     axes.xaxis.set_major_formatter(ScalarFormatter())
@@ -98,7 +98,9 @@ def _edits(axes: Axes, summary: Row, _: str) -> bool:
     rows: dict[str, list[Row]] = {}
     for row in summary["rows"]:
         if row["error_rate"]:
-            rows.setdefault(f"{named(row)}, {heard_as(row)}, {row['prompt']}", []).append(row)
+            rows.setdefault(
+                f"{system_label(row)}, {condition_label(row)}, {row['prompt']}", []
+            ).append(row)
     labels = list(rows)[:_MOST_LINES]
     left = np.zeros(len(labels))
     for kind in ("deletions", "substitutions", "insertions"):
@@ -117,7 +119,7 @@ _TIMES = {"first_ms": "first text", "end_ms": "time to text", "turn_ms": "end of
 def _latency(axes: Axes, summary: Row, _: str) -> bool:
     """How long a listener waits."""
     rows = [r for r in summary["means"] if r["end_ms"] is not None][:_MOST_LINES]
-    labels = [f"{named(r)}, {heard_as(r)}, {r['prompt']}" for r in rows]
+    labels = [f"{system_label(r)}, {condition_label(r)}, {r['prompt']}" for r in rows]
     if len(set(labels)) < len(labels):
         labels = [f"{label}, {r['group']}" for label, r in zip(labels, rows, strict=True)]
     places = np.arange(len(rows))

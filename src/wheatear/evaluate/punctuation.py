@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from wheatear.evaluate.wer import align, right
+from wheatear.evaluate.wer import align, matching_pairs
 from wheatear.model.locales import language_of
 from wheatear.model.scripts import spaceless
 
@@ -27,7 +27,7 @@ _LEADERS = re.compile(r"\.{2,}|…+|。{2,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Written:
+class PunctuationCounts:
     """Counts of one text."""
 
     marks: int
@@ -38,7 +38,7 @@ class Written:
     miscased: int
 
 
-def compare_written(said: str, heard: str, locale: str) -> Written:
+def compare_punctuation(said: str, heard: str, locale: str) -> PunctuationCounts:
     """How a text is written against how it should be."""
     one, other = list(_tokens(said, locale)), list(_tokens(heard, locale))
     pairs = align([key for key, _ in one], [key for key, _ in other])
@@ -47,10 +47,10 @@ def compare_written(said: str, heard: str, locale: str) -> Written:
     words = [[token for token in tokens if not _is_mark(token[0])] for tokens in (one, other)]
     cased = [
         (words[0][i][1], words[1][j][1])
-        for i, j in right([key for key, _ in words[0]], [key for key, _ in words[1]])
+        for i, j in matching_pairs([key for key, _ in words[0]], [key for key, _ in words[1]])
     ]
     cased = [(a, b) for a, b in cased if a.lower() != a.upper()]
-    return Written(
+    return PunctuationCounts(
         len(marks), sum(a != b for a, b in marks), len(cased), sum(a != b for a, b in cased)
     )
 

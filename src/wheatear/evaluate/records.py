@@ -14,8 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.errors import LanguageError, ManifestError
-from wheatear.evaluate.normalizer import letters, normalize
-from wheatear.evaluate.punctuation import Written, compare_written, has_capitals, has_marks
+from wheatear.evaluate.normalizer import characters, normalize
+from wheatear.evaluate.punctuation import (
+    PunctuationCounts,
+    compare_punctuation,
+    has_capitals,
+    has_marks,
+)
 from wheatear.evaluate.wer import Edits, count_edits
 from wheatear.model.languages import resolve_language
 from wheatear.model.locales import error_unit, has_spaces, language_of
@@ -96,7 +101,7 @@ class Score:
     words: Edits | None
     """None in locales without spaces."""
     letters: Edits
-    written: Written
+    written: PunctuationCounts
     language_right: bool | None
     """None where the language was given, or none was told."""
 
@@ -110,14 +115,14 @@ def score(record: Record, scoring: Scoring) -> Score:
     """Compares hypothesis and reference."""
     said = scoring.normal(record.reference, record.locale)
     heard = scoring.normal(record.hypothesis, record.locale)
-    written = compare_written(record.reference, record.hypothesis, record.locale)
+    written = compare_punctuation(record.reference, record.hypothesis, record.locale)
     marked = has_marks(record.reference, record.locale)
     cased = has_capitals(record.reference)
     return Score(
         said, heard, error_unit(record.locale),
         count_edits(said.split(), heard.split()) if has_spaces(record.locale) else None,
-        count_edits(letters(said), letters(heard)),
-        Written(
+        count_edits(characters(said), characters(heard)),
+        PunctuationCounts(
             written.marks * marked, written.wrong_marks * marked,
             written.cased * cased, written.miscased * cased,
         ),

@@ -117,8 +117,8 @@ def side_by_side(summary: Row, brief: bool = False) -> Table:
         best = _best_whole(summary, row)
         loss = "-" if best is None or row["mode"] == "whole" else f"{row['error_rate'] - best:+.2f}"
         cells = {
-            "system": named(row), "heard as": heard_as(row), "language": row["prompt"],
-            "group": row["group"], "locales": str(row["locales"]),
+            "system": system_label(row), "heard as": condition_label(row),
+            "language": row["prompt"], "group": row["group"], "locales": str(row["locales"]),
             "size": f"{size / 1e6:.1f} MB" if size else "-",
             "error rate": f"{row['error_rate']:.2f} %", "streaming loss": loss,
             "speed": _speed(row["rtf"]), "time to text": _ms(row["end_ms"]),
@@ -146,13 +146,13 @@ def _best_whole(summary: Row, row: Row) -> float | None:
 def _error_rates(summary: Row) -> Iterator[Section]:
     """A table for each system: locales down, how it was heard across."""
     for system, rows in _grouped(summary["rows"], _SYSTEM):
-        columns = list(dict.fromkeys((heard_as(r), r["prompt"]) for r in rows))
+        columns = list(dict.fromkeys((condition_label(r), r["prompt"]) for r in rows))
         prompts = {prompt for _, prompt in columns}
         heads = [f"{heard}, {prompt}" if len(prompts) > 1 else heard for heard, prompt in columns]
         grouped = any(row["group"] for row in rows)
         lines = []
         for (locale, group), members in _grouped(rows, ("locale", "group")):
-            cells = {(heard_as(r), r["prompt"]): _interval(r["error_rate"]) for r in members}
+            cells = {(condition_label(r), r["prompt"]): _interval(r["error_rate"]) for r in members}
             told = next((r for r in members if r["language_right"]), None)
             about = members[0]
             lines.append(
@@ -192,7 +192,7 @@ def _wrong(summary: Row) -> Table:
     names = ("insertions", "deletions", "substitutions", "wer", "cer", "punctuation", "capitals")
     rows = [
         (
-            named(row), heard_as(row), row["prompt"], _place(row),
+            system_label(row), condition_label(row), row["prompt"], _place(row),
             f"{row['errors']} of {row['length']}", *(_interval(row[name]) for name in names),
         )
         for row in summary["rows"]
@@ -216,7 +216,7 @@ def _times(summary: Row) -> Table:
     )  # fmt: skip
     rows = [
         (
-            named(row), heard_as(row), row["prompt"], _place(row),
+            system_label(row), condition_label(row), row["prompt"], _place(row),
             *(_median(row[name]) for name in ("first_ms", "end_ms", "turn_ms")),
             "-" if row["rtf"] is None else f"{row['rtf']:.4f}", _speed(row["rtf"]),
         )
@@ -241,7 +241,7 @@ def _differences(found: Sequence[Row]) -> Table:
         other = f"{row['against']} {row['against_precision']}".strip()
         rows.append(
             (
-                named(row), other, heard_as(row), row["prompt"], _place(row),
+                system_label(row), other, condition_label(row), row["prompt"], _place(row),
                 str(row["utterances"]),
                 f"{d['value']:+.2f} ({d['low']:+.2f} to {d['high']:+.2f})" if d else "-",
                 f"{d['p']:.3f}" if d else "-",
@@ -256,7 +256,10 @@ def _noise(summary: Row) -> tuple[str, Table | None]:
     text = f"Ten seconds each of {kinds} kinds, silence and white noise of several levels."
     if not said:
         return f"{text} No system took any of them for speech.", None
-    rows = [(named(r), heard_as(r), r["prompt"], r["audio"], r["hypothesis"]) for r in said]
+    rows = [
+        (system_label(r), condition_label(r), r["prompt"], r["audio"], r["hypothesis"])
+        for r in said
+    ]
     heads = ("system", "heard as", "language", "audio", "was taken for")
     return text, Table(heads, tuple(rows))
 
@@ -318,11 +321,11 @@ def _grouped(
     return iter(found.items())
 
 
-def named(row: Row) -> str:
+def system_label(row: Row) -> str:
     return f"{row['system']} {row['precision']}".strip()
 
 
-def heard_as(row: Row) -> str:
+def condition_label(row: Row) -> str:
     return f"{row['mode']} {row['latency_ms']} ms" if row["latency_ms"] else row["mode"]
 
 

@@ -13,7 +13,7 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import Samples
 from wheatear.errors import WheatearError
 from wheatear.evaluate.clips import Clip
-from wheatear.evaluate.engines.engine import About, Engine
+from wheatear.evaluate.engines.engine import Engine, EngineInfo
 from wheatear.evaluate.records import (
     AUTO,
     EARLIER,
@@ -31,7 +31,7 @@ from wheatear.evaluate.records import (
     to_line,
     write_records,
 )
-from wheatear.evaluate.timing import Timed, hear_live, hear_whole, turn_latency
+from wheatear.evaluate.timing import TimedHypothesis, time_file, time_stream, time_turn_end
 
 NOISE = "silence and noise"
 _FAULTS = (WheatearError, OSError, RuntimeError, ValueError)  # of audio, and of others' engines
@@ -41,7 +41,7 @@ _LEVELS = {"silence": 0.0} | {
 
 
 @dataclass(frozen=True)
-class Plan:
+class EvaluationPlan:
     """What is run over each clip."""
 
     modes: tuple[str, ...] = (STREAM,)
@@ -73,22 +73,22 @@ class Results:
 
     scored: tuple[tuple[Record, Score], ...]
     """In the order of the plan, those that came to nothing among them."""
-    engines: tuple[tuple[str, About], ...]
+    engines: tuple[tuple[str, EngineInfo], ...]
     """Each with its name in the report."""
     left_out: Mapping[tuple[str, str], int]
     """Clips by engine and locale of locales that an engine does not know."""
 
 
-Tell = Callable[[str, int, int], None]
+ProgressCallback = Callable[[str, int, int], None]
 """Called with what is being done, and how many of how many clips of it, noise too, are done."""
 
 
 def run(
     clips: Sequence[Clip],
     engines: Iterator[Engine],
-    plan: Plan,
+    plan: EvaluationPlan,
     folder: Path,
-    tell: Tell = lambda *_: None,
+    tell: ProgressCallback = lambda *_: None,
 ) -> Results:
     """Measures engines one after the other; each clip is written down when it is done.
 
@@ -99,13 +99,13 @@ def run(
     before = read_records(folder, EARLIER, UTTERANCES)
     write_records(folder / UTTERANCES, ((r, score(r, plan.scoring)) for r in before.values()))
     done: dict[tuple[Condition, str], tuple[Record, Score]] = {}
-    used: list[tuple[str, About]] = []
+    used: list[tuple[str, EngineInfo]] = []
     left_out: dict[tuple[str, str], int] = {}
     with (folder / UTTERANCES).open("a", encoding="utf-8", errors=UNPAIRED, buffering=1) as out:
         for engine in engines:
             name = _name(engine, used)
-            used.append((name, engine.about))
-            unknown = [clip.locale for clip in clips if engine.asks(clip.locale) is None]
+            used.append((name, engine.info))
+            unknown = [clip.locale for clip in clips if engine.language_for(clip.locale) is None]
             left_out |= {(name, locale): unknown.count(locale) for locale in sorted(set(unknown))}
             for task in _tasks(engine, name, clips, plan):
                 task.work(before, done, out.write, tell)
@@ -120,11 +120,11 @@ def run(
     return Results(tuple(done.values()), tuple(used), left_out)
 
 
-def _name(engine: Engine, used: Sequence[tuple[str, About]]) -> str:
+def _name(engine: Engine, used: Sequence[tuple[str, EngineInfo]]) -> str:
     """The engine's name, numbered if another one has it that differs in nothing that is told."""
     taken = {(name, about.precision, about.latency_ms) for name, about in used}
     name, number = engine.name, 1
-    while (name, engine.about.precision, engine.about.latency_ms) in taken:
+    while (name, engine.info.precision, engine.info.latency_ms) in taken:
         number += 1
         name = f"{engine.name} #{number}"
     return name
@@ -137,7 +137,7 @@ class _Task:
     engine: Engine
     condition: Condition
     clips: tuple[Clip, ...]
-    plan: Plan
+    plan: EvaluationPlan
     turns: frozenset[str]
     """Ids of clips whose turns are timed."""
 
@@ -146,7 +146,7 @@ class _Task:
         before: dict[tuple[Condition, str], Record],
         done: dict[tuple[Condition, str], tuple[Record, Score]],
         write: Callable[[str], object],
-        tell: Tell,
+        tell: ProgressCallback,
     ) -> None:
         c = self.condition
         latency = f" {c.latency_ms} ms" if c.latency_ms else ""
@@ -174,7 +174,7 @@ class _Task:
             self.engine.transcribe(np.zeros(SAMPLE_RATE, np.float32), self._asked(self.clips[0]))
 
     def _asked(self, clip: Clip) -> str | None:
-        return self.engine.asks(clip.locale) if self.condition.prompt == GIVEN else None
+        return self.engine.language_for(clip.locale) if self.condition.prompt == GIVEN else None
 
     def _still_holds(self, record: Record, clip: Clip) -> bool:
         about = (record.reference, record.locale, record.fingerprint, record.fault)
@@ -182,7 +182,7 @@ class _Task:
 
     @property
     def _fingerprint(self) -> str:
-        return f"{self.engine.about.fingerprint}, {self.plan.threads} threads"
+        return f"{self.engine.info.fingerprint}, {self.plan.threads} threads"
 
     def _group(self, clip: Clip) -> str:
         if isinstance(clip, _Noise):
@@ -202,18 +202,18 @@ class _Task:
             if not len(samples):
                 raise WheatearError(f"{clip.audio} holds no audio")
             if self.condition.mode == WHOLE:
-                timed, turn = hear_whole(self.engine, samples, asked), None
+                timed, turn = time_file(self.engine, samples, asked), None
             else:
-                timed = hear_live(self.engine, samples, asked, self.plan.pieces)
+                timed = time_stream(self.engine, samples, asked, self.plan.pieces)
                 turn = None
                 if clip.id in self.turns:
-                    turn = turn_latency(self.engine, samples, asked, self.plan.pieces)
+                    turn = time_turn_end(self.engine, samples, asked, self.plan.pieces)
         except _FAULTS as error:
             return replace(record, fault=str(error))
         return _with_times(record, timed, turn)
 
 
-def _with_times(record: Record, timed: Timed, turn: float | None) -> Record:
+def _with_times(record: Record, timed: TimedHypothesis, turn: float | None) -> Record:
     first, end, turned = (
         None if time is None else round(1000 * time, 1) for time in (timed.first, timed.end, turn)
     )
@@ -223,15 +223,17 @@ def _with_times(record: Record, timed: Timed, turn: float | None) -> Record:
     )  # fmt: skip
 
 
-def _tasks(engine: Engine, name: str, clips: Sequence[Clip], plan: Plan) -> Iterator[_Task]:
+def _tasks(
+    engine: Engine, name: str, clips: Sequence[Clip], plan: EvaluationPlan
+) -> Iterator[_Task]:
     """What to run of an engine: each mode, with the language given or not."""
-    known = tuple(clip for clip in clips if engine.asks(clip.locale) is not None)
+    known = tuple(clip for clip in clips if engine.language_for(clip.locale) is not None)
     if not known:
         return
     heard_first: dict[str, list[str]] = {}
     for clip in known:
         heard_first.setdefault(clip.locale, []).append(clip.id)
-    streams = type(engine).listen is not Engine.listen
+    streams = type(engine).start_stream is not Engine.start_stream
     timed = plan.turns if streams else 0
     turns = frozenset(name for names in heard_first.values() for name in names[:timed])
     noise = tuple(
@@ -243,6 +245,6 @@ def _tasks(engine: Engine, name: str, clips: Sequence[Clip], plan: Plan) -> Iter
         shown = mode if mode == WHOLE or streams else f"pieces of {plan.pieces:g} s"
         for prompt in prompts or [GIVEN]:
             condition = Condition(
-                name, engine.about.precision, shown, engine.about.latency_ms, prompt
+                name, engine.info.precision, shown, engine.info.latency_ms, prompt
             )
             yield _Task(engine, condition, known + noise, plan, turns)

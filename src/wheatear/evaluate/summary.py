@@ -24,7 +24,7 @@ Scored = tuple[Record, Score]
 Row = dict[str, Any]
 
 
-def summarise(results: Results) -> dict[str, Any]:
+def summarize(results: Results) -> dict[str, Any]:
     """Everything but how it was made: systems, rows, means, noise, failures, what was left out."""
     spoken = [(r, s) for r, s in results.scored if r.group != NOISE]
     rows = [_row(members) for members in _by_row(spoken)]
@@ -48,7 +48,7 @@ def summarise(results: Results) -> dict[str, Any]:
     }
 
 
-def how_it_was_made(command: str, threads: int) -> dict[str, Any]:
+def describe_environment(command: str, threads: int) -> dict[str, Any]:
     """What somebody needs to know to do it again."""
     packages = ("onnxruntime", "numpy", "kaldialign", "whisper-normalizer")
     return {

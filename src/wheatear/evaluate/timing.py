@@ -18,7 +18,7 @@ import numpy as np
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import Samples
 from wheatear.evaluate.clips import speech_span
-from wheatear.evaluate.engines.engine import Engine, Heard
+from wheatear.evaluate.engines.engine import Engine, Hypothesis
 
 _BLOCK = SAMPLE_RATE // 50  # samples that a live source sends at a time: 20 ms
 _LONGEST_TURN_END = 4.0  # seconds after speech in which a turn's final must come
@@ -27,10 +27,10 @@ _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Timed:
+class TimedHypothesis:
     """What was heard, and when."""
 
-    heard: Heard
+    heard: Hypothesis
     compute: float
     """Seconds of work."""
     end: float
@@ -56,16 +56,18 @@ class _Clock:
         return result
 
 
-def hear_whole(engine: Engine, samples: Samples, locale: str | None) -> Timed:
+def time_file(engine: Engine, samples: Samples, locale: str | None) -> TimedHypothesis:
     """The file in one go, which can begin when all of it is there."""
     clock = _Clock()
     heard = clock.work(0.0, lambda: engine.transcribe(samples, locale))
-    return Timed(heard, clock.compute, clock.compute)
+    return TimedHypothesis(heard, clock.compute, clock.compute)
 
 
-def hear_live(engine: Engine, samples: Samples, locale: str | None, pieces: float) -> Timed:
+def time_stream(
+    engine: Engine, samples: Samples, locale: str | None, pieces: float
+) -> TimedHypothesis:
     """As it would come from a microphone, and ended with the last sample."""
-    clock, live, first = _Clock(), engine.listen(locale, pieces), None
+    clock, live, first = _Clock(), engine.start_stream(locale, pieces), None
     for at in range(0, len(samples), _BLOCK):
         block = samples[at : at + _BLOCK]
         told = clock.work((at + len(block)) / SAMPLE_RATE, lambda block=block: live.push(block))
@@ -73,10 +75,10 @@ def hear_live(engine: Engine, samples: Samples, locale: str | None, pieces: floa
             first = clock.now - speech_span(samples)[0]
     length = len(samples) / SAMPLE_RATE
     heard = clock.work(length, live.finish)
-    return Timed(heard, clock.compute, clock.now - length, first)
+    return TimedHypothesis(heard, clock.compute, clock.now - length, first)
 
 
-def turn_latency(
+def time_turn_end(
     engine: Engine, samples: Samples, locale: str | None, pieces: float
 ) -> float | None:
     """Seconds from the end of speech to the final that ends the turn, without being told to.
@@ -84,7 +86,7 @@ def turn_latency(
     The clip is followed by the noise of a quiet room.  None where no final with text comes after
     the end of speech.
     """
-    clock, live = _Clock(), engine.listen(locale, pieces)
+    clock, live = _Clock(), engine.start_stream(locale, pieces)
     spoken = speech_span(samples)[1]
     room = np.random.default_rng(0).normal(0, _ROOM, round(_LONGEST_TURN_END * SAMPLE_RATE))
     heard = np.concatenate([samples, room.astype(np.float32)])

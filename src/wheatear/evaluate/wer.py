@@ -37,7 +37,7 @@ def align(said: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, s
     return [(_unless_missing(one), _unless_missing(other)) for one, other in pairs]
 
 
-def right(said: Sequence[str], heard: Sequence[str]) -> list[tuple[int, int]]:
+def matching_pairs(said: Sequence[str], heard: Sequence[str]) -> list[tuple[int, int]]:
     """(place in what was said, place in what was heard) of the units that are right."""
     found, i, j = [], 0, 0
     for one, other in align(said, heard):

@@ -26,9 +26,9 @@ from onnx import TensorProto, helper
 import wheatear
 from wheatear.audio.reader import sample_speech
 from wheatear.errors import MissingExtraError, WheatearError
-from wheatear.evaluate.engines.engine import Engine, Heard, open_engine
+from wheatear.evaluate.engines.engine import Engine, Hypothesis, open_engine
 from wheatear.evaluate.engines.wheatear import Wheatear
-from wheatear.evaluate.timing import hear_live, turn_latency
+from wheatear.evaluate.timing import time_stream, time_turn_end
 from wheatear.model.bundle import find_bundle, open_bundle, write_manifest
 
 
@@ -44,25 +44,25 @@ def test_wheatear(recognizer):
     engine = Wheatear(recognizer, 320)
     assert engine.name == "wheatear-small"
     assert engine.detects
-    about = engine.about
+    about = engine.info
     assert (about.precision, about.latency_ms, about.parameters) == ("int8", 320, 4_830_147)
     assert 7e6 < about.size < 9e6  # without the checkpoint to train from
     asked = {"en-US": "en-US", "fr-FR": "fr-CA", "es-419": "es-US", "ja-JP": None}
     asked |= {"pt-PT": "pt-BR", "en-AU": "en-US", "de_at": "de-DE", "gsw-CH": None}
-    assert {locale: engine.asks(locale) for locale in asked} == asked
+    assert {locale: engine.language_for(locale) for locale in asked} == asked
     samples = sample_speech()
     expected = recognizer.transcribe(samples, language="en-US", latency_ms=320)
-    assert engine.transcribe(samples, "en-US") == Heard(expected.text)
+    assert engine.transcribe(samples, "en-US") == Hypothesis(expected.text)
     assert engine.transcribe(samples, None).language == "en-US"
-    live = hear_live(engine, samples, "en-US", 2.0)
-    assert live.heard == Heard(expected.text)
+    live = time_stream(engine, samples, "en-US", 2.0)
+    assert live.heard == Hypothesis(expected.text)
     assert 0 < live.first < len(samples) / 16_000
-    assert 0.4 < turn_latency(engine, samples, "en-US", 2.0) < 3
+    assert 0.4 < time_turn_end(engine, samples, "en-US", 2.0) < 3
 
 
 def test_weights_are_told_apart_and_documents_are_not(tmp_path):
     def fingerprint(folder: Path) -> str:
-        return Wheatear(wheatear.load(folder, threads=1), 80).about.fingerprint
+        return Wheatear(wheatear.load(folder, threads=1), 80).info.fingerprint
 
     folder = Path(shutil.copytree(find_bundle(None), tmp_path / "copy"))
     first = fingerprint(folder)
@@ -79,8 +79,8 @@ def test_wheatear_with_a_beam_and_without_a_language(recognizer, recognizer_of):
     assert engine.name == "wheatear-small, beam 4"
     assert engine.transcribe(sample_speech(), "en-US").text
     english = Wheatear(recognizer_of("tiny-en"), 80)
-    assert (english.asks("fr-FR"), english.detects) == ("auto", False)
-    assert english.listen("auto", 1).finish() == Heard("")
+    assert (english.language_for("fr-FR"), english.detects) == ("auto", False)
+    assert english.start_stream("auto", 1).finish() == Hypothesis("")
 
 
 # -- opening
@@ -106,13 +106,13 @@ class Mine(Engine):
     name = "mine"
 
     def transcribe(self, samples, locale):
-        return Heard("mine")
+        return Hypothesis("mine")
 
 
 def test_an_engine_of_ones_own(monkeypatch):
     monkeypatch.setitem(sys.modules, "my_engines", SimpleNamespace(make=Mine))
     engine = open_engine("python:my_engines:make", 1)
-    assert (engine.name, engine.asks("de-DE"), engine.detects) == ("mine", "de-DE", False)
+    assert (engine.name, engine.language_for("de-DE"), engine.detects) == ("mine", "de-DE", False)
     with pytest.raises(WheatearError, match="python:my_engines:other cannot be opened"):
         open_engine("python:my_engines:other", 1)
 
@@ -159,9 +159,9 @@ def test_a_server_of_openais_kind(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sesame")
     engine = open_engine(f"openai:{server}/#small", 1)
     _Server.answer = 200, json.dumps({"text": " Bonjour. "}).encode()
-    assert engine.transcribe(tone(5), engine.asks("fr-CA")) == Heard("Bonjour.")
+    assert engine.transcribe(tone(5), engine.language_for("fr-CA")) == Hypothesis("Bonjour.")
     _Server.answer = 200, json.dumps({"text": "Hi", "language": "english"}).encode()
-    assert engine.transcribe(tone(5), None) == Heard("Hi", "english")
+    assert engine.transcribe(tone(5), None) == Hypothesis("Hi", "english")
     given, auto = _Server.seen
     assert (given["path"], given["key"]) == ("/v1/audio/transcriptions", "Bearer sesame")
     assert (given["model"], given["language"]) == (b"small", b"fr")
@@ -235,15 +235,15 @@ def test_whisper_from_the_parts_of_a_package(tmp_path, monkeypatch):
     files, options = asked[0]
     assert files == {"model.bin": b"first second", "config.json": b"{}"}
     assert (options["cpu_threads"], options["device"]) == (3, "cpu")
-    assert (engine.name, engine.about.size) == ("faster-whisper a-whisper", 12)
-    assert [engine.asks(x) for x in ("en-GB", "nb-NO", "ja-JP")] == ["en", "no", None]
-    assert engine.transcribe(tone(5), "en") == Heard("One. Two.")
-    assert engine.transcribe(tone(5), None) == Heard("One. Two.", "de")
+    assert (engine.name, engine.info.size) == ("faster-whisper a-whisper", 12)
+    assert [engine.language_for(x) for x in ("en-GB", "nb-NO", "ja-JP")] == ["en", "no", None]
+    assert engine.transcribe(tone(5), "en") == Hypothesis("One. Two.")
+    assert engine.transcribe(tone(5), None) == Hypothesis("One. Two.", "de")
     assert asked[1:] == [(8000, "en"), (8000, None)]
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "model.bin").write_bytes(b"123")
-    assert open_engine(f"faster-whisper:{whole}", 1).about.size == 3
+    assert open_engine(f"faster-whisper:{whole}", 1).info.size == 3
 
 
 def _graph(path: Path, inputs: list[str], **metadata: str) -> None:
@@ -326,12 +326,16 @@ def test_streaming_sherpa(sherpa):
     kind, files, options = _Sherpa.made[0]
     assert (kind, options["num_threads"]) == ("online", 2)
     assert files == ["tokens.txt", "encoder.int8.onnx", "decoder.int8.onnx", "joiner.int8.onnx"]
-    assert (engine.about.latency_ms, engine.about.precision) == (560, "int8")
+    assert (engine.info.latency_ms, engine.info.precision) == (560, "int8")
     size = (sherpa / "encoder.int8.onnx").stat().st_size
-    assert engine.about.size == size + 10
-    assert (engine.detects, engine.asks("es-419"), engine.asks("ja-JP")) == (True, "es-US", None)
-    assert engine.transcribe(tone(12), "es-US") == Heard("aaa")  # the tail brings the last one
-    timed = hear_live(engine, tone(12), None, 2.0)
+    assert engine.info.size == size + 10
+    assert (engine.detects, engine.language_for("es-419"), engine.language_for("ja-JP")) == (
+        True,
+        "es-US",
+        None,
+    )
+    assert engine.transcribe(tone(12), "es-US") == Hypothesis("aaa")  # the tail brings the last one
+    timed = time_stream(engine, tone(12), None, 2.0)
     assert timed.heard.text == "aaa"
     assert timed.first > 0.35
     languages = [stream.options["language"] for stream in engine._recognizer.streams]
@@ -341,14 +345,14 @@ def test_streaming_sherpa(sherpa):
 def test_sherpas_whole_file_models(sherpa):
     _graph(sherpa / "encoder.int8.onnx", ["audio_signal"])
     engine = open_engine(f"sherpa-onnx:{sherpa}", 1)
-    assert (engine.detects, engine.asks("de-DE")) == (False, "de-DE")
+    assert (engine.detects, engine.language_for("de-DE")) == (False, "de-DE")
     assert engine.transcribe(tone(5), "de-DE").text == "heard"
     assert _Sherpa.made[0][2]["model_type"] == "nemo_transducer"
     _graph(sherpa / "encoder.int8.onnx", ["mel"], model_type="whisper-tiny")
     engine = open_engine(f"sherpa-onnx:{sherpa}", 1)
-    assert (engine.detects, engine.asks("de-DE")) == (True, "de")
-    assert engine.transcribe(tone(5), "de") == Heard("heard", "de")
-    assert engine.transcribe(tone(5), None) == Heard("heard", "de")
+    assert (engine.detects, engine.language_for("de-DE")) == (True, "de")
+    assert engine.transcribe(tone(5), "de") == Hypothesis("heard", "de")
+    assert engine.transcribe(tone(5), None) == Hypothesis("heard", "de")
     assert [made[2]["language"] for made in _Sherpa.made if made[0] == "whisper"] == ["de", ""]
     with pytest.raises(WheatearError, match="is no model of sherpa-onnx"):
         open_engine(f"sherpa-onnx:{sherpa / 'none'}", 1)
@@ -377,12 +381,12 @@ def test_transformers(monkeypatch):
         pipeline=lambda task, model, device: made[model],
     )  # fmt: skip
     engine = open_engine("transformers:multi", 1)
-    assert (engine.about.parameters, engine.about.size) == (20, 80)
-    assert [engine.asks(x) for x in ("de-AT", "fr-FR")] == ["de", None]
-    assert engine.transcribe(tone(5), "de") == Heard("Ja.")
-    assert engine.transcribe(tone(5), None) == Heard("Ja.")
+    assert (engine.info.parameters, engine.info.size) == (20, 80)
+    assert [engine.language_for(x) for x in ("de-AT", "fr-FR")] == ["de", None]
+    assert engine.transcribe(tone(5), "de") == Hypothesis("Ja.")
+    assert engine.transcribe(tone(5), None) == Hypothesis("Ja.")
     plain = open_engine("transformers:ctc", 1)
-    assert (plain.detects, plain.asks("fr-FR")) == (False, "fr")
+    assert (plain.detects, plain.language_for("fr-FR")) == (False, "fr")
     plain.transcribe(tone(5), "fr")
     assert asked == [
         (8000, 16000, {"generate_kwargs": {"language": "de"}}), (8000, 16000, {}),

@@ -366,13 +366,13 @@ def test_a_package_is_scheduled(foreign, kind):
 
 def test_a_package_is_evaluated(package_of, tmp_path):
     folder = shutil.copytree(package_of("parakeet-en"), tmp_path / "package")
-    before = Evaluated(wheatear.load(folder), 560).about
+    before = Evaluated(wheatear.load(folder), 560).info
     assert (before.precision, before.latency_ms) == ("as published", 560)
     assert before.parameters is None
     graph = onnx.load(folder / "encoder.onnx")
     graph.doc_string = "another one"
     onnx.save(graph, folder / "encoder.onnx")
-    assert Evaluated(wheatear.load(folder), 560).about != before
+    assert Evaluated(wheatear.load(folder), 560).info != before
 
 
 def test_info_locales_and_transcribe_on_the_command_line(package_of, capsys):

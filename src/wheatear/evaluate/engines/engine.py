@@ -31,7 +31,7 @@ from wheatear.model.languages import resolve_language
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Hypothesis:
     """What an engine made of some audio."""
 
     text: str
@@ -40,7 +40,7 @@ class Heard:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class PartialHypothesis:
     """Something that a live session says while audio comes in."""
 
     text: str
@@ -49,7 +49,7 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
-class About:
+class EngineInfo:
     """What a report says of an engine."""
 
     kind: str
@@ -63,15 +63,15 @@ class About:
     """Changes when the weights do."""
 
 
-class Live(ABC):
+class StreamingSession(ABC):
     """A session of an engine that hears audio as it comes."""
 
     @abstractmethod
-    def push(self, samples: Samples) -> Sequence[Told]:
+    def push(self, samples: Samples) -> Sequence[PartialHypothesis]:
         """Takes the next samples; what there is to say now."""
 
     @abstractmethod
-    def finish(self) -> Heard:
+    def finish(self) -> Hypothesis:
         """The audio has ended: all of the text."""
 
 
@@ -79,25 +79,29 @@ class Engine(ABC):
     """One recogniser, as it is set up."""
 
     name: str
-    about: About
+    info: EngineInfo
     detects: bool = False
     """Whether it can tell the language by itself."""
 
     @abstractmethod
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
-        """The text of float32 samples [n] at 16 kHz; locale as `asks` returned it, None where the
-        engine shall tell the language by itself."""
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
+        """Transcribes a whole recording.
 
-    def asks(self, locale: str) -> str | None:
+        Args:
+            samples: float32 [n] at 16 kHz.
+            locale: As returned by `language_for`; None if the engine has to detect the language.
+        """
+
+    def language_for(self, locale: str) -> str | None:
         """What to ask it for to hear a locale; None if it does not know the language."""
         return locale
 
-    def listen(self, locale: str | None, pieces: float) -> Live:
+    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
         """A live session.  An engine without any transcribes pieces of so many seconds."""
-        return Pieces(self, locale, pieces)
+        return FixedWindows(self, locale, pieces)
 
 
-class Pieces(Live):
+class FixedWindows(StreamingSession):
     """Whole-file recognition of fixed lengths of audio, one after the other, without context."""
 
     def __init__(self, engine: Engine, locale: str | None, seconds: float) -> None:
@@ -105,26 +109,26 @@ class Pieces(Live):
         self._size = round(seconds * SAMPLE_RATE)
         self._blocks: list[Samples] = []
         self._waiting = 0
-        self._heard: list[Heard] = []
+        self._heard: list[Hypothesis] = []
 
-    def push(self, samples: Samples) -> list[Told]:
+    def push(self, samples: Samples) -> list[PartialHypothesis]:
         self._blocks.append(samples)
         self._waiting += len(samples)
         return [self._transcribe()] if self._waiting >= self._size else []
 
-    def finish(self) -> Heard:
+    def finish(self) -> Hypothesis:
         if self._waiting:
             self._transcribe()
         text = " ".join(heard.text for heard in self._heard if heard.text)
         languages = [heard.language for heard in self._heard if heard.language]
-        return Heard(text, max(languages, key=languages.count) if languages else None)
+        return Hypothesis(text, max(languages, key=languages.count) if languages else None)
 
-    def _transcribe(self) -> Told:
+    def _transcribe(self) -> PartialHypothesis:
         samples = np.concatenate(self._blocks)
         self._blocks, self._waiting = [], 0
         heard = self._engine.transcribe(samples, self._locale)
-        self._heard.append(Heard(heard.text.strip(), heard.language))
-        return Told(" ".join(h.text for h in self._heard if h.text))
+        self._heard.append(Hypothesis(heard.text.strip(), heard.language))
+        return PartialHypothesis(" ".join(h.text for h in self._heard if h.text))
 
 
 def prompt_of(prompts: Mapping[str, int], locale: str) -> str | None:

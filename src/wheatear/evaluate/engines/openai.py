@@ -15,7 +15,7 @@ import soundfile
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import Samples
 from wheatear.errors import WheatearError
-from wheatear.evaluate.engines.engine import About, Engine, Heard
+from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of
 
 _SECONDS = 300  # for an answer
@@ -33,16 +33,18 @@ class OpenAi(Engine):
         self._url = f"{base.rstrip('/')}/audio/transcriptions"
         self._model = model or "whisper-1"
         self.name = f"{self._model} at {base}"
-        self.about = About("openai", fingerprint=where)
+        self.info = EngineInfo("openai", fingerprint=where)
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         return language_of(locale)
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         fields = {"model": self._model}
         fields |= {"language": locale} if locale else {"response_format": "verbose_json"}
         found = self._post(fields, samples)
-        return Heard(str(found.get("text", "")).strip(), None if locale else found.get("language"))
+        return Hypothesis(
+            str(found.get("text", "")).strip(), None if locale else found.get("language")
+        )
 
     def _post(self, fields: dict[str, str], samples: Samples) -> dict[str, Any]:
         """Raises WheatearError saying what the server said."""

@@ -12,7 +12,7 @@ from transformers import pipeline
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import Samples
 from wheatear.common.telemetry import torch_cache_here
-from wheatear.evaluate.engines.engine import About, Engine, Heard
+from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of
 
 _LANGUAGES = {"nb": "no", "cmn": "zh"}
@@ -33,16 +33,16 @@ class Transformers(Engine):
         self.name = f"transformers {Path(model).name}"
         parameters = sum(p.numel() for p in network.parameters())
         size = sum(p.numel() * p.element_size() for p in network.parameters())
-        self.about = About(
+        self.info = EngineInfo(
             "transformers", "fp32", size=size, parameters=parameters,
             fingerprint=f"{transformers.__version__} {parameters}",
         )  # fmt: skip
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         language = _LANGUAGES.get(language_of(locale), language_of(locale))
         return language if not self._asked or f"<|{language}|>" in self._codes else None
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         options = {"generate_kwargs": {"language": locale}} if self._asked and locale else {}
         found = self._run({"raw": samples, "sampling_rate": SAMPLE_RATE}, **options)
-        return Heard(found["text"].strip())
+        return Hypothesis(found["text"].strip())

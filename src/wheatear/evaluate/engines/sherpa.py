@@ -14,7 +14,14 @@ import sherpa_onnx
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import Samples
 from wheatear.errors import WheatearError
-from wheatear.evaluate.engines.engine import About, Engine, Heard, Live, Told, prompt_of
+from wheatear.evaluate.engines.engine import (
+    Engine,
+    EngineInfo,
+    Hypothesis,
+    PartialHypothesis,
+    StreamingSession,
+    prompt_of,
+)
 from wheatear.model.locales import language_of
 
 _TAIL = np.zeros(SAMPLE_RATE // 2, np.float32)  # a streaming model's last window wants silence
@@ -51,7 +58,7 @@ class _Files:
             )
         return str(found[0])
 
-    def about(self, latency_ms: int | None = None) -> About:
+    def about(self, latency_ms: int | None = None) -> EngineInfo:
         precision = "int8" if "int8" in self.find("encoder") else "fp32"
         marks = ("encoder", "decoder", "joiner")
         graphs = [f for f in self.folder.iterdir() if any(mark in f.name for mark in marks)]
@@ -59,7 +66,7 @@ class _Files:
             graphs = [file for file in graphs if "int8" in file.name]
         size = sum(file.stat().st_size for file in graphs)
         fingerprint = f"{sherpa_onnx.__version__} {size}"
-        return About("sherpa-onnx", precision, latency_ms, size, fingerprint=fingerprint)
+        return EngineInfo("sherpa-onnx", precision, latency_ms, size, fingerprint=fingerprint)
 
 
 class Online(Engine):
@@ -70,41 +77,41 @@ class Online(Engine):
         self._prompts: dict[str, int] = json.loads(metadata.get("prompt_dictionary", "{}"))
         self.detects = bool(self._prompts)
         self.name = f"sherpa-onnx {files.folder.name}"
-        self.about = files.about(int(metadata.get("chunk_size_ms", 0)) or None)
+        self.info = files.about(int(metadata.get("chunk_size_ms", 0)) or None)
         self._recognizer: Any = sherpa_onnx.OnlineRecognizer.from_transducer(
             files.find("tokens"), files.find("encoder"), files.find("decoder"),
             files.find("joiner"), num_threads=threads,
         )  # fmt: skip
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         return prompt_of(self._prompts, locale) if self._prompts else locale
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
-        live = self.listen(locale, 0)
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
+        live = self.start_stream(locale, 0)
         live.push(samples)
         return live.finish()
 
-    def listen(self, locale: str | None, pieces: float) -> Live:
+    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
         return _Session(self._recognizer, locale)
 
 
-class _Session(Live):
+class _Session(StreamingSession):
     def __init__(self, recognizer: Any, locale: str | None) -> None:
         self._recognizer, self._stream = recognizer, recognizer.create_stream()
         self._stream.set_option("language", locale or _AUTO)
         self._text = ""
 
-    def push(self, samples: Samples) -> Sequence[Told]:
+    def push(self, samples: Samples) -> Sequence[PartialHypothesis]:
         self._stream.accept_waveform(SAMPLE_RATE, samples)
         before = self._text
         self._decode()
-        return [Told(self._text)] if self._text != before else []
+        return [PartialHypothesis(self._text)] if self._text != before else []
 
-    def finish(self) -> Heard:
+    def finish(self) -> Hypothesis:
         self._stream.accept_waveform(SAMPLE_RATE, _TAIL)
         self._stream.input_finished()
         self._decode()
-        return Heard(self._text.strip())
+        return Hypothesis(self._text.strip())
 
     def _decode(self) -> None:
         while self._recognizer.is_ready(self._stream):
@@ -116,12 +123,12 @@ class Offline(Engine):
     """A transducer over whole files, or Whisper."""
 
     def __init__(self, files: _Files, threads: int, whisper: bool) -> None:
-        self.name, self.about = f"sherpa-onnx {files.folder.name}", files.about()
+        self.name, self.info = f"sherpa-onnx {files.folder.name}", files.about()
         self._whisper = self.detects = whisper
         self._files, self._threads = files, threads
         self._recognizers: dict[str | None, Any] = {}
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         return language_of(locale) if self._whisper else locale
 
     def _recognizer(self, language: str | None) -> Any:
@@ -141,9 +148,9 @@ class Offline(Engine):
             self._recognizers = {language: made}
         return self._recognizers[language]
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         recognizer = self._recognizer(locale if self._whisper else None)
         stream = recognizer.create_stream()
         stream.accept_waveform(SAMPLE_RATE, samples)
         recognizer.decode_stream(stream)
-        return Heard(stream.result.text.strip(), getattr(stream.result, "lang", "") or None)
+        return Hypothesis(stream.result.text.strip(), getattr(stream.result, "lang", "") or None)

@@ -9,7 +9,14 @@ from typing import Any
 
 from wheatear.audio.reader import Samples
 from wheatear.decoder.beam import BeamRules
-from wheatear.evaluate.engines.engine import About, Engine, Heard, Live, Told, prompt_of
+from wheatear.evaluate.engines.engine import (
+    Engine,
+    EngineInfo,
+    Hypothesis,
+    PartialHypothesis,
+    StreamingSession,
+    prompt_of,
+)
 from wheatear.model.bundle import MANIFEST, Bundle
 from wheatear.model.languages import AUTO
 from wheatear.recognizer.external.package import Package
@@ -28,24 +35,24 @@ class Wheatear(Engine):
         self.name = bundle.path.resolve().name + (f", beam {beam.width}" if beam else "")
         self.detects = len(bundle.manifest.tags) > 1
         weights = (n for name, n in bundle.sizes.items() if not name.endswith(".safetensors"))
-        self.about = About(
+        self.info = EngineInfo(
             "wheatear", bundle.manifest.precision, latency_ms, sum(weights),
             bundle.manifest.parameters or None,
             _fingerprint(bundle),
         )  # fmt: skip
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         """The locale, or the one that the model has of the same language."""
         prompts = self._recognizer.bundle.manifest.prompts
         return prompt_of(prompts, locale) if prompts else AUTO
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         found = self._recognizer.transcribe(
             samples, language=locale or AUTO, latency_ms=self._latency, beam=self._beam
         )
-        return Heard(found.text, None if locale else found.language)
+        return Hypothesis(found.text, None if locale else found.language)
 
-    def listen(self, locale: str | None, pieces: float) -> Live:
+    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
         stream = self._recognizer.stream(
             language=locale or AUTO, latency_ms=self._latency, beam=self._beam
         )
@@ -64,23 +71,23 @@ def _fingerprint(bundle: Bundle) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class _Stream(Live):
+class _Stream(StreamingSession):
     def __init__(self, stream: Stream, told: bool) -> None:
         """told: whether the language was given."""
         self._stream, self._told = stream, told
 
-    def push(self, samples: Samples) -> Sequence[Told]:
+    def push(self, samples: Samples) -> Sequence[PartialHypothesis]:
         return [told for event in self._stream.push(samples) for told in _told(event)]
 
-    def finish(self) -> Heard:
+    def finish(self) -> Hypothesis:
         found = self._stream.finish()
-        return Heard(found.text, None if self._told else found.language)
+        return Hypothesis(found.text, None if self._told else found.language)
 
 
-def _told(event: Event) -> list[Told]:
+def _told(event: Event) -> list[PartialHypothesis]:
     match event:
         case Partial():
-            return [Told(event.text)]
+            return [PartialHypothesis(event.text)]
         case Final():
-            return [Told(event.text, final=True)]
+            return [PartialHypothesis(event.text, final=True)]
     return []

@@ -14,7 +14,7 @@ from typing import Any
 from faster_whisper import WhisperModel
 
 from wheatear.audio.reader import Samples
-from wheatear.evaluate.engines.engine import About, Engine, Heard
+from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of
 
 _LANGUAGES = {"nb": "no", "cmn": "zh"}
@@ -34,16 +34,18 @@ class FasterWhisper(Engine):
         self.name = f"faster-whisper {Path(model).name}"
         self.detects = self._model.model.is_multilingual
         packages = f"{version('faster-whisper')} {version('ctranslate2')}"
-        self.about = About("faster-whisper", "int8", size=size, fingerprint=f"{packages} {size}")
+        self.info = EngineInfo(
+            "faster-whisper", "int8", size=size, fingerprint=f"{packages} {size}"
+        )
 
-    def asks(self, locale: str) -> str | None:
+    def language_for(self, locale: str) -> str | None:
         language = _LANGUAGES.get(language_of(locale), language_of(locale))
         return language if language in self._model.supported_languages else None
 
-    def transcribe(self, samples: Samples, locale: str | None) -> Heard:
+    def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         segments, about = self._model.transcribe(samples, language=locale)
         text = " ".join(segment.text.strip() for segment in segments)
-        return Heard(text, None if locale else about.language)
+        return Hypothesis(text, None if locale else about.language)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from typing import Literal
 
 from wheatear.errors import AudioError, ManifestError
 from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
-from wheatear.evaluate.manifest import Problem, read_clips, refusal
+from wheatear.evaluate.manifest import InvalidLine, manifest_error, read_clips
 from wheatear.model.locales import spelled
 from wheatear.train.data.augment import Samples
 from wheatear.train.data.mel import SAMPLE_RATE
@@ -57,17 +57,17 @@ def read_manifest(
     """
     found, problems = [], []
     for line in read_clips(path):
-        if isinstance(line, Problem):
+        if isinstance(line, InvalidLine):
             problems.append(line)
             continue
         number, clip = line
         try:
             found.append(_utterance(clip, locale))
         except (ValueError, OSError) as error:
-            problems.append(Problem(path, number, str(error)))
+            problems.append(InvalidLine(path, number, str(error)))
     if problems and bad_lines == "refuse":
         raise ManifestError(
-            f"{refusal(problems)}. Mend them, or leave them out with --bad-lines skip"
+            f"{manifest_error(problems)}. Mend them, or leave them out with --bad-lines skip"
         )
     for problem in problems:
         warn(f"skipped {problem}")

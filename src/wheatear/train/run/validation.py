@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wheatear.evaluate.normalizer import letters, plain, units
+from wheatear.evaluate.normalizer import characters, plain, units
 from wheatear.evaluate.wer import count_edits
 from wheatear.train.data.manifest import Utterance
 from wheatear.train.data.mel import LogMel
@@ -87,7 +87,7 @@ def validate(
             for u, ids in zip(clips, greedy(network, encoded, sizes), strict=True):
                 said, heard = (plain(t, u.locale) for t in (u.text, tokenizer.decode(ids)[0]))
                 by_word = count_edits(units(said, u.locale), units(heard, u.locale))
-                by_letter = count_edits(letters(said), letters(heard))
+                by_letter = count_edits(characters(said), characters(heard))
                 counts[u.locale, latency] += (
                     1, by_word.length, by_word.errors, by_letter.length, by_letter.errors,
                 )  # fmt: skip
