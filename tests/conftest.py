@@ -1,4 +1,4 @@
-"""What the tests share: the oracle's checkpoints converted once, and models loaded from them."""
+"""Fixtures of all tests: the oracle's checkpoints, converted and loaded once."""
 
 import os
 import re
@@ -17,29 +17,11 @@ from wheatear.model.native_library import VARIABLE
 
 
 def pytest_configure() -> None:
-    """Whoever runs the tests in the background may have Ctrl-C ignored, and programs inherit that;
-    some are sent one.
-    """
+    """Restores SIGINT, which shells ignore in background jobs; tests send it to programs."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# A process takes a file at a time. These are minutes in few tests: begun last, one of the
-# processes would have nothing to do meanwhile.
-_LONG = (
-    *(
-        "test_page",
-        "test_telemetry",
-        "test_hostile",
-        "test_agents",
-        "test_work",
-        "test_loop",
-        "test_finetune",
-    ),
-    *("test_main", "test_silence", "test_limits", "test_evaluate", "test_package"),
-)
-
-
-# What is left out where there is no torch; tests/support/external_packages.py makes packages with
+# Tests that are skipped without torch; tests/support/external_packages.py makes packages with
 # it.
 _OF_TORCH = re.compile(
     r"^(?:import|from) (?:torch|wheatear\.train|external_packages)\b", re.MULTILINE
@@ -47,7 +29,7 @@ _OF_TORCH = re.compile(
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
-    """True for tests that need torch, where it is not installed."""
+    """True for tests that need torch if it is not installed."""
     if find_spec("torch") is not None:
         return None
     if collection_path == Path(__file__).parent / "train":
@@ -56,14 +38,9 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     return (is_test and bool(_OF_TORCH.search(collection_path.read_text("utf-8")))) or None
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(_LONG)}
-    items.sort(key=lambda item: order.get(item.path.stem, len(_LONG)))
-
-
 @pytest.fixture(scope="session")
 def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """Converts a checkpoint of the oracle, once for each precision."""
+    """Converts a checkpoint of the oracle once per precision."""
     folder = tmp_path_factory.mktemp("bundles")
 
     def make(model: str, precision: str = "fp32") -> Path:
@@ -77,7 +54,7 @@ def bundle_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
 
 @pytest.fixture(scope="module", params=["onnxruntime", "native"])
 def engine(request: pytest.FixtureRequest) -> Iterator[str]:
-    """What computes the encoder of the models loaded meanwhile; both in turn."""
+    """Backend of the models loaded during a test; each test runs with both."""
     if request.param == "native" and find_spec("wheatear_native") is None:
         pytest.skip("wheatear-native is not installed")
     with pytest.MonkeyPatch.context() as patch:

@@ -113,7 +113,7 @@ _HOME_OF = {
 
 
 def __getattr__(name: str) -> "Any":
-    """Imports what is asked for, so that a command that needs less of it starts sooner."""
+    """Imports a public name on first use, so that `import wheatear` stays fast."""
     from importlib import import_module  # noqa: PLC0415  (the same)
     from importlib.util import find_spec  # noqa: PLC0415
 

@@ -6,7 +6,7 @@ from types import FrameType
 
 
 def main() -> None:
-    """Runs the command line and exits; Ctrl-C while it is still being imported just ends it."""
+    """Runs the command line; Ctrl-C during its import ends the process without a traceback."""
     early = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if early:
         signal.signal(signal.SIGINT, _end)

@@ -1,57 +1,56 @@
-"""Every error Wheatear raises on purpose.
+"""All errors that Wheatear raises on purpose.
 
     WheatearError
     ├── AudioError (ValueError)               audio that cannot be read or is not audio
-    │   └── SpoolError                        no room on disk for audio that has to lie there
-    ├── LanguageError (ValueError)            a language the model does not know
-    ├── LatencyError (ValueError)             a latency the model cannot run at
-    ├── PhraseError (ValueError)              a phrase that the model cannot write
-    ├── FormError (ValueError)                a form that no text can be written in
-    ├── OptionError (ValueError)              an option of the wrong type, or that makes no sense
+    │   └── SpoolError                        no room on disk for audio that must be stored
+    ├── LanguageError (ValueError)            a language that the model does not support
+    ├── LatencyError (ValueError)             a latency that the model does not support
+    ├── PhraseError (ValueError)              a phrase that the model cannot spell
+    ├── FormError (ValueError)                an invalid text format
+    ├── OptionError (ValueError)              an option with a wrong type or value
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
-    ├── OverloadedError (RuntimeError)        more streams than this machine can keep up with
+    ├── OverloadedError (RuntimeError)        more streams than the machine can run
     ├── MissingExtraError (ImportError)       an optional dependency is not installed
-    ├── CorpusError (ValueError)              training data that cannot or must not be built
-    ├── ManifestError (ValueError)            a manifest with lines that cannot be used
-    ├── PlanError (ValueError)                a training plan that makes no sense
-    ├── SettingsError (ValueError)            settings or keys of a server that make no sense
-    ├── BenchError (RuntimeError)             a measurement that cannot be taken as asked
+    ├── CorpusError (ValueError)              training data that is invalid or not allowed
+    ├── ManifestError (ValueError)            a manifest with invalid lines
+    ├── PlanError (ValueError)                an invalid training plan
+    ├── SettingsError (ValueError)            invalid settings or keys of a server
+    ├── BenchError (RuntimeError)             a measurement that cannot be made
     └── ModelError
         ├── ModelNotFoundError (FileNotFoundError)
         ├── BundleError (ValueError)          a bundle that is damaged or incomplete
         ├── CheckpointError (ValueError)      a checkpoint that cannot be converted
         └── DownloadError (OSError)           a model that cannot be fetched
 
-    AudioTruncatedWarning (UserWarning)       audio that is cut off or damaged, and was read
+    AudioTruncatedWarning (UserWarning)       audio that is cut off or damaged
 
-Each message says what was wrong, with what, and what to do about it; the command line
-prints the message and nothing else.
+Each message names the thing, the fault and the remedy. The command line prints only the message.
 """
 
 MALFORMED = (
     ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError,
 )  # fmt: skip
-"""The errors that Python raises for values of a file that are not of the expected kind."""
+"""Errors that Python raises when values in a file have unexpected types."""
 
 
 class WheatearError(Exception):
-    """Base of all errors that are meant for the user rather than for the developer."""
+    """Base class of errors whose message is meant for the user."""
 
 
 class AudioError(WheatearError, ValueError):
-    """Audio that cannot be decoded, or samples of a kind that cannot be transcribed."""
+    """Audio that cannot be decoded, or samples that cannot be transcribed."""
 
 
 class SpoolError(AudioError):
-    """Audio that has to lie on disk to be decoded, where there is no room for it."""
+    """No room on disk for audio that must be stored before decoding."""
 
 
 class AudioTruncatedWarning(UserWarning):
-    """A file is cut off or damaged; what was there has been transcribed."""
+    """A file is cut off or damaged; the readable part was transcribed."""
 
 
 class LanguageError(WheatearError, ValueError):
-    """A language that the model's own prompt dictionary does not hold."""
+    """A language that is missing from the model's prompt dictionary."""
 
 
 class LatencyError(WheatearError, ValueError):
@@ -59,23 +58,23 @@ class LatencyError(WheatearError, ValueError):
 
 
 class PhraseError(WheatearError, ValueError):
-    """A phrase to listen for that is empty, or that the model's pieces cannot write."""
+    """A boosted phrase that is empty, or that the model's pieces cannot spell."""
 
 
 class FormError(WheatearError, ValueError):
-    """A form of text that makes no sense, such as masking what is no word."""
+    """An invalid text format, such as a masked word with spaces."""
 
 
 class OptionError(WheatearError, ValueError):
-    """An option of a call that has the wrong type or makes no sense; the message names it."""
+    """An option with a wrong type or value; the message names it."""
 
 
 class StreamClosedError(WheatearError, RuntimeError):
-    """Samples were pushed into a stream that has been finished."""
+    """Samples were pushed into a finished stream."""
 
 
 class OverloadedError(WheatearError, RuntimeError):
-    """A stream was refused because those that are there need all that the machine can do."""
+    """A stream was rejected because running streams use the whole machine."""
 
 
 class MissingExtraError(WheatearError, ImportError):
@@ -83,41 +82,40 @@ class MissingExtraError(WheatearError, ImportError):
 
 
 class CorpusError(WheatearError, ValueError):
-    """Training data that cannot be built as asked, or that must not be trained on."""
+    """Training data that cannot be built, or whose license does not allow training."""
 
 
 class ManifestError(WheatearError, ValueError):
-    """A manifest with lines that cannot be used; the message names file and line."""
+    """A manifest with invalid lines; the message names file and line."""
 
 
 class PlanError(WheatearError, ValueError):
-    """A training plan that cannot be followed; the message names the entry."""
+    """An invalid training plan; the message names the entry."""
 
 
 class SettingsError(WheatearError, ValueError):
-    """Settings or keys of a server that are unknown or make no sense; the message names them."""
+    """Unknown or invalid settings or keys of a server; the message names them."""
 
 
 class BenchError(WheatearError, RuntimeError):
-    """A measurement that cannot be taken as asked, or that broke off."""
+    """A measurement that cannot be made or was interrupted."""
 
 
 class ModelError(WheatearError):
-    """Base of everything that can be wrong with a model."""
+    """Base class of errors about models."""
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """No bundle of that name or at that path."""
+    """No model with this name or at this path."""
 
 
 class BundleError(ModelError, ValueError):
-    """A bundle that is damaged, incomplete or made by a newer Wheatear."""
+    """A bundle that is damaged, incomplete or written by a newer version."""
 
 
 class CheckpointError(ModelError, ValueError):
-    """A checkpoint that is unsafe, incomplete or of an architecture we do not run."""
+    """A checkpoint that is unsafe, incomplete or of an unsupported architecture."""
 
 
 class DownloadError(ModelError, OSError):
-    """A model that cannot be fetched: no network, no room, no permission, or other bytes than
-    were promised."""
+    """A model that cannot be downloaded: no network, room or permission, or a wrong hash."""

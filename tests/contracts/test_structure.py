@@ -1,4 +1,4 @@
-"""The house stays as drawn: a light import, arrows one way, the README's commands the real ones."""
+"""Structure of the package: imports, file lengths, private fields, test files, commands."""
 
 import ast
 import os
@@ -214,7 +214,7 @@ def lines_of(file):
     return len(file.read_text(encoding="utf-8").splitlines())
 
 
-def test_no_file_is_long():
+def test_files_have_at_most_400_lines():
     files = {f.relative_to(SOURCE).as_posix(): lines_of(f) for f in SOURCE.rglob("*.py")}
     assert {name for name, lines in files.items() if lines > _MAX_LINES} == LONG
 
@@ -229,7 +229,7 @@ def test_each_module_has_a_test_file_of_its_name():
     assert missing == UNTESTED
 
 
-# Outside of its class nothing reads what begins with an underscore; ctypes and named tuples do.
+# Names with an underscore are read only in their class; the rest below are the standard library's.
 _PRIVATE = re.compile(r"\b(?!self\b|cls\b|ctypes\b)(\w+)\._[a-z]\w*")
 PRIVATE: set[str] = {
     "__main__.py",
@@ -252,8 +252,8 @@ def test_private_fields_stay_private():
     assert found == PRIVATE
 
 
-def test_torch_is_imported_for_training_alone():
-    """And to measure what others made with it."""
+def test_torch_is_imported_only_for_training():
+    """And for engines of other projects in evaluate/engines."""
     for path in SOURCE.rglob("*.py"):
         names = {
             name
@@ -267,7 +267,6 @@ def test_torch_is_imported_for_training_alone():
             )
         }
         if any(name.split(".")[0] == "torch" for name in names):
-            # What runs NeMo or transformers beside us is for who has them.
             place = path.relative_to(SOURCE)
             peer = place.match("evaluate/engines/*.py")
             assert place.parts[0] == "train" or peer
@@ -284,7 +283,7 @@ def test_ci_runs_the_readmes_test_command():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-def test_everything_public_is_found_when_it_is_asked_for():
+def test_public_names_are_imported_on_first_use():
     names = "import wheatear; print(all(getattr(wheatear, name) for name in wheatear.__all__))"
     done = subprocess.run(
         [sys.executable, "-c", names + "; print(wheatear.model.latency.__name__)"],

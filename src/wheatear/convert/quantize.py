@@ -31,7 +31,7 @@ class Recipe:
     layers: int = 32
     """Feed-forward, attention and pointwise convolutions of the encoder layers but the last."""
     last: int = 32
-    """Those of the last layer, whose errors no later layer evens out (docs/quantisation.md)."""
+    """Those of the last layer, whose errors no later layer evens out (docs/quantization.md)."""
     ends: int = 32
     """Output of the subsampling, encoder projection, predictor and output of the joint."""
 
