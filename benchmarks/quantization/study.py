@@ -36,10 +36,10 @@ from benchmarks.quantization.roundings import (
     parse_rounding,
     round_weight,
 )
+from wheatear.convert import convert, reference
 from wheatear.convert.architecture import Architecture, read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
-from wheatear.convert.checkpoints.weights import Checkpoint, StoredTensor, Weights
-from wheatear.convert.pipeline import convert, reference
+from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, StoredTensor
 from wheatear.convert.verify import Computed, edit_distance, mel_of
 from wheatear.errors import CheckpointError, WheatearError
 from wheatear.evaluate.clips import Clip
@@ -112,7 +112,7 @@ Listen = Callable[[Floats, int | None], tuple[Floats, list[int]]]
 """From mel and prompt to encoder output and tokens."""
 
 
-class Observed(Weights):
+class Observed(CheckpointWeights):
     """Weights that add up what goes into the products of layers."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
@@ -145,7 +145,7 @@ class Study:
         self._vocabulary = Vocabulary(source.vocabulary, self.arch.tags)
         self._exact = _held(source.weights)
         self._grams: dict[str, Floats] = {}
-        exact = self._reference(Weights(self._exact))
+        exact = self._reference(CheckpointWeights(self._exact))
         self._heard = []
         for clip in clips:
             mel, prompt = mel_of(self.arch, clip.read()), self._prompt(clip)
@@ -160,7 +160,7 @@ class Study:
         self._grams = observed.grams
 
     def float32(self) -> Row:
-        return self._row("float32", 4.0, self._reference(Weights(self._exact)))
+        return self._row("float32", 4.0, self._reference(CheckpointWeights(self._exact)))
 
     def recipe(self, recipe: str) -> Row:
         """Raises CheckpointError for what is no recipe, or none for this checkpoint."""
@@ -174,7 +174,7 @@ class Study:
         sizes = [roundings[name].size if name in roundings else 4.0 for name in products]
         counts = [float(np.prod(self._exact[name].shape)) for name in products]
         size = float(np.average(sizes, weights=counts))
-        return self._row(recipe, size, self._reference(Weights(rounded)))
+        return self._row(recipe, size, self._reference(CheckpointWeights(rounded)))
 
     def bundle(self, folder: Path, name: str) -> Row:
         computed = Computed(open_bundle(folder))
@@ -186,7 +186,7 @@ class Study:
         layers = [f"layers.{i}." for i in range(self.arch.layers)]
         return [f"{kind}={rounding}" for kind in (*kinds, *layers)]
 
-    def _reference(self, weights: Weights) -> Listen:
+    def _reference(self, weights: CheckpointWeights) -> Listen:
         def listen(mel: Floats, prompt: int | None) -> tuple[Floats, list[int]]:
             encoded = reference.encode(self.arch, weights, mel, self.mode, prompt)
             return encoded, reference.search(self.arch, weights, encoded)
@@ -253,7 +253,7 @@ class Study:
         return normal.split() if has_spaces(locale) else characters(normal)
 
 
-def _held(weights: Weights) -> dict[str, StoredTensor]:
+def _held(weights: CheckpointWeights) -> dict[str, StoredTensor]:
     """All of them in memory: they are read for every clip."""
     return {name: _stored(weights.read(name)) for name in weights.names()}
 

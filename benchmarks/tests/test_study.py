@@ -8,8 +8,8 @@ from checkpoints import ORACLE
 
 from benchmarks.quantization.study import Study, main
 from wheatear.audio.reader import sample_speech
+from wheatear.convert import convert
 from wheatear.convert.checkpoints.open import open_checkpoint
-from wheatear.convert.pipeline import convert
 from wheatear.errors import CheckpointError
 from wheatear.evaluate.corpora import read_corpus
 from wheatear.evaluate.records import Scoring

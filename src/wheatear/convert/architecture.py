@@ -14,14 +14,20 @@ from typing import Any
 import numpy as np
 
 from wheatear.audio.mel import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
-from wheatear.convert.checkpoints.weights import Checkpoint, Weights
+from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights
 from wheatear.errors import CheckpointError
 from wheatear.model.latency import LatencyMode, available_modes
 from wheatear.model.pieces import language_tags
-from wheatear.model.size_limits import LARGEST, MOST_MODES, MOST_PROMPTS, check_size, check_state
+from wheatear.model.size_limits import (
+    LARGEST,
+    MAX_SYMBOLS,
+    MOST_MODES,
+    MOST_PROMPTS,
+    check_size,
+    check_state,
+)
 
 _LARGEST = 1 << 48
-_MAX_SYMBOLS = 10  # NeMo's
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,7 @@ class _Section:
             )
 
 
-def _features(section: _Section, weights: Weights) -> MelSettings:
+def _features(section: _Section, weights: CheckpointWeights) -> MelSettings:
     section.insist("sample_rate", SAMPLE_RATE, default=SAMPLE_RATE)
     section.insist("window", "hann", default="hann")
     section.insist("log", True, default=True)
@@ -242,7 +248,7 @@ def _features(section: _Section, weights: Weights) -> MelSettings:
     return settings
 
 
-def _check_front_end(settings: MelSettings, weights: Weights) -> None:
+def _check_front_end(settings: MelSettings, weights: CheckpointWeights) -> None:
     """A checkpoint carries the filters and the window it was trained with: ours must be those."""
     ours = {
         "fb": slaney_bank(settings).T[None],
@@ -293,7 +299,7 @@ def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
     return modes, default[0]
 
 
-def _joint_output(weights: Weights) -> str:
+def _joint_output(weights: CheckpointWeights) -> str:
     for index in (2, 1):  # activation, dropout (left out when 0), linear
         if f"joint.joint_net.{index}.weight" in weights:
             return f"joint.joint_net.{index}"
@@ -308,7 +314,7 @@ def _max_symbols(config: _Section) -> int:
             f"the checkpoint's decoding.greedy.max_symbols is {repr(value)}; at most {most} can be "
             f"run"
         )
-    return value if type(value) is int and value > 0 else _MAX_SYMBOLS
+    return value if type(value) is int and value > 0 else MAX_SYMBOLS
 
 
 def _check_sizes(
@@ -322,7 +328,9 @@ def _check_sizes(
         raise CheckpointError(f"the checkpoint is refused: {error}") from error
 
 
-def _prompts(config: _Section, weights: Weights, width: int) -> tuple[dict[str, int], int]:
+def _prompts(
+    config: _Section, weights: CheckpointWeights, width: int
+) -> tuple[dict[str, int], int]:
     if "prompt_kernel.0.weight" not in weights:
         return {}, 0
     prompt_width = weights.axis("prompt_kernel.0.weight", 1) - width

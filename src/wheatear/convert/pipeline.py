@@ -16,7 +16,7 @@ from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.convert.checkpoints.weights import Checkpoint
 from wheatear.convert.graphs.decoder import write_joint, write_predictor
 from wheatear.convert.graphs.encoder import language_table, write_encoder
-from wheatear.convert.quantize import RECIPES, Recipe
+from wheatear.convert.quantize import RECIPES, QuantizationRecipe
 from wheatear.convert.verify import Deviation, measure_deviation
 from wheatear.errors import CheckpointError
 from wheatear.model import bundle
@@ -73,7 +73,7 @@ def convert(
     return deviation
 
 
-def _check_room(folder: Path, parameters: int, recipe: Recipe) -> None:
+def _check_room(folder: Path, parameters: int, recipe: QuantizationRecipe) -> None:
     """Raises CheckpointError where the disk has no room for the bundle."""
     needed = parameters * _BYTES[recipe.layers]
     if needed > (free := shutil.disk_usage(folder).free):
@@ -87,7 +87,7 @@ def _write(
     folder: Path,
     source: Checkpoint,
     arch: Architecture,
-    recipe: Recipe,
+    recipe: QuantizationRecipe,
     progress: Callable[[float], None],
 ) -> None:
     done = 0

@@ -21,7 +21,7 @@ _ROWS_AT_ONCE = 64  # of 1024 .. 4096 weights: the working set stays in a core's
 
 
 @dataclass(frozen=True)
-class Recipe:
+class QuantizationRecipe:
     """Bits of each kind of product; 32 is left in float.
 
     The prompt kernel stays in float in every recipe: a language changes its activations by less
@@ -37,9 +37,9 @@ class Recipe:
 
 
 RECIPES = {
-    "fp32": Recipe(),
-    "int8": Recipe(layers=8, last=8, ends=8),
-    "int4": Recipe(layers=4, last=8, ends=8),
+    "fp32": QuantizationRecipe(),
+    "int8": QuantizationRecipe(layers=8, last=8, ends=8),
+    "int4": QuantizationRecipe(layers=4, last=8, ends=8),
 }
 
 

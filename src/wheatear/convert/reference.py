@@ -12,14 +12,18 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from wheatear.convert.architecture import Architecture
-from wheatear.convert.checkpoints.weights import Weights
+from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.model.latency import LatencyMode
 
 Floats = NDArray[np.float32]
 
 
 def encode(
-    arch: Architecture, weights: Weights, mel: Floats, mode: LatencyMode, prompt: int | None
+    arch: Architecture,
+    weights: CheckpointWeights,
+    mel: Floats,
+    mode: LatencyMode,
+    prompt: int | None,
 ) -> Floats:
     """Encoder output [frames, width] of a whole signal's mel [n, bands], after any prompt."""
     x = _subsampling(arch, weights, mel)
@@ -36,7 +40,7 @@ def encode(
     return x
 
 
-def search(arch: Architecture, weights: Weights, encoded: Floats) -> list[int]:
+def search(arch: Architecture, weights: CheckpointWeights, encoded: Floats) -> list[int]:
     """Greedy RNN-T tokens of encoder output [frames, width]."""
     predictor = _Predictor(arch, weights)
     prediction = predictor.step(arch.blank)
@@ -58,7 +62,7 @@ def search(arch: Architecture, weights: Weights, encoded: Floats) -> list[int]:
     return tokens
 
 
-def _subsampling(arch: Architecture, weights: Weights, mel: Floats) -> Floats:
+def _subsampling(arch: Architecture, weights: CheckpointWeights, mel: Floats) -> Floats:
     x = mel[None]  # [channels, time, bands]
     for strided, pointwise in ((0, None), (2, 3), (5, 6)):
         name = f"encoder.pre_encode.conv.{strided}"
@@ -96,7 +100,7 @@ def _sinusoids(frames: int, width: int) -> Floats:
 
 def _layer(
     arch: Architecture,
-    weights: Weights,
+    weights: CheckpointWeights,
     name: str,
     x: Floats,
     positions: Floats,
@@ -120,7 +124,7 @@ def _layer(
 
 def _attention(
     arch: Architecture,
-    weights: Weights,
+    weights: CheckpointWeights,
     name: str,
     x: Floats,
     positions: Floats,
@@ -147,7 +151,7 @@ def _attention(
     return weights.product(f"{name}.linear_out", y.transpose(1, 0, 2).reshape(frames, -1))
 
 
-def _convolution(arch: Architecture, weights: Weights, name: str, x: Floats) -> Floats:
+def _convolution(arch: Architecture, weights: CheckpointWeights, name: str, x: Floats) -> Floats:
     value, gate = np.split(weights.product(f"{name}.pointwise_conv1", x), 2, axis=1)
     x = np.pad(value * _sigmoid(gate), ((arch.kernel - 1, 0), (0, 0)))
     kernel = weights.read(f"{name}.depthwise_conv.weight")[:, 0]
@@ -167,7 +171,7 @@ def _convolution(arch: Architecture, weights: Weights, name: str, x: Floats) -> 
 class _Predictor:
     """The LSTM, one token at a time."""
 
-    def __init__(self, arch: Architecture, weights: Weights) -> None:
+    def __init__(self, arch: Architecture, weights: CheckpointWeights) -> None:
         name = "decoder.prediction.dec_rnn.lstm"
         self._embedding = weights.read("decoder.prediction.embed.weight")
         self._layers = [
@@ -193,7 +197,7 @@ class _Predictor:
         return self._weights.product("joint.pred", x[None])[0]
 
 
-def _norm(weights: Weights, name: str, x: Floats) -> Floats:
+def _norm(weights: CheckpointWeights, name: str, x: Floats) -> Floats:
     x = x - x.mean(-1, keepdims=True)
     x = x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-5)
     return x * weights.read(f"{name}.weight") + weights.read(f"{name}.bias")

@@ -14,7 +14,7 @@ from wheatear.audio.mel import SAMPLE_RATE, MelSpectrogram
 from wheatear.audio.reader import Samples, sample_speech
 from wheatear.convert import reference
 from wheatear.convert.architecture import Architecture
-from wheatear.convert.checkpoints.weights import Weights
+from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.decoder.greedy import Decoder
 from wheatear.encoder.encoder import Encoder
 from wheatear.encoder.state import Floats
@@ -38,7 +38,7 @@ class Deviation:
     """Length of the sample."""
 
 
-def measure_deviation(folder: Path, arch: Architecture, weights: Weights) -> Deviation:
+def measure_deviation(folder: Path, arch: Architecture, weights: CheckpointWeights) -> Deviation:
     samples = sample_speech()
     mel = mel_of(arch, samples)
     prompt = arch.prompts.get(AUTO, min(arch.prompts.values())) if arch.prompts else None

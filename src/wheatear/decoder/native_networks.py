@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
-from wheatear.model.native_library import Weights
+from wheatear.model.native_library import NativeWeights
 from wheatear.model.onnx_weights import read_initialisers, read_operators
 
 Floats = NDArray[np.float32]
@@ -22,9 +22,9 @@ class NativeDecoder:
         Raises KeyError or ValueError for graphs with other weights than it knows.
         """
         s = bundle.manifest.decoder
-        predictor = Weights(native, read_initialisers(bundle.path / PREDICTOR))
+        predictor = NativeWeights(native, read_initialisers(bundle.path / PREDICTOR))
         tensors = read_initialisers(bundle.path / JOINT)
-        joint = Weights(native, tensors)
+        joint = NativeWeights(native, tensors)
         output = next(iter(tensors), "").rpartition(".")[0]  # a number in its name varies
         weights = [
             *(part for i in range(s.layers) for part in predictor.linear(f"lstm{i}", 2 * s.hidden)),

@@ -7,7 +7,7 @@ import numpy as np
 
 from wheatear.encoder.state import Encoded, EncoderState, Floats, live, window
 from wheatear.model.bundle import ENCODER, Bundle
-from wheatear.model.native_library import Tensors, Weights
+from wheatear.model.native_library import NativeWeights, Tensors
 from wheatear.model.onnx_weights import read_initialisers
 from wheatear.model.size_limits import check_size
 
@@ -23,7 +23,7 @@ class NativeStep:
         self._native, self._bundle = native, bundle
         tensors = read_initialisers(bundle.path / ENCODER)
         shape = _shape(native, bundle, tensors)
-        weights = _Weights(native, tensors, shape).all()
+        weights = _EncoderWeights(native, tensors, shape).all()
         self._encoder = native.Encoder(shape, weights, threads, path)
 
     def run(
@@ -77,7 +77,7 @@ def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
     )
 
 
-class _Weights(Weights):
+class _EncoderWeights(NativeWeights):
     """The tensors of a graph in the order in which the native encoder reads them."""
 
     def __init__(self, native: Any, tensors: Tensors, shape: Any) -> None:

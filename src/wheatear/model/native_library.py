@@ -84,7 +84,7 @@ def wanted(choice: str) -> Iterator[None]:
             os.environ[VARIABLE] = before
 
 
-class Weights:
+class NativeWeights:
     """The tensors of a graph as wheatear-native takes them; remembers which were asked for."""
 
     def __init__(self, native: Any, tensors: Tensors) -> None:

@@ -29,6 +29,8 @@ LARGEST: Mapping[str, int] = {
     "decoder.blank": 1 << 20,
     "decoder.max_symbols": 100,
 }
+MAX_SYMBOLS = 10
+"""Tokens emitted for a frame at most, where a model does not set it; the default of NeMo."""
 LARGEST_STATE = 1 << 28
 """Bytes that an encoder may keep for a stream; the largest of the family keeps 11 MB."""
 MOST_MODES, MOST_PROMPTS, MOST_FILES = 256, 4096, 1024

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from source_weights import read_source, rounded, write_gguf, write_own, write_transformers
 
 import wheatear
+from wheatear.convert import convert
 from wheatear.convert.architecture import read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
-from wheatear.convert.pipeline import convert
 from wheatear.errors import CheckpointError
 from wheatear.model.pieces import pieces_from_sentencepiece
 

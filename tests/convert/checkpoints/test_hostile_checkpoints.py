@@ -15,10 +15,10 @@ from checkpoints import ORACLE
 from tar_files import header
 from torch_files import GOOD, Global, Raw, changed, packed, torch_pickle, torch_zip, unpacked
 
+from wheatear.convert import convert
 from wheatear.convert.checkpoints.gguf import open_gguf
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.convert.checkpoints.torch_pickle import read_state_dict
-from wheatear.convert.pipeline import convert
 from wheatear.errors import CheckpointError
 
 _TOKENIZER = next(name for name in unpacked() if name.endswith("tokenizer.model"))

@@ -26,10 +26,10 @@ from torch_files import (
 )
 
 import wheatear
+from wheatear.convert import convert
 from wheatear.convert.architecture import read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.convert.checkpoints.torch_pickle import read_state_dict
-from wheatear.convert.pipeline import convert
 from wheatear.errors import CheckpointError
 
 

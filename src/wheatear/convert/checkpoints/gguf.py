@@ -23,9 +23,10 @@ from typing import IO, Any, Never
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.convert.checkpoints.weights import Checkpoint, StoredTensor, Weights
+from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, StoredTensor
 from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.model.pieces import Pieces, pieces_from_sentencepiece, pieces_from_texts
+from wheatear.model.size_limits import MAX_SYMBOLS
 
 _VERSIONS = (2, 3)
 _MOST_KEYS, _MOST_TENSORS, _MOST_ITEMS, _LONGEST_TEXT = 1 << 14, 1 << 16, 1 << 20, 16 << 20
@@ -78,7 +79,7 @@ def open_gguf(path: Path) -> Checkpoint:
     name = values.get("general.name")
     return Checkpoint(
         name if isinstance(name, str) and name else path.stem,
-        config, vocabulary, Weights(stored), {}, model,
+        config, vocabulary, CheckpointWeights(stored), {}, model,
     )  # fmt: skip
 
 
@@ -320,7 +321,7 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
             },
         },
         "joint": {"jointnet": {"joint_hidden": get("rnnt.joint_dim"), "activation": "relu"}},
-        "decoding": {"greedy": {"max_symbols": optional("rnnt.max_symbols_per_step", 10)}},
+        "decoding": {"greedy": {"max_symbols": optional("rnnt.max_symbols_per_step", MAX_SYMBOLS)}},
     }
     if prompts := optional("rnnt.prompt_dictionary", []):
         config["model_defaults"] = {

@@ -21,7 +21,7 @@ from typing import IO, cast
 from wheatear.convert.checkpoints.gguf import open_gguf
 from wheatear.convert.checkpoints.torch_pickle import read_state_dict
 from wheatear.convert.checkpoints.transformers import is_transformers, open_transformers
-from wheatear.convert.checkpoints.weights import Checkpoint, Weights, read_safetensors
+from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, read_safetensors
 from wheatear.convert.checkpoints.yaml_config import LARGEST_YAML, read_yaml
 from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.model.bundle import LICENCE_FILE
@@ -123,7 +123,7 @@ def _open_nemo(file: IO[bytes], path: Path) -> Checkpoint:
     tensors = read_state_dict(cast("IO[bytes]", weights), f"{path}: model_weights.ckpt")
     licences = [name for name in members if LICENCE_FILE.fullmatch(name)]
     texts = {name: content(name, LARGEST_TEXT).decode("utf-8", "replace") for name in licences}
-    return Checkpoint(path.stem, config, vocabulary, Weights(tensors), texts, model)
+    return Checkpoint(path.stem, config, vocabulary, CheckpointWeights(tensors), texts, model)
 
 
 # -- safetensors ---------------------------------------------------------------------------------
@@ -155,4 +155,4 @@ def _open_safetensors(path: Path, stack: ExitStack) -> Checkpoint:
         raise CheckpointError(f"{path}: its 'wheatear' header is damaged: {error!r}") from error
     if version != 1:
         raise CheckpointError(f"{path} is of format {version!r}, this Wheatear reads format 1")
-    return Checkpoint(name, config, vocabulary, Weights(tensors), texts, model)
+    return Checkpoint(name, config, vocabulary, CheckpointWeights(tensors), texts, model)

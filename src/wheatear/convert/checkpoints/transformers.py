@@ -17,11 +17,21 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from wheatear.convert.checkpoints.weights import Checkpoint, StoredTensor, Weights, read_safetensors
+from wheatear.convert.checkpoints.weights import (
+    Checkpoint,
+    CheckpointWeights,
+    StoredTensor,
+    read_safetensors,
+)
 from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.model.bundle import LICENCE_FILE
 from wheatear.model.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
-from wheatear.model.size_limits import LARGEST_JSON, LARGEST_TEXT, LARGEST_TOKENIZER
+from wheatear.model.size_limits import (
+    LARGEST_JSON,
+    LARGEST_TEXT,
+    LARGEST_TOKENIZER,
+    MAX_SYMBOLS,
+)
 
 _ARCHITECTURES = ("nemotron_asr_streaming", "nemotron3_5_asr")
 _CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
@@ -79,7 +89,9 @@ def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
             f"({type(error).__name__}: {error})"
         ) from error
     vocabulary, model = _vocabulary(folder, blank)
-    weights = Weights({_nemo_name(key): tensor for key, tensor in _tensors(folder, stack).items()})
+    weights = CheckpointWeights(
+        {_nemo_name(key): tensor for key, tensor in _tensors(folder, stack).items()}
+    )
     translated["joint"]["jointnet"]["joint_hidden"] = weights.axis("joint.enc.weight", 0)
     texts = {
         file.name: _bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
@@ -153,7 +165,7 @@ def _translated(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict
             },
         },
         "joint": {"jointnet": {"activation": config.get("hidden_act", "relu")}},
-        "decoding": {"greedy": {"max_symbols": config.get("max_symbols_per_step", 10)}},
+        "decoding": {"greedy": {"max_symbols": config.get("max_symbols_per_step", MAX_SYMBOLS)}},
     }
     if prompts := processor.get("prompt_dictionary"):
         translated["model_defaults"] = {

@@ -32,7 +32,7 @@ class StoredTensor:
         return self._load()
 
 
-class Weights:
+class CheckpointWeights:
     """The state dict of a checkpoint by NeMo's names; remembers what has been asked for."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
@@ -109,7 +109,7 @@ class Checkpoint:
     config: dict[str, Any]
     """In the terms of NeMo's model_config.yaml, whatever the container."""
     vocabulary: Pieces
-    weights: Weights
+    weights: CheckpointWeights
     texts: dict[str, str]
     """Licence and notice texts by file name."""
     tokenizer: bytes | None = None

@@ -15,19 +15,23 @@ import numpy as np
 from onnx import TensorProto
 
 from wheatear.convert.architecture import Architecture
-from wheatear.convert.checkpoints.weights import Weights
+from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.convert.graphs.writer import GraphWriter
-from wheatear.convert.quantize import Recipe
+from wheatear.convert.quantize import QuantizationRecipe
 
 INT64 = TensorProto.INT64
 
 
-def write_predictor(path: Path, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
+def write_predictor(
+    path: Path, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
+) -> None:
     with GraphWriter(path) as graph:
         _predictor(graph, arch, weights, recipe)
 
 
-def _predictor(g: GraphWriter, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
+def _predictor(
+    g: GraphWriter, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
+) -> None:
     token = g.input("token", ["N"], INT64)
     h = g.input("h", [arch.predictor_layers, "N", arch.hidden])
     c = g.input("c", [arch.predictor_layers, "N", arch.hidden])
@@ -58,8 +62,8 @@ def _predictor(g: GraphWriter, arch: Architecture, weights: Weights, recipe: Rec
 def _lstm_cell(
     g: GraphWriter,
     arch: Architecture,
-    weights: Weights,
-    recipe: Recipe,
+    weights: CheckpointWeights,
+    recipe: QuantizationRecipe,
     i: int,
     x: str,
     h: str,
@@ -79,12 +83,16 @@ def _lstm_cell(
     return g.op("Mul", g.op("Sigmoid", leave), g.op("Tanh", cell)), cell
 
 
-def write_joint(path: Path, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
+def write_joint(
+    path: Path, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
+) -> None:
     with GraphWriter(path) as graph:
         _joint(graph, arch, weights, recipe)
 
 
-def _joint(g: GraphWriter, arch: Architecture, weights: Weights, recipe: Recipe) -> None:
+def _joint(
+    g: GraphWriter, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
+) -> None:
     projected = g.input("projected", ["N", arch.joint])
     prediction = g.input("prediction", ["N", arch.joint])
     outputs = arch.blank + 1

@@ -34,9 +34,9 @@ from numpy.typing import NDArray
 from onnx import TensorProto
 
 from wheatear.convert.architecture import Architecture
-from wheatear.convert.checkpoints.weights import Weights
+from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.convert.graphs.writer import CONTRIB, GraphWriter, Shape, Subgraph
-from wheatear.convert.quantize import Recipe
+from wheatear.convert.quantize import QuantizationRecipe
 
 INT64 = TensorProto.INT64
 Floats = NDArray[np.float32]
@@ -47,8 +47,8 @@ _TO_THE_END = 1 << 40
 def write_encoder(
     path: Path,
     arch: Architecture,
-    weights: Weights,
-    recipe: Recipe,
+    weights: CheckpointWeights,
+    recipe: QuantizationRecipe,
     advance: Callable[[], None],
 ) -> None:
     """Writes `path` and its weights; calls `advance` after each layer."""
@@ -73,7 +73,11 @@ def position_table(arch: Architecture, projection: Floats) -> Floats:
 
 class _EncoderWriter:
     def __init__(
-        self, graph: GraphWriter, arch: Architecture, weights: Weights, recipe: Recipe
+        self,
+        graph: GraphWriter,
+        arch: Architecture,
+        weights: CheckpointWeights,
+        recipe: QuantizationRecipe,
     ) -> None:
         self.graph, self.arch, self.weights, self.recipe = graph, arch, weights, recipe
 
@@ -357,7 +361,7 @@ class _EncoderWriter:
         return self.graph.op("QuickGelu", x, domain=CONTRIB, alpha=1.0)
 
 
-def language_table(arch: Architecture, weights: Weights) -> Floats:
+def language_table(arch: Architecture, weights: CheckpointWeights) -> Floats:
     """What each prompt id adds inside the prompt kernel, [prompt ids, 2 width]."""
     first = weights.read("prompt_kernel.0.weight")
     bias = weights.optional("prompt_kernel.0.bias", len(first))

@@ -17,7 +17,7 @@ from wheatear.model.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open
 from wheatear.model.latency import MEL_PER_FRAME, LatencyMode
 from wheatear.model.onnx_session import Session
 from wheatear.model.pieces import Pieces, language_tags
-from wheatear.model.size_limits import check_size, check_state
+from wheatear.model.size_limits import MAX_SYMBOLS, check_size, check_state
 from wheatear.recognizer.external.encoder import PAST_MEL, ForeignEncoder
 from wheatear.recognizer.external.files import (
     PackageFiles,
@@ -32,7 +32,6 @@ from wheatear.recognizer.external.ports import EncoderPorts, encoder_ports
 
 __all__ = ["Package", "is_package", "open_model", "read_record", "write_record"]
 
-_MAX_SYMBOLS = 10  # NeMo's
 _LONGEST_CHUNK = 128
 _BANDS = ("num_mels", "n_mels", "numMelBins")
 
@@ -99,7 +98,7 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
             graphs = TwoGraphs(predictor, joint, ports.width)
     symbols = files.settings.get("max_symbols_per_step")
     try:
-        symbols = check_size("decoder.max_symbols", _MAX_SYMBOLS if symbols is None else symbols)
+        symbols = check_size("decoder.max_symbols", MAX_SYMBOLS if symbols is None else symbols)
     except ValueError as error:
         raise BundleError(f"{files.folder} is refused: {error}") from error
     decoder = ForeignDecoder(graphs, symbols)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from wheatear.model.size_limits import MAX_SYMBOLS
 from wheatear.train.network.transducer import Network
-
-MAX_SYMBOLS = 10  # per frame, as in NeMo
 
 
 @torch.no_grad()

@@ -15,6 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wheatear.model.size_limits import MAX_SYMBOLS
 from wheatear.train.data.tokenizer import Tokenizer
 from wheatear.train.network.transducer import NetworkConfig
 
@@ -75,7 +76,7 @@ def config_to_nemo(config: NetworkConfig, prompts: Mapping[str, int]) -> dict[st
                 "encoder_hidden": config.d_model, "pred_hidden": config.predictor_hidden,
             },
         },
-        "decoding": {"greedy": {"max_symbols": 10}},
+        "decoding": {"greedy": {"max_symbols": MAX_SYMBOLS}},
         "model_defaults": {
             "enc_hidden": config.d_model, "pred_hidden": config.predictor_hidden,
             "joint_hidden": config.joint_hidden,
