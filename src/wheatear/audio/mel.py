@@ -16,9 +16,9 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from wheatear.model.latency import MEL_PER_FRAME
-
 SAMPLE_RATE = 16_000
+MEL_PER_FRAME = 8  # the encoder subsamples by this factor
+FRAME_MS = 80  # duration of an encoder frame
 LOG_GUARD = 2.0**-24
 
 

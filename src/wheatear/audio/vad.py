@@ -14,9 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.mel import FRAME_MS, SAMPLE_RATE
 from wheatear.errors import MissingExtraError
-from wheatear.model.latency import FRAME_MS
 
 Voice = Literal["words", "energy", "silero"]
 Samples = NDArray[np.float32]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.encoder.native_backend import NativeStep
 from wheatear.encoder.onnx_backend import GraphStep
 from wheatear.encoder.state import (
@@ -24,7 +25,7 @@ from wheatear.encoder.state import (
     fresh_state,
 )
 from wheatear.model.bundle import Bundle, EncoderShape
-from wheatear.model.latency import MEL_PER_FRAME, LatencyMode
+from wheatear.model.latency import LatencyMode
 from wheatear.model.native_library import if_native
 
 

@@ -17,10 +17,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from wheatear.audio.mel import LOG_GUARD
+from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME
 from wheatear.encoder.state import EncoderState, Floats
 from wheatear.model.bundle import EncoderShape
-from wheatear.model.latency import MEL_PER_FRAME, LatencyMode
+from wheatear.model.latency import LatencyMode
 
 _SILENT = np.float32(np.log(LOG_GUARD))
 

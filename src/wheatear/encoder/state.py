@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.model.bundle import EncoderShape
-from wheatear.model.latency import MEL_PER_FRAME, LatencyMode
+from wheatear.model.latency import LatencyMode
 
 Floats = NDArray[np.float32]
 

@@ -14,11 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from numbers import Real
 
+from wheatear.audio.mel import FRAME_MS
 from wheatear.common.arguments import shown
 from wheatear.errors import LatencyError
 
-MEL_PER_FRAME = 8
-FRAME_MS = 80
 PUBLISHED_LOOKAHEADS = (0, 1, 3, 6, 13)
 
 

@@ -18,8 +18,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from wheatear.audio.mel import FRAME_MS
 from wheatear.decoder.greedy import Found
-from wheatear.model.latency import FRAME_MS
 from wheatear.model.vocabulary import Detokenizer, Vocabulary
 from wheatear.transcript.results import (
     Event,

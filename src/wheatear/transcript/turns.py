@@ -23,10 +23,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import get_args
 
+from wheatear.audio.mel import FRAME_MS
 from wheatear.audio.vad import Voice
 from wheatear.common.arguments import check_number, shown
 from wheatear.errors import OptionError
-from wheatear.model.latency import FRAME_MS
 from wheatear.transcript.results import Turn, TurnKind
 
 _EAGER_MS = 400

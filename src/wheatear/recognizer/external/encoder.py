@@ -18,10 +18,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.encoder.encoder import ChunkedEncoder
 from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState, Floats
 from wheatear.errors import BundleError
-from wheatear.model.latency import MEL_PER_FRAME, LatencyMode
+from wheatear.model.latency import LatencyMode
 from wheatear.model.onnx_session import Port, Session
 from wheatear.recognizer.external.ports import EncoderPorts
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wheatear.audio.mel import LOG_GUARD, SAMPLE_RATE, MelSettings
+from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME, SAMPLE_RATE, MelSettings
 from wheatear.errors import MALFORMED, BundleError
 from wheatear.model.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open_bundle, sha256
-from wheatear.model.latency import MEL_PER_FRAME, LatencyMode
+from wheatear.model.latency import LatencyMode
 from wheatear.model.onnx_session import Session
 from wheatear.model.pieces import Pieces, language_tags
 from wheatear.model.size_limits import MAX_SYMBOLS, check_size, check_state

@@ -21,9 +21,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from wheatear.audio.mel import FRAME_MS
 from wheatear.audio.reader import AudioLimits
 from wheatear.errors import PhraseError, WheatearError
-from wheatear.model.latency import FRAME_MS
 from wheatear.server.access.limits import Slots
 from wheatear.server.api_errors import Refusal, disk_full, refusal_of
 from wheatear.server.audio_formats import opened

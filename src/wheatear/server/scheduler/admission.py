@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Mapping
 
-from wheatear.model.latency import FRAME_MS
+from wheatear.audio.mel import FRAME_MS
 
 _FORGET = 0.02  # weight of the newest step against all before it
 

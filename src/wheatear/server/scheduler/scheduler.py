@@ -29,11 +29,10 @@ from typing import Any
 
 import numpy as np
 
-from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.mel import FRAME_MS, SAMPLE_RATE
 from wheatear.audio.reader import Samples, as_samples
 from wheatear.decoder.boosting import Phrase, PhraseTree
 from wheatear.errors import OverloadedError, StreamClosedError
-from wheatear.model.latency import FRAME_MS
 from wheatear.recognizer.recognizer import Recognizer, Stream
 from wheatear.server.scheduler.admission import Budget, StepCost
 from wheatear.transcript.results import Event, Final, Turn, shifted

@@ -10,8 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wheatear.audio.mel import LOG_GUARD, SAMPLE_RATE, MelSettings, slaney_bank
-from wheatear.model.latency import MEL_PER_FRAME
+from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME, SAMPLE_RATE, MelSettings, slaney_bank
 
 SETTINGS = MelSettings()
 HOP = SETTINGS.hop
