@@ -58,7 +58,7 @@ def write_pack(pack: Path, checkpoint: Path) -> None:
         tensors = {name: np.array(weights.read(name)) for name in weights.names()}
         tensors["joint.joint_net.2.bias"][-1] += _SILENT
         config = _whole(opened.config, tensors)
-        bank = slaney_bank(MelSettings(bands=config["preprocessor"]["features"]))
+        bank = slaney_bank(MelSettings(n_mels=config["preprocessor"]["features"]))
         tensors["preprocessor.fb"] = np.ascontiguousarray(bank.T)
         tensors["encoder.pos_enc.pe"] = _positions(config["encoder"]["d_model"])
         keys = gguf_keys(config, opened.vocabulary.pieces)

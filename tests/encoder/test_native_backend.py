@@ -502,5 +502,5 @@ def test_a_model_that_runs_needs_its_files_no_more(bundle_of, tmp_path):
     zeros = np.zeros((shape.layers, 1, shape.hidden), np.float32)
     assert np.isfinite(decoder.predict(np.array([shape.blank]), zeros, zeros)[0]).all()
     mode = opened.manifest.default_mode
-    state = fresh_state(opened.manifest.encoder, opened.manifest.features.bands, mode)
+    state = fresh_state(opened.manifest.encoder, opened.manifest.features.n_mels, mode)
     assert np.isfinite(step.run([state], 1, 1, [bias[0]])[0].projected).all()

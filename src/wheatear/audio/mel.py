@@ -26,10 +26,10 @@ LOG_GUARD = 2.0**-24
 class MelSettings:
     """The front end of a checkpoint. Lengths in samples."""
 
-    bands: int = 128
-    fft: int = 512
-    window: int = 400
-    hop: int = 160
+    n_mels: int = 128
+    n_fft: int = 512
+    win_length: int = 400
+    hop_length: int = 160
     preemphasis: float = 0.97
 
 
@@ -53,13 +53,13 @@ class MelSpectrogram:
     _bank: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "_window", np.hanning(self.settings.window))
+        object.__setattr__(self, "_window", np.hanning(self.settings.win_length))
         object.__setattr__(self, "_bank", slaney_bank(self.settings).astype(np.float64))
 
     def start(self) -> MelState:
         """The state before the first sample."""
         # The group that ends with frame 0 begins at frame -7, whose window begins here.
-        first = (1 - MEL_PER_FRAME) * self.settings.hop - self.settings.window // 2
+        first = (1 - MEL_PER_FRAME) * self.settings.hop_length - self.settings.win_length // 2
         return MelState(tail=np.zeros(-first, np.float32))
 
     def push(self, state: MelState, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -74,16 +74,16 @@ class MelSpectrogram:
         if not state.frames:
             frames += MEL_PER_FRAME - 1  # of the first group only the last frame exists
         count = -(-frames // MEL_PER_FRAME) * MEL_PER_FRAME
-        needed = (count - 1) * self.settings.hop + self.settings.window
+        needed = (count - 1) * self.settings.hop_length + self.settings.win_length
         return max(0, needed - len(state.tail))
 
     def finish(self, state: MelState) -> NDArray[np.float32]:
         """Returns the frames [m, bands] still owed; the signal is silent from its end on."""
-        total = state.samples // self.settings.hop
+        total = state.samples // self.settings.hop_length
         missing = -(-(total - state.frames) // MEL_PER_FRAME)
         if missing <= 0:
-            return np.zeros((0, self.settings.bands), np.float32)
-        needed = (missing * MEL_PER_FRAME - 1) * self.settings.hop + self.settings.window
+            return np.zeros((0, self.settings.n_mels), np.float32)
+        needed = (missing * MEL_PER_FRAME - 1) * self.settings.hop_length + self.settings.win_length
         silence = np.zeros(max(0, needed - len(state.tail)), np.float32)
         state.tail = np.concatenate([state.tail, silence])
         mel = self._groups(state, missing)
@@ -103,17 +103,17 @@ class MelSpectrogram:
         return samples - before
 
     def _whole_groups(self, samples: int) -> int:
-        hop, window = self.settings.hop, self.settings.window
+        hop, window = self.settings.hop_length, self.settings.win_length
         return max(0, (samples - window) // hop + 1) // MEL_PER_FRAME if samples >= window else 0
 
     def _groups(self, state: MelState, groups: int) -> NDArray[np.float32]:
         """Consumes `groups` groups of frames from the tail."""
-        bands, hop = self.settings.bands, self.settings.hop
+        bands, hop = self.settings.n_mels, self.settings.hop_length
         if not groups:
             return np.zeros((0, bands), np.float32)
         count = groups * MEL_PER_FRAME
-        frames = sliding_window_view(state.tail, self.settings.window)[: count * hop : hop]
-        spectrum = np.fft.rfft(frames * self._window, self.settings.fft)
+        frames = sliding_window_view(state.tail, self.settings.win_length)[: count * hop : hop]
+        spectrum = np.fft.rfft(frames * self._window, self.settings.n_fft)
         power = (spectrum.real**2 + spectrum.imag**2).reshape(groups, MEL_PER_FRAME, -1)
         mel = np.log(power @ self._bank + LOG_GUARD).reshape(count, bands).astype(np.float32)
         state.tail = state.tail[count * hop :].copy()
@@ -126,8 +126,8 @@ class MelSpectrogram:
 
 def slaney_bank(settings: MelSettings) -> NDArray[np.float32]:
     """Triangular mel filters [fft/2 + 1, bands], Slaney's scale and area norm (as librosa's)."""
-    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(SAMPLE_RATE / 2), settings.bands + 2))
-    bins = np.linspace(0.0, SAMPLE_RATE / 2, settings.fft // 2 + 1)
+    edges = _mel_to_hz(np.linspace(0.0, _hz_to_mel(SAMPLE_RATE / 2), settings.n_mels + 2))
+    bins = np.linspace(0.0, SAMPLE_RATE / 2, settings.n_fft // 2 + 1)
     rise = (bins[:, None] - edges[None, :-2]) / np.diff(edges)[None, :-1]
     fall = (edges[None, 2:] - bins[:, None]) / np.diff(edges)[None, 1:]
     area = 2.0 / (edges[2:] - edges[:-2])

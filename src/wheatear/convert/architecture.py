@@ -74,7 +74,7 @@ class Architecture:
     @property
     def flat_bands(self) -> int:
         """Frequency rows left after three stride-2 convolutions padded by 2 + 1."""
-        bands = self.features.bands
+        bands = self.features.n_mels
         for _ in range(3):
             bands = bands // 2 + 1
         return bands
@@ -90,7 +90,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     encoder.insist("causal_downsampling", True, default=False)
     encoder.insist("self_attention_model", "rel_pos", default="rel_pos")
     encoder.insist("att_context_style", "chunked_limited", default="regular")
-    encoder.insist("feat_in", features.bands, default=None)
+    encoder.insist("feat_in", features.n_mels, default=None)
     if encoder.get("reduction", None):
         raise CheckpointError("the checkpoint's encoder.reduction is not supported")
     width = encoder.integer("d_model", bound="encoder.width")
@@ -227,10 +227,10 @@ def _features(section: _Section, weights: CheckpointWeights) -> MelSettings:
     if hop != SAMPLE_RATE // 100:
         raise CheckpointError(f"the checkpoint's frames are {hop} samples apart; we run 160 only")
     settings = MelSettings(
-        bands=section.integer("features", 64, bound="features.bands"),
-        fft=section.integer("n_fft", 512),
-        window=round(section.number("window_size", 0.02) * SAMPLE_RATE),
-        hop=hop,
+        n_mels=section.integer("features", 64, bound="features.bands"),
+        n_fft=section.integer("n_fft", 512),
+        win_length=round(section.number("window_size", 0.02) * SAMPLE_RATE),
+        hop_length=hop,
         preemphasis=0.0
         if section.get("preemph", 0.97) is None
         else section.number("preemph", 0.97),
@@ -239,10 +239,10 @@ def _features(section: _Section, weights: CheckpointWeights) -> MelSettings:
         raise CheckpointError(
             f"the checkpoint's pre-emphasis of {settings.preemphasis} is no filter"
         )
-    if not 0 < settings.window <= settings.fft <= LARGEST["features.fft"]:
+    if not 0 < settings.win_length <= settings.n_fft <= LARGEST["features.fft"]:
         raise CheckpointError(
-            f"the checkpoint's window of {settings.window} samples does not fit its "
-            f"Fourier transform of {settings.fft} points"
+            f"the checkpoint's window of {settings.win_length} samples does not fit its "
+            f"Fourier transform of {settings.n_fft} points"
         )
     _check_front_end(settings, weights)
     return settings
@@ -252,7 +252,7 @@ def _check_front_end(settings: MelSettings, weights: CheckpointWeights) -> None:
     """A checkpoint carries the filters and the window it was trained with: ours must be those."""
     ours = {
         "fb": slaney_bank(settings).T[None],
-        "window": np.hanning(settings.window).astype(np.float32),
+        "window": np.hanning(settings.win_length).astype(np.float32),
     }
     for name, expected in ours.items():
         theirs = weights.optional(f"preprocessor.featurizer.{name}")

@@ -88,7 +88,7 @@ class Encoder(ChunkedEncoder):
         self._step = native or GraphStep(bundle, threads)
 
     def start(self, mode: LatencyMode) -> EncoderState:
-        return fresh_state(self.shape, self.bundle.manifest.features.bands, mode)
+        return fresh_state(self.shape, self.bundle.manifest.features.n_mels, mode)
 
     def language(self, prompt: int) -> Floats:
         """A bias vector [2 width]."""

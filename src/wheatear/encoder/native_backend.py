@@ -72,7 +72,7 @@ def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
     channels = len(tensors["encoder.pre_encode.conv.0.weight"])
     return native.Shape(
         *(e.layers, e.width, e.heads, e.kernel, e.left, e.longest_chunk),
-        *(m.features.bands, check_size("encoder.channels", channels)),
+        *(m.features.n_mels, check_size("encoder.channels", channels)),
         *(feed_forward, prompt, m.decoder.joint),
     )
 

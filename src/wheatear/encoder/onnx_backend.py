@@ -33,7 +33,7 @@ class GraphStep:
         last = s.layers - 1
         self._session.expect(
             {
-                "mel": [None, None, m.features.bands],
+                "mel": [None, None, m.features.n_mels],
                 "past": [None, s.left],
                 f"v{last}": [None, s.heads, s.left, s.head_width],
                 f"c{last}": [None, s.kernel - 1, s.width],
@@ -150,7 +150,7 @@ class GraphStep:
         results = []
         for copies in (1, 2):
             states = [
-                fresh_state(self._shape, m.features.bands, m.default_mode) for _ in range(copies)
+                fresh_state(self._shape, m.features.n_mels, m.default_mode) for _ in range(copies)
             ]
             for state in states:
                 mel = np.broadcast_to(noise, (MEL_PER_FRAME, state.mel.shape[1]))

@@ -59,6 +59,14 @@ _WIDEST_PROMPT = LARGEST["encoder.prompt"]
 LICENCE_FILE = re.compile(r"(LICEN[CS]E|NOTICE)[\w.-]*", re.IGNORECASE)
 
 
+# Fields of MelSettings -> their keys in a manifest.
+_FEATURE_KEYS = {
+    "n_mels": "bands", "n_fft": "fft", "win_length": "window", "hop_length": "hop",
+    "preemphasis": "preemphasis",
+}  # fmt: skip
+_FEATURE_FIELDS = {key: name for name, key in _FEATURE_KEYS.items()}
+
+
 @dataclass(frozen=True)
 class EncoderShape:
     layers: int
@@ -116,7 +124,9 @@ class Manifest:
     """One line: which licence the weights are under, as far as the checkpoint says."""
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        data = asdict(self)
+        data["features"] = {_FEATURE_KEYS[name]: n for name, n in data["features"].items()}
+        return data
 
     def check(self) -> None:
         """Raises ValueError for numbers that cannot be those of a model."""
@@ -124,15 +134,16 @@ class Manifest:
         for part, sizes in (("features", f), ("encoder", e), ("decoder", d)):
             for size in fields(sizes):
                 if size.type in ("int", int):
-                    check_size(f"{part}.{size.name}", getattr(sizes, size.name))
+                    key = _FEATURE_KEYS.get(size.name, size.name)
+                    check_size(f"{part}.{key}", getattr(sizes, size.name))
         for mode in self.modes:
             check_size("encoder.left", mode.left)
             check_size("encoder.longest_chunk", mode.chunk)
         check_state(e.layers, e.width, e.left, e.kernel)
         texts = (self.name, self.precision, self.source, self.licence, *self.tags.values())
         fits = {
-            "the window is longer than the transform": f.window <= f.fft,
-            "the frames are not 10 ms apart": f.hop == SAMPLE_RATE // 100,
+            "the window is longer than the transform": f.win_length <= f.n_fft,
+            "the frames are not 10 ms apart": f.hop_length == SAMPLE_RATE // 100,
             "the pre-emphasis is out of range": 0 <= f.preemphasis < 1,
             "the heads do not divide the width": e.width % e.heads == 0,
             "there are too many modes": len(self.modes) <= MOST_MODES,
@@ -167,7 +178,9 @@ class Manifest:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "Manifest":
         values = dict(data)
-        values["features"] = MelSettings(**data["features"])
+        values["features"] = MelSettings(
+            **{_FEATURE_FIELDS[key]: value for key, value in data["features"].items()}
+        )
         values["encoder"] = EncoderShape(**data["encoder"])
         values["decoder"] = DecoderShape(**data["decoder"])
         values["modes"] = tuple(LatencyMode(**mode) for mode in data["modes"])

@@ -83,7 +83,7 @@ class _EncoderWriter:
 
     def write(self, advance: Callable[[], None]) -> None:
         g, a = self.graph, self.arch
-        g.input("mel", ["B", "M", a.features.bands])
+        g.input("mel", ["B", "M", a.features.n_mels])
         g.input("live1", ["B", "M1"])
         g.input("live2", ["B", "M2"])
         g.input("mask", ["R", "C1", "K"])

@@ -90,7 +90,7 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
     mode = LatencyMode(ports.left, _chunk(ports, axis, files, metadata) - 1)
     features = _features(ports.mel.shape[3 - axis] or 0, files.settings, metadata, name)
     _check_sizes(ports, features, name)
-    encoder = ForeignEncoder(session, ports, features.bands, mode, time_axis=axis, name=name)
+    encoder = ForeignEncoder(session, ports, features.n_mels, mode, time_axis=axis, name=name)
     match files.search:
         case (both,):
             graphs = OneGraph(both, ports.width)
@@ -134,8 +134,8 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
 def _check_sizes(ports: EncoderPorts, features: MelSettings, name: str) -> None:
     """Raises BundleError for sizes that no model has, before anything of them is allocated."""
     try:
-        check_size("features.bands", features.bands)
-        check_size("features.fft", features.fft)
+        check_size("features.bands", features.n_mels)
+        check_size("features.fft", features.n_fft)
         check_size("encoder.layers", ports.axes.layers)
         check_size("encoder.width", ports.width)
         check_size("encoder.left", ports.left)
@@ -231,4 +231,4 @@ def _features(
         raise BundleError(f"{name}: its window of {window} does not fit its transform of {fft}")
     if not isinstance(emphasis, float) or not 0 <= emphasis < 1:
         raise BundleError(f"{name}: its preemph is {emphasis!r}")
-    return MelSettings(bands=bands, fft=fft, window=window, preemphasis=emphasis)
+    return MelSettings(n_mels=bands, n_fft=fft, win_length=window, preemphasis=emphasis)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME, SAMPLE_RATE, MelSettings, slaney_bank
 
 SETTINGS = MelSettings()
-HOP = SETTINGS.hop
+HOP = SETTINGS.hop_length
 FRAME = MEL_PER_FRAME * HOP  # 80 ms, one encoder frame
 
 __all__ = ["FRAME", "HOP", "SAMPLE_RATE", "LogMel"]
@@ -26,9 +26,9 @@ class LogMel(nn.Module):
         super().__init__()
         self.filters: Tensor
         self.window: Tensor
-        filters = torch.from_numpy(slaney_bank(MelSettings(bands=bins)))  # [points, bins]
+        filters = torch.from_numpy(slaney_bank(MelSettings(n_mels=bins)))  # [points, bins]
         self.register_buffer("filters", filters, persistent=False)
-        window = torch.hann_window(SETTINGS.window, periodic=False)
+        window = torch.hann_window(SETTINGS.win_length, periodic=False)
         self.register_buffer("window", window, persistent=False)
 
     @torch.no_grad()
@@ -37,7 +37,7 @@ class LogMel(nn.Module):
         emphasised = samples - SETTINGS.preemphasis * F.pad(samples, (1, 0))[:, :-1]
         spectrum = torch.stft(
             emphasised.masked_fill(past_end, 0.0),
-            SETTINGS.fft, HOP, SETTINGS.window, self.window,
+            SETTINGS.n_fft, HOP, SETTINGS.win_length, self.window,
             center=True, pad_mode="constant", return_complex=True,
         )  # fmt: skip
         power = spectrum.real.square() + spectrum.imag.square()  # [B, points, M]
