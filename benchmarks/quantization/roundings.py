@@ -25,10 +25,9 @@ from functools import partial
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.common.arrays import Floats
 from wheatear.convert.quantize import quantize
 from wheatear.errors import CheckpointError
-
-Floats = NDArray[np.float32]
 
 CALIBRATED = ("activations", "gptq")
 METHODS = ("nearest", "search", "fine", "weighted", "k-quant", *CALIBRATED)

@@ -24,8 +24,8 @@ import torch
 
 from recipes.wheatear_small.recordings import Aligned, Run, human_texts, read_lines
 from recipes.wheatear_small.text_filter import LOCALE_OF, held_words
+from wheatear.audio.samples import Samples
 from wheatear.errors import WheatearError
-from wheatear.train.data.augment import Samples
 from wheatear.train.data.manifest import Utterance
 from wheatear.train.data.mel import FRAME, SAMPLE_RATE, LogMel
 from wheatear.train.data.tokenizer import Tokenizer

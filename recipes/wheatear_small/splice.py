@@ -20,7 +20,7 @@ import soundfile as sf
 from recipes.wheatear_small import templates as texts
 from recipes.wheatear_small.recordings import Aligned
 from recipes.wheatear_small.text_filter import training_text
-from wheatear.train.data.augment import Samples
+from wheatear.audio.samples import Samples
 from wheatear.train.data.mel import SAMPLE_RATE
 
 _FADE = 80  # samples: 5 ms

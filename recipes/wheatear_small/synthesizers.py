@@ -31,8 +31,7 @@ import soundfile as sf
 import soxr
 
 from wheatear.audio.mel import SAMPLE_RATE
-
-Samples = npt.NDArray[np.float32]
+from wheatear.audio.samples import Samples
 
 ESPEAK_BASE = {
     "en-US": ("en-us", "en-us", "en-gb"), "es-US": ("es-419", "es"), "fr-CA": ("fr-fr",),

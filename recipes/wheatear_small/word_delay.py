@@ -32,10 +32,10 @@ from recipes.wheatear_small import templates as texts
 from recipes.wheatear_small.synthesizers import ESPEAK_BASE, ESPEAK_HELD_OUT
 from recipes.wheatear_small.text_filter import allowed, words
 from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.samples import Samples
 from wheatear.errors import CorpusError
 from wheatear.evaluate.wer import matching_pairs
 from wheatear.model.bundle import open_bundle, write_manifest
-from wheatear.train.data.augment import Samples
 from wheatear.transcript.words import Delay
 
 _WORD_EVENT, _SYNCHRONOUS, _UTF8 = 1, 2, 1

@@ -25,9 +25,9 @@ from media_files import SPEECH, _film, _film_stream, made
 
 import wheatear
 from wheatear.audio import ffmpeg as media
-from wheatear.audio.ffmpeg import Unpacked
+from wheatear.audio.ffmpeg import FfmpegReader
 from wheatear.audio.ffmpeg_worker import _tag_options, _Track
-from wheatear.audio.file_type import Kind, kind_of
+from wheatear.audio.file_type import Container, kind_of
 from wheatear.audio.reader import AudioLimits, RawFormat, open_audio
 from wheatear.cli import main
 from wheatear.cli.batch_plan import jobs_of
@@ -390,7 +390,7 @@ def test_nothing_but_the_file_is_opened(server, tmp_path):
                 open_audio(source)
         (tmp_path / "list").write_text(text)
         with (tmp_path / "list").open("rb") as file, pytest.raises(AudioError):
-            Unpacked(file, Kind(demuxer, "a list"), "the list")
+            FfmpegReader(file, Container(demuxer, "a list"), "the list")
     assert not came
 
 

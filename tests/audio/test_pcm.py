@@ -10,8 +10,9 @@ import soxr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wheatear.audio.pcm import LivePcm
-from wheatear.audio.reader import as_samples, sample_speech
+from wheatear.audio.pcm import PcmDecoder
+from wheatear.audio.reader import sample_speech
+from wheatear.audio.samples import as_samples
 from wheatear.errors import AudioError, StreamClosedError
 
 RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 47999, 48000)
@@ -19,7 +20,7 @@ WIDTHS = {"s16": 2, "f32": 4, "mulaw": 1, "alaw": 1}
 
 
 def resampled(signal, rate):
-    pcm = LivePcm(rate, "f32")
+    pcm = PcmDecoder(rate, "f32")
     return np.concatenate([pcm.push(signal.astype("<f4").tobytes()), pcm.finish()])
 
 
@@ -43,13 +44,13 @@ def signals(draw):
 @given(signal=signals(), cuts=st.lists(st.integers(0, 2000), max_size=12), tiny=st.integers(0, 40))
 def test_any_cut_gives_the_same_bits_and_no_sample_is_lost(signal, cuts, tiny):
     rate, encoding, channels, data = signal
-    pieces = LivePcm(rate, encoding, channels)
+    pieces = PcmDecoder(rate, encoding, channels)
     out, at = [], 0
     for size in [*cuts, *[1] * tiny, len(data)]:
         out.append(pieces.push(data[at : at + size]))
         at += size
     out.append(pieces.finish())
-    whole = LivePcm(rate, encoding, channels)
+    whole = PcmDecoder(rate, encoding, channels)
     expected = np.concatenate([whole.push(data), whole.finish()])
     np.testing.assert_array_equal(np.concatenate(out), expected)
     frames = len(data) // (WIDTHS[encoding] * channels)
@@ -65,28 +66,28 @@ def test_g711_is_what_libsndfile_makes_of_every_code(codec):
     expected = soundfile.read(
         io.BytesIO(codes), dtype="int16", samplerate=8000, channels=1, format="RAW", subtype=subtype
     )[0]
-    np.testing.assert_array_equal(LivePcm(16000, codec).push(codes), as_samples(expected))
+    np.testing.assert_array_equal(PcmDecoder(16000, codec).push(codes), as_samples(expected))
 
 
 def test_g711_values_of_the_standard():
     """The ends and the middle of the tables of G.711, at 16 bits."""
-    mulaw = LivePcm(16000, "mulaw").push(bytes([0x00, 0x7F, 0x80, 0xFF, 0xFE])) * 32768
+    mulaw = PcmDecoder(16000, "mulaw").push(bytes([0x00, 0x7F, 0x80, 0xFF, 0xFE])) * 32768
     assert mulaw.tolist() == [-32124, 0, 32124, 0, 8]
-    alaw = LivePcm(16000, "alaw").push(bytes([0x2A, 0xAA, 0x55, 0xD5])) * 32768
+    alaw = PcmDecoder(16000, "alaw").push(bytes([0x2A, 0xAA, 0x55, 0xD5])) * 32768
     assert alaw.tolist() == [-32256, 32256, -8, 8]
 
 
 def test_at_16_khz_samples_pass_untouched():
     values = np.arange(-32768, 32768).astype("<i2")
-    np.testing.assert_array_equal(LivePcm().push(values.tobytes()), as_samples(values))
+    np.testing.assert_array_equal(PcmDecoder().push(values.tobytes()), as_samples(values))
     np.testing.assert_array_equal(
-        LivePcm(encoding="f32").push(sample_speech().tobytes()), sample_speech()
+        PcmDecoder(encoding="f32").push(sample_speech().tobytes()), sample_speech()
     )
 
 
 def test_channels_are_averaged():
     values = np.array([[100, 300], [-500, 500]], "<i2")
-    assert (LivePcm(channels=2).push(values.tobytes()) * 32768).tolist() == [200, 0]
+    assert (PcmDecoder(channels=2).push(values.tobytes()) * 32768).tolist() == [200, 0]
 
 
 @pytest.mark.parametrize("rate", [24000, 44100, 48000, 32000, 22050, 47999])
@@ -142,7 +143,7 @@ def test_speech_comes_out_as_from_soxr(rate):
 @pytest.mark.parametrize(("rate", "held"), [(8000, 3.1), (24000, 1.6), (44100, 1.6), (48000, 1.6)])
 def test_almost_nothing_is_held_back(rate, held):
     """In every block of 20 ms, all but the last 1.5 ms (3 ms at 8 kHz) come at once."""
-    pcm, given = LivePcm(rate), 0
+    pcm, given = PcmDecoder(rate), 0
     block = bytes(2 * rate // 50)
     for number in range(1, 20):
         given += len(pcm.push(block))
@@ -154,7 +155,7 @@ def test_a_year_of_a_stream_is_as_its_first_second():
     """Numbers that count samples repeat with the ratio, so that none grows."""
     rng = np.random.default_rng(1)
     block = (rng.uniform(-1, 1, 47999) * 32767).astype("<i2").tobytes()  # one second: 16000 samples
-    pcm = LivePcm(47999)
+    pcm = PcmDecoder(47999)
     pcm.push(block)
     second = pcm.push(block)
     pcm._resampler._made += 16000 * 31_000_000
@@ -174,12 +175,12 @@ def test_a_year_of_a_stream_is_as_its_first_second():
 )
 def test_what_does_not_work_is_refused(options, message):
     with pytest.raises(AudioError, match=message):
-        LivePcm(**options)
+        PcmDecoder(**options)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 100.0, -12345.0])
 def test_floats_that_are_no_audio_are_refused_and_leave_nothing_behind(bad):
-    pcm, other = LivePcm(24000, "f32", 2), LivePcm(24000, "f32", 2)
+    pcm, other = PcmDecoder(24000, "f32", 2), PcmDecoder(24000, "f32", 2)
     good = np.full(48000, 0.25, "<f4")
     wrong = good.copy()
     wrong[12_001] = bad
@@ -192,7 +193,7 @@ def test_floats_that_are_no_audio_are_refused_and_leave_nothing_behind(bad):
 
 
 def test_after_the_end_nothing_is_taken():
-    pcm = LivePcm(8000)
+    pcm = PcmDecoder(8000)
     pcm.push(bytes(160))
     assert len(pcm.finish()) == 48
     assert len(pcm.finish()) == 0

@@ -18,14 +18,9 @@ from hypothesis import strategies as st
 from piped_audio import Dribble, read
 
 import wheatear
-from wheatear.audio.reader import (
-    AudioTruncatedWarning,
-    RawFormat,
-    as_samples,
-    open_audio,
-    sample_speech,
-)
-from wheatear.errors import AudioError, SpoolError
+from wheatear.audio.reader import RawFormat, open_audio, sample_speech
+from wheatear.audio.samples import as_samples
+from wheatear.errors import AudioError, AudioTruncatedWarning, SpoolError
 
 
 def tone(rate, seconds=1.0, channels=1):

@@ -183,6 +183,6 @@ def test_nothing_of_the_environment_reaches_the_decoder(monkeypatch):
     monkeypatch.setattr(kinds, "is_installed", lambda: True)
     monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(media.AudioError, match="no decoder starts"):
-        media.Unpacked(sys.stdin, kinds.MATROSKA, "x.webm", (0, 1))
+        media.FfmpegReader(sys.stdin, kinds.MATROSKA, "x.webm", (0, 1))
     assert "secret" not in seen["env"].values()
     assert not {name for name in seen["env"] if "TOKEN" in name or "KEY" in name}

@@ -13,13 +13,13 @@ from turn_contract import check, kinds
 import wheatear
 from wheatear import MissingExtraError, TurnRules
 from wheatear.audio.reader import sample_speech
-from wheatear.audio.vad import VoiceTrack
+from wheatear.audio.vad import VoiceActivity
 from wheatear.transcript.turns import TurnMachine
 
 SPEECH = sample_speech()
 
 
-def frames(track: VoiceTrack, last: int) -> list[int]:
+def frames(track: VoiceActivity, last: int) -> list[int]:
     """All frames with a voice up to one."""
     found, at = [], track.last(last)
     while at >= 0:
@@ -34,7 +34,7 @@ def frames(track: VoiceTrack, last: int) -> list[int]:
 def test_a_voice_is_found_however_it_is_cut(kind: str, cuts: list[int]) -> None:
     noise = np.random.default_rng(0).normal(0, 1e-3, 3 * 16_000).astype(np.float32)
     samples = np.concatenate([noise, SPEECH[:48_000], noise])
-    whole, track = VoiceTrack(kind), VoiceTrack(kind)  # type: ignore[arg-type]
+    whole, track = VoiceActivity(kind), VoiceActivity(kind)  # type: ignore[arg-type]
     whole.push(samples)
     at = 0
     while at < len(samples):
@@ -49,7 +49,7 @@ def test_a_voice_is_found_however_it_is_cut(kind: str, cuts: list[int]) -> None:
 
 
 def test_noise_that_grows_louder_is_no_voice_for_long() -> None:
-    rng, track = np.random.default_rng(0), VoiceTrack("energy")
+    rng, track = np.random.default_rng(0), VoiceActivity("energy")
     track.push(rng.normal(0, 1e-4, 16_000).astype(np.float32))
     track.push(rng.normal(0, 0.05, 60 * 16_000).astype(np.float32))
     assert 12 < track.last(10_000) < 62 * 12.5

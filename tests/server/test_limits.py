@@ -297,10 +297,10 @@ def test_a_socket_takes_no_more_than_it_can_transcribe():
             def open(listener, **options):
                 return Feed()
 
-    from wheatear.audio.pcm import LivePcm
+    from wheatear.audio.pcm import PcmDecoder
 
     async def main():
-        live = Live(Served, LivePcm(8000, "mulaw"), Limits(backlog_seconds=5.0))  # type: ignore
+        live = Live(Served, PcmDecoder(8000, "mulaw"), Limits(backlog_seconds=5.0))  # type: ignore
         pushing = asyncio.create_task(live.push(bytes(8000 * 60)))
         for _ in range(30):
             await asyncio.sleep(0.05)

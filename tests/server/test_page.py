@@ -31,7 +31,7 @@ from websockets.sync.client import connect
 
 import wheatear
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.pcm import LivePcm
+from wheatear.audio.pcm import PcmDecoder
 from wheatear.audio.reader import sample_speech
 from wheatear.transcript.results import Final, Segment, Word
 from wheatear.transcript.writers import writer
@@ -252,7 +252,7 @@ def test_what_the_microphone_hears_becomes_captions(server, open_page, tmp_path)
         expect(state(page)).to_have_text("Ready")
         assert float(level.get_attribute("aria-valuenow")) == 0
 
-        pcm = LivePcm(int(rates[0]), "s16", 1)
+        pcm = PcmDecoder(int(rates[0]), "s16", 1)
         samples = np.concatenate([*map(pcm.push, heard), pcm.finish()])
         engine = wheatear.load(threads=1)
         expected = engine.transcribe(samples, language="en-US", latency_ms=160)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.errors import WheatearError
 from wheatear.evaluate.engines.engine import (
     Engine,

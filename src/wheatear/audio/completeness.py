@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from wheatear.audio.sample_encoding import Samples
+from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError, SpoolError
 
 Block = tuple[Samples, int]

@@ -22,8 +22,8 @@ from wheatear.audio.byte_source import Source, Window, is_on_disk
 from wheatear.audio.completeness import TOLERANCE, Block, Decoder, Opening, Outcome
 from wheatear.audio.containers.recordings import Part, has_index
 from wheatear.audio.containers.wav import WavFormat, WavReader, header_of
-from wheatear.audio.file_type import Kind
-from wheatear.audio.sample_encoding import Samples
+from wheatear.audio.file_type import Container
+from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError, SpoolError
 
 HIGHEST_RATE = 768_000
@@ -189,13 +189,13 @@ class _Library:
 class _Foreign:
     """What FFmpeg decodes."""
 
-    def __init__(self, kind: Kind, window: Window, name: str, closing: ExitStack) -> None:
+    def __init__(self, kind: Container, window: Window, name: str, closing: ExitStack) -> None:
         file, start, end = window.file, window.start, window.end
         if not is_on_disk(file):  # it needs a file of the system's
             window.seek(0)
             file, start, end = spooled(window, closing), 0, len(window)
         try:
-            self._unpacked = media.Unpacked(file, kind, name, (start, end))
+            self._unpacked = media.FfmpegReader(file, kind, name, (start, end))
         except AudioError as error:
             if kind is kinds.MOV and not has_index(window):
                 raise AudioError(

@@ -20,10 +20,10 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from wheatear.audio.completeness import Block, Outcome
-from wheatear.audio.file_type import SUFFIXES, Kind, is_installed, require
+from wheatear.audio.file_type import SUFFIXES, Container, is_installed, require
 from wheatear.errors import AudioError, OverloadedError
 
-__all__ = ["SUFFIXES", "Unpacked", "is_installed"]
+__all__ = ["SUFFIXES", "FfmpegReader", "is_installed"]
 
 _PROGRAM = Path(__file__).with_name("ffmpeg_worker.py")
 # What Python may need to start and to find PyAV; tokens and keys of the server stay with it.
@@ -36,14 +36,14 @@ _LONGEST_HEADER = 1000
 _BLOCK = struct.Struct("<III")  # rate, channels, frames; the samples follow
 
 
-class Unpacked:
+class FfmpegReader:
     """The first sound track of a file, on its way out of it.  To be closed.
 
     `rate` in Hz, `channels`, and `duration` in seconds, where the file tells it.
     """
 
     def __init__(
-        self, file: BinaryIO, kind: Kind, name: str, place: tuple[int, int] | None = None
+        self, file: BinaryIO, kind: Container, name: str, place: tuple[int, int] | None = None
     ) -> None:
         """file: one of the system's.  place: where in it the recording begins and ends; the whole
         file if left out.  Raises AudioError for what cannot be decoded.

@@ -24,7 +24,7 @@ _NOISE_VALUES = 512  # values of 16 bits by which noise is recognized
 
 
 @dataclass(frozen=True)
-class Kind:
+class Container:
     """What a file is, by its first bytes."""
 
     demuxer: str
@@ -39,24 +39,24 @@ class Kind:
         return not self.demuxer and not self.library
 
 
-WAV = Kind("wav", "a WAV file", ("WAV", "WAVEX", "RF64"))
-MPEG = Kind("mp3", "an mp3 file", ("MP3",))
-OGG = Kind("ogg", "an Ogg file", ("OGG",))
-FLAC = Kind("flac", "a FLAC file", ("FLAC",))
-AIFF = Kind("aiff", "an AIFF file", ("AIFF",))
-AU = Kind("au", "an AU file", ("AU",))
-CAF = Kind("caf", "a CAF file", ("CAF",))
-W64 = Kind("w64", "a Wave64 file", ("W64",))
-MOV = Kind("mov", "an mp4, m4a or mov file")
-MATROSKA = Kind("matroska", "a webm or Matroska file")
-ASF = Kind("asf", "a WMA or WMV file")
-FLV = Kind("flv", "a Flash video")
-AMR = Kind("amr", "an AMR recording")
-AAC = Kind("aac", "an AAC stream")
-_LOAS = Kind("loas", "an AAC stream")
-_AC3, _EAC3 = Kind("ac3", "an AC-3 stream"), Kind("eac3", "an E-AC-3 stream")
-_TS = Kind("mpegts", "an MPEG transport stream")
-_AVI = Kind("avi", "an AVI file")
+WAV = Container("wav", "a WAV file", ("WAV", "WAVEX", "RF64"))
+MPEG = Container("mp3", "an mp3 file", ("MP3",))
+OGG = Container("ogg", "an Ogg file", ("OGG",))
+FLAC = Container("flac", "a FLAC file", ("FLAC",))
+AIFF = Container("aiff", "an AIFF file", ("AIFF",))
+AU = Container("au", "an AU file", ("AU",))
+CAF = Container("caf", "a CAF file", ("CAF",))
+W64 = Container("w64", "a Wave64 file", ("W64",))
+MOV = Container("mov", "an mp4, m4a or mov file")
+MATROSKA = Container("matroska", "a webm or Matroska file")
+ASF = Container("asf", "a WMA or WMV file")
+FLV = Container("flv", "a Flash video")
+AMR = Container("amr", "an AMR recording")
+AAC = Container("aac", "an AAC stream")
+_LOAS = Container("loas", "an AAC stream")
+_AC3, _EAC3 = Container("ac3", "an AC-3 stream"), Container("eac3", "an E-AC-3 stream")
+_TS = Container("mpegts", "an MPEG transport stream")
+_AVI = Container("avi", "an AVI file")
 
 _ATOMS = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"moof", b"styp")
 _BEGINNINGS = {
@@ -70,8 +70,8 @@ _BEGINNINGS = {
     b"\x30\x26\xb2\x75\x8e\x66\xcf\x11": ASF,
     b"FLV\x01": FLV,
     b"#!AMR": AMR,
-    b"\x00\x00\x01\xba": Kind("mpeg", "an MPEG file"),
-    b"\x7f\xfe\x80\x01": Kind("dts", "a DTS stream"),
+    b"\x00\x00\x01\xba": Container("mpeg", "an MPEG file"),
+    b"\x7f\xfe\x80\x01": Container("dts", "a DTS stream"),
 }
 _REFUSED = {
     b"wvpk": "a WavPack file",
@@ -154,7 +154,7 @@ def readable() -> str:
     return f"Files that work: wav, flac, ogg, opus, mp3, aiff, au, caf; {more}"
 
 
-def require(kind: Kind, name: str) -> None:
+def require(kind: Container, name: str) -> None:
     """Raises AudioError for a kind that is not read, or only with the extra that is missing."""
     if kind.refused:
         raise AudioError(
@@ -167,7 +167,7 @@ def require(kind: Kind, name: str) -> None:
         )
 
 
-def kind_of(peek: Peek, at: int = 0) -> Kind | None:
+def kind_of(peek: Peek, at: int = 0) -> Container | None:
     """The kind of file that begins at an offset; None for what is not known."""
     head = peek(at, 16)
     if (kind := _riff(head) or _container(head)) is not None:
@@ -177,22 +177,22 @@ def kind_of(peek: Peek, at: int = 0) -> Kind | None:
     return _stream(peek, at) or _refused(peek, at)
 
 
-def _refused(peek: Peek, at: int) -> Kind | None:
+def _refused(peek: Peek, at: int) -> Container | None:
     """What is known and not read; None for what is not known."""
     if peek(at + _TAR_MARK, 5) == b"ustar":
-        return Kind("", "a tar archive")
+        return Container("", "a tar archive")
     head = peek(at, 16)
     return next(
-        (Kind("", about) for name, about in _REFUSED.items() if head.startswith(name)), None
+        (Container("", about) for name, about in _REFUSED.items() if head.startswith(name)), None
     )
 
 
-def _container(head: bytes) -> Kind | None:
+def _container(head: bytes) -> Container | None:
     found = (kind for name, kind in _BEGINNINGS.items() if head.startswith(name))
     return next(found, MOV if head[4:8] in _ATOMS else None)
 
 
-def find(peek: Peek, farthest: int = _FARTHEST) -> tuple[int, Kind] | None:
+def find(peek: Peek, farthest: int = _FARTHEST) -> tuple[int, Container] | None:
     """The first file that begins within some bytes of something else, and where."""
     data = peek(0, farthest)
     marks = [match.start() for match in _LATER.finditer(data)][:1]
@@ -267,7 +267,7 @@ def is_wav(head: bytes) -> bool:
     return head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE"
 
 
-def _riff(head: bytes) -> Kind | None:
+def _riff(head: bytes) -> Container | None:
     if is_wav(head):
         return WAV
     if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
@@ -303,7 +303,7 @@ def _repeats(peek: Peek, at: int) -> bool:
 # -- streams of frames ---------------------------------------------------------------------------
 
 
-def _stream(peek: Peek, at: int) -> Kind | None:
+def _stream(peek: Peek, at: int) -> Container | None:
     """The kind of frames that follow each other from an offset on."""
     if peek(at, 1) == b"\xff" and mpeg.is_stream(peek, at):
         return MPEG

@@ -12,9 +12,9 @@ from math import ceil, gcd
 import numpy as np
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import LOUDEST, Samples
 from wheatear.audio.resampler import Mixer
 from wheatear.audio.sample_encoding import decoded, size_of
+from wheatear.audio.samples import LOUDEST, Samples
 from wheatear.errors import AudioError, StreamClosedError
 
 LOWEST_RATE, HIGHEST_RATE = 8_000, 48_000
@@ -29,7 +29,7 @@ _ENCODINGS = ("s16", "f32", "mulaw", "alaw")
 _NOTHING = np.zeros(0, np.float32)
 
 
-class LivePcm:
+class PcmDecoder:
     """One live signal, headerless, on its way to samples. Any cut gives the same bits.
 
     Encodings: s16 and f32 (little-endian), mulaw and alaw (G.711); channels are interleaved and
@@ -54,9 +54,9 @@ class LivePcm:
         self._rest = b""
         self._finished = False
 
-    def fresh(self) -> "LivePcm":
+    def fresh(self) -> "PcmDecoder":
         """Another signal of the same form, which has yet to begin."""
-        return LivePcm(self._rate, self._encoding, self._channels)
+        return PcmDecoder(self._rate, self._encoding, self._channels)
 
     @property
     def seconds(self) -> float:

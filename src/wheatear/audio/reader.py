@@ -21,9 +21,10 @@ from functools import partial
 from importlib.resources import files
 from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wheatear.audio import file_type as kinds
 from wheatear.audio import sample_encoding as encodings
@@ -33,13 +34,21 @@ from wheatear.audio.containers.recordings import Layout, Part, layout_of
 from wheatear.audio.containers.wav import header_of
 from wheatear.audio.decoding import WavDecoder, block_size, check_form, decoders_of, spooled
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.resampler import LOUDEST, Converter
-from wheatear.audio.sample_encoding import Samples
+from wheatear.audio.resampler import Converter
+from wheatear.audio.samples import Samples, as_samples
 from wheatear.common.arguments import check_kind, check_number, shown
 from wheatear.errors import AudioError, AudioTruncatedWarning
 
-__all__ = ["LOUDEST", "AudioLimits", "AudioReader", "AudioTruncatedWarning", "RawFormat", "Samples"]
-__all__ += ["as_samples", "open_audio", "refuse_address", "sample_speech"]
+
+class BinaryFile(Protocol):
+    """Binary file object or pipe."""
+
+    def read(self, size: int, /) -> bytes:
+        """Returns at most `size` bytes; none at the end."""
+
+
+AudioSource = str | os.PathLike[str] | BinaryFile | NDArray[np.floating] | NDArray[np.int16]
+"""Arguments of `open_audio`: a path, "-", a binary file, or an array of 16 kHz samples."""
 
 _RAW_ENCODINGS = ("s16", "f32", "s16be", "mulaw", "alaw")
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
@@ -146,7 +155,7 @@ def _warn(message: str) -> None:
 
 
 def open_audio(
-    source: Any,
+    source: AudioSource,
     raw: RawFormat | None = None,
     apart: bool = False,
     limits: AudioLimits | None = None,
@@ -196,40 +205,6 @@ def open_audio(
         f"audio must be a path, '-', a binary file or a numpy array of samples, "
         f"not {type(source).__name__}"
     )
-
-
-def as_samples(samples: Any) -> Samples:
-    """Checks samples handed over by a program: [n], 16 kHz mono, int16 or float in -1 .. 1.
-
-    Returns them as float32. Raises AudioError for anything else, NaN and infinity included.
-    """
-    if isinstance(samples, bytes | bytearray | memoryview):
-        raise AudioError("samples are bytes; for 16-bit PCM use np.frombuffer(data, np.int16)")
-    try:
-        array = np.asarray(samples)
-    except ValueError as error:
-        raise AudioError(f"samples do not make an array: {error}") from error
-    if array.ndim != 1:
-        raise AudioError(
-            f"samples must be a one-dimensional array of 16 kHz mono audio, not of the shape "
-            f"{list(array.shape)}"
-        )
-    if array.dtype == np.int16:
-        return array.astype(np.float32) / np.float32(32768)
-    if array.size == 0:
-        return np.zeros(0, np.float32)
-    if not np.issubdtype(array.dtype, np.floating):
-        raise AudioError(f"samples must be float32 or int16, not {array.dtype}")
-    array = array.astype(np.float32, copy=False)
-    if not (largest := np.abs(array).max()) < LOUDEST:
-        if np.isfinite(largest):
-            raise AudioError(
-                f"samples reach {largest:g}: floats lie in -1 .. 1; hand over 16-bit integers as "
-                f"int16, or divided by 32768"
-            )
-        at = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise AudioError(f"sample {at} is {array[at]}: samples must be finite numbers in -1 .. 1")
-    return array
 
 
 def sample_speech(name: str = "en-US") -> Samples:

@@ -12,10 +12,8 @@ from numpy.typing import NDArray
 
 from wheatear.audio.completeness import Block
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.sample_encoding import Samples
+from wheatear.audio.samples import LOUDEST, Samples
 from wheatear.errors import AudioError
-
-LOUDEST = 100  # no float audio is louder; integers that someone forgot to scale are
 
 _GRID = 320  # frames that are judged together, counted from the beginning
 _MEMORY = 0.93  # what a judgement keeps of the one before: a time of 14 grids

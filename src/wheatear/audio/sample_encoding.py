@@ -1,9 +1,8 @@
 """Samples as numbers in bytes -> float32 in -1 .. 1: integers, floats and the laws of G.711."""
 
 import numpy as np
-from numpy.typing import NDArray
 
-Samples = NDArray[np.float32]
+from wheatear.audio.samples import Samples
 
 
 def _mulaw() -> Samples:

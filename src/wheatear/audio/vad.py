@@ -12,13 +12,12 @@ from importlib import import_module
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wheatear.audio.mel import FRAME_MS, SAMPLE_RATE
+from wheatear.audio.samples import Samples
 from wheatear.errors import MissingExtraError
 
 Voice = Literal["words", "energy", "silero"]
-Samples = NDArray[np.float32]
 
 _FRAME = SAMPLE_RATE * FRAME_MS // 1000
 _ABOVE = 12.0  # decibels above the noise floor
@@ -29,7 +28,7 @@ _LIKELY = 0.5  # probability of speech
 _KEPT = 4096  # frames remembered: more than any step looks back
 
 
-class VoiceTrack:
+class VoiceActivity:
     """The frames of one stream in which there is a voice."""
 
     def __init__(self, kind: Voice, heard: int = 0) -> None:

@@ -12,7 +12,8 @@ from contextlib import contextmanager
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.decoder.greedy import Decoder, Floats
+from wheatear.common.arrays import Floats
+from wheatear.decoder.greedy import Decoder
 
 Integers = NDArray[np.int64]
 

@@ -16,7 +16,8 @@ import numpy as np
 
 import wheatear
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples, sample_speech
+from wheatear.audio.reader import sample_speech
+from wheatear.audio.samples import Samples
 from wheatear.bench.measurements import Setting, Taken
 from wheatear.bench.memory import peak_rss_mb
 from wheatear.bench.stages import timed_stages

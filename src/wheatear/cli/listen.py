@@ -16,8 +16,8 @@ from rich.text import Text
 
 import wheatear
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.pcm import HIGHEST_RATE, LivePcm
-from wheatear.audio.reader import Samples
+from wheatear.audio.pcm import HIGHEST_RATE, PcmDecoder
+from wheatear.audio.samples import Samples
 from wheatear.cli import complain, note
 from wheatear.cli.options import Asked
 from wheatear.cli.output_options import Output, check_output, format_of
@@ -157,7 +157,7 @@ def _heard(sound: Any, device: int | None) -> Iterator[Samples]:
         except sound.PortAudioError:
             own = int(sound.query_devices(device, "input")["default_samplerate"])
             rate = min(own, HIGHEST_RATE)  # what records faster also records at this
-        pcm = LivePcm(rate, "f32")
+        pcm = PcmDecoder(rate, "f32")
         with sound.InputStream(
             device=device, channels=1, samplerate=rate, dtype="float32",
             blocksize=round(rate * _BLOCK), callback=take,

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
+from wheatear.common.arrays import Floats
 from wheatear.convert.architecture import Architecture
 from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.model.latency import LatencyMode
-
-Floats = NDArray[np.float32]
 
 
 def encode(

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 
 from wheatear.audio.mel import SAMPLE_RATE, MelSpectrogram
-from wheatear.audio.reader import Samples, sample_speech
+from wheatear.audio.reader import sample_speech
+from wheatear.audio.samples import Samples
+from wheatear.common.arrays import Floats
 from wheatear.convert import reference
 from wheatear.convert.architecture import Architecture
 from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.decoder.greedy import Decoder
 from wheatear.encoder.encoder import Encoder
-from wheatear.encoder.state import Floats
 from wheatear.model.bundle import Bundle, open_bundle
 from wheatear.model.languages import AUTO
 from wheatear.model.latency import LatencyMode

@@ -16,8 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.common.arguments import check_number, shown
+from wheatear.common.arrays import Floats
 from wheatear.decoder.boosting import Nodes, PhraseTree
-from wheatear.decoder.greedy import Decoder, Floats, Found, certainty
+from wheatear.decoder.greedy import Decoder, Found, certainty
 from wheatear.decoder.language_model import TokenModel
 from wheatear.errors import OptionError
 

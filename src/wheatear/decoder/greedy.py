@@ -14,13 +14,12 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.common.arrays import Floats
 from wheatear.decoder.boosting import Listening, PhraseTree
 from wheatear.decoder.native_networks import NativeDecoder
 from wheatear.decoder.onnx_networks import GraphDecoder
 from wheatear.model.bundle import Bundle, DecoderShape, Measure
 from wheatear.model.native_library import if_native
-
-Floats = NDArray[np.float32]
 
 
 class Found(NamedTuple):

@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.common.arrays import Floats
 from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
 from wheatear.model.native_library import NativeWeights
 from wheatear.model.onnx_weights import read_initialisers, read_operators
-
-Floats = NDArray[np.float32]
 
 
 class NativeDecoder:

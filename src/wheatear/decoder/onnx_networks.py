@@ -6,10 +6,9 @@ The graphs are described in `convert/decoder_graph.py`.
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.common.arrays import Floats
 from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
 from wheatear.model.onnx_session import Session, check_outputs
-
-Floats = NDArray[np.float32]
 
 
 class GraphDecoder:

@@ -14,16 +14,10 @@ from typing import Any
 import numpy as np
 
 from wheatear.audio.mel import MEL_PER_FRAME
+from wheatear.common.arrays import Floats
 from wheatear.encoder.native_backend import NativeStep
 from wheatear.encoder.onnx_backend import GraphStep
-from wheatear.encoder.state import (
-    BEFORE_START,
-    Encoded,
-    EncoderState,
-    Floats,
-    frames_of,
-    fresh_state,
-)
+from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState, frames_of, fresh_state
 from wheatear.model.bundle import Bundle, EncoderShape
 from wheatear.model.latency import LatencyMode
 from wheatear.model.native_library import if_native

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from wheatear.encoder.state import Encoded, EncoderState, Floats, live, window
+from wheatear.common.arrays import Floats
+from wheatear.encoder.state import Encoded, EncoderState, live, window
 from wheatear.model.bundle import ENCODER, Bundle
 from wheatear.model.native_library import NativeWeights, Tensors
 from wheatear.model.onnx_weights import read_initialisers

@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.audio.mel import MEL_PER_FRAME
-from wheatear.encoder.state import Encoded, EncoderState, Floats, fresh_state, live, window
+from wheatear.common.arrays import Floats
+from wheatear.encoder.state import Encoded, EncoderState, fresh_state, live, window
 from wheatear.model.bundle import ENCODER, Bundle, EncoderShape
 from wheatear.model.onnx_session import Session, check_outputs
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME
-from wheatear.encoder.state import EncoderState, Floats
+from wheatear.common.arrays import Floats
+from wheatear.encoder.state import EncoderState
 from wheatear.model.bundle import EncoderShape
 from wheatear.model.latency import LatencyMode
 

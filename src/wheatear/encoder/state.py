@@ -3,13 +3,11 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wheatear.audio.mel import MEL_PER_FRAME
+from wheatear.common.arrays import Floats
 from wheatear.model.bundle import EncoderShape
 from wheatear.model.latency import LatencyMode
-
-Floats = NDArray[np.float32]
 
 PAST_MEL = 7  # mel frames before a chunk's own that its first output looks at
 BEFORE_START = 7  # the chunk grid begins 7 mel frames before the signal: frame k ends at mel 8k

@@ -15,7 +15,8 @@ import soundfile as sf
 import soxr
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples, open_audio
+from wheatear.audio.reader import open_audio
+from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError
 
 _SEEKABLE = frozenset({"AIFF", "AU", "CAF", "FLAC", "RF64", "W64", "WAV", "WAVEX"})

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.errors import WheatearError
 from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.engines.engine import Engine, EngineInfo

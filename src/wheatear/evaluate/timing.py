@@ -16,7 +16,7 @@ from typing import TypeVar
 import numpy as np
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.evaluate.clips import speech_span
 from wheatear.evaluate.engines.engine import Engine, Hypothesis
 

@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.audio.mel import SAMPLE_RATE, MelSpectrogram
-from wheatear.audio.reader import AudioReader, Samples, as_samples, open_audio
-from wheatear.audio.vad import VoiceTrack
+from wheatear.audio.reader import AudioReader, open_audio
+from wheatear.audio.samples import Samples, as_samples
+from wheatear.audio.vad import VoiceActivity
 from wheatear.common.arguments import check_kind, check_number, shown
 from wheatear.decoder.beam import BeamRules, BeamSearch, BeamState
 from wheatear.decoder.boosting import Phrase, PhraseTree, as_phrases
@@ -367,7 +368,7 @@ class Stream:
         )  # fmt: skip
         self._form = options.form
         self._writer = FormWriter(options.form, phrases)
-        self._voice: VoiceTrack | None = None
+        self._voice: VoiceActivity | None = None
         self._listen_for_voice()
         self._set(mode, language)
         self._events: list[Event] = []
@@ -396,7 +397,7 @@ class Stream:
         if kind == "words":
             self._voice = self._builder.machine.voiced = None
         elif self._voice is None or self._voice.kind != kind:
-            self._voice = VoiceTrack(kind, self._mel_state.samples)
+            self._voice = VoiceActivity(kind, self._mel_state.samples)
             self._builder.machine.voiced = self._voice.last
 
     def switch(

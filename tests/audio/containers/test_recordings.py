@@ -20,7 +20,7 @@ from piped_audio import Dribble
 
 from wheatear.audio import file_type as kinds
 from wheatear.audio.file_type import kind_of
-from wheatear.audio.pcm import LivePcm
+from wheatear.audio.pcm import PcmDecoder
 from wheatear.audio.reader import RawFormat, open_audio, sample_speech
 from wheatear.errors import AudioError
 
@@ -494,7 +494,7 @@ def test_any_cut_of_channels_that_cancel(sizes, rate):
     raw = RawFormat(rate, 2)
     pieces, _ = told(Dribble(data, sizes), raw=raw)
     np.testing.assert_array_equal(pieces, told(io.BytesIO(data), raw=raw)[0])
-    whole, cut, at = LivePcm(rate, "s16", 2), LivePcm(rate, "s16", 2), 0
+    whole, cut, at = PcmDecoder(rate, "s16", 2), PcmDecoder(rate, "s16", 2), 0
     parts = []
     while at < len(data):
         size = sizes[len(parts) % len(sizes)]

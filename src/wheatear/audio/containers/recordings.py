@@ -15,7 +15,7 @@ from wheatear.audio import file_type as kinds
 from wheatear.audio.byte_source import Window
 from wheatear.audio.containers import mpeg, ogg
 from wheatear.audio.containers.wav import WavReader, header_of
-from wheatear.audio.file_type import Kind, kind_of, past_tags
+from wheatear.audio.file_type import Container, kind_of, past_tags
 from wheatear.errors import AudioError
 
 _MOST = 10_000  # recordings of one file
@@ -32,7 +32,7 @@ _LONGEST_SILENCE = 60.0  # seconds
 class Part:
     """One recording: bytes of a file that are decoded by themselves."""
 
-    kind: Kind
+    kind: Container
     start: int
     end: int
     promised: float | None = None
@@ -69,7 +69,7 @@ class Layout:
     parts: list[Part] = field(default_factory=list)
     lost: int = 0
     """Bytes that belong to no recording that is known."""
-    refused: Kind | None = None
+    refused: Container | None = None
     """What the file is, where it is known and not read."""
 
     @property
@@ -106,7 +106,7 @@ def layout_of(window: Window, check: Callable[[float], None]) -> Layout:
     return layout
 
 
-def _parts(kind: Kind, window: Window, check: Callable[[float], None]) -> Iterator[Part]:
+def _parts(kind: Container, window: Window, check: Callable[[float], None]) -> Iterator[Part]:
     """The recordings of one kind that begin with a window; offsets are its own."""
     if kind is kinds.WAV:
         yield from _wav(window, check)
@@ -358,7 +358,7 @@ def _mov(window: Window) -> tuple[int, float | None]:
 
 # -- containers that do not ----------------------------------------------------------------------
 
-_STARTS: dict[Kind, Any] = {
+_STARTS: dict[Container, Any] = {
     kinds.MATROSKA: re.compile(rb"\x1aE\xdf\xa3.{1,40}?(?:webm|matroska)", re.DOTALL),
     kinds.ASF: re.compile(rb"\x30\x26\xb2\x75\x8e\x66\xcf\x11\xa6\xd9\x00\xaa"),
     kinds.FLV: re.compile(rb"FLV\x01[\1\4\5]\0\0\0\x09"),
@@ -396,7 +396,7 @@ def _flac_seconds(head: bytes) -> float | None:
     return total / rate if rate and total else None
 
 
-_EXTENTS: dict[Kind, Callable[[Window], tuple[int, float | None]]] = {
+_EXTENTS: dict[Container, Callable[[Window], tuple[int, float | None]]] = {
     kinds.AIFF: _aiff,
     kinds.AU: _au,
     kinds.CAF: _caf,

@@ -30,16 +30,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
+from wheatear.common.arrays import Floats
 from wheatear.convert.architecture import Architecture
 from wheatear.convert.checkpoints.weights import CheckpointWeights
 from wheatear.convert.graphs.writer import CONTRIB, GraphWriter, Shape, Subgraph
 from wheatear.convert.quantize import QuantizationRecipe
 
 INT64 = TensorProto.INT64
-Floats = NDArray[np.float32]
 EPSILON = 1e-5
 _TO_THE_END = 1 << 40
 

@@ -24,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.common.telemetry import hub_offline
 from wheatear.errors import LanguageError, MissingExtraError, WheatearError
 from wheatear.model.languages import resolve_language

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 import soundfile
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.errors import WheatearError
 from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of

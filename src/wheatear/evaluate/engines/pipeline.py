@@ -10,7 +10,7 @@ import transformers
 from transformers import pipeline
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.common.telemetry import torch_cache_here
 from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of

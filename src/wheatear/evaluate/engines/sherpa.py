@@ -12,7 +12,7 @@ import onnxruntime
 import sherpa_onnx
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.errors import WheatearError
 from wheatear.evaluate.engines.engine import (
     Engine,

@@ -7,7 +7,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.decoder.beam import BeamRules
 from wheatear.evaluate.engines.engine import (
     Engine,

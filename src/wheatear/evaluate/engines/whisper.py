@@ -13,7 +13,7 @@ from typing import Any
 
 from faster_whisper import WhisperModel
 
-from wheatear.audio.reader import Samples
+from wheatear.audio.samples import Samples
 from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of
 

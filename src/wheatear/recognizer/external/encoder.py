@@ -19,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.audio.mel import MEL_PER_FRAME
+from wheatear.common.arrays import Floats
 from wheatear.encoder.encoder import ChunkedEncoder
-from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState, Floats
+from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState
 from wheatear.errors import BundleError
 from wheatear.model.latency import LatencyMode
 from wheatear.model.onnx_session import Port, Session

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.decoder.greedy import Decoder, Floats
+from wheatear.common.arrays import Floats
+from wheatear.decoder.greedy import Decoder
 from wheatear.errors import BundleError
 from wheatear.model.bundle import DecoderShape
 from wheatear.model.onnx_session import Port, Session

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from wheatear.audio.pcm import LivePcm
+from wheatear.audio.pcm import PcmDecoder
 from wheatear.server.api_errors import Refusal
 from wheatear.server.known_names import nearest
 from wheatear.server.served_models import DELAYS, eager
@@ -39,14 +39,14 @@ class Format(msgspec.Struct, forbid_unknown_fields=True):
     rate: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
     @property
-    def pcm(self) -> LivePcm:
+    def pcm(self) -> PcmDecoder:
         """Raises AudioError for a rate that does not work."""
         match self.type:
             case "audio/pcmu":
-                return LivePcm(self.rate or 8000, "mulaw")
+                return PcmDecoder(self.rate or 8000, "mulaw")
             case "audio/pcma":
-                return LivePcm(self.rate or 8000, "alaw")
-        return LivePcm(self.rate or 24_000, "s16")
+                return PcmDecoder(self.rate or 8000, "alaw")
+        return PcmDecoder(self.rate or 24_000, "s16")
 
     @property
     def flat(self) -> str:

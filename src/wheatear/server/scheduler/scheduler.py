@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from wheatear.audio.mel import FRAME_MS, SAMPLE_RATE
-from wheatear.audio.reader import Samples, as_samples
+from wheatear.audio.samples import Samples, as_samples
 from wheatear.decoder.boosting import Phrase, PhraseTree
 from wheatear.errors import OverloadedError, StreamClosedError
 from wheatear.recognizer.recognizer import Recognizer, Stream

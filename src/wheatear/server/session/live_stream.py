@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Sequence
 from typing import Any
 
-from wheatear.audio.pcm import LivePcm
+from wheatear.audio.pcm import PcmDecoder
 from wheatear.server.access.limits import Rate
 from wheatear.server.api_errors import Refusal
 from wheatear.server.background import aside
@@ -21,7 +21,7 @@ _GLANCE = 0.02  # seconds between looks at whether there is room
 class Live:
     """One stream of one model; close it with `finish` or `abandon`."""
 
-    def __init__(self, served: Served, pcm: LivePcm, limits: Limits, **options: Any) -> None:
+    def __init__(self, served: Served, pcm: PcmDecoder, limits: Limits, **options: Any) -> None:
         """Raises what `Scheduler.open` raises.  options: of `Recognizer.stream`."""
         self.served = served
         self._pcm = pcm
@@ -37,7 +37,7 @@ class Live:
         self.feed = served.scheduler.open(listener, live=True, **options)
 
     @classmethod
-    async def open(cls, served: Served, pcm: LivePcm, limits: Limits, **options: Any) -> "Live":
+    async def open(cls, served: Served, pcm: PcmDecoder, limits: Limits, **options: Any) -> "Live":
         """Opens one.  Phrases may take a moment to be understood; no other socket waits for it."""
         if options.get("phrases"):
             phrases = tuple(options["phrases"])
@@ -49,7 +49,7 @@ class Live:
         """Of audio so far."""
         return self.feed.seconds
 
-    def listen(self, pcm: LivePcm) -> None:
+    def listen(self, pcm: PcmDecoder) -> None:
         """From now on bytes are of this form; what the former one still holds is let out."""
         self.feed.push(self._pcm.finish())
         self._pcm = pcm
@@ -122,12 +122,12 @@ class Live:
         return told
 
 
-async def live_pcm(rate: int, encoding: str, channels: int) -> LivePcm:
+async def live_pcm(rate: int, encoding: str, channels: int) -> PcmDecoder:
     """A signal of a form.  Raises AudioError.  The filter of an odd rate takes a moment to make,
     in which others go on."""
     if odd(rate):
-        return await aside(LivePcm, rate, encoding, channels)
-    return LivePcm(rate, encoding, channels)
+        return await aside(PcmDecoder, rate, encoding, channels)
+    return PcmDecoder(rate, encoding, channels)
 
 
 def odd(rate: int) -> bool:

@@ -7,12 +7,11 @@ and draw from the given generator alone, so that a batch is a function of its se
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from wheatear.audio.samples import Samples
 from wheatear.train.data.mel import SAMPLE_RATE
 
-Samples = npt.NDArray[np.float32]
 Generator = np.random.Generator
 
 

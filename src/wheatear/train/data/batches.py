@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wheatear.audio.samples import Samples
 from wheatear.train.data import augment
-from wheatear.train.data.augment import Generator, Samples
+from wheatear.train.data.augment import Generator
 from wheatear.train.data.manifest import Utterance
 from wheatear.train.data.mel import FRAME, SAMPLE_RATE, LogMel
 from wheatear.train.data.prompts import AUTO

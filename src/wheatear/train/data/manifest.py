@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError, ManifestError
 from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
 from wheatear.evaluate.manifest import InvalidLine, manifest_error, read_clips
 from wheatear.model.locales import spelled
-from wheatear.train.data.augment import Samples
 from wheatear.train.data.mel import SAMPLE_RATE
 
 BadLines = Literal["refuse", "skip"]
