@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         StreamClosedError,
         WheatearError,
     )
+    from wheatear.recognizer.options import StreamOptions
     from wheatear.recognizer.recognizer import Recognizer, Stream, load
     from wheatear.transcript.formatting import TextForm
     from wheatear.transcript.results import (
@@ -71,6 +72,7 @@ __all__ = [
     "Segment",
     "Stream",
     "StreamClosedError",
+    "StreamOptions",
     "TextForm",
     "Token",
     "Transcript",
@@ -99,6 +101,7 @@ _HOME_OF = {
     "Phrase": "decoder.boosting",
     "Recognizer": "recognizer.recognizer",
     "Stream": "recognizer.recognizer",
+    "StreamOptions": "recognizer.options",
     "load": "recognizer.recognizer",
     "Event": "transcript.results",
     "Final": "transcript.results",

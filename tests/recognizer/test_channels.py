@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from wheatear import AudioError
 from wheatear.audio.reader import RawFormat, open_audio, sample_speech
 from wheatear.cli import main
 from wheatear.recognizer.channels import transcribe_channels
+from wheatear.recognizer.options import StreamOptions
 from wheatear.transcript.results import Final
 
 SPEECH = sample_speech()
@@ -36,10 +38,12 @@ def call(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def apart(path: object, **options: object) -> list[Final]:
+def apart(path: object, **options: Any) -> list[Final]:
     finals: list[Final] = []
     recognizer = wheatear.load(threads=1)
-    transcribe_channels(recognizer, open_audio(path, apart=True), finals.append, **options)
+    transcribe_channels(
+        recognizer, open_audio(path, apart=True), finals.append, StreamOptions(**options)
+    )
     return finals
 
 
@@ -72,7 +76,10 @@ def test_turns_are_told_while_the_audio_goes_on(call: Path) -> None:
     reader._blocks = counted()
     told: list[float] = []
     seconds = transcribe_channels(
-        wheatear.load(threads=1), reader, lambda f: told.append(sum(read) - f.end), language="en-US"
+        wheatear.load(threads=1),
+        reader,
+        lambda f: told.append(sum(read) - f.end),
+        StreamOptions("en-US"),
     )
     assert seconds == pytest.approx(soundfile.info(call).duration)
     assert told
@@ -86,7 +93,7 @@ def test_other_rates_and_raw_pcm(call: Path, tmp_path: Path) -> None:
     raw.write_bytes(samples.astype("<i2").tobytes())
     finals: list[Final] = []
     audio = open_audio(raw, RawFormat(channels=2), apart=True)
-    transcribe_channels(wheatear.load(threads=1), audio, finals.append)
+    transcribe_channels(wheatear.load(threads=1), audio, finals.append, StreamOptions())
     assert [(f.channel, f.text) for f in finals] == expected
     blocks = list(open_audio(call, apart=True))
     assert {b.shape[1] for b in blocks} == {2}
@@ -138,5 +145,5 @@ def test_what_was_heard_before_a_fault_is_told(call: Path) -> None:
     reader._blocks = broken()
     finals: list[Final] = []
     with pytest.raises(AudioError, match="damaged"):
-        transcribe_channels(wheatear.load(threads=1), reader, finals.append, language="en-US")
+        transcribe_channels(wheatear.load(threads=1), reader, finals.append, StreamOptions("en-US"))
     assert "".join(final.text for final in finals)

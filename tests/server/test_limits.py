@@ -16,6 +16,7 @@ from server_process import Server, events, running
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.session.live_stream import Live
 from wheatear.server.settings import Limits
 
@@ -294,13 +295,13 @@ def test_a_socket_takes_no_more_than_it_can_transcribe():
     class Served:
         class scheduler:  # noqa: N801
             @staticmethod
-            def open(listener, **options):
+            def open(listener, options):
                 return Feed()
 
     from wheatear.audio.pcm import PcmDecoder
 
     async def main():
-        live = Live(Served, PcmDecoder(8000, "mulaw"), Limits(backlog_seconds=5.0))  # type: ignore
+        live = Live(Served, PcmDecoder(8000, "mulaw"), Limits(backlog_seconds=5.0), StreamOptions())  # type: ignore
         pushing = asyncio.create_task(live.push(bytes(8000 * 60)))
         for _ in range(30):
             await asyncio.sleep(0.05)

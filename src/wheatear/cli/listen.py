@@ -78,8 +78,8 @@ def listen(
     chosen = _choose(sound, device)
     recognizer = wheatear.load(model, threads=threads)
     options = asked.options(recognizer)
-    stream = recognizer.stream(**options, keep=False)
-    late = FormWriter(options["form"], options["phrases"]).late
+    stream = recognizer.stream(options)
+    late = FormWriter(options.form, options.phrases).late
     file = Output(output, live=True)
     files = [] if output is None else [writer(form, file.open(), "microphone", partials=not late)]
     try:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -14,6 +14,7 @@ from wheatear.decoder.boosting import Phrase
 from wheatear.decoder.language_model import read_arpa
 from wheatear.errors import WheatearError
 from wheatear.model.languages import AUTO
+from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.transcript.formatting import TextForm
 from wheatear.transcript.turns import TurnRules
@@ -80,8 +81,8 @@ class Asked:
         int, Parameter(help="Milliseconds of silence after which a turn is over.")
     ] = 800
 
-    def options(self, recognizer: Recognizer) -> dict[str, Any]:
-        """Arguments of `Recognizer.stream`.  Raises WheatearError for what makes no sense."""
+    def options(self, recognizer: Recognizer) -> StreamOptions:
+        """Options of the stream.  Raises WheatearError for what makes no sense."""
         try:
             usual, end = TurnRules(), self.turn_end
             eager, sentence_end = min(usual.eager_ms, end), min(usual.sentence_end_ms, end)
@@ -93,14 +94,15 @@ class Asked:
             ) from error
         masked = frozenset(_lines(self.mask)) if self.mask else frozenset()
         given = [*self.phrase, *(_lines(self.phrases) if self.phrases else [])]
-        return {
-            "language": self.language,
-            "latency_ms": self.latency,
-            "turns": turns,
-            "phrases": tuple(map(parse_phrase, given)),
-            "beam": beam,
-            "form": TextForm(self.punctuation, self.capitals, self.numbers, masked),
-        }
+        return StreamOptions(
+            language=self.language,
+            latency_ms=self.latency,
+            turns=turns,
+            phrases=tuple(map(parse_phrase, given)),
+            beam=beam,
+            form=TextForm(self.punctuation, self.capitals, self.numbers, masked),
+            keep=False,
+        )
 
     def _beam(self, recognizer: Recognizer) -> BeamRules | None:
         if self.language_model is None:

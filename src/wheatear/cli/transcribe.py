@@ -128,7 +128,7 @@ def transcribe(
         threads = max(1, default_threads() // jobs)
     recognizer = wheatear.load(model, threads=threads)
     options = asked.options(recognizer)
-    recognizer.stream(**options)  # complain before reading anything
+    recognizer.check(options)  # before anything is read
     task = Task(recognizer, options, form, cues, channels_apart, raw_format)
     with interrupts.held(), interrupts.breakable_input():
         if folder is None:

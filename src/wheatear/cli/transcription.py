@@ -3,12 +3,13 @@
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TextIO
+from typing import TextIO
 
 from wheatear.audio.reader import AudioReader, RawFormat, open_audio
 from wheatear.cli.signals import interrupts
 from wheatear.errors import WheatearError
 from wheatear.recognizer.channels import transcribe_channels
+from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.transcript.formatting import FormWriter
 from wheatear.transcript.results import Event, Final, Partial, Segment, Transcript, Turn
@@ -20,8 +21,7 @@ class Task:
     """The same for all files of a command."""
 
     recognizer: Recognizer
-    options: dict[str, Any]
-    """Of `Recognizer.stream`."""
+    options: StreamOptions
     form: Format
     cues: CueRules
     apart: bool
@@ -37,15 +37,15 @@ class Task:
 
     def writer(self, out: TextIO, name: str) -> Writer:
         """Where the events of a file go."""
-        late = FormWriter(self.options["form"], self.options["phrases"]).late
+        late = FormWriter(self.options.form, self.options.phrases).late
         return writer(self.form, out, name, self.cues, partials=not late)
 
     def run(self, audio: AudioReader, on_event: Callable[[Event], None]) -> float:
         """Transcribes a file; its seconds."""
         if not self.apart:
-            found = self.recognizer.transcribe(audio, on_event=on_event, keep=False, **self.options)
+            found = self.recognizer.transcribe(audio, self.options, on_event=on_event)
             return found.duration
-        return transcribe_channels(self.recognizer, audio, on_event, **self.options)
+        return transcribe_channels(self.recognizer, audio, on_event, self.options)
 
 
 class Heard:

@@ -5,11 +5,11 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from itertools import count
-from typing import Any
 
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import AudioReader
 from wheatear.errors import AudioError
+from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer, Stream
 from wheatear.transcript.results import Event, Final
 
@@ -17,22 +17,25 @@ _MOST = 16
 
 
 def transcribe_channels(
-    recognizer: Recognizer, audio: AudioReader, on_final: Callable[[Final], None], **options: Any
+    recognizer: Recognizer,
+    audio: AudioReader,
+    on_final: Callable[[Final], None],
+    options: StreamOptions,
 ) -> float:
     """Transcribes audio that was opened with its channels apart; returns its seconds.
 
     A latency that is not given is that of `Recognizer.transcribe`.
 
     `on_final` gets the turns of all channels, each with its number, in the order of their first
-    words and as soon as no other channel can have an earlier one. Silence is not told. Options are
-    those of `Recognizer.stream`.
+    words and as soon as no other channel can have an earlier one. Silence is not told.
 
     Whatever ends it, what has been heard is told. Raises AudioError, also for more than 16
     channels, and what `stream` raises.
     """
     streams: list[Stream] = []
     merger = _Merger()
-    options |= {"latency_ms": recognizer.latency_of(audio, options.get("latency_ms"))}
+    latency_ms = recognizer.latency_of(audio, options.latency_ms)
+    options = replace(options, latency_ms=latency_ms, keep=False)
     try:
         samples = _follow(recognizer, audio, streams, merger, on_final, options)
         for stream in streams:
@@ -53,7 +56,7 @@ def _follow(
     streams: list[Stream],
     merger: "_Merger",
     on_final: Callable[[Final], None],
-    options: dict[str, Any],
+    options: StreamOptions,
 ) -> int:
     """Hears the audio to its end in streams that it opens; its samples."""
     samples = 0
@@ -61,7 +64,7 @@ def _follow(
         if not streams:
             if block.shape[1] > _MOST:
                 raise AudioError(f"{block.shape[1]} channels; up to {_MOST} are kept apart")
-            streams += [recognizer.stream(**options, keep=False) for _ in block[0]]
+            streams += [recognizer.stream(options) for _ in block[0]]
         samples += len(block)
         pairs = [(stream, block[:, n]) for n, stream in enumerate(streams)]
         merger.add(recognizer.push_many(pairs))

@@ -11,7 +11,7 @@ frames that come out are searched together.
 import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -23,7 +23,7 @@ from wheatear.audio.reader import AudioReader, open_audio
 from wheatear.audio.samples import Samples, as_samples
 from wheatear.audio.vad import VoiceActivity
 from wheatear.common.arguments import check_kind, check_number, shown
-from wheatear.decoder.beam import BeamRules, BeamSearch, BeamState
+from wheatear.decoder.beam import BeamSearch, BeamState
 from wheatear.decoder.boosting import Phrase, PhraseTree, as_phrases
 from wheatear.decoder.greedy import Decoder, DecoderState, Found
 from wheatear.encoder.encoder import ChunkedEncoder, Encoder
@@ -35,8 +35,9 @@ from wheatear.model.latency import LatencyMode, choose_mode
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.vocabulary import Vocabulary
 from wheatear.recognizer.external.package import Package, open_model
+from wheatear.recognizer.options import StreamOptions, check_turns
 from wheatear.transcript.builder import TranscriptBuilder
-from wheatear.transcript.formatting import FormWriter, TextForm
+from wheatear.transcript.formatting import FormWriter
 from wheatear.transcript.results import Event, Final, Partial, Transcript
 from wheatear.transcript.turns import TurnRules
 from wheatear.transcript.words import Delay
@@ -73,31 +74,6 @@ def load(
         ) from error
 
 
-@dataclass(frozen=True)
-class StreamOptions:
-    """What `Recognizer.stream` and `Recognizer.transcribe` were asked for.  Raises OptionError."""
-
-    language: str
-    latency_ms: int | None
-    turns: TurnRules
-    phrases: tuple[Phrase, ...]
-    beam: BeamRules | None
-    form: TextForm
-    keep: bool
-
-    def __post_init__(self) -> None:
-        _check_turns(self.turns)
-        wide = self.beam if isinstance(self.beam, int) else 4
-        wanted = f"None or wheatear.BeamRules(width={wide})"
-        check_kind("beam", self.beam, (BeamRules, type(None)), wanted)
-        check_kind("form", self.form, TextForm, "a wheatear.TextForm, such as TextForm()")
-        check_kind("keep", self.keep, bool, "True or False")
-
-
-def _check_turns(rules: Any) -> None:
-    check_kind("turns", rules, TurnRules, "wheatear.TurnRules, such as TurnRules(end_ms=800)")
-
-
 class Recognizer:
     """A loaded model. Make one with `wheatear.load`; share it freely."""
 
@@ -130,39 +106,38 @@ class Recognizer:
     def transcribe(
         self,
         audio: Any,
+        options: StreamOptions | None = None,
         *,
-        language: str = AUTO,
-        latency_ms: int | None = None,
-        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen, as are the next ones)
-        phrases: Sequence[str | Phrase] = (),
-        beam: BeamRules | None = None,
-        form: TextForm = TextForm(),  # noqa: B008
         on_event: Callable[[Event], None] | None = None,
-        keep: bool = True,
+        **fields: Any,
     ) -> Transcript:
-        """Transcribes audio from beginning to end, in memory that grows with its text alone.
+        """Transcribes audio from beginning to end, in memory that grows only with its text.
 
-        `audio` is a path, "-" for standard input, a binary file object, an array of 16 kHz mono
-        samples (float32 or int16), or audio already opened. The tokens are those of a stream at
-        the same latency, several chunks computed at a time; audio from a pipe may be live and is
-        computed chunk by chunk. `latency_ms` None is the model's longest latency, which is its
-        most accurate one; for a pipe it is the default of streams. `on_event` is called with the
-        events of a stream as they come; with `keep` false they are all there is, and memory does
-        not grow at all. The other options are those of `stream`.
+        The tokens are those of a stream at the same latency, computed several chunks at a time.
+        Audio from a pipe may be live and is computed chunk by chunk. Audio that is cut off or
+        damaged is transcribed as far as it can be read; `Transcript.warnings` has a sentence for
+        each missing part. Where this method opened the audio, each is also an
+        AudioTruncatedWarning.
 
-        Audio that is cut off or damaged is transcribed as far as it can be read.
-        `Transcript.warnings` has a sentence for each thing that is missing; where this method
-        opened the audio, each is an AudioTruncatedWarning too.
+        Args:
+            audio: A path, "-" for standard input, a binary file object, an array of 16 kHz mono
+                samples (float32 or int16), or an open `AudioReader`.
+            options: Options as `stream` takes them. A `latency_ms` of None is the longest latency
+                of the model, which is its most accurate one; for a pipe it is the default of
+                streams.
+            on_event: Function that is called with each event of the stream when it comes.
+            **fields: Fields of `StreamOptions`, in place of those of `options`.
 
-        Raises AudioError, and what `stream` raises.
+        Raises:
+            AudioError: The audio cannot be opened, read or decoded.
+            WheatearError: As `stream`.
         """
         if on_event is not None and not callable(on_event):
             raise OptionError(f"on_event is {shown(on_event)}; give a function of an event")
         reader = audio if isinstance(audio, AudioReader) else open_audio(audio)
         with closing(reader):
-            latency_ms = self.latency_of(reader, latency_ms)
-            given = as_phrases(phrases)
-            options = StreamOptions(language, latency_ms, turns, given, beam, form, keep)
+            options = _options(options, fields)
+            options = replace(options, latency_ms=self.latency_of(reader, options.latency_ms))
             stream = Stream(self, options, whole=not reader.live)
             for block in reader:
                 for event in stream.push(block):
@@ -174,31 +149,30 @@ class Recognizer:
                 on_event(event)
         return replace(transcript, warnings=reader.warnings)
 
-    def stream(
-        self,
-        *,
-        language: str = AUTO,
-        latency_ms: int | None = None,
-        turns: TurnRules = TurnRules(),  # noqa: B008  (frozen, as are the next ones)
-        phrases: Sequence[str | Phrase] = (),
-        beam: BeamRules | None = None,
-        form: TextForm = TextForm(),  # noqa: B008
-        keep: bool = True,
-    ) -> "Stream":
+    def stream(self, options: StreamOptions | None = None, **fields: Any) -> "Stream":
         """Opens a live stream.
 
-        language: a locale or what is short for one, or "auto". latency_ms: None is the
-        checkpoint's own default. turns: when a turn ends. phrases: names and terms to listen for.
-        beam: how wide to search; None is greedy search, which is quicker and never waits. form:
-        how the text is written. keep: whether the stream remembers what its finals have told;
-        without, it can be left on for ever, and `finish` answers with its last turn alone.
+        Args:
+            options: All options; the default ones if None.
+            **fields: Fields of `StreamOptions`, in place of those of `options`:
+                `stream(language="de", latency_ms=320)`.
 
-        Raises LanguageError or LatencyError, naming what the model knows, PhraseError, OptionError
-        for a value of the wrong type, or MissingExtraError where the rules or the form need what is
-        not installed.
+        Raises:
+            LanguageError: The model does not know the language.
+            LatencyError: The model has no such latency.
+            PhraseError: The pieces of the model cannot spell a phrase.
+            OptionError: A value has the wrong type.
+            MissingExtraError: The turn rules or the text format need what is not installed.
         """
-        given = as_phrases(phrases)
-        return Stream(self, StreamOptions(language, latency_ms, turns, given, beam, form, keep))
+        return Stream(self, _options(options, fields))
+
+    def check(self, options: StreamOptions) -> None:
+        """Raises what `stream` raises for these options."""
+        _mode, language = self.choose(options.language, options.latency_ms)
+        options.form.check(None if language == AUTO else language)
+        self.understand(options.phrases)
+        if options.turns.voice != "words":
+            VoiceActivity(options.turns.voice)
 
     def push_many(self, blocks: Sequence[tuple["Stream", Any]]) -> list[list[Event]]:
         """Pushes samples into many streams of this recognizer, their chunks computed in batches.
@@ -436,7 +410,7 @@ class Stream:
 
     @turns.setter
     def turns(self, rules: TurnRules) -> None:
-        _check_turns(rules)
+        check_turns(rules)
         before, self._builder.machine.rules = self.turns, rules
         try:
             self._listen_for_voice()
@@ -563,6 +537,12 @@ class Stream:
             case Final():
                 return self._writer.final(event)
         return event
+
+
+def _options(given: StreamOptions | None, fields: dict[str, Any]) -> StreamOptions:
+    options = StreamOptions() if given is None else given
+    check_kind("options", options, StreamOptions, "StreamOptions, or options by their names")
+    return replace(options, **fields)
 
 
 def _pairs(blocks: Any) -> list[tuple[Stream, Any]]:

@@ -246,7 +246,7 @@ def _updated(session: Any, update: Any, service: Service) -> None:
         json.dumps(refusal.body, allow_nan=False)
     else:
         json.dumps(changed.described("sess_1", 5), allow_nan=False)
-        service.models.default.recognizer.stream(**changed.options)
+        service.models.default.recognizer.check(changed.options)
 
 
 @given(values)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import wheatear
 from wheatear.audio.reader import sample_speech
 from wheatear.errors import AudioError, LanguageError, OverloadedError, StreamClosedError
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.scheduler.admission import Budget, StepCost
 from wheatear.server.scheduler.scheduler import Cut, Ended, Failed, Observer, Scheduler
 from wheatear.transcript.results import Final, Partial, Turn
@@ -56,7 +57,9 @@ def test_every_feed_gets_its_own_text(recognizer, scheduler):
     feeds = []
     for n, (ms, language) in enumerate(asked):
         heard = Heard()
-        feed = scheduler.open(heard, live=n % 3 != 0, language=language, latency_ms=ms)
+        feed = scheduler.open(
+            heard, StreamOptions(language=language, latency_ms=ms), live=n % 3 != 0
+        )
         feeds.append((feed, heard, samples[n * 1000 :]))
     for start in range(0, len(samples), 1777):
         for feed, _, own in feeds:
@@ -80,7 +83,7 @@ def test_however_it_is_pushed(recognizer, scheduler_for_good, script):
     """Pieces, cuts and switches in any order: as many streams one after the other would say."""
     samples = np.tile(sample_speech(), 4)
     heard = [Heard() for _ in range(3)]
-    feeds = [scheduler_for_good.open(h, latency_ms=160) for h in heard]
+    feeds = [scheduler_for_good.open(h, StreamOptions(latency_ms=160)) for h in heard]
     alone = [recognizer.stream(latency_ms=160) for _ in range(3)]
     expected, at, now = [[], [], []], [0, 0, 0], [160] * 3
     for n, action in script:
@@ -117,7 +120,7 @@ def scheduler_for_good(recognizer):
 
 def test_what_was_cut_is_told_to_its_last_sample_and_times_go_on(scheduler):
     samples, heard = sample_speech(), Heard()
-    feed = scheduler.open(heard, latency_ms=560)
+    feed = scheduler.open(heard, StreamOptions(latency_ms=560))
     for _ in range(2):
         feed.push(samples)
         feed.cut()
@@ -134,7 +137,7 @@ def test_what_was_cut_is_told_to_its_last_sample_and_times_go_on(scheduler):
 
 def test_a_clear_forgets_what_came_after_the_last_cut(recognizer, scheduler):
     samples, heard = sample_speech(), Heard()
-    feed = scheduler.open(heard, latency_ms=560)
+    feed = scheduler.open(heard, StreamOptions(latency_ms=560))
     feed.push(samples)
     feed.cut()
     feed.push(samples)
@@ -153,8 +156,8 @@ def test_a_clear_forgets_what_came_after_the_last_cut(recognizer, scheduler):
 def test_bad_input_is_the_callers_alone(scheduler):
     heard = Heard()
     with pytest.raises(LanguageError):
-        scheduler.open(heard, language="xx-YY")
-    feed = scheduler.open(heard)
+        scheduler.open(heard, StreamOptions(language="xx-YY"))
+    feed = scheduler.open(heard, StreamOptions())
     with pytest.raises(AudioError):
         feed.push(np.array([np.nan], np.float32))
     with pytest.raises(LanguageError):
@@ -180,7 +183,7 @@ def test_a_fault_in_a_step_ends_only_the_feed_it_belongs_to(recognizer, schedule
 
     monkeypatch.setattr(recognizer, "step", failing)
     heard = [Heard() for _ in range(4)]
-    feeds = [scheduler.open(h, latency_ms=160) for h in heard]
+    feeds = [scheduler.open(h, StreamOptions(latency_ms=160)) for h in heard]
     bad.append(feeds[2]._stream)
     for feed in feeds:
         feed.push(samples)
@@ -200,18 +203,18 @@ def test_a_listener_that_fails_gives_up_its_feed(scheduler):
     def fails(told):
         raise RuntimeError("a listener's fault")
 
-    feed = scheduler.open(fails)
+    feed = scheduler.open(fails, StreamOptions())
     feed.push(np.tile(sample_speech(), 2))
     feed.abandon()
     assert feed.wait_for_room(0.1, 10)
     heard = Heard()
-    other = scheduler.open(heard)
+    other = scheduler.open(heard, StreamOptions())
     other.finish()
     assert isinstance(heard.wait().told[-1], Ended)
 
 
 def test_abandoned_feeds_leave_nothing(scheduler):
-    feeds = [scheduler.open(Heard()) for _ in range(20)]
+    feeds = [scheduler.open(Heard(), StreamOptions()) for _ in range(20)]
     for feed in feeds:
         feed.push(sample_speech())
         feed.abandon()
@@ -225,15 +228,15 @@ def test_abandoned_feeds_leave_nothing(scheduler):
 def test_live_streams_are_refused_beyond_the_budget(recognizer):
     scheduler = Scheduler(recognizer, Budget(0.0))
     try:
-        first = scheduler.open(Heard(), latency_ms=80)  # one is always let in
+        first = scheduler.open(Heard(), StreamOptions(latency_ms=80))  # one is always let in
         with pytest.raises(OverloadedError, match="80 ms"):
-            scheduler.open(Heard(), latency_ms=80)
+            scheduler.open(Heard(), StreamOptions(latency_ms=80))
         heard = Heard()
-        scheduler.open(heard, live=False).finish()  # files wait their turn instead
+        scheduler.open(heard, StreamOptions(), live=False).finish()  # files wait their turn instead
         heard.wait()
         first.abandon()
         wait_until(lambda: scheduler.live == 0)
-        scheduler.open(Heard(), latency_ms=560)
+        scheduler.open(Heard(), StreamOptions(latency_ms=560))
     finally:
         scheduler.close()
 
@@ -251,8 +254,8 @@ def test_files_yield_to_live_streams(recognizer):
     scheduler = Scheduler(recognizer, Budget(1000), Watch())
     try:
         file_heard, live_heard = Heard(), Heard()
-        file = scheduler.open(file_heard, live=False, latency_ms=80)
-        live = scheduler.open(live_heard, latency_ms=80)
+        file = scheduler.open(file_heard, StreamOptions(latency_ms=80), live=False)
+        live = scheduler.open(live_heard, StreamOptions(latency_ms=80))
         file.push(np.tile(sample_speech(), 20))
         wait_until(lambda: order)  # in the first step of the file
         live.push(sample_speech()[:8000])
@@ -271,8 +274,8 @@ def test_files_yield_to_live_streams(recognizer):
 
 def test_who_sends_faster_than_speech_does_not_delay_who_does_not(scheduler):
     flood, paced = Heard(), Heard()
-    fast = scheduler.open(flood, latency_ms=80)
-    slow = scheduler.open(paced, latency_ms=80)
+    fast = scheduler.open(flood, StreamOptions(latency_ms=80))
+    slow = scheduler.open(paced, StreamOptions(latency_ms=80))
     fast.push(np.tile(sample_speech(), 400))  # half an hour
     samples = sample_speech()[:16_000]
     for start in range(0, len(samples), 1280):
@@ -288,18 +291,18 @@ def test_who_sends_faster_than_speech_does_not_delay_who_does_not(scheduler):
 def test_closing_tells_every_feed(recognizer):
     scheduler = Scheduler(recognizer)
     heard = Heard()
-    feed = scheduler.open(heard)
+    feed = scheduler.open(heard, StreamOptions())
     feed.push(sample_speech()[:100])
     scheduler.close()
     assert isinstance(heard.wait().told[-1], Failed)
     assert not scheduler.alive
     with pytest.raises(StreamClosedError):
-        scheduler.open(Heard())
+        scheduler.open(Heard(), StreamOptions())
 
 
 def test_partials_come_before_their_final(scheduler):
     heard = Heard()
-    feed = scheduler.open(heard, latency_ms=80)
+    feed = scheduler.open(heard, StreamOptions(latency_ms=80))
     feed.push(np.tile(sample_speech(), 3))
     feed.finish()
     text = ""
@@ -351,7 +354,7 @@ def test_the_shipped_model_in_a_scheduler():
     scheduler = Scheduler(recognizer)
     try:
         heard = Heard()
-        feed = scheduler.open(heard, live=False, latency_ms=560)
+        feed = scheduler.open(heard, StreamOptions(latency_ms=560), live=False)
         feed.push(sample_speech())
         feed.finish()
         text = " ".join(i.text for i in heard.wait().told if isinstance(i, Final) and i.text)

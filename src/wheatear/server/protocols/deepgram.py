@@ -35,6 +35,7 @@ from wheatear import __version__
 from wheatear.audio import file_type as kinds
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import PhraseError, WheatearError
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import Refusal, refusal_of
 from wheatear.server.background import aside
 from wheatear.server.protocols.deepgram_query import Asked, asked_of
@@ -115,10 +116,8 @@ class Deepgram(Dialogue):
         asked, served = self._asked, self._asked.served
         pcm = await live_pcm(asked.sound.rate, asked.sound.encoding, asked.sound.channels)
         phrases = await self._phrases(asked.keyterms)
-        self.live = await Live.open(
-            served, pcm, self.socket.settings.limits, language=asked.language,
-            latency_ms=served.latency_ms, turns=asked.rules, phrases=phrases,
-        )  # fmt: skip
+        options = StreamOptions(asked.language, served.latency_ms, asked.rules, phrases)
+        self.live = await Live.open(served, pcm, self.socket.settings.limits, options)
         self.socket.listen()
 
     async def _phrases(self, terms: tuple[str, ...]) -> tuple[Phrase, ...]:

@@ -24,6 +24,7 @@ from starlette.types import Receive, Scope, Send
 from wheatear.audio.mel import FRAME_MS
 from wheatear.audio.reader import AudioLimits
 from wheatear.errors import PhraseError, WheatearError
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.access.limits import Slots
 from wheatear.server.api_errors import Refusal, disk_full, refusal_of
 from wheatear.server.audio_formats import opened
@@ -182,9 +183,10 @@ class Job:
         self.warnings = list(asked.warnings)
         """What is missing of the file, or was not used of the request."""
         self.feed: Feed = asked.served.scheduler.open(
-            self._listen, live=False, language=asked.language, latency_ms=asked.latency_ms,
-            phrases=asked.phrases, turns=asked.turns,
-        )  # fmt: skip
+            self._listen,
+            StreamOptions(asked.language, asked.latency_ms, asked.turns, asked.phrases),
+            live=False,
+        )
         self._read = asyncio.Event()
         """Set once the file is no longer read."""
         try:

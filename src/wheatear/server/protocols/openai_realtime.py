@@ -32,6 +32,7 @@ from msgspec import UNSET
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import PhraseError
 from wheatear.model.languages import replacement_note
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import Refusal, refusal_of
 from wheatear.server.audio_formats import base64_audio
 from wheatear.server.background import aside
@@ -97,16 +98,13 @@ class Session:
     """Whether the client speaks in the fields of the beta."""
 
     @property
-    def options(self) -> dict[str, Any]:
-        """Of `Recognizer.stream`.  Raises what they are refused with."""
+    def options(self) -> StreamOptions:
+        """Options of the stream.  Raises what they are refused with."""
         language = self.language or (self.languages[0] if len(self.languages) == 1 else "auto")
         latency = self.served.delayed(self.delay) if self.delay else self.served.latency_ms
         for each in (*self.languages, language):
             self.served.recognizer.choose(each, latency)
-        return {
-            "language": language, "latency_ms": latency, "turns": self.rules,
-            "phrases": self.phrases,
-        }  # fmt: skip
+        return StreamOptions(language, latency, self.rules, self.phrases)
 
     @cached_property
     def phrases(self) -> tuple[Phrase, ...]:
@@ -311,7 +309,8 @@ class Realtime(Dialogue):
     async def _open(self, s: Session) -> None:
         """Goes on with a stream as the session wants it."""
         limits = self.socket.settings.limits
-        former, self.live = self.live, await Live.open(s.served, s.format.pcm, limits, **s.options)
+        live = await Live.open(s.served, s.format.pcm, limits, s.options)
+        former, self.live = self.live, live
         self._session = s
         if former is not None:
             former.abandon()  # now, so that whoever waits for what is heard finds the new one
@@ -382,7 +381,12 @@ class Realtime(Dialogue):
             options = new.options
             if new.phrases:
                 await aside(new.served.recognizer.understand, new.phrases)
-            self.stream.switch(**options)
+            self.stream.switch(
+                language=options.language,
+                latency_ms=options.latency_ms,
+                turns=options.turns,
+                phrases=options.phrases,
+            )
             if new.format != old.format:
                 self.stream.listen(new.format.pcm)
             self._session = new

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import msgspec
 from starlette.datastructures import QueryParams
 
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import Refusal, refusal_of
 from wheatear.server.background import aside
 from wheatear.server.known_names import single_values
@@ -59,14 +60,9 @@ class Plain(Dialogue):
         self._served = served = self._models.named(asked.model or None)
         pcm = await live_pcm(asked.rate, asked.encoding, asked.channels)
         phrases = await aside(served.phrases, None, asked.phrases) if asked.phrases else ()
-        self.live = await Live.open(
-            served,
-            pcm,
-            self.socket.settings.limits,
-            language=asked.language,
-            latency_ms=served.latency_ms if asked.latency is None else asked.latency,
-            phrases=phrases,
-        )
+        latency_ms = served.latency_ms if asked.latency is None else asked.latency
+        options = StreamOptions(asked.language, latency_ms, phrases=phrases)
+        self.live = await Live.open(served, pcm, self.socket.settings.limits, options)
         self.socket.send(
             {
                 "type": "ready", "session": self.socket.request_id, "model": served.name,

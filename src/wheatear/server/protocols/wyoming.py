@@ -36,6 +36,7 @@ from wyoming.ping import Pong
 
 from wheatear import __version__
 from wheatear.model.languages import AUTO, replacement_note
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.access.limits import Rate
 from wheatear.server.access.listener import Acceptor, Port
 from wheatear.server.access.message_buffers import Share
@@ -228,7 +229,7 @@ class Wyoming(Dialogue):
         if self.live is None or self.live.served is not served:
             await self._open(served, sound, options)
         else:
-            self.live.switch(**options)
+            self._switch(options)
             await self._listen(sound)
         self._deaf, self._rest = False, b""
         one_turn = asked.vad_sensitivity is not None
@@ -244,11 +245,14 @@ class Wyoming(Dialogue):
         elif (served := self._models.named(asked.name, "name")) is not self.stream.served:
             self._send(Error(f"{served.name} listens from the next command on", "invalid_value"))
         else:
-            self.stream.switch(**await self._options(served))
+            self._switch(await self._options(served))
             command.language = self._told_language()
             command.one_turn = asked.vad_sensitivity is not None
 
-    async def _options(self, served: Served) -> dict[str, Any]:
+    def _switch(self, options: StreamOptions) -> None:
+        self.stream.switch(language=options.language, turns=options.turns, phrases=options.phrases)
+
+    async def _options(self, served: Served) -> StreamOptions:
         """What was asked for, as a stream takes it.  Raises PhraseError."""
         asked = self._asked
         longest = self.socket.settings.limits.phrase_letters
@@ -261,7 +265,7 @@ class Wyoming(Dialogue):
         phrases = await aside(served.phrases, hints, ()) if hints else ()
         if phrases:
             await aside(served.recognizer.understand, phrases)
-        return {"language": asked.language or AUTO, "turns": asked.turns, "phrases": phrases}
+        return StreamOptions(asked.language or AUTO, served.latency_ms, asked.turns, phrases)
 
     def _told_language(self) -> str:
         """The language of the command, which its transcript tells; logged where it is another
@@ -271,12 +275,12 @@ class Wyoming(Dialogue):
             self._note(note)
         return key
 
-    async def _open(self, served: Served, sound: Sound, options: dict[str, Any]) -> None:
+    async def _open(self, served: Served, sound: Sound, options: StreamOptions) -> None:
         if self._cuts:
             raise Refusal(409, "the model can't be changed before the last transcript is there")
         pcm = await live_pcm(sound.rate, "s16", sound.channels)
         limits = self.socket.settings.limits
-        live = await Live.open(served, pcm, limits, latency_ms=served.latency_ms, **options)
+        live = await Live.open(served, pcm, limits, options)
         former, self.live, self._sound = self.live, live, sound
         if former is not None:
             former.abandon()

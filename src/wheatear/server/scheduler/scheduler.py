@@ -24,7 +24,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from wheatear.audio.mel import FRAME_MS, SAMPLE_RATE
 from wheatear.audio.samples import Samples, as_samples
 from wheatear.decoder.boosting import Phrase, PhraseTree
 from wheatear.errors import OverloadedError, StreamClosedError
+from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer, Stream
 from wheatear.server.scheduler.admission import Budget, StepCost
 from wheatear.transcript.results import Event, Final, Turn, shifted
@@ -115,11 +116,11 @@ class Feed:
         scheduler: "Scheduler",
         live: bool,
         listener: Listener,
-        options: dict[str, Any],
+        options: StreamOptions,
     ) -> None:
         self._scheduler, self.live, self._listener = scheduler, live, listener
-        self._options = options
-        self._stream: Stream = scheduler.recognizer.stream(**options, keep=False)
+        self._options = replace(options, keep=False)
+        self._stream: Stream = scheduler.recognizer.stream(self._options)
         self._asked = (self._stream.language, self._stream.latency_ms)
         """As of the last switch, whether or not it has been come to."""
         self._inbox: deque[_Command] = deque()
@@ -320,7 +321,7 @@ class Feed:
                 if (turns := change.pop("turns", None)) is not None:
                     self._stream.turns = turns
                 self._stream.switch(**change)
-                self._options |= command.change
+                self._options = replace(self._options, **command.change)
             case "cut" | "finish":
                 self._ending = command.kind
                 self._arrived = command.arrived
@@ -347,7 +348,7 @@ class Feed:
         self._turns += self._number
         self._number = 0
         self._tell([Cut(self._offset)])
-        self._stream = self._scheduler.recognizer.stream(**self._options, keep=False)
+        self._stream = self._scheduler.recognizer.stream(self._options)
 
     def _set_due(self) -> None:
         """When the chunk that is ready was there; of a stream that is ahead of its time, when it
@@ -423,15 +424,15 @@ class Scheduler:
 
     _now = staticmethod(time.monotonic)
 
-    def open(self, listener: Listener, *, live: bool = True, **options: Any) -> Feed:
+    def open(self, listener: Listener, options: StreamOptions, *, live: bool = True) -> Feed:
         """Opens a feed.  live: whether somebody waits for each word; a file yields to those.
 
-        Options are those of `Recognizer.stream`, without `keep`.  Raises what that raises, and
-        OverloadedError for a live stream that this machine has no room for.
+        Raises what `Recognizer.stream` raises, and OverloadedError for a live stream that this
+        machine has no room for.
         """
         if self._closing:
             raise StreamClosedError("the scheduler has been closed")
-        feed = Feed(self, live, listener, dict(options))
+        feed = Feed(self, live, listener, options)
         if live:
             self._let_in(feed.latency_ms)
         with self._condition:

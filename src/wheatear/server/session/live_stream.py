@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from wheatear.audio.pcm import PcmDecoder
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.access.limits import Rate
 from wheatear.server.api_errors import Refusal
 from wheatear.server.background import aside
@@ -21,8 +22,10 @@ _GLANCE = 0.02  # seconds between looks at whether there is room
 class Live:
     """One stream of one model; close it with `finish` or `abandon`."""
 
-    def __init__(self, served: Served, pcm: PcmDecoder, limits: Limits, **options: Any) -> None:
-        """Raises what `Scheduler.open` raises.  options: of `Recognizer.stream`."""
+    def __init__(
+        self, served: Served, pcm: PcmDecoder, limits: Limits, options: StreamOptions
+    ) -> None:
+        """Raises what `Scheduler.open` raises."""
         self.served = served
         self._pcm = pcm
         self._backlog_s = limits.backlog_seconds
@@ -34,15 +37,16 @@ class Live:
             with contextlib.suppress(RuntimeError):  # the loop has been closed: nobody listens
                 loop.call_soon_threadsafe(self._told.put_nowait, told)
 
-        self.feed = served.scheduler.open(listener, live=True, **options)
+        self.feed = served.scheduler.open(listener, options)
 
     @classmethod
-    async def open(cls, served: Served, pcm: PcmDecoder, limits: Limits, **options: Any) -> "Live":
+    async def open(
+        cls, served: Served, pcm: PcmDecoder, limits: Limits, options: StreamOptions
+    ) -> "Live":
         """Opens one.  Phrases may take a moment to be understood; no other socket waits for it."""
-        if options.get("phrases"):
-            phrases = tuple(options["phrases"])
-            await aside(served.recognizer.understand, phrases)
-        return cls(served, pcm, limits, **options)
+        if options.phrases:
+            await aside(served.recognizer.understand, options.phrases)
+        return cls(served, pcm, limits, options)
 
     @property
     def seconds(self) -> float:
