@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from wheatear.audio.mel import MelSettings, slaney_bank
 from wheatear.bench.random_model import fingerprint
 from wheatear.convert.checkpoints.open import open_checkpoint
-from wheatear.model.bundle import models_folder
+from wheatear.model.store import models_folder
 
 _MAKER = "maker.txt"
 _SILENT = 50.0  # added to what the joint says of the blank

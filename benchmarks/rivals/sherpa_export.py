@@ -13,7 +13,7 @@ from wheatear.bench.process import Process
 from wheatear.bench.random_model import Progress, fingerprint
 from wheatear.bench.token_rate import SPEECH, chance
 from wheatear.errors import BenchError
-from wheatear.model.bundle import models_folder
+from wheatear.model.store import models_folder
 
 _MAKER = "maker.txt"
 

@@ -21,7 +21,8 @@ from recipes.wheatear_small.confidence import (
 )
 from wheatear.audio.reader import sample_speech
 from wheatear.decoder.greedy import certainty
-from wheatear.model.bundle import find_bundle, open_bundle
+from wheatear.model.bundle import open_bundle
+from wheatear.model.store import find_bundle
 from wheatear.train.data.manifest import Utterance
 from wheatear.transcript.results import Word
 from wheatear.transcript.words import calibrated

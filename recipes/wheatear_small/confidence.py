@@ -28,7 +28,8 @@ import numpy.typing as npt
 import wheatear
 from recipes.wheatear_small.test_set import compared
 from wheatear.evaluate.wer import matching_pairs as aligned
-from wheatear.model.bundle import Bundle, Measure, open_bundle, write_manifest
+from wheatear.model.bundle import Bundle, open_bundle
+from wheatear.model.manifest import ConfidenceMeasure, write_manifest
 from wheatear.train.data.manifest import Utterance, read_manifest
 from wheatear.transcript.words import calibrated
 
@@ -120,7 +121,10 @@ def draw(path: Path, before: Sequence[dict[str, float]], after: Sequence[dict[st
 
 
 def compare(
-    bundle: Bundle, measure: Measure, manifests: Sequence[Sequence[Utterance]], latencies: list[int]
+    bundle: Bundle,
+    measure: ConfidenceMeasure,
+    manifests: Sequence[Sequence[Utterance]],
+    latencies: list[int],
 ) -> dict[str, Any]:
     """What a measure of the search is worth: fitted on the first clips, told of the second."""
     raw = replace(bundle.manifest, confidence=(1.0, 0.0), confidence_measure=measure)
@@ -164,7 +168,7 @@ def main(argv: list[str] | None = None) -> None:
     bundle = open_bundle(arguments.bundle)
     latencies = [int(ms) for ms in arguments.latencies.split(",")]
     manifests = [read_manifest(path) for path in (arguments.fit, arguments.held)]
-    tried = {m: compare(bundle, m, manifests, latencies) for m in get_args(Measure)}
+    tried = {m: compare(bundle, m, manifests, latencies) for m in get_args(ConfidenceMeasure)}
     measure = min(tried, key=lambda m: tried[m]["error_after"])
     result = {"measure": measure, **tried[measure]}
     for name, found in tried.items():

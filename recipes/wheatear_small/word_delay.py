@@ -35,7 +35,8 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.errors import CorpusError
 from wheatear.evaluate.wer import matching_pairs
-from wheatear.model.bundle import open_bundle, write_manifest
+from wheatear.model.bundle import open_bundle
+from wheatear.model.manifest import write_manifest
 from wheatear.transcript.words import Delay
 
 _WORD_EVENT, _SYNCHRONOUS, _UTF8 = 1, 2, 1

@@ -23,7 +23,7 @@ def test_it_is_small_and_complete(recognizer):
     locales = {"en-US", "es-US", "fr-CA", "it-IT", "pt-BR", "de-DE", "ru-RU", "auto"}
     assert locales <= set(recognizer.languages)
     assert "MODEL_CARD.md" in bundle.sizes
-    assert "CC-BY-SA-4.0" in bundle.manifest.licence
+    assert "CC-BY-SA-4.0" in bundle.manifest.license
     assert "Allison Smith" in bundle.notices()["NOTICE"]
 
 

@@ -18,7 +18,7 @@ from wheatear import BeamRules
 from wheatear.audio.reader import sample_speech
 from wheatear.decoder.beam import BeamSearch
 from wheatear.decoder.greedy import DecoderState
-from wheatear.model.bundle import DecoderShape
+from wheatear.model.manifest import DecoderShape
 
 MOST = 2
 

@@ -9,9 +9,10 @@ from published_prompts import PUBLISHED
 from wheatear.cli import main
 from wheatear.cli.locales import locale_rows
 from wheatear.errors import LanguageError
-from wheatear.model.bundle import find_bundle, open_bundle
+from wheatear.model.bundle import open_bundle
 from wheatear.model.languages import resolve_language
 from wheatear.model.locales import LOCALES, error_unit, has_spaces, language_of
+from wheatear.model.store import find_bundle
 
 # Nemotron 3.5's dictionary as published (id, then its keys), the same in transformers 5.23.0.
 NORWEGIAN = {"no", "no-NO"}  # their slot was never trained: Bokmål is meant

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from wheatear.errors import SettingsError
-from wheatear.model.bundle import find_bundle
+from wheatear.model.store import find_bundle
 from wheatear.server.metrics import Metrics
 from wheatear.server.served_models import Models, named_path
 from wheatear.server.settings import Settings

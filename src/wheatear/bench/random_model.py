@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 
 from wheatear.errors import BenchError, BundleError, MissingExtraError
-from wheatear.model.bundle import models_folder, open_bundle
+from wheatear.model.bundle import open_bundle
+from wheatear.model.store import models_folder
 
 Progress = Callable[[str, float], None]
 """Called with what is being done and the share of it that is done."""

@@ -55,7 +55,7 @@ for _name, _help in {
     "evaluate": "Measure models on recordings: error rates, latencies, speed.",
     "reproduce": "Make a published table of error rates again, and compare.",
     "locales": "Show the locales that a model can be asked for.",
-    "info": "Show what a model can do: latencies, locales, sizes, licence.",
+    "info": "Show what a model can do: latencies, locales, sizes, license.",
 }.items():
     app.command(f"wheatear.cli.{_name}:{_name}", help=_help)
 

@@ -20,8 +20,10 @@ from wheatear.bench.random_model import random_bundles
 from wheatear.bench.report import describe, print_report, write_json
 from wheatear.bench.token_rate import SPEECH
 from wheatear.errors import BenchError
-from wheatear.model.bundle import Manifest, find_bundle, open_bundle
+from wheatear.model.bundle import open_bundle
 from wheatear.model.latency import choose_mode
+from wheatear.model.manifest import BundleManifest
+from wheatear.model.store import find_bundle
 
 _STREAM_SECONDS, _FILE_SECONDS = 20.0, 60.0
 
@@ -151,7 +153,7 @@ bench.command(
 
 def choose_bundles(
     random: str | None, model: str | None, asked: Iterable[str], show: Show
-) -> tuple[str, dict[str, Path], Manifest]:
+) -> tuple[str, dict[str, Path], BundleManifest]:
     """What the model is called, its bundles by precision, and what one of them says of itself."""
     precisions = tuple(dict.fromkeys(asked))
     if random is None:
@@ -168,7 +170,7 @@ def choose_bundles(
     return manifest.name, dict(zip(precisions, paths, strict=True)), manifest
 
 
-def choose_latencies(manifest: Manifest, asked: Sequence[int]) -> list[int]:
+def choose_latencies(manifest: BundleManifest, asked: Sequence[int]) -> list[int]:
     """All that the model has, if none are asked for.  Raises LatencyError."""
     for latency_ms in asked:
         choose_mode(manifest.modes, manifest.default_mode, latency_ms)

@@ -14,7 +14,7 @@ from wheatear.bench.random_model import random_bundles
 from wheatear.bench.token_rate import SPEECH
 from wheatear.cli.bench import Names, Numbers, show_progress
 from wheatear.errors import BenchError
-from wheatear.model.bundle import find_bundle
+from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
 
 

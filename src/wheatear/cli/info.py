@@ -2,13 +2,13 @@
 
 from wheatear.common.terminal_text import printable
 from wheatear.errors import ModelNotFoundError
-from wheatear.model.bundle import find_bundle
 from wheatear.model.published import Published, published_as
+from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
 
 
 def info(model: str | None = None, /) -> None:
-    """Show what a model can do: architecture, latencies, locales, precision, sizes, licence.
+    """Show what a model can do: architecture, latencies, locales, precision, sizes, license.
 
     Of a published model that is not here it shows what is known of it, and how to get it.
 
@@ -44,7 +44,7 @@ def info(model: str | None = None, /) -> None:
         f"{max(mode.latency_ms for mode in m.modes)} ms",
         "locales": ", ".join(m.prompts) or "one language, no prompt",
         "source": m.source,
-        "licence": m.licence or "not stated in the checkpoint",
+        "license": m.license or "not stated in the checkpoint",
         "size": f"{sum(bundle.sizes.values()) / 1e6:.1f} MB",
     }
     _show(rows)
@@ -63,7 +63,7 @@ def _about(name: str, model: Published) -> dict[str, str]:
         "source": f"{model.repo}, revision {model.revision}",
         "latencies": f"{', '.join(map(str, model.latencies_ms))} ms",
         "locales": ", ".join(model.locales),
-        "licence": f"{model.licence.name}, {model.licence.link}",
+        "license": f"{model.license.name}, {model.license.link}",
         "size": f"about {model.size / 1e9:.1f} GB to fetch ({model.file})",
     }
 

@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from wheatear.model.bundle import Manifest, find_bundle
 from wheatear.model.languages import AUTO
 from wheatear.model.locales import LOCALES, error_unit, has_spaces
+from wheatear.model.manifest import BundleManifest
+from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
 
 
@@ -48,7 +49,7 @@ def locales(
         Console().print(_table(rows, manifest.name))
 
 
-def locale_rows(manifest: Manifest) -> list[dict[str, Any]]:
+def locale_rows(manifest: BundleManifest) -> list[dict[str, Any]]:
     """The forty locales, then what else the model's dictionary has; `id` is None where it lacks it.
 
     keys: what the dictionary calls the locale. detected: whether the model can tell it by itself.

@@ -4,8 +4,9 @@ from pathlib import Path
 
 from wheatear.common.terminal_text import printable
 from wheatear.errors import BundleError
-from wheatear.model.bundle import MANIFEST, local_models, models_folder, read_manifest
+from wheatear.model.manifest import MANIFEST, read_manifest
 from wheatear.model.published import PUBLISHED
+from wheatear.model.store import local_models, models_folder
 from wheatear.recognizer.external.package import is_package, read_record
 
 
@@ -20,7 +21,7 @@ def models() -> None:
     for name, published in PUBLISHED.items():
         have = "  (a model of that name is here)" if name in names else ""
         print(f"  {name:24} {published.about}, about {published.size / 1e9:.1f} GB to fetch")
-        print(f"  {'':24} {published.licence.name}; run: wheatear pull {name}{have}")
+        print(f"  {'':24} {published.license.name}; run: wheatear pull {name}{have}")
     print("  and any hub id or URL: wheatear pull ORGANISATION/NAME")
 
 
@@ -30,12 +31,12 @@ def _described(path: Path) -> str:
     try:
         if (path / MANIFEST).is_file():
             manifest, _files = read_manifest(path)
-            kind, licence = manifest.precision, manifest.licence
+            kind, license = manifest.precision, manifest.license
         elif is_package(path):
-            kind, (_origin, licence) = "graphs", read_record(path, verify=False)
+            kind, (_origin, license) = "graphs", read_record(path, verify=False)
         else:
             return f"{name:24} no model: neither a bundle nor a package of graphs"
     except BundleError as error:
         return f"{name:24} {printable(error)}"
-    licence = printable(licence or "licence not stated")
-    return f"{name:24} {printable(kind):7} {megabytes:8.1f} MB  {licence}"
+    license = printable(license or "license not stated")
+    return f"{name:24} {printable(kind):7} {megabytes:8.1f} MB  {license}"

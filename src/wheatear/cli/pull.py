@@ -1,4 +1,4 @@
-"""`wheatear pull`: a model from the hub or a URL, with its licence shown and a progress bar."""
+"""`wheatear pull`: a model from the hub or a URL, with its license shown and a progress bar."""
 
 from typing import Literal
 
@@ -70,7 +70,7 @@ def pull(
         def found(self, source: Source, missing: int) -> None:
             origin = source.origin
             print(printable(f"{origin.label} from {origin.page}"))
-            print(printable(f"licence: {origin.terms}"))
+            print(printable(f"license: {origin.terms}"))
             print(f"{missing / 1e6:,.0f} MB to fetch")
 
         def fetching(self, name: str, done: int, size: int | None) -> None:

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from wheatear.cli.evaluate import as_rich, progress, with_extra
 from wheatear.errors import LatencyError
-from wheatear.model.bundle import find_bundle
 from wheatear.model.onnx_session import default_threads
+from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
 
 _SEVERAL = Parameter(consume_multiple=True, negative="")

@@ -19,7 +19,8 @@ from wheatear.convert.graphs.encoder import language_table, write_encoder
 from wheatear.convert.quantize import RECIPES, QuantizationRecipe
 from wheatear.convert.verify import Deviation, measure_deviation
 from wheatear.errors import CheckpointError
-from wheatear.model import bundle
+from wheatear.model.bundle import ENCODER, JOINT, LANGUAGES, PIECES, PREDICTOR
+from wheatear.model.manifest import BundleManifest, DecoderShape, EncoderShape, write_manifest
 
 __all__ = ["Deviation", "convert"]
 
@@ -41,7 +42,7 @@ def convert(
     """Writes the bundle folder `out`, which must not exist or be empty.
 
     `precision` is "fp32", "int8" or "int4".  `origin` is where the checkpoint came from, `texts`
-    are licences and notices (by file name) that go with it beside its own.  `progress` is called
+    are licenses and notices (by file name) that go with it beside its own.  `progress` is called
     with the share done, 0 .. 1.  Returns how far the bundle is from the checkpoint in float32 on a
     short sample of speech.  Nothing is left behind if it fails.
 
@@ -60,7 +61,7 @@ def convert(
         try:
             _write(work, source, arch, RECIPES[precision], progress)
             manifest = _manifest(source, arch, precision, name or source.name, origin)
-            bundle.write_manifest(work, manifest)
+            write_manifest(work, manifest)
             deviation = measure_deviation(work, arch, source.weights)
             progress(1.0)
             if out.exists():
@@ -98,13 +99,13 @@ def _write(
         progress(done / (arch.layers + 5))
 
     weights = source.weights
-    write_encoder(folder / bundle.ENCODER, arch, weights, recipe, advance)
-    write_predictor(folder / bundle.PREDICTOR, arch, weights, recipe)
+    write_encoder(folder / ENCODER, arch, weights, recipe, advance)
+    write_predictor(folder / PREDICTOR, arch, weights, recipe)
     advance()
-    write_joint(folder / bundle.JOINT, arch, weights, recipe)
+    write_joint(folder / JOINT, arch, weights, recipe)
     advance()
     if arch.prompt_width:
-        np.save(folder / bundle.LANGUAGES, language_table(arch, weights))
+        np.save(folder / LANGUAGES, language_table(arch, weights))
     strange = [n for n in weights.unused() if not n.startswith(_UNNEEDED)]
     strange = [n for n in strange if not n.endswith("num_batches_tracked")]
     if strange:
@@ -113,7 +114,7 @@ def _write(
             f"{', '.join(strange[:4])}{' ...' if len(strange) > 4 else ''}"
         )
     vocabulary = json.dumps(asdict(source.vocabulary), ensure_ascii=False)
-    (folder / bundle.PIECES).write_text(vocabulary, encoding="utf-8")
+    (folder / PIECES).write_text(vocabulary, encoding="utf-8")
     for file, text in source.texts.items():
         (folder / _text_name(file)).write_text(text, encoding="utf-8")
 
@@ -128,21 +129,21 @@ def _both(own: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
 
 
 def _text_name(file: str) -> str:
-    """Licence files keep their name but for the spelling that the bundle looks for."""
+    """License files keep their name but for the spelling that the bundle looks for."""
     upper = file.upper()
     return f"LICENSE{file[7:]}" if upper.startswith("LICEN") else f"NOTICE{file[6:]}"
 
 
 def _manifest(
     source: Checkpoint, arch: Architecture, precision: str, name: str, origin: str | None
-) -> bundle.Manifest:
-    licences = [text for file, text in source.texts.items() if file.upper().startswith("LICEN")]
-    return bundle.Manifest(
+) -> BundleManifest:
+    licenses = [text for file, text in source.texts.items() if file.upper().startswith("LICEN")]
+    return BundleManifest(
         name=name,
         precision=precision,
         source=origin or str(source.config.get("target") or "wheatear safetensors"),
         features=arch.features,
-        encoder=bundle.EncoderShape(
+        encoder=EncoderShape(
             layers=arch.layers,
             width=arch.width,
             heads=arch.heads,
@@ -150,7 +151,7 @@ def _manifest(
             left=arch.left,
             longest_chunk=arch.longest_chunk,
         ),
-        decoder=bundle.DecoderShape(
+        decoder=DecoderShape(
             layers=arch.predictor_layers,
             hidden=arch.hidden,
             joint=arch.joint,
@@ -162,5 +163,5 @@ def _manifest(
         prompts=arch.prompts,
         tags=arch.tags,
         parameters=source.weights.count(),
-        licence=licences[0].strip().split("\n")[0] if licences else "",
+        license=licenses[0].strip().split("\n")[0] if licenses else "",
     )

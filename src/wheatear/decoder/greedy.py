@@ -18,7 +18,8 @@ from wheatear.common.arrays import Floats
 from wheatear.decoder.boosting import Listening, PhraseTree
 from wheatear.decoder.native_networks import NativeDecoder
 from wheatear.decoder.onnx_networks import GraphDecoder
-from wheatear.model.bundle import Bundle, DecoderShape, Measure
+from wheatear.model.bundle import Bundle
+from wheatear.model.manifest import ConfidenceMeasure, DecoderShape
 from wheatear.model.native_library import if_native
 
 
@@ -32,7 +33,7 @@ class Found(NamedTuple):
     """How sure the search is of it, 0 to 1, by the bundle's measure."""
 
 
-def certainty(logits: Floats, token: int, measure: Measure) -> float:
+def certainty(logits: Floats, token: int, measure: ConfidenceMeasure) -> float:
     """How sure an output is by the logits of all, the blank included: its probability, or one
     minus their entropy's share of the largest there can be.
 
@@ -101,7 +102,7 @@ class Decoder:
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
         self.shape: DecoderShape = bundle.manifest.decoder
-        self.measure: Measure = bundle.manifest.confidence_measure
+        self.measure: ConfidenceMeasure = bundle.manifest.confidence_measure
         native = if_native(
             bundle, lambda native, path: NativeDecoder(native, bundle, threads, path)
         )

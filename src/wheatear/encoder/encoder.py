@@ -18,8 +18,9 @@ from wheatear.common.arrays import Floats
 from wheatear.encoder.native_backend import NativeStep
 from wheatear.encoder.onnx_backend import GraphStep
 from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState, frames_of, fresh_state
-from wheatear.model.bundle import Bundle, EncoderShape
+from wheatear.model.bundle import Bundle
 from wheatear.model.latency import LatencyMode
+from wheatear.model.manifest import EncoderShape
 from wheatear.model.native_library import if_native
 
 

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.common.arrays import Floats
 from wheatear.encoder.state import Encoded, EncoderState, fresh_state, live, window
-from wheatear.model.bundle import ENCODER, Bundle, EncoderShape
+from wheatear.model.bundle import ENCODER, Bundle
+from wheatear.model.manifest import EncoderShape
 from wheatear.model.onnx_session import Session, check_outputs
 
 Integers = NDArray[np.int64]

@@ -20,8 +20,8 @@ import numpy as np
 from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME
 from wheatear.common.arrays import Floats
 from wheatear.encoder.state import EncoderState
-from wheatear.model.bundle import EncoderShape
 from wheatear.model.latency import LatencyMode
+from wheatear.model.manifest import EncoderShape
 
 _SILENT = np.float32(np.log(LOG_GUARD))
 

@@ -6,8 +6,8 @@ import numpy as np
 
 from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.common.arrays import Floats
-from wheatear.model.bundle import EncoderShape
 from wheatear.model.latency import LatencyMode
+from wheatear.model.manifest import EncoderShape
 
 PAST_MEL = 7  # mel frames before a chunk's own that its first output looks at
 BEFORE_START = 7  # the chunk grid begins 7 mel frames before the signal: frame k ends at mel 8k

@@ -19,8 +19,8 @@ from wheatear.evaluate.records import UNPAIRED, Record, Score, read_records, sco
 from wheatear.evaluate.report import markdown, sections
 from wheatear.evaluate.runner import EvaluationPlan, ProgressCallback, Results, run
 from wheatear.evaluate.summary import SUMMARY, against, describe_environment, summarize
-from wheatear.model.bundle import find_bundle
 from wheatear.model.latency import choose_mode
+from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
 from wheatear.recognizer.recognizer import load
 

@@ -1,4 +1,4 @@
-"""Models that can be fetched by name, as data: where they are, which revision, under what licence.
+"""Models that can be fetched by name, as data: where they are, which revision, under what license.
 
 Revisions, file names, sizes and hashes as of NeMo-Speech.cpp's index of 2026-08-19
 (https://github.com/NVIDIA/NeMo-Speech.cpp, models/index.json); a file without a hash here is held
@@ -12,23 +12,23 @@ from wheatear.model.locales import LOCALES
 
 
 @dataclass(frozen=True)
-class Licence:
+class License:
     """Terms that weights come under."""
 
     name: str
     link: str
     text: str | None = None
-    """File of `wheatear/licences` with the agreement, which must travel with the weights."""
+    """File of `wheatear/licenses` with the agreement, which must travel with the weights."""
     notice: str | None = None
     """Sentence that the agreement wants in a notice beside them."""
 
 
-OPENMDW = Licence(
+OPENMDW = License(
     "OpenMDW-1.1",
     "https://github.com/OpenMDW/OpenMDW/blob/main/1.1/LICENSE.OpenMDW-1.1",
     "OpenMDW-1.1.txt",
 )
-NVIDIA_OPEN_MODEL = Licence(
+NVIDIA_OPEN_MODEL = License(
     "NVIDIA Open Model License",
     "https://www.nvidia.com/en-us/agreements/enterprise-software/nvidia-open-model-license/",
     "NVIDIA-Open-Model-License.txt",
@@ -48,7 +48,7 @@ class Published:
     """The checkpoint that is fetched unless another file is asked for."""
     size: int
     """Bytes of that file, about."""
-    licence: Licence
+    license: License
     latencies_ms: tuple[int, ...]
     locales: tuple[str, ...]
     """Those that its publisher names."""
@@ -63,7 +63,7 @@ PUBLISHED = {
         revision="1c8deaecc64b91f034d73e08dd8b64625eb3395d",
         file="nemotron-3.5-asr-streaming-0.6b.nemo",
         size=2_550_000_000,
-        licence=OPENMDW,
+        license=OPENMDW,
         latencies_ms=(80, 160, 320, 560, 1120),
         locales=tuple(locale.id for locale in LOCALES),
         sha256={
@@ -78,7 +78,7 @@ PUBLISHED = {
         revision="ebe59e5a817142986528bbbee5dba8db7b38ed50",
         file="nemotron-speech-streaming-en-0.6b.nemo",
         size=2_470_000_000,
-        licence=NVIDIA_OPEN_MODEL,
+        license=NVIDIA_OPEN_MODEL,
         latencies_ms=(80, 160, 560, 1120),
         locales=("en-US",),
         sha256={

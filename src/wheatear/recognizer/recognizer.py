@@ -29,10 +29,11 @@ from wheatear.decoder.greedy import Decoder, DecoderState, Found
 from wheatear.encoder.encoder import ChunkedEncoder, Encoder
 from wheatear.encoder.silence import Idling, Silence, is_silent
 from wheatear.errors import BundleError, OptionError, PhraseError, StreamClosedError, WheatearError
-from wheatear.model.bundle import Bundle, find_bundle
+from wheatear.model.bundle import Bundle
 from wheatear.model.languages import AUTO, resolve_language
 from wheatear.model.latency import LatencyMode, choose_mode
 from wheatear.model.onnx_session import default_threads
+from wheatear.model.store import find_bundle
 from wheatear.model.vocabulary import Vocabulary
 from wheatear.recognizer.external.package import Package, open_model
 from wheatear.recognizer.options import StreamOptions, check_turns

@@ -18,7 +18,8 @@ from pathlib import Path
 
 from wheatear.common.text_files import read_text
 from wheatear.errors import CorpusError, WheatearError
-from wheatear.model.bundle import find_bundle, open_bundle
+from wheatear.model.bundle import open_bundle
+from wheatear.model.store import find_bundle
 from wheatear.train.data.tokenizer import Tokenizer
 
 _BEGIN, _END = "<s>", "</s>"

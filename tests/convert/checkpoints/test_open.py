@@ -292,12 +292,12 @@ def test_norwegian_is_a_language_and_not_false(tmp_path):
         assert read_architecture(checkpoint).prompts["no"] == 7
 
 
-def test_licence_and_notice_travel_with_the_model(tmp_path):
+def test_license_and_notice_travel_with_the_model(tmp_path):
     members = unpacked() | {"LICENSE.txt": b"Do as you like.\n", "NOTICE": b"By us."}
     convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
     bundle = wheatear.load(tmp_path / "out").bundle
     assert bundle.notices() == {"LICENSE.txt": "Do as you like.\n", "NOTICE": "By us."}
-    assert bundle.manifest.licence == "Do as you like."
+    assert bundle.manifest.license == "Do as you like."
 
 
 def own_checkpoint(path, model="tiny-multi", **changes):
@@ -321,7 +321,7 @@ def test_safetensors_of_our_own(tmp_path, recognizer_of):
     convert(own_checkpoint(tmp_path / "x.safetensors"), tmp_path / "out", "fp32")
     recognizer = wheatear.load(tmp_path / "out", threads=1)
     assert recognizer.bundle.manifest.name == "mine"
-    assert recognizer.bundle.manifest.licence == "CC0"
+    assert recognizer.bundle.manifest.license == "CC0"
     transcript = recognizer.transcribe(speech("tiny-multi"), latency_ms=320)
     assert transcript == recognizer_of("tiny-multi").transcribe(
         speech("tiny-multi"), latency_ms=320

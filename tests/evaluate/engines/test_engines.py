@@ -29,7 +29,9 @@ from wheatear.errors import MissingExtraError, WheatearError
 from wheatear.evaluate.engines.engine import Engine, Hypothesis, open_engine
 from wheatear.evaluate.engines.wheatear import Wheatear
 from wheatear.evaluate.timing import time_stream, time_turn_end
-from wheatear.model.bundle import find_bundle, open_bundle, write_manifest
+from wheatear.model.bundle import open_bundle
+from wheatear.model.manifest import write_manifest
+from wheatear.model.store import find_bundle
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ import wheatear
 from wheatear.cli import main
 from wheatear.errors import BundleError, CheckpointError, DownloadError, ModelNotFoundError
 from wheatear.model import published as catalogue
-from wheatear.model.bundle import MODELS_VARIABLE, models_folder
 from wheatear.model.hub import download as transfer
 from wheatear.model.hub.pull import Observer, pull
+from wheatear.model.store import MODELS_VARIABLE, models_folder
 
 NEMO = (ORACLE / "tiny-multi.nemo").read_bytes()
 NVIDIA = "nvidia/nemotron-3.5-asr-streaming-0.6b"
@@ -79,7 +79,7 @@ def test_a_name_becomes_a_model(hub):
     assert hub.asked(f"/api/models/{NVIDIA}/revision/{revision}")
 
 
-def test_licence_and_origin_are_written_down(hub):
+def test_license_and_origin_are_written_down(hub):
     bundle = wheatear.load(pull("nemotron-3.5"), threads=1).bundle
     notices = bundle.notices()
     assert notices["LICENSE"].startswith("OpenMDW License Agreement, version 1.1")
@@ -88,7 +88,7 @@ def test_licence_and_origin_are_written_down(hub):
     for part in (NVIDIA, COMMIT, FILE, digest, "int4", "OpenMDW-1.1", "Wheatear"):
         assert part in notices["NOTICE"]
     assert bundle.manifest.source == f"{NVIDIA}@{COMMIT}"
-    assert bundle.manifest.licence.startswith("OpenMDW License Agreement")
+    assert bundle.manifest.license.startswith("OpenMDW License Agreement")
     assert bundle.manifest.precision == "int4"
     assert bundle.manifest.name == "nemotron-3.5"
 
@@ -111,9 +111,9 @@ def test_texts_that_come_along_stay_as_they_are(hub):
     notices = bundle.notices()
     assert notices["LICENSE.txt"] == "Mine.\n"
     assert notices["NOTICE"].endswith("By me.")
-    assert "Licence: mine" in notices["NOTICE"]
+    assert "License: mine" in notices["NOTICE"]
     assert "me/mine" in notices["NOTICE"]
-    assert bundle.manifest.licence == "Mine."
+    assert bundle.manifest.license == "Mine."
     assert bundle.path.name == "mine"
 
 
@@ -125,10 +125,10 @@ def test_the_terms_of_what_a_model_was_made_from(hub):
     assert notices["LICENSE"].startswith("OpenMDW")
 
 
-def test_no_licence_stated(hub):
+def test_no_license_stated(hub):
     hub.repositories["me/mine"] = Repository({"x.nemo": NEMO})
     notices = wheatear.load(pull("me/mine"), threads=1).bundle.notices()
-    assert "no licence stated" in notices["NOTICE"]
+    assert "no license stated" in notices["NOTICE"]
     assert list(notices) == ["NOTICE"]
 
 
@@ -233,7 +233,7 @@ def test_what_is_in_the_hubs_own_cache_is_not_fetched_again(hub, monkeypatch, tm
     hub.requests.clear()
     for what in ("nemotron-3.5", NVIDIA):
         folder = pull(what, name=f"offline-{len(what)}")
-        assert wheatear.load(folder, threads=1).bundle.manifest.licence.startswith("OpenMDW")
+        assert wheatear.load(folder, threads=1).bundle.manifest.license.startswith("OpenMDW")
     assert not hub.requests
 
 
@@ -463,7 +463,7 @@ def test_what_is_pulled_is_on_the_disk_before_it_has_its_name(hub, monkeypatch):
     assert {path.stat().st_ino for path in folder.iterdir()} <= set(synced)
 
 
-def test_names_and_licences_reach_a_terminal_as_text(hub, capsys):
+def test_names_and_licenses_reach_a_terminal_as_text(hub, capsys):
     card = {"license": "other", "license_name": "\x1b]0;owned\x07"}
     hub.repositories["me/mine"] = Repository({"x.nemo": NEMO}, card)
     with pytest.raises(SystemExit):
@@ -634,7 +634,7 @@ def test_a_package_is_taken_as_it_is(hub, package, inside):
     assert bundle.path == folder
     assert recognizer.latencies_ms == (320,)
     assert bundle.manifest.source == f"they/theirs@{COMMIT}"
-    assert "OpenMDW-1.1" in bundle.manifest.licence
+    assert "OpenMDW-1.1" in bundle.manifest.license
     assert bundle.notices()["LICENSE"].startswith("OpenMDW")
     assert "Taken as they were" in bundle.notices()["NOTICE"]
     assert tokens("theirs") == tokens(package)
@@ -756,7 +756,7 @@ def wheatear_command(*arguments, env=None):
 def test_the_command_line(hub):
     done = wheatear_command("pull", "nemotron-3.5", "--precision", "int8")
     assert done.returncode == 0, done.stderr
-    assert "licence: OpenMDW-1.1 (https://" in done.stdout
+    assert "license: OpenMDW-1.1 (https://" in done.stdout
     assert "use it as --model nemotron-3.5" in done.stdout
     listed = wheatear_command("models").stdout
     assert "wheatear-small" in listed

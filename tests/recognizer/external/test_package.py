@@ -421,7 +421,7 @@ def test_a_package_that_was_pulled_is_held_against_its_record(copy_of):
     folder = copy_of("sherpa-320")
     write_record(folder, "me/mine@main", "mine")
     manifest = open_model(folder, 1).manifest
-    assert (manifest.source, manifest.licence) == ("me/mine@main", "mine")
+    assert (manifest.source, manifest.license) == ("me/mine@main", "mine")
     tokens = folder / "tokens.txt"
     tokens.write_text(tokens.read_text().replace("oz", "zo", 1))
     with pytest.raises(BundleError, match=r"tokens\.txt has been altered; pull it again"):

@@ -1,4 +1,4 @@
-"""Opens a checkpoint, whatever its container: configuration, vocabulary, weights, licence texts.
+"""Opens a checkpoint, whatever its container: configuration, vocabulary, weights, license texts.
 
 Four are read: NVIDIA's `.nemo` (a tar, plain or gzipped), a folder in the layout of transformers
 (`transformers.py`), NVIDIA's GGUF (`gguf.py`), and our own safetensors, one file with NeMo's
@@ -8,7 +8,7 @@ tensor names and a header entry `wheatear` holding as JSON
     name         what the model is called
     config       the parts of NeMo's model_config.yaml that describe the architecture
     pieces       [[piece, score], ...] in id order
-    licence      the licence text of the weights;  notice: attributions that go with them
+    license      the license text of the weights;  notice: attributions that go with them
 """
 
 import base64
@@ -24,7 +24,7 @@ from wheatear.convert.checkpoints.transformers import is_transformers, open_tran
 from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, read_safetensors
 from wheatear.convert.checkpoints.yaml_config import LARGEST_YAML, read_yaml
 from wheatear.errors import MALFORMED, CheckpointError
-from wheatear.model.bundle import LICENCE_FILE
+from wheatear.model.manifest import LICENSE_FILE
 from wheatear.model.pieces import MOST_PIECES, pieces_from_sentencepiece, pieces_from_texts
 from wheatear.model.size_limits import LARGEST_TEXT, LARGEST_TOKENIZER
 from wheatear.model.tar_archive import (
@@ -80,7 +80,7 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
         "".join((checkpoint.name, *pieces, *texts.values())).encode()
     except UnicodeEncodeError as error:
         raise CheckpointError(
-            f"{checkpoint.name} is damaged: its vocabulary or its licence has halves of characters"
+            f"{checkpoint.name} is damaged: its vocabulary or its license has halves of characters"
         ) from error
     return checkpoint
 
@@ -121,8 +121,8 @@ def _open_nemo(file: IO[bytes], path: Path) -> Checkpoint:
         ) from error
     weights = part_of(file, member("model_weights.ckpt"))
     tensors = read_state_dict(cast("IO[bytes]", weights), f"{path}: model_weights.ckpt")
-    licences = [name for name in members if LICENCE_FILE.fullmatch(name)]
-    texts = {name: content(name, LARGEST_TEXT).decode("utf-8", "replace") for name in licences}
+    licenses = [name for name in members if LICENSE_FILE.fullmatch(name)]
+    texts = {name: content(name, LARGEST_TEXT).decode("utf-8", "replace") for name in licenses}
     return Checkpoint(path.stem, config, vocabulary, CheckpointWeights(tensors), texts, model)
 
 

@@ -24,7 +24,7 @@ from wheatear.convert.checkpoints.weights import (
     read_safetensors,
 )
 from wheatear.errors import MALFORMED, CheckpointError
-from wheatear.model.bundle import LICENCE_FILE
+from wheatear.model.manifest import LICENSE_FILE
 from wheatear.model.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 from wheatear.model.size_limits import (
     LARGEST_JSON,
@@ -96,7 +96,7 @@ def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
     texts = {
         file.name: _bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
         for file in sorted(folder.iterdir())
-        if file.is_file() and LICENCE_FILE.fullmatch(file.name)
+        if file.is_file() and LICENSE_FILE.fullmatch(file.name)
     }
     return Checkpoint(folder.resolve().name, translated, vocabulary, weights, texts, model)
 

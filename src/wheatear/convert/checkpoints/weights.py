@@ -1,4 +1,4 @@
-"""What every container comes down to: a configuration, a vocabulary, licence texts, and tensors
+"""What every container comes down to: a configuration, a vocabulary, license texts, and tensors
 that stay on disk until they are needed, since a checkpoint is larger than we want to hold.
 """
 
@@ -111,7 +111,7 @@ class Checkpoint:
     vocabulary: Pieces
     weights: CheckpointWeights
     texts: dict[str, str]
-    """Licence and notice texts by file name."""
+    """License and notice texts by file name."""
     tokenizer: bytes | None = None
     """The serialised SentencePiece model, if the file holds one."""
 

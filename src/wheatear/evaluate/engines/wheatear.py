@@ -17,8 +17,9 @@ from wheatear.evaluate.engines.engine import (
     StreamingSession,
     prompt_of,
 )
-from wheatear.model.bundle import MANIFEST, Bundle
+from wheatear.model.bundle import Bundle
 from wheatear.model.languages import AUTO
+from wheatear.model.manifest import MANIFEST
 from wheatear.recognizer.external.package import Package
 from wheatear.recognizer.recognizer import Recognizer, Stream
 from wheatear.transcript.results import Event, Final, Partial

@@ -1,6 +1,6 @@
 """Packages of ONNX graphs that are run as they are: from what was fetched to a model folder.
 
-Beside the files of the package lies `wheatear.json`: where they came from, under what licence, and
+Beside the files of the package lies `wheatear.json`: where they came from, under what license, and
 the hash of each, which `wheatear.recognizer.external.package` holds them against.
 """
 
@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from wheatear.errors import DownloadError
-from wheatear.model.bundle import FILE_NAME, LICENCE_FILE
+from wheatear.model.bundle import FILE_NAME
 from wheatear.model.hub.sources import PACKAGE_FILES, Source
+from wheatear.model.manifest import LICENSE_FILE
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.size_limits import LARGEST_MODEL
 from wheatear.model.tar_archive import ArchiveError, decompressed, part_of, read_members
@@ -20,7 +21,7 @@ from wheatear.recognizer.external.package import is_package, open_model, write_r
 def assemble(
     source: Source, paths: Mapping[str, Path], texts: Mapping[str, str], folder: Path
 ) -> Path:
-    """Fills `folder` with a package's files, its licence texts and its record, and opens it.
+    """Fills `folder` with a package's files, its license texts and its record, and opens it.
 
     Raises DownloadError if it is no package, BundleError if it is none that runs here.
     """
@@ -68,5 +69,5 @@ def _unpack(archive: Path, folder: Path) -> None:
 def _belongs(name: str) -> bool:
     """True for a plain name of a file that packages have."""
     return FILE_NAME.fullmatch(name) is not None and (
-        name.endswith(PACKAGE_FILES) or LICENCE_FILE.fullmatch(name) is not None
+        name.endswith(PACKAGE_FILES) or LICENSE_FILE.fullmatch(name) is not None
     )

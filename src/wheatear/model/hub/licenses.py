@@ -1,4 +1,4 @@
-"""Licences: what is said before weights are fetched, and what is written beside them.
+"""Licenses: what is said before weights are fetched, and what is written beside them.
 
 OpenMDW-1.1 wants a copy of itself and the notices of origin with whatever is passed on; the NVIDIA
 Open Model License a copy of itself and one sentence in a notice.  A bundle that was pulled has
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 
 from wheatear import __version__
-from wheatear.model.published import Licence
+from wheatear.model.published import License
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class Origin:
     """Hub id or URL."""
     revision: str | None
     page: str
-    licences: tuple[Licence, ...]
+    licenses: tuple[License, ...]
     """Of the weights, and of those that they were made from."""
     gated: bool = False
 
@@ -32,25 +32,25 @@ class Origin:
     def terms(self) -> str:
         """One line for people."""
         return "; ".join(
-            f"{licence.name} ({licence.link})" if licence.link else licence.name
-            for licence in self.licences
+            f"{license.name} ({license.link})" if license.link else license.name
+            for license in self.licenses
         )
 
 
-UNSTATED = Licence("no licence stated: find out before you pass it on", "")
+UNSTATED = License("no license stated: find out before you pass it on", "")
 
 
-def agreement(licence: Licence) -> str | None:
-    """The text of a licence that comes with Wheatear."""
-    if licence.text is None:
+def agreement(license: License) -> str | None:
+    """The text of a license that comes with Wheatear."""
+    if license.text is None:
         return None
-    return (files("wheatear") / "data" / "licenses" / licence.text).read_text(encoding="utf-8")
+    return (files("wheatear") / "data" / "licenses" / license.text).read_text(encoding="utf-8")
 
 
-def licence_files(
+def license_files(
     origin: Origin, hashes: Mapping[str, str], change: str, brought: Mapping[str, str]
 ) -> dict[str, str]:
-    """Licence and notice texts by file name.
+    """License and notice texts by file name.
 
     hashes: SHA-256 of the files that were fetched, by name.  change: what was done to the weights.
     brought: the texts that came with them, which stay as they are.
@@ -61,15 +61,15 @@ def licence_files(
         *([f"revision {origin.revision}"] if origin.revision else []),
         *fetched,
         f"{change} by Wheatear {__version__}.",
-        f"Licence: {origin.terms}",
-        *(licence.notice for licence in origin.licences if licence.notice),
+        f"License: {origin.terms}",
+        *(license.notice for license in origin.licenses if license.notice),
     ]
     texts = dict(brought)
     notice = "\n".join(lines) + "\n"
     name = next((n for n in brought if n.upper().startswith("NOTICE")), "NOTICE")
     texts[name] = f"{notice}\n{brought[name]}" if name in brought else notice
     if not any(n.upper().startswith("LICEN") for n in brought):
-        agreements = [text for licence in origin.licences if (text := agreement(licence))]
+        agreements = [text for license in origin.licenses if (text := agreement(license))]
         if agreements:
             texts["LICENSE"] = "\n\n".join(agreements)
     return texts

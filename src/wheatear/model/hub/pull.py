@@ -1,6 +1,6 @@
 """Fetches models: from a name, a hub id or a URL to a model folder that is used by name.
 
-    find_source     which files, from where, under what licence
+    find_source     which files, from where, under what license
     download        each of them, resumable, held against its hash
     convert         a checkpoint to a bundle at the precision that is wanted
     rename          into the folder of models, in one step: there is no half-made model
@@ -16,11 +16,12 @@ from pathlib import Path, PurePosixPath
 
 from wheatear.common import atomic_files as durable
 from wheatear.errors import DownloadError, MissingExtraError
-from wheatear.model.bundle import LICENCE_FILE, models_folder
 from wheatear.model.hub.download import download, full_disks_told, present, sha256_of
 from wheatear.model.hub.external_package import assemble
-from wheatear.model.hub.licenses import licence_files
+from wheatear.model.hub.licenses import license_files
 from wheatear.model.hub.sources import Source, find_source
+from wheatear.model.manifest import LICENSE_FILE
+from wheatear.model.store import models_folder
 
 __all__ = ["Observer", "pull"]
 
@@ -110,10 +111,10 @@ def _made(
     brought = {
         file: path.read_text("utf-8", "replace")
         for file, path in paths.items()
-        if LICENCE_FILE.fullmatch(file)
+        if LICENSE_FILE.fullmatch(file)
     }
     if source.kind in ("package", "archive"):
-        texts = licence_files(source.origin, hashes, "Taken as they were", brought)
+        texts = license_files(source.origin, hashes, "Taken as they were", brought)
         return assemble(source, paths, texts, made)
     from wheatear.convert.pipeline import convert  # noqa: PLC0415  (an extra, and slow to import)
 
@@ -125,7 +126,7 @@ def _made(
         precision,
         name=name,
         origin=str(source.origin),
-        texts=licence_files(source.origin, hashes, change, brought),
+        texts=license_files(source.origin, hashes, change, brought),
         progress=observer.converting,
     )
     return made

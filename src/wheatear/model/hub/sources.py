@@ -14,10 +14,10 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from wheatear.errors import DownloadError
-from wheatear.model.bundle import LICENCE_FILE
 from wheatear.model.hub.download import RemoteFile, check_way, http_client, is_private, patiently
 from wheatear.model.hub.licenses import UNSTATED, Origin
-from wheatear.model.published import PUBLISHED, Licence, Published, by_repository
+from wheatear.model.manifest import LICENSE_FILE
+from wheatear.model.published import PUBLISHED, License, Published, by_repository
 from wheatear.model.size_limits import LARGEST_MODEL
 
 Kind = Literal["checkpoint", "transformers", "package", "archive"]
@@ -91,7 +91,7 @@ def _in_cache(what: str, file: str | None, revision: str | None) -> Source:
                 cached=path,
             )  # fmt: skip
             page = f"{hub_address()}/{published.repo}"
-            origin = Origin(published.repo, published.revision, page, (published.licence,))
+            origin = Origin(published.repo, published.revision, page, (published.license,))
             called = what if what in PUBLISHED else published.repo.partition("/")[2]
             return Source(called, origin, "checkpoint", remote.name, (remote,))
     raise DownloadError(offline(what))
@@ -147,7 +147,7 @@ def _in_repository(repo: str, wanted: str | None, revision: str | None) -> Sourc
         label=repo,
         revision=commit,
         page=f"{endpoint}/{repo}",
-        licences=_licences(info, published),
+        licenses=_licenses(info, published),
         gated=bool(info.gated),
     )
     return Source(repo.partition("/")[2], origin, kind, PurePosixPath(main).name, tuple(files))
@@ -181,7 +181,7 @@ def _chosen(repo: str, names: Sequence[str], wanted: str | None) -> tuple[Kind, 
     else:
         folder_of = ""
     here = [name for name in names if "/" not in name.removeprefix(folder_of)]
-    texts = [name for name in here if LICENCE_FILE.fullmatch(PurePosixPath(name).name)]
+    texts = [name for name in here if LICENSE_FILE.fullmatch(PurePosixPath(name).name)]
     if wanted is not None and wanted in names:
         if wanted.endswith(_CHECKPOINTS) and not _is_shard(wanted):
             return "checkpoint", wanted, [wanted, *texts]
@@ -226,20 +226,20 @@ def _is_shard(name: str) -> bool:
     return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
 
 
-def _licences(info: Any, published: Published | None) -> tuple[Licence, ...]:
+def _licenses(info: Any, published: Published | None) -> tuple[License, ...]:
     """What the table here knows; else what the card states, and the table of what it is made
     from."""
     if published:
-        return (published.licence,)
+        return (published.license,)
     card = info.card_data
-    licences = []
+    licenses = []
     if card is not None and (stated := card.get("license_name") or card.get("license")):
-        licences.append(Licence(str(stated), str(card.get("license_link") or "")))
+        licenses.append(License(str(stated), str(card.get("license_link") or "")))
     bases = card.get("base_model") if card is not None else None
     for base in [bases] if isinstance(bases, str) else bases or []:
-        if (known := by_repository(str(base))) and known.licence not in licences:
-            licences.append(known.licence)
-    return tuple(licences) or (UNSTATED,)
+        if (known := by_repository(str(base))) and known.license not in licenses:
+            licenses.append(known.license)
+    return tuple(licenses) or (UNSTATED,)
 
 
 def _explained(error: Exception, repo: str, revision: str | None, endpoint: str) -> str | None:
@@ -307,7 +307,7 @@ def _at_url(url: str, sha256: str | None) -> Source:
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"{sha256!r} is no SHA-256: 64 hexadecimal digits")
     file = _measured(RemoteFile(name=name, url=url, sha256=sha256))
-    origin = Origin(label=url, revision=None, page=url, licences=(UNSTATED,))
+    origin = Origin(label=url, revision=None, page=url, licenses=(UNSTATED,))
     kind: Kind = "checkpoint" if name.endswith(_CHECKPOINTS) else "archive"
     stem = next(name.removesuffix(end) for end in (*_CHECKPOINTS, *_ARCHIVES) if name.endswith(end))
     return Source(stem, origin, kind, name, (file,))

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.errors import MALFORMED, BundleError
-from wheatear.model.bundle import sha256
+from wheatear.model.manifest import sha256
 from wheatear.model.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 from wheatear.model.size_limits import LARGEST_JSON, MOST_PROMPTS
 
@@ -212,19 +212,19 @@ def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str
 # -- what was written when it was fetched --------------------------------------------------------
 
 
-def write_record(folder: Path, origin: str, licence: str) -> None:
+def write_record(folder: Path, origin: str, license: str) -> None:
     """Says where the files of a package came from, and their hashes."""
     entries = {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(folder.iterdir())
         if path.is_file() and path.name != RECORD
     }
-    record = {"origin": origin, "licence": licence, "files": entries}
+    record = {"origin": origin, "licence": license, "files": entries}
     (folder / RECORD).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_record(folder: Path, *, verify: bool = True) -> tuple[str, str]:
-    """Origin and licence of a package, "" where there is no record.
+    """Origin and license of a package, "" where there is no record.
 
     Raises BundleError if its files are not those that were recorded; that takes reading them.
     """

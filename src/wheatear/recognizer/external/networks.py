@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wheatear.common.arrays import Floats
 from wheatear.decoder.greedy import Decoder
 from wheatear.errors import BundleError
-from wheatear.model.bundle import DecoderShape
+from wheatear.model.manifest import DecoderShape
 from wheatear.model.onnx_session import Port, Session
 from wheatear.model.size_limits import check_size
 

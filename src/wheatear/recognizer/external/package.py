@@ -13,8 +13,9 @@ from typing import Any
 
 from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME, SAMPLE_RATE, MelSettings
 from wheatear.errors import MALFORMED, BundleError
-from wheatear.model.bundle import MANIFEST, Bundle, EncoderShape, Manifest, open_bundle, sha256
+from wheatear.model.bundle import Bundle, open_bundle
 from wheatear.model.latency import LatencyMode
+from wheatear.model.manifest import MANIFEST, BundleManifest, EncoderShape, sha256
 from wheatear.model.onnx_session import Session
 from wheatear.model.pieces import Pieces, language_tags
 from wheatear.model.size_limits import MAX_SYMBOLS, check_size, check_state
@@ -82,7 +83,7 @@ def open_model(folder: Path, threads: int) -> Bundle:
 
 
 def _open_package(files: PackageFiles, threads: int) -> Package:
-    origin, licence = read_record(files.folder)
+    origin, license = read_record(files.folder)
     session = Session(files.encoder, threads)
     metadata, name = session.metadata, str(files.encoder)
     ports = encoder_ports(session, name)
@@ -107,7 +108,7 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
         slots = ports.language.shape[1] or 0
         prompts = {key: number for key, number in prompts.items() if number < slots}
     pieces = read_vocabulary(files.folder, decoder.shape.blank)
-    manifest = Manifest(
+    manifest = BundleManifest(
         name=files.folder.resolve().name,
         precision=files.precision,
         source=origin or f"ONNX graphs of others ({files.encoder.name})",
@@ -125,7 +126,7 @@ def _open_package(files: PackageFiles, threads: int) -> Package:
         default_mode=mode,
         prompts=prompts,
         tags=language_tags(pieces.pieces, prompts),
-        licence=licence,
+        license=license,
     )
     sizes = {p.name: p.stat().st_size for p in sorted(files.folder.iterdir()) if p.is_file()}
     return Package(files.folder, manifest, sizes, pieces, encoder, decoder)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.errors import CheckpointError, ModelNotFoundError
-from wheatear.model.bundle import find_bundle
+from wheatear.model.store import find_bundle
 from wheatear.train.data.tokenizer import Tokenizer
 from wheatear.train.network.transducer import Network, NetworkConfig
 from wheatear.train.run.checkpoint import config_from_nemo
