@@ -61,7 +61,7 @@ def test_settings_and_keys_with_a_mark(file, tmp_path):
     keys.write_bytes(BOM + keys.read_bytes().replace(b"\n", b"\r\n"))
     other = make_key(keys, "door")
     ring = read_keys(keys)
-    assert [ring.holder(k).name for k in (key, other)] == ["desk", "door"]
+    assert [ring.client(k).name for k in (key, other)] == ["desk", "door"]
 
 
 def test_phrases_with_a_mark_and_odd_lines(file):

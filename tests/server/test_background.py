@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from wheatear.server import background as module
-from wheatear.server.background import Aside, Client, Use, act_for, aside
+from wheatear.server.background import BackgroundThread, Client, Use, run_in_background, set_caller
 
 
 def burn(seconds: float) -> None:
@@ -22,23 +22,23 @@ class Line:
     """Work that notes its order, all of it submitted while the thread is busy."""
 
     def __init__(self) -> None:
-        self.aside = Aside()
+        self.run_in_background = BackgroundThread()
         self.order: list[str] = []
         self._open = threading.Event()
-        self._last = self.aside.submit(Client("nobody"), self._open.wait)
+        self._last = self.run_in_background.submit(Client("nobody"), self._open.wait)
 
     def put(self, client: Client, name: str, seconds: float = 0.0) -> None:
         def work() -> None:
             self.order.append(name)
             burn(seconds)
 
-        self._last = self.aside.submit(client, work)
+        self._last = self.run_in_background.submit(client, work)
 
     def served(self) -> list[str]:
         """The order in which all of it was done."""
         self._open.set()
         end = time.monotonic() + 60
-        while self.aside._waiting:
+        while self.run_in_background._waiting:
             assert time.monotonic() < end
             time.sleep(0.01)
         self._last.result(60)
@@ -98,7 +98,7 @@ def test_what_nobody_waits_for_is_not_done():
     line = Line()
     client, done = Client("gone"), []
     waiting: list[Callable[[], bool]] = [
-        line.aside.submit(client, lambda: done.append(1)).cancel for _ in range(5)
+        line.run_in_background.submit(client, lambda: done.append(1)).cancel for _ in range(5)
     ]
     assert all(cancel() for cancel in waiting)
     line.put(client, "last")
@@ -108,10 +108,10 @@ def test_what_nobody_waits_for_is_not_done():
 
 def test_results_and_faults_come_back():
     async def main() -> int:
-        act_for("somebody")
+        set_caller("somebody")
         with pytest.raises(ZeroDivisionError):
-            await aside(lambda: 1 // 0)
-        return await aside(pow, 2, 10)
+            await run_in_background(lambda: 1 // 0)
+        return await run_in_background(pow, 2, 10)
 
     assert asyncio.run(main()) == 1024
 
@@ -120,10 +120,10 @@ def test_tasks_count_for_whoever_started_them():
     async def main() -> tuple[Client | None, Client | None, Client | None]:
         async def task(name: str | None = None) -> Client | None:
             if name:
-                act_for(name)
+                set_caller(name)
             return module._client.get()
 
-        act_for("one")
+        set_caller("one")
         inner = await asyncio.create_task(task())
         other = await asyncio.create_task(task("two"))
         return module._client.get(), inner, other

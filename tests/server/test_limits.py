@@ -17,7 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.session.live_stream import Live
+from wheatear.server.session.live_stream import LiveStream
 from wheatear.server.settings import Limits
 
 
@@ -282,7 +282,7 @@ def test_who_does_not_read_loses_its_stream(spoken):
 def test_a_socket_takes_no_more_than_it_can_transcribe():
     """Also of one message: the rest of it waits outside."""
 
-    class Feed:
+    class ScheduledStream:
         """A stream of which nothing is computed until somebody says so."""
 
         backlog_s = 0.0
@@ -292,28 +292,30 @@ def test_a_socket_takes_no_more_than_it_can_transcribe():
             self.backlog_s += len(samples) / 16_000
             self.most = max(self.most, self.backlog_s)
 
-    class Served:
+    class ServedModel:
         class scheduler:  # noqa: N801
             @staticmethod
             def open(listener, options):
-                return Feed()
+                return ScheduledStream()
 
     from wheatear.audio.pcm import PcmDecoder
 
     async def main():
-        live = Live(Served, PcmDecoder(8000, "mulaw"), Limits(backlog_seconds=5.0), StreamOptions())  # type: ignore
+        live = LiveStream(
+            ServedModel, PcmDecoder(8000, "mulaw"), Limits(backlog_seconds=5.0), StreamOptions()
+        )  # type: ignore
         pushing = asyncio.create_task(live.push(bytes(8000 * 60)))
         for _ in range(30):
             await asyncio.sleep(0.05)
             assert not pushing.done()
-            live.feed.backlog_s = max(0.0, live.feed.backlog_s - 1)
-            if live.feed.most > 5:
+            live.scheduled.backlog_s = max(0.0, live.scheduled.backlog_s - 1)
+            if live.scheduled.most > 5:
                 break
-        live.feed.backlog_s = 0.0
+        live.scheduled.backlog_s = 0.0
         while not pushing.done():
             await asyncio.sleep(0)
-            live.feed.backlog_s = 0.0
-        return live.feed.most
+            live.scheduled.backlog_s = 0.0
+        return live.scheduled.most
 
     assert 5 < asyncio.run(main()) < 8
 

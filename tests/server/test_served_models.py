@@ -1,4 +1,4 @@
-"""Models are served by the name that was typed."""
+"""ServedModels are served by the name that was typed."""
 
 import shutil
 
@@ -7,7 +7,7 @@ import pytest
 from wheatear.errors import SettingsError
 from wheatear.model.store import find_bundle
 from wheatear.server.metrics import Metrics
-from wheatear.server.served_models import Models, named_path
+from wheatear.server.served_models import ServedModels, named_path
 from wheatear.server.settings import Settings
 
 
@@ -44,7 +44,7 @@ def test_a_folder_is_served_as_it_is_called(tmp_path):
     """The manifest in it may have another name: that of the checkpoint it was made from."""
     folder = tmp_path / "random-nemotron-3.5-int4"
     shutil.copytree(find_bundle(None), folder)
-    models = Models(Settings(models=(f"{folder}/", f"other={folder}", "")), Metrics())
+    models = ServedModels(Settings(models=(f"{folder}/", f"other={folder}", "")), Metrics())
     try:
         assert [m.name for m in models] == [folder.name, "other", "wheatear-small"]
         assert models.named(folder.name) is models.default

@@ -48,7 +48,7 @@ def test_options_count_more_than_the_environment_and_that_more_than_a_file(file)
     assert not third.loopback
 
 
-OWN = socket.gethostname().lower()
+OWN_BYTES = socket.gethostname().lower()
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", ""])  # noqa: S104
@@ -56,9 +56,9 @@ OWN = socket.gethostname().lower()
     ("name", "answered"),
     [
         ("192.0.2.7", True), ("2001:db8::1", True), ("localhost", True), ("127.0.0.1", True),
-        ("app.localhost", True), (OWN, True), (OWN.partition(".")[0] + ".local", True),
+        ("app.localhost", True), (OWN_BYTES, True), (OWN_BYTES.partition(".")[0] + ".local", True),
         ("evil.example", False), ("localhost.evil.example", False), ("1.2.3", False),
-        ("192.0.2.7.evil.example", False), (f"{OWN}.evil.example", False), ("", False),
+        ("192.0.2.7.evil.example", False), (f"{OWN_BYTES}.evil.example", False), ("", False),
     ],
 )  # fmt: skip
 def test_without_keys_names_of_others_are_not_answered_to(host, name, answered):

@@ -33,7 +33,7 @@ NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGA
 _LINE_EVERY = 1.0  # seconds between lines of the log about one of these
 
 
-class Refusal(Exception):  # noqa: N818
+class ApiError(Exception):
     """A request that is not done, in words for whoever sent it."""
 
     def __init__(
@@ -87,24 +87,24 @@ class Refusal(Exception):  # noqa: N818
         return headers
 
 
-def going_down(cut_off: bool = False) -> Refusal:
+def shutting_down(cut_off: bool = False) -> ApiError:
     """Of a server that has been told to stop."""
-    return Refusal(
+    return ApiError(
         503, "this server is going down", code="shutting_down", retry_after=5, cut_off=cut_off
     )
 
 
-def no_room() -> Refusal:
+def no_room() -> ApiError:
     """The refusal of a message that the server has no memory for at the moment."""
-    return Refusal(
+    return ApiError(
         503, "the server has no memory left for messages of this size; try again later or send "
         "smaller ones", retry_after=5,
     )  # fmt: skip
 
 
-def disk_full() -> Refusal:
+def disk_full() -> ApiError:
     """Of a server that has no place on disk for what was sent."""
-    return Refusal(
+    return ApiError(
         507, "this server has no room on its disk for the file at the moment; try later, or send "
         "a smaller one", retry_after=30,
     )  # fmt: skip
@@ -121,7 +121,7 @@ def note_once(number: int, line: str, *values: object) -> None:
         _log.warning(line, *values)
 
 
-def of_system(error: BaseException) -> Refusal | None:
+def of_system(error: BaseException) -> ApiError | None:
     """The refusal for an error of the machine that others will meet, too; None for any other."""
     if isinstance(error, SpoolError):
         cause: BaseException = error
@@ -138,24 +138,24 @@ def of_system(error: BaseException) -> Refusal | None:
         return disk_full()
     if number in NONE_LEFT:
         note_once(number, "this process or machine has reached a limit: %s", error)
-        return Refusal(
+        return ApiError(
             503, "this server has as much open as its system allows; try later", retry_after=5
         )
     return None
 
 
-def refusal_of(error: Exception, param: str | None = None) -> Refusal:
+def to_api_error(error: Exception, param: str | None = None) -> ApiError:
     """What a fault means to whoever sent the request; those of the server tell nothing of it."""
-    known = error if isinstance(error, Refusal) else of_system(error)
+    known = error if isinstance(error, ApiError) else of_system(error)
     if known is not None:
         return known
     match error:
         case OverloadedError():
-            return Refusal(503, str(error), retry_after=5, param=param)
+            return ApiError(503, str(error), retry_after=5, param=param)
         case StreamClosedError():
-            return Refusal(503, str(error), code="shutting_down", retry_after=5)
+            return ApiError(503, str(error), code="shutting_down", retry_after=5)
         case AudioError():
-            return Refusal(400, str(error), code="invalid_audio", param=param or "file")
+            return ApiError(400, str(error), code="invalid_audio", param=param or "file")
         case WheatearError():
-            return Refusal(400, str(error), code="invalid_value", param=param)
-    return Refusal(500, "the server failed at this; its log says how, under the request's id")
+            return ApiError(400, str(error), code="invalid_value", param=param)
+    return ApiError(500, "the server failed at this; its log says how, under the request's id")

@@ -20,11 +20,11 @@ from starlette.websockets import WebSocket
 
 from wheatear import __version__
 from wheatear.server.access.keys import Keyring, read_keys
-from wheatear.server.access.limits import Slots
+from wheatear.server.access.limits import ConcurrencyLimits
 from wheatear.server.access.message_buffers import Buffers
-from wheatear.server.access.middleware import Gate
-from wheatear.server.api_errors import Refusal, going_down
-from wheatear.server.background import aside
+from wheatear.server.access.middleware import AccessMiddleware
+from wheatear.server.api_errors import ApiError, shutting_down
+from wheatear.server.background import run_in_background
 from wheatear.server.metrics import Metrics
 from wheatear.server.openapi import describe
 from wheatear.server.protocols.deepgram import Deepgram, Recordings
@@ -32,9 +32,9 @@ from wheatear.server.protocols.openai_events import ExpiresAfter, secret_request
 from wheatear.server.protocols.openai_files import Files
 from wheatear.server.protocols.openai_realtime import Realtime, secret_session
 from wheatear.server.protocols.plain_websocket import Plain
-from wheatear.server.served_models import Models
-from wheatear.server.session.connection import Dialogue, Socket
-from wheatear.server.session.json_messages import LARGEST
+from wheatear.server.served_models import ServedModels
+from wheatear.server.session.connection import Connection, ProtocolHandler
+from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
 from wheatear.server.settings import Settings
 
 _STUCK = 60.0  # seconds in one step after which the server is not healthy
@@ -50,18 +50,18 @@ class Service:
         path = settings.api_key_file
         self.keyring = Keyring() if path is None else read_keys(Path(path))
         self.metrics = Metrics()
-        self.slots = Slots(settings.limits, self._several)
-        self.metrics.upload_bytes.set_function(lambda: self.slots.spool.taken)
+        self.concurrency = ConcurrencyLimits(settings.limits, self._several)
+        self.metrics.upload_bytes.set_function(lambda: self.concurrency.spool.taken)
         self.buffers = Buffers(settings.limits.buffer_bytes)
-        self.models = Models(settings, self.metrics)
+        self.models = ServedModels(settings, self.metrics)
         self.metrics.load.set_function(lambda: self.models.budget.load)
         self.draining = asyncio.Event()
         """Set when the server is going down: nobody is let in, and everybody comes to an end."""
-        self._files = Files(self.models, settings.limits, self.slots, self.metrics)
+        self._files = Files(self.models, settings.limits, self.concurrency, self.metrics)
         self._recordings = Recordings(self._files, self.models)
         self.routes = self._routes()
         routed = _Routed(self.routes)
-        self._app = Gate(routed, settings, self.keyring, self.metrics, self.slots)
+        self._app = AccessMiddleware(routed, settings, self.keyring, self.metrics, self.concurrency)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._app(scope, receive, send)
@@ -72,10 +72,10 @@ class Service:
 
     def _several(self) -> bool:
         """True if more than one key or address may come."""
-        holders, settings = len(self.keyring.holders), self.settings
-        if not holders:
+        clients, settings = len(self.keyring.clients), self.settings
+        if not clients:
             return not settings.loopback
-        return holders > 1 or settings.wyoming_port is not None
+        return clients > 1 or settings.wyoming_port is not None
 
     def _routes(self) -> list[BaseRoute]:
         v1 = "/v1/audio"
@@ -103,11 +103,11 @@ class Service:
         return routes
 
     def _socket(
-        self, kind: Callable[[Socket, Models], Dialogue]
+        self, kind: Callable[[Connection, ServedModels], ProtocolHandler]
     ) -> Callable[[WebSocket], Awaitable[None]]:
         async def endpoint(websocket: WebSocket) -> None:
-            socket = Socket(websocket, self.settings, self.metrics, self.draining)
-            await socket.hold(kind(socket, self.models))
+            connection = Connection(websocket, self.settings, self.metrics, self.draining)
+            await connection.run(kind(connection, self.models))
 
         return endpoint
 
@@ -118,7 +118,7 @@ class Service:
 
         async def refusing(request: Request) -> Response:
             if self.draining.is_set():
-                raise going_down()
+                raise shutting_down()
             return await endpoint(request)
 
         return refusing
@@ -167,9 +167,9 @@ class Service:
         """A secret for a browser, in place of the key; OpenAI's client_secrets."""
         given = secret_request(await _json(request))
         seconds = (given.expires_after or ExpiresAfter()).seconds
-        value, until = self.keyring.issue(request.state.holder, seconds)
+        value, until = self.keyring.issue(request.state.client, seconds)
         expires_at = int(time.time() + self.settings.limits.session_seconds)
-        session = await aside(secret_session, self.models, expires_at, given.session)
+        session = await run_in_background(secret_session, self.models, expires_at, given.session)
         return JSONResponse({"value": value, "expires_at": until, "session": session})
 
     async def _page(self, request: Request) -> Response:
@@ -203,7 +203,7 @@ class _Routed:
         socket = {**scope, "type": "websocket"}
         sockets = (r for r in self._router.routes if isinstance(r, WebSocketRoute))
         if scope["type"] == "http" and any(r.matches(socket)[0] is Match.FULL for r in sockets):
-            raise Refusal(426, f"{scope['path']} is a WebSocket; open it as one")
+            raise ApiError(426, f"{scope['path']} is a WebSocket; open it as one")
         if scope["type"] == "http" and (path := self._meant(scope)):
             query = scope["query_string"].decode("ascii", "ignore")
             where = path + f"?{query}" * bool(query)
@@ -222,15 +222,15 @@ class _Routed:
 
 
 async def _json(request: Request) -> Mapping[str, Any]:
-    """The body of a request, an object; nothing stands for an empty one.  Raises Refusal."""
+    """The body of a request, an object; nothing stands for an empty one.  Raises ApiError."""
     body = b""
     async for piece in request.stream():
         body += piece
-        if len(body) > LARGEST:
-            raise Refusal(413, f"the body has more than {LARGEST} bytes")
+        if len(body) > MAX_JSON_CHARACTERS:
+            raise ApiError(413, f"the body has more than {MAX_JSON_CHARACTERS} bytes")
     if not body.strip():
         return {}
     try:
         return msgspec.json.decode(body, type=MutableMapping[str, Any])
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refusal(400, f"the body is no JSON object: {error}", code="invalid_json") from error
+        raise ApiError(400, f"the body is no JSON object: {error}", code="invalid_json") from error

@@ -17,7 +17,7 @@ import numpy as np
 from wheatear.audio import file_type as kinds
 from wheatear.audio.reader import AudioLimits, AudioReader, RawFormat, open_audio
 from wheatear.errors import AudioError
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 
 ENCODINGS = {"linear16": "s16", "linear32": "f32", "mulaw": "mulaw", "alaw": "alaw"}
 """Deepgram's names of headerless encodings -> ours."""
@@ -62,33 +62,33 @@ class Raw:
 
 
 def encoding_of(name: str) -> str:
-    """Our name of a headerless encoding; empty for one that only files have.  Raises Refusal."""
+    """Our name of a headerless encoding; empty for one that only files have.  Raises ApiError."""
     plain = name.strip().lower()
     if plain in FILES:
         return ""
     found = ENCODINGS.get(plain) or _ALIASES.get(plain)
     if found is None:
-        raise Refusal(
+        raise ApiError(
             400, f"encoding {name[:50]!r} is none of {', '.join((*ENCODINGS, *FILES))}",
             code="invalid_value", param="encoding",
         )  # fmt: skip
     return found
 
 
-def raw_of(encoding: str, rate: int | None, channels: int | None, where: str) -> Raw:
-    """The form that some settings describe.  where: the place of the rate.  Raises Refusal."""
+def headerless_format(encoding: str, rate: int | None, channels: int | None, where: str) -> Raw:
+    """The form that some settings describe.  where: the place of the rate.  Raises ApiError."""
     if rate is None and encoding not in _G711:
-        raise Refusal(
+        raise ApiError(
             400, f"give the sample rate of headerless audio, as {where}", code="missing",
             param="sample_rate",
         )  # fmt: skip
     return Raw(encoding, rate or _TELEPHONE, channels or 1)
 
 
-def raw_of_type(content_type: str | None, rate: int | None = None) -> Raw | None:
+def format_of_media_type(content_type: str | None, rate: int | None = None) -> Raw | None:
     """The form that a media type describes; None for types of files, and those of no audio.
 
-    rate: in Hz, where the type names none.  Raises Refusal.
+    rate: in Hz, where the type names none.  Raises ApiError.
     """
     kind, *given = re.split(r"[;,]", content_type or "")
     family, _, name = kind.strip().lower().partition("/")
@@ -103,7 +103,9 @@ def raw_of_type(content_type: str | None, rate: int | None = None) -> Raw | None
         values[known] = re.sub(r"^\([a-z]+\)", "", value.strip().strip('"').lower())
     encoding = _refined(encoding, values)
     rate = _whole(values, "rate") or rate
-    return raw_of(encoding, rate, _whole(values, "channels"), f"{kind.strip()};rate=16000")
+    return headerless_format(
+        encoding, rate, _whole(values, "channels"), f"{kind.strip()};rate=16000"
+    )
 
 
 def _refined(encoding: str, values: dict[str, str]) -> str:
@@ -138,8 +140,8 @@ def _whole(values: dict[str, str], name: str) -> int | None:
     return int(value)
 
 
-def _bad_type(why: str) -> Refusal:
-    return Refusal(400, f"Content-Type: {why}", code="invalid_value", param="content-type")
+def _bad_type(why: str) -> ApiError:
+    return ApiError(400, f"Content-Type: {why}", code="invalid_value", param="content-type")
 
 
 # -- reading -------------------------------------------------------------------------------------
@@ -152,10 +154,10 @@ def is_file(head: bytes) -> bool:
 
 
 def check_file(encoding: str, head: bytes) -> None:
-    """Raises Refusal for audio that does not begin like a file of its stated encoding."""
+    """Raises ApiError for audio that does not begin like a file of its stated encoding."""
     plain = encoding.strip().lower()
     if plain in FILES and plain not in _BY_THEIR_FRAMES and not is_file(head):
-        raise Refusal(
+        raise ApiError(
             400, f"encoding is {plain}, and the audio does not begin like a file; without a header "
             f"it can be {', '.join(ENCODINGS)}", code="invalid_audio", param="encoding",
         )  # fmt: skip
@@ -209,7 +211,7 @@ _URL_SAFE = str.maketrans("-_", "+/")
 def base64_audio(text: str) -> bytes:
     """The bytes of base64 in one line or several, in either alphabet.
 
-    Raises Refusal.
+    Raises ApiError.
     """
     try:
         return binascii.a2b_base64(text, strict_mode=True)  # as nearly all clients send it
@@ -220,6 +222,6 @@ def base64_audio(text: str) -> bytes:
     try:
         return binascii.a2b_base64(plain, strict_mode=True)
     except ValueError as error:
-        raise Refusal(
+        raise ApiError(
             400, f"audio is not base64: {error}", code="invalid_value", param="audio"
         ) from error

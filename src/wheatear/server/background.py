@@ -49,7 +49,7 @@ class Client:
 _client: ContextVar[Client | None] = ContextVar("client", default=None)
 
 
-def act_for(owner: str) -> None:
+def set_caller(owner: str) -> None:
     """From now on, work of this task and those that it starts counts as a new client's."""
     _client.set(Client(owner))
 
@@ -62,7 +62,7 @@ class _Piece:
     future: "Future[Any]"
 
 
-class Aside:
+class BackgroundThread:
     """The thread, which begins when there is work for it."""
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Aside:
             self._waiting.append(_Piece(client, next(self._numbers), work, future))
             if self._thread is None:
                 self._thread = threading.Thread(
-                    target=self._run, name="wheatear-aside", daemon=True
+                    target=self._run, name="wheatear-background", daemon=True
                 )
                 self._thread.start()
             self._changed.notify()
@@ -130,10 +130,10 @@ class Aside:
             self._owners.pop(min(self._owners, key=lambda name: self._owners[name].now(now)))
 
 
-_aside = Aside()
+_background = BackgroundThread()
 
 
-async def aside(work: Callable[..., Result], *arguments: object) -> Result:
+async def run_in_background(work: Callable[..., Result], *arguments: object) -> Result:
     """Returns what the work returns, or raises what it raises; others go on meanwhile."""
     client = _client.get() or Client()
-    return await asyncio.wrap_future(_aside.submit(client, lambda: work(*arguments)))
+    return await asyncio.wrap_future(_background.submit(client, lambda: work(*arguments)))

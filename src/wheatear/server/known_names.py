@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from starlette.datastructures import QueryParams
 
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 
 _SHOWN = 80  # characters of a name that are compared and repeated
 
@@ -20,12 +20,12 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     return next(iter(difflib.get_close_matches(plain, list(known), 1, 0.75)), None)
 
 
-def unknown(name: str, known: Iterable[str], where: str) -> Refusal:
+def unknown(name: str, known: Iterable[str], where: str) -> ApiError:
     """The refusal of an unknown name.  where: the place in which it was given."""
     known = sorted(known)
     meant = nearest(name, known)
     hint = f"did you mean {meant!r}?" if meant else f"known are {', '.join(known)}"
-    return Refusal(
+    return ApiError(
         400, f"{name[:_SHOWN]!r} is not known {where}; {hint}", code="unknown_parameter",
         param=name[:_SHOWN],
     )  # fmt: skip
@@ -34,7 +34,7 @@ def unknown(name: str, known: Iterable[str], where: str) -> Refusal:
 def single_values(query: QueryParams, known: Iterable[str], where: str) -> dict[str, str]:
     """A query's values by name; empty ones are left out.
 
-    Raises Refusal for a name that is not known, and for two values of one.
+    Raises ApiError for a name that is not known, and for two values of one.
     """
     known, values = tuple(known), {}
     for name in query:
@@ -42,7 +42,7 @@ def single_values(query: QueryParams, known: Iterable[str], where: str) -> dict[
             raise unknown(name, known, where)
         given = {value for value in query.getlist(name) if value.strip()}
         if len(given) > 1:
-            raise Refusal(
+            raise ApiError(
                 400, f"{name} is given with {len(given)} values", code="invalid_value", param=name
             )
         if given:

@@ -20,13 +20,13 @@ import msgspec
 import uvicorn
 
 from wheatear.errors import SettingsError
-from wheatear.server.access.http_protocol import Config, PatientHttp
+from wheatear.server.access.http_protocol import Config, DeadlineHttpProtocol
 from wheatear.server.access.key_reload import KeyFile
 from wheatear.server.access.listener import Acceptor
 from wheatear.server.app import Service
 from wheatear.server.file_descriptors import differences, fitted, raise_limit
 from wheatear.server.protocols import wyoming
-from wheatear.server.session.connection import LAST_WORDS
+from wheatear.server.session.connection import FINISH_SECONDS
 from wheatear.server.settings import Settings, passed_over
 from wheatear.server.watchdog import notify, watch
 
@@ -183,7 +183,7 @@ class _Server(uvicorn.Server):
         self._watchdog = asyncio.create_task(watch(self._service.is_well, seconds))
 
     def _protocol(self) -> asyncio.Protocol:
-        return PatientHttp(
+        return DeadlineHttpProtocol(
             config=self.config, server_state=self.server_state, app_state=self.lifespan.state
         )
 
@@ -207,7 +207,7 @@ class _Server(uvicorn.Server):
             asyncio.get_running_loop().call_soon_threadsafe(self._drain)
 
     def _drain(self) -> None:
-        held = self._service.slots.held
+        held = self._service.concurrency.held
         logging.getLogger(__name__).info(
             "going down: %d streams and files have %g s to end in", held, self._seconds
         )
@@ -216,8 +216,8 @@ class _Server(uvicorn.Server):
         self._draining = asyncio.create_task(self._wait())
 
     async def _wait(self) -> None:
-        until = time.monotonic() + self._seconds + LAST_WORDS
-        while self._service.slots.held and time.monotonic() < until:
+        until = time.monotonic() + self._seconds + FINISH_SECONDS
+        while self._service.concurrency.held and time.monotonic() < until:
             await asyncio.sleep(0.05)
         self.should_exit = True
 

@@ -9,9 +9,9 @@ from typing import Any
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import SettingsError
 from wheatear.recognizer.recognizer import Recognizer, load
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 from wheatear.server.metrics import Metrics, ModelObserver
-from wheatear.server.scheduler.admission import Budget
+from wheatear.server.scheduler.admission import LoadBudget
 from wheatear.server.scheduler.scheduler import Scheduler
 from wheatear.server.settings import Limits, Settings
 from wheatear.transcript.turns import TurnRules
@@ -30,14 +30,14 @@ _FOREIGN = re.compile(
 _LONGEST_TERM = 4  # words in a term of a prompt
 
 
-def eager(eagerness: str) -> TurnRules:
+def rules_for_eagerness(eagerness: str) -> TurnRules:
     """When a turn ends for a listener who is "low", "medium", "high" or "auto" in eagerness."""
     end, sentence_end = _EAGERNESS[eagerness]
     return TurnRules(min(400, sentence_end), end, sentence_end)
 
 
 @dataclass(frozen=True)
-class Served:
+class ServedModel:
     """A model under the name that it is served by."""
 
     name: str
@@ -60,7 +60,7 @@ class Served:
             "default_latency_ms": self.latency_ms,
         }  # fmt: skip
 
-    def delayed(self, delay: str) -> int:
+    def latency_for_delay(self, delay: str) -> int:
         """The latency that one of OpenAI's five delays stands for: the shortest that waits as
         long, of a model that has fewer."""
         wanted = (80, 160, 320, 560, 1120)[DELAYS.index(delay)]
@@ -73,12 +73,12 @@ class Served:
         are, where it can write them: what else a prompt says does nothing to a transducer.  Of
         a prompt that is too long, as one that holds the transcript so far, the last part counts.
 
-        Raises Refusal for more keywords than the server's limits allow, PhraseError for those
+        Raises ApiError for more keywords than the server's limits allow, PhraseError for those
         that can't be written.  Takes a while for many: not for the event loop.
         """
         letters = sum(map(len, keywords))
         if len(keywords) > self.limits.phrases or letters > self.limits.phrase_letters:
-            raise Refusal(
+            raise ApiError(
                 400, f"{len(keywords)} keywords of {letters} letters; there may be "
                 f"{self.limits.phrases} of {self.limits.phrase_letters}", code="too_large",
                 param="keywords",
@@ -104,14 +104,14 @@ def _terms(prompt: str, longest: int) -> list[str]:
     return [term for term in terms if 0 < len(term.split()) <= _LONGEST_TERM]
 
 
-class Models:
+class ServedModels:
     """What a server serves; the first is what is meant when none is named."""
 
     def __init__(self, settings: Settings, metrics: Metrics) -> None:
         """Loads all of them.  Raises SettingsError and what `wheatear.load` raises."""
-        budget = Budget(settings.load)
+        budget = LoadBudget(settings.load)
         self.budget = budget
-        self._served: dict[str, Served] = {}
+        self._served: dict[str, ServedModel] = {}
         try:
             for said in settings.models or ("",):
                 self._add(_load(said, settings, metrics, budget))
@@ -119,7 +119,7 @@ class Models:
             self.close()
             raise
 
-    def _add(self, served: Served) -> None:
+    def _add(self, served: ServedModel) -> None:
         if served.name in self._served:
             served.scheduler.close()
             raise SettingsError(
@@ -131,18 +131,18 @@ class Models:
         return iter(self._served.values())
 
     @property
-    def default(self) -> Served:
+    def default(self) -> ServedModel:
         return next(iter(self._served.values()))
 
-    def named(self, name: str | None, param: str = "model") -> Served:
+    def named(self, name: str | None, param: str = "model") -> ServedModel:
         """The model of a name.  Names of OpenAI's and Deepgram's models mean the default one, for
-        clients that cannot be told another.  Raises Refusal (404)."""
+        clients that cannot be told another.  Raises ApiError (404)."""
         if not name:
             return self.default
         if (served := self._served.get(name)) is not None:
             return served
         if not _FOREIGN.fullmatch(name):
-            raise Refusal(
+            raise ApiError(
                 404, f"there is no model {name[:100]!r} here; there are {', '.join(self._served)}; "
                 "names of OpenAI's and Deepgram's models mean the first of them",
                 code="model_not_found", param=param,
@@ -170,7 +170,7 @@ def named_path(said: str) -> tuple[str, str]:
     return name, path
 
 
-def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Served:
+def _load(said: str, settings: Settings, metrics: Metrics, budget: LoadBudget) -> ServedModel:
     name, path = named_path(said)
     recognizer = load(path or None, threads=settings.threads)
     name = name or recognizer.bundle.manifest.name
@@ -179,7 +179,7 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: Budget) -> Se
         recognizer.choose("auto", asked)
     scheduler = Scheduler(recognizer, budget, ModelObserver(metrics, name), settings.limits.streams)
     metrics.streams.labels(name).set_function(lambda: scheduler.live)
-    return Served(
+    return ServedModel(
         name,
         recognizer,
         scheduler,

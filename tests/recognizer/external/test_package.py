@@ -30,8 +30,8 @@ from wheatear.evaluate.engines.wheatear import Wheatear as Evaluated
 from wheatear.model.latency import LatencyMode
 from wheatear.recognizer.external.files import find_files, read_vocabulary
 from wheatear.recognizer.external.package import is_package, open_model, write_record
-from wheatear.server.scheduler.admission import Budget
-from wheatear.server.scheduler.scheduler import Ended, Failed, Scheduler
+from wheatear.server.scheduler.admission import LoadBudget
+from wheatear.server.scheduler.scheduler import Scheduler, StreamEnded, StreamFailed
 from wheatear.transcript.results import Final
 
 # Dialect, checkpoint and frames of a chunk; the published chunks among them.
@@ -343,15 +343,15 @@ class Heard(list):
 
     def __call__(self, told):
         self += told
-        if any(isinstance(item, Ended | Failed) for item in told):
+        if any(isinstance(item, StreamEnded | StreamFailed) for item in told):
             self.over.set()
 
 
 @pytest.mark.parametrize("kind", ["sherpa-320", "genai-560"])
 def test_a_package_is_scheduled(foreign, kind):
-    """Live feeds and a file at once, whether or not the graph takes batches."""
+    """LiveStream feeds and a file at once, whether or not the graph takes batches."""
     recognizer, samples = foreign(kind), speech("tiny-multi")[:60_000]
-    scheduler = Scheduler(recognizer, Budget(1000))
+    scheduler = Scheduler(recognizer, LoadBudget(1000))
     told = [Heard() for _ in range(3)]
     feeds = [scheduler.open(heard, live=n > 0) for n, heard in enumerate(told)]
     for n, feed in enumerate(feeds):

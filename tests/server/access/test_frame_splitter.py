@@ -9,7 +9,7 @@ from raw_socket import BINARY, CLOSE, PING, TEXT, frame
 from websockets.frames import Frame, Opcode
 from websockets.protocol import Protocol, Side
 
-from wheatear.server.access.frame_splitter import Cutter
+from wheatear.server.access.frame_splitter import FrameSplitter
 
 MOST = 1 << 20
 
@@ -28,7 +28,7 @@ def masked(opcode: int, data: bytes, fin: bool = True) -> bytes:
 
 def parsed(stream: bytes, pieces: random.Random) -> tuple[list[tuple[int, bytes]], Protocol]:
     """Messages and control frames of what comes in any pieces."""
-    cutter, held = Cutter(MOST), bytearray()
+    cutter, held = FrameSplitter(MOST), bytearray()
     conn = Protocol(Side.SERVER, max_size=MOST)
     got: list[tuple[int, bytes]] = []
     at = 0
@@ -36,7 +36,7 @@ def parsed(stream: bytes, pieces: random.Random) -> tuple[list[tuple[int, bytes]
         size = pieces.choice((1, 7, 1000, 70_000, 300_000))
         held += stream[at : at + size]
         at += size
-        while (piece := cutter.cut(held)) is not None:
+        while (piece := cutter.next_piece(held)) is not None:
             assert piece[0] & 8 or len(piece) <= (1 << 16) + 14
             conn.receive_data(piece)
             for event in conn.events_received():

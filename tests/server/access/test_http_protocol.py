@@ -176,7 +176,7 @@ def test_what_has_come_is_let_go_with_its_connection():
 
 
 def _sockets() -> list[Any]:
-    return [one for one in gc.get_objects() if type(one) is connections.PatientSocket]
+    return [one for one in gc.get_objects() if type(one) is connections.PacedWebSocketProtocol]
 
 
 def test_who_does_not_read_is_let_go():

@@ -35,18 +35,18 @@ def test_keys_come_and_go_and_secrets_with_them(file):
     first = make_key(file, "first")
     ring = read_keys(file)
     watched = KeyFile(file, ring)
-    secret, _ = ring.issue(ring.holder(first), 600)
-    assert ring.holder(secret).name == "first"
+    secret, _ = ring.issue(ring.client(first), 600)
+    assert ring.client(secret).name == "first"
     second = make_key(file, "second")
     asyncio.run(watched.look())
-    assert ring.holder(second).name == "second"
-    assert ring.holder(secret).name == "first"
+    assert ring.client(second).name == "second"
+    assert ring.client(secret).name == "first"
     other = file.with_name("other")
     third = make_key(other, "first")  # the name again, with another key
     other.replace(file)  # as editors and Kubernetes do
     asyncio.run(watched.look())
-    assert ring.holder(third).name == "first"
-    assert [ring.holder(key) for key in (first, second, secret)] == [None] * 3
+    assert ring.client(third).name == "first"
+    assert [ring.client(key) for key in (first, second, secret)] == [None] * 3
 
 
 @pytest.mark.parametrize("content", ["", "[[key]", "\xff", None, '[[key]]\nname = "a"'])
@@ -60,14 +60,14 @@ def test_a_fault_in_the_file_changes_no_key(file, content, caplog):
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
             asyncio.run(watched.look())
-    assert ring.holder(key).name == "first"
+    assert ring.client(key).name == "first"
     assert len(caplog.records) == 1
     assert "the keys stay as they were" in caplog.text
     file.unlink(missing_ok=True)
     other = make_key(file, "second")
     asyncio.run(watched.look())
-    assert ring.holder(key) is None
-    assert ring.holder(other).name == "second"
+    assert ring.client(key) is None
+    assert ring.client(other).name == "second"
 
 
 @pytest.mark.parametrize("asked", [True, False])
@@ -92,13 +92,13 @@ def test_a_server_takes_over_what_changes(file, asked):
 def test_a_key_expires_with_its_day_and_its_secrets_too(file):
     key = make_key(file, "guest", expires=TODAY)
     ring = read_keys(file)
-    holder = ring.holder(key)
+    holder = ring.client(key)
     assert not holder.expired
     secret, _ = ring.issue(holder, 600)
     file.write_text(file.read_text().replace(str(TODAY), str(TODAY - timedelta(1))))
     asyncio.run(KeyFile(file, ring).look(now=True))
-    assert ring.holder(key).expired
-    assert ring.holder(secret).expired
+    assert ring.client(key).expired
+    assert ring.client(secret).expired
     with running("--api-key-file", str(file)) as server:
         status, answer = server.get("/v1/models", **{"x-api-key": key})
         assert status == 401
@@ -117,7 +117,7 @@ def test_the_command_makes_such_keys(file):
     options = ["--expires", day, "--scope", "transcribe", "--scope", "metrics"]
     done = command("guest", "--file", str(file), *options)
     assert done.returncode == 0, done.stderr
-    holder = read_keys(file).holder(done.stdout.strip())
+    holder = read_keys(file).client(done.stdout.strip())
     assert (holder.name, holder.expires) == ("guest", date.fromisoformat(day))
     assert holder.scopes == ("transcribe", "metrics")
     for wrong, says in (
@@ -128,4 +128,4 @@ def test_the_command_makes_such_keys(file):
         assert done.returncode == 2
         assert says in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
-    assert len(read_keys(file).holders) == 1
+    assert len(read_keys(file).clients) == 1

@@ -8,7 +8,7 @@ import pytest
 
 from wheatear.errors import SettingsError
 from wheatear.server.access import keys
-from wheatear.server.access.keys import Holder, Keyring, make_key, read_keys
+from wheatear.server.access.keys import Client, Keyring, make_key, read_keys
 
 UNKNOWN = "we_" + "A" * 43
 
@@ -16,7 +16,7 @@ UNKNOWN = "we_" + "A" * 43
 def test_every_key_is_compared_whichever_is_right(monkeypatch):
     """The time does not tell where a key stands, or how much of it is right."""
     known = [f"we_{n:043}" for n in range(20)]
-    holders = [Holder(name=f"h{n}", sha256=keys._hash(k)) for n, k in enumerate(known)]
+    holders = [Client(name=f"h{n}", sha256=keys._hash(k)) for n, k in enumerate(known)]
     ring = Keyring(tuple(holders))
     compared = []
 
@@ -27,7 +27,7 @@ def test_every_key_is_compared_whichever_is_right(monkeypatch):
     monkeypatch.setattr(keys.hmac, "compare_digest", compare)
     for key in (known[0], known[-1], UNKNOWN, "", known[3][:-1]):
         compared.clear()
-        ring.holder(key)
+        ring.client(key)
         assert compared == [(64, 64)] * 20
 
 
@@ -37,9 +37,9 @@ def test_only_a_hash_is_at_rest_and_only_the_owner_reads_it(tmp_path):
     assert key not in file.read_text()
     assert key.removeprefix("we_")[:20] not in file.read_text()
     assert file.stat().st_mode & 0o777 == 0o600
-    (holder,) = read_keys(file).holders
+    (holder,) = read_keys(file).clients
     assert (holder.name, holder.streams, holder.requests_per_minute) == ('a "quoted" näme', 3, 7)
-    assert read_keys(file).holder(key) == holder
+    assert read_keys(file).client(key) == holder
 
 
 def test_a_key_can_be_added_to_a_file_that_was_edited(tmp_path):
@@ -48,7 +48,7 @@ def test_a_key_can_be_added_to_a_file_that_was_edited(tmp_path):
     file.write_text(file.read_text().rstrip())  # as editors leave it
     second = make_key(file, "second")
     ring = read_keys(file)
-    assert [ring.holder(key).name for key in (first, second)] == ["first", "second"]
+    assert [ring.client(key).name for key in (first, second)] == ["first", "second"]
     with pytest.raises(SettingsError, match="already"):
         make_key(file, "second")
 
@@ -96,16 +96,16 @@ def test_a_key_file_that_anybody_may_write_is_refused(tmp_path):
 def test_short_lived_secrets_end_and_are_of_their_holder(monkeypatch):
     now = 1000.0
     monkeypatch.setattr(keys.time, "time", lambda: now)
-    holder = Holder(name="a", sha256="a" * 64)
-    ring = Keyring((holder, Holder(name="b", sha256="b" * 64)))
+    holder = Client(name="a", sha256="a" * 64)
+    ring = Keyring((holder, Client(name="b", sha256="b" * 64)))
     secret, until = ring.issue(holder, 60)
-    assert (until, ring.holder(secret)) == (1060, holder)
-    assert ring.holder(secret + "x") is None
+    assert (until, ring.client(secret)) == (1060, holder)
+    assert ring.client(secret + "x") is None
     now = 1060.0
-    assert ring.holder(secret) is None
+    assert ring.client(secret) is None
     many = [ring.issue(holder, 60)[0] for _ in range(1001)]
-    assert ring.holder(many[0]) is None  # the oldest of too many
-    assert ring.holder(many[-1]) == holder
+    assert ring.client(many[0]) is None  # the oldest of too many
+    assert ring.client(many[-1]) == holder
     assert all(keys._hash(s) in ring._issued["a" * 64] for s in many[1:])
     assert not any(s in str(ring._issued) for s in many)
 
@@ -114,7 +114,7 @@ def test_a_file_that_is_there_and_empty_takes_a_key(tmp_path):
     file = tmp_path / "keys.toml"
     file.touch(0o600)
     make_key(file, "first")
-    assert [holder.name for holder in read_keys(file).holders] == ["first"]
+    assert [holder.name for holder in read_keys(file).clients] == ["first"]
 
 
 def test_the_command_says_what_is_wrong_in_a_line(tmp_path):
@@ -142,8 +142,8 @@ def test_an_end_or_a_scope_that_makes_no_sense_is_refused(tmp_path, line, says):
 
 
 def test_scopes_open_what_they_name():
-    holder = Holder(name="a", sha256="a" * 64, scopes=("secrets",))
+    holder = Client(name="a", sha256="a" * 64, scopes=("secrets",))
     assert [holder.may(scope) for scope in keys.SCOPES] == [False, True, False]
     assert holder.may("transcribe", by_secret=True)
-    assert not Holder(name="a", sha256="a" * 64, scopes=("transcribe",)).may("transcribe", True)
-    assert all(Holder(name="a", sha256="a" * 64).may(scope) for scope in keys.SCOPES)
+    assert not Client(name="a", sha256="a" * 64, scopes=("transcribe",)).may("transcribe", True)
+    assert all(Client(name="a", sha256="a" * 64).may(scope) for scope in keys.SCOPES)

@@ -1,6 +1,6 @@
 """What connections hold together has a bound, and no client may have all of it."""
 
-from wheatear.server.access.message_buffers import OWN, Buffers, Share
+from wheatear.server.access.message_buffers import OWN_BYTES, Buffers, Share
 
 MB = 1 << 20
 
@@ -11,7 +11,7 @@ def share(buffers: Buffers, owner: str) -> Share:
 
 def test_a_little_is_every_connections_own():
     buffers = Buffers(1)
-    assert all(share(buffers, "a").holds(OWN) for _ in range(1000))
+    assert all(share(buffers, "a").holds(OWN_BYTES) for _ in range(1000))
     assert buffers.held == 0
 
 
@@ -35,10 +35,10 @@ def test_a_message_grows_and_shrinks():
     one = share(buffers, "a")
     for size in range(0, 20 * MB, 100_000):
         assert one.holds(size)
-        assert size - OWN <= buffers.held <= size + MB
+        assert size - OWN_BYTES <= buffers.held <= size + MB
     assert one.holds(2 * MB)
     assert buffers.held < 4 * MB
-    assert one.holds(OWN)
+    assert one.holds(OWN_BYTES)
     assert buffers.held == 0
     assert one.holds(5 * MB)
     one.release()

@@ -17,8 +17,8 @@ from websockets.sync.client import connect
 
 from wheatear.server.access import limits as shares
 from wheatear.server.access import middleware as gate
-from wheatear.server.access.keys import Holder, make_key
-from wheatear.server.access.limits import Rate, Slots
+from wheatear.server.access.keys import Client, make_key
+from wheatear.server.access.limits import ConcurrencyLimits, TokenBucket
 from wheatear.server.access.middleware import HEADERS, OPEN, OPEN_FOLDER
 from wheatear.server.app import Service
 from wheatear.server.settings import Limits, Settings
@@ -205,23 +205,23 @@ def test_a_key_has_its_own_number_of_streams(guarded, key, other_key):
 
 
 def test_places_are_given_back_whatever_happens():
-    slots = Slots(Limits(streams=3, streams_per_key=2, files=3, files_per_key=1))
-    a, b, c = (Holder(name=name, sha256="0" * 64) for name in "abc")
+    slots = ConcurrencyLimits(Limits(streams=3, streams_per_key=2, files=3, files_per_key=1))
+    a, b, c = (Client(name=name, sha256="0" * 64) for name in "abc")
     with pytest.raises(KeyError), slots.hold("streams", a):
         raise KeyError
     with slots.hold("streams", a), slots.hold("files", a):
         for kind in ("streams", "files"):
-            with pytest.raises(gate.Refusal) as refused, slots.hold(kind, a):
+            with pytest.raises(gate.ApiError) as refused, slots.hold(kind, a):
                 pass
             assert refused.value.status == 429
         with slots.hold("streams", b), slots.hold("streams", b):
-            with pytest.raises(gate.Refusal) as refused, slots.hold("streams", c):
+            with pytest.raises(gate.ApiError) as refused, slots.hold("streams", c):
                 pass
             assert refused.value.status == 503
         assert slots.held == 2
-        slots_of = Slots(Limits(files=1, files_per_key=1))
+        slots_of = ConcurrencyLimits(Limits(files=1, files_per_key=1))
         with slots_of.hold("files", a):
-            with pytest.raises(gate.Refusal) as refused, slots_of.hold("files", b):
+            with pytest.raises(gate.ApiError) as refused, slots_of.hold("files", b):
                 pass
             assert refused.value.status == 503
     assert slots.held == 0
@@ -229,12 +229,14 @@ def test_places_are_given_back_whatever_happens():
 
 
 def test_no_holder_takes_all_where_there_are_several():
-    slots = Slots(Limits(streams=20, streams_per_key=20, files=4, spool_bytes=100), lambda: True)
-    holders = [Holder(name=name, sha256="0" * 64) for name in "abcdefgh"]
+    slots = ConcurrencyLimits(
+        Limits(streams=20, streams_per_key=20, files=4, spool_bytes=100), lambda: True
+    )
+    holders = [Client(name=name, sha256="0" * 64) for name in "abcdefgh"]
 
-    def fill(kind: str, holder: Holder) -> int:
+    def fill(kind: str, holder: Client) -> int:
         count = 0
-        with contextlib.suppress(gate.Refusal):
+        with contextlib.suppress(gate.ApiError):
             while True:
                 held.enter_context(slots.hold(kind, holder))
                 count += 1
@@ -242,21 +244,21 @@ def test_no_holder_takes_all_where_there_are_several():
 
     with contextlib.ExitStack() as held:
         assert fill("streams", holders[0]) == 16
-        with pytest.raises(gate.Refusal, match="as many as leave room for others") as refused:
+        with pytest.raises(gate.ApiError, match="as many as leave room for others") as refused:
             held.enter_context(slots.hold("streams", holders[0]))
         assert refused.value.status == 429
         got = [fill("streams", holder) for holder in holders[1:]]
         assert min(got[:2]) >= 1
         assert sum(got) == 4
-        with pytest.raises(gate.Refusal) as refused:
+        with pytest.raises(gate.ApiError) as refused:
             held.enter_context(slots.hold("streams", holders[0]))
         assert refused.value.status == 503
     assert slots.held == 0
     with contextlib.ExitStack() as held:
         assert fill("files", holders[0]) == 3
         assert fill("files", holders[1]) == 1
-    alone = Slots(Limits(streams=20, streams_per_key=20), lambda: False)
-    given = Holder(name="own", sha256="0" * 64, streams=20)
+    alone = ConcurrencyLimits(Limits(streams=20, streams_per_key=20), lambda: False)
+    given = Client(name="own", sha256="0" * 64, streams=20)
     for these, holder in ((alone, holders[0]), (slots, given)):
         with contextlib.ExitStack() as held:
             for _ in range(20):
@@ -279,7 +281,7 @@ def test_one_key_leaves_sockets_for_another(tmp_path):
 def test_a_rate_is_held(monkeypatch):
     now = 0.0
     monkeypatch.setattr(shares.time, "monotonic", lambda: now)
-    rate = Rate(2.0, 4.0)
+    rate = TokenBucket(2.0, 4.0)
     assert [rate.take() for _ in range(5)] == [0, 0, 0, 0, 0.5]
     now = 0.5
     assert rate.take() == 0
@@ -313,11 +315,17 @@ def test_keys_have_their_own_rates_and_addresses_too(tmp_path):
 
 
 def test_addresses_of_one_line_count_as_one():
-    assert gate.keyless("10.1.2.3").name == "10.1.2.3"
-    assert gate.keyless("2001:db8:1:2:3::4").name == gate.keyless("2001:db8:1:2::9").name
-    assert gate.keyless("2001:db8:1:3::4").name != gate.keyless("2001:db8:1:2::4").name
-    assert gate.keyless("::ffff:10.1.2.3").name == "10.1.2.3"
-    assert gate.keyless("unix:\nsocket\x1b").name.isprintable()
+    assert gate.anonymous_client("10.1.2.3").name == "10.1.2.3"
+    assert (
+        gate.anonymous_client("2001:db8:1:2:3::4").name
+        == gate.anonymous_client("2001:db8:1:2::9").name
+    )
+    assert (
+        gate.anonymous_client("2001:db8:1:3::4").name
+        != gate.anonymous_client("2001:db8:1:2::4").name
+    )
+    assert gate.anonymous_client("::ffff:10.1.2.3").name == "10.1.2.3"
+    assert gate.anonymous_client("unix:\nsocket\x1b").name.isprintable()
 
 
 def test_addresses_that_are_known_do_not_grow_without_end(monkeypatch):
@@ -326,7 +334,7 @@ def test_addresses_that_are_known_do_not_grow_without_end(monkeypatch):
     try:
         watched = service._app
         for n in range(50):
-            watched._check_rate(gate.keyless(f"10.0.0.{n}"))
+            watched._check_rate(gate.anonymous_client(f"10.0.0.{n}"))
         assert len(watched._rates._rates) == 10
     finally:
         service.close()

@@ -15,7 +15,7 @@ from wheatear.errors import SettingsError
 from wheatear.server import audio_formats as encodings
 from wheatear.server.access import keys
 from wheatear.server.access import middleware as gate
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 from wheatear.server.app import Service
 from wheatear.server.protocols import deepgram_query
 from wheatear.server.protocols import openai_events as realtime_events
@@ -36,7 +36,7 @@ def tried(call: Callable[[], Any]) -> tuple[Any, Any]:
     """What is returned, or how it is refused."""
     try:
         return call(), None
-    except (Refusal, SettingsError) as refusal:
+    except (ApiError, SettingsError) as refusal:
         return None, refusal
 
 
@@ -67,8 +67,8 @@ headers = st.lists(
 def test_a_key_is_found_or_it_is_not(given):
     key = gate.key_of(given)
     assert key is None or key in " ".join(given.values())
-    ring = keys.Keyring((keys.Holder(name="a", sha256="0" * 64),))
-    assert ring.holder(key or "") is None
+    ring = keys.Keyring((keys.Client(name="a", sha256="0" * 64),))
+    assert ring.client(key or "") is None
 
 
 @given(headers)
@@ -82,7 +82,7 @@ def test_hosts_and_origins_are_answered_to_or_refused(service, given):
 
 @given(st.text())
 def test_an_address_is_a_name(client):
-    assert gate.keyless(client).name.isprintable()
+    assert gate.anonymous_client(client).name.isprintable()
 
 
 @given(st.binary(max_size=300))
@@ -90,7 +90,7 @@ def test_a_key_file_holds_keys_or_is_refused(tmp_path_factory, content):
     file = tmp_path_factory.getbasetemp() / "any-keys.toml"
     file.write_bytes(content)
     ring, error = tried(lambda: keys.read_keys(file))
-    assert str(file) in str(error) if ring is None else ring.holders
+    assert str(file) in str(error) if ring is None else ring.clients
 
 
 @given(words, st.none() | st.integers(), st.none() | st.integers())
@@ -101,7 +101,7 @@ def test_a_key_is_made_and_found_again_or_refused(tmp_path_factory, name, stream
     if error is not None:
         assert not file.exists() or not file.read_text()
         return
-    holder = keys.read_keys(file).holder(key)
+    holder = keys.read_keys(file).client(key)
     assert holder is not None
     assert (holder.name, holder.streams, holder.requests_per_minute) == (name, streams, rate)
 
@@ -307,7 +307,7 @@ media_types = st.builds(
 
 @given(media_types | words)
 def test_a_media_type_is_understood_or_refused(text):
-    raw, refusal = tried(lambda: encodings.raw_of_type(text))
+    raw, refusal = tried(lambda: encodings.format_of_media_type(text))
     if refusal is not None:
         assert refusal.status == 400
         assert refusal.param in ("content-type", "sample_rate", "encoding")

@@ -13,8 +13,14 @@ import wheatear
 from wheatear.audio.reader import sample_speech
 from wheatear.errors import AudioError, LanguageError, OverloadedError, StreamClosedError
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.scheduler.admission import Budget, StepCost
-from wheatear.server.scheduler.scheduler import Cut, Ended, Failed, Observer, Scheduler
+from wheatear.server.scheduler.admission import LoadBudget, StepCostModel
+from wheatear.server.scheduler.scheduler import (
+    Flushed,
+    Observer,
+    Scheduler,
+    StreamEnded,
+    StreamFailed,
+)
 from wheatear.transcript.results import Final, Partial, Turn
 
 
@@ -27,7 +33,7 @@ class Heard:
 
     def __call__(self, told):
         self.told += told
-        if any(isinstance(item, Ended | Failed) for item in told):
+        if any(isinstance(item, StreamEnded | StreamFailed) for item in told):
             self.over.set()
 
     def wait(self):
@@ -46,7 +52,7 @@ def recognizer(recognizer_of):
 
 @pytest.fixture
 def scheduler(recognizer):
-    scheduler = Scheduler(recognizer, Budget(1000))
+    scheduler = Scheduler(recognizer, LoadBudget(1000))
     yield scheduler
     scheduler.close()
 
@@ -69,7 +75,7 @@ def test_every_feed_gets_its_own_text(recognizer, scheduler):
     for (_, heard, own), (ms, language) in zip(feeds, asked, strict=True):
         expected = recognizer.transcribe(own, language=language, latency_ms=ms)
         assert heard.wait().tokens == list(expected.tokens)
-        assert heard.told[-1] == Ended(pytest.approx(expected.duration), expected.language)
+        assert heard.told[-1] == StreamEnded(pytest.approx(expected.duration), expected.language)
 
 
 @settings(max_examples=15, deadline=None)
@@ -88,7 +94,7 @@ def test_however_it_is_pushed(recognizer, scheduler_for_good, script):
     expected, at, now = [[], [], []], [0, 0, 0], [160] * 3
     for n, action in script:
         if action == "cut":
-            feeds[n].cut()
+            feeds[n].flush_and_reset()
             expected[n] += [t.id for t in alone[n].finish().tokens]
             alone[n] = recognizer.stream(latency_ms=now[n])
         elif action == "switch":
@@ -113,7 +119,7 @@ def test_however_it_is_pushed(recognizer, scheduler_for_good, script):
 
 @pytest.fixture(scope="module")
 def scheduler_for_good(recognizer):
-    scheduler = Scheduler(recognizer, Budget(1000))
+    scheduler = Scheduler(recognizer, LoadBudget(1000))
     yield scheduler
     scheduler.close()
 
@@ -123,10 +129,10 @@ def test_what_was_cut_is_told_to_its_last_sample_and_times_go_on(scheduler):
     feed = scheduler.open(heard, StreamOptions(latency_ms=560))
     for _ in range(2):
         feed.push(samples)
-        feed.cut()
+        feed.flush_and_reset()
     feed.finish()
     told = heard.wait().told
-    cuts = [item.duration for item in told if isinstance(item, Cut)]
+    cuts = [item.duration for item in told if isinstance(item, Flushed)]
     assert cuts == pytest.approx([len(samples) / 16_000, 2 * len(samples) / 16_000])
     finals = [item for item in told if isinstance(item, Final) and item.text]
     half = len(finals) // 2
@@ -139,16 +145,16 @@ def test_a_clear_forgets_what_came_after_the_last_cut(recognizer, scheduler):
     samples, heard = sample_speech(), Heard()
     feed = scheduler.open(heard, StreamOptions(latency_ms=560))
     feed.push(samples)
-    feed.cut()
+    feed.flush_and_reset()
     feed.push(samples)
-    feed.clear()
+    feed.discard()
     feed.push(samples[:16_000])
     feed.finish()
     told = heard.wait().told
-    durations = [item.duration for item in told if isinstance(item, Cut | Ended)]
+    durations = [item.duration for item in told if isinstance(item, Flushed | StreamEnded)]
     lengths = (len(samples), 2 * len(samples), 2 * len(samples) + 16_000)
     assert durations == pytest.approx([n / 16_000 for n in lengths])
-    cut = next(n for n, item in enumerate(told) if isinstance(item, Cut))
+    cut = next(n for n, item in enumerate(told) if isinstance(item, Flushed))
     before = [t.id for item in told[:cut] if isinstance(item, Final) for t in item.tokens]
     assert before == [t.id for t in recognizer.transcribe(samples, latency_ms=560).tokens]
 
@@ -168,7 +174,7 @@ def test_bad_input_is_the_callers_alone(scheduler):
         feed.push(np.zeros(1, np.float32))
     with pytest.raises(StreamClosedError):
         feed.finish()
-    assert isinstance(heard.wait().told[-1], Ended)
+    assert isinstance(heard.wait().told[-1], StreamEnded)
     assert scheduler.live == 0
 
 
@@ -194,7 +200,7 @@ def test_a_fault_in_a_step_ends_only_the_feed_it_belongs_to(recognizer, schedule
     for n, h in enumerate(heard):
         h.wait()
         if n == 2:
-            assert isinstance(h.told[-1], Failed)
+            assert isinstance(h.told[-1], StreamFailed)
         else:
             assert h.tokens == list(expected)
 
@@ -205,20 +211,20 @@ def test_a_listener_that_fails_gives_up_its_feed(scheduler):
 
     feed = scheduler.open(fails, StreamOptions())
     feed.push(np.tile(sample_speech(), 2))
-    feed.abandon()
+    feed.cancel()
     assert feed.wait_for_room(0.1, 10)
     heard = Heard()
     other = scheduler.open(heard, StreamOptions())
     other.finish()
-    assert isinstance(heard.wait().told[-1], Ended)
+    assert isinstance(heard.wait().told[-1], StreamEnded)
 
 
 def test_abandoned_feeds_leave_nothing(scheduler):
     feeds = [scheduler.open(Heard(), StreamOptions()) for _ in range(20)]
     for feed in feeds:
         feed.push(sample_speech())
-        feed.abandon()
-        feed.abandon()
+        feed.cancel()
+        feed.cancel()
     for feed in feeds:
         assert feed.wait_for_room(0.001, 10)
     wait_until(lambda: not scheduler._feeds)
@@ -226,7 +232,7 @@ def test_abandoned_feeds_leave_nothing(scheduler):
 
 
 def test_live_streams_are_refused_beyond_the_budget(recognizer):
-    scheduler = Scheduler(recognizer, Budget(0.0))
+    scheduler = Scheduler(recognizer, LoadBudget(0.0))
     try:
         first = scheduler.open(Heard(), StreamOptions(latency_ms=80))  # one is always let in
         with pytest.raises(OverloadedError, match="80 ms"):
@@ -234,7 +240,7 @@ def test_live_streams_are_refused_beyond_the_budget(recognizer):
         heard = Heard()
         scheduler.open(heard, StreamOptions(), live=False).finish()  # files wait their turn instead
         heard.wait()
-        first.abandon()
+        first.cancel()
         wait_until(lambda: scheduler.live == 0)
         scheduler.open(Heard(), StreamOptions(latency_ms=560))
     finally:
@@ -251,7 +257,7 @@ def test_files_yield_to_live_streams(recognizer):
             order.append((live, frames))
             started.wait(10)
 
-    scheduler = Scheduler(recognizer, Budget(1000), Watch())
+    scheduler = Scheduler(recognizer, LoadBudget(1000), Watch())
     try:
         file_heard, live_heard = Heard(), Heard()
         file = scheduler.open(file_heard, StreamOptions(latency_ms=80), live=False)
@@ -285,7 +291,7 @@ def test_who_sends_faster_than_speech_does_not_delay_who_does_not(scheduler):
     paced.wait()
     assert fast.backlog_s > 60
     assert flood.told
-    fast.abandon()
+    fast.cancel()
 
 
 def test_closing_tells_every_feed(recognizer):
@@ -294,7 +300,7 @@ def test_closing_tells_every_feed(recognizer):
     feed = scheduler.open(heard, StreamOptions())
     feed.push(sample_speech()[:100])
     scheduler.close()
-    assert isinstance(heard.wait().told[-1], Failed)
+    assert isinstance(heard.wait().told[-1], StreamFailed)
     assert not scheduler.alive
     with pytest.raises(StreamClosedError):
         scheduler.open(Heard(), StreamOptions())
@@ -321,7 +327,7 @@ def test_partials_come_before_their_final(scheduler):
     st.lists(st.integers(1, 64), min_size=2, max_size=40).filter(lambda rows: len(set(rows)) > 1),
 )
 def test_the_cost_of_steps_is_found_again(fixed, each, rows):
-    cost = StepCost()
+    cost = StepCostModel()
     for count in rows:
         cost.measured(count, fixed + each * count)
     assert cost.seconds(10) == pytest.approx(fixed + each * 10, rel=1e-3, abs=1e-6)
@@ -331,14 +337,14 @@ def test_the_cost_of_steps_is_found_again(fixed, each, rows):
 
 
 def test_the_budget_is_shared_by_models():
-    budget, costs = Budget(0.5), [StepCost(), StepCost()]
+    budget, costs = LoadBudget(0.5), [StepCostModel(), StepCostModel()]
     for cost in costs:
         cost.measured(1, 0.02)  # a quarter of an 80 ms chunk
-    assert budget.take(costs[0], 1)
-    assert budget.take(costs[1], 1)
-    assert not budget.take(costs[0], 1)
-    budget.give_back(costs[1], 1)
-    assert budget.take(costs[0], 1)
+    assert budget.acquire(costs[0], 1)
+    assert budget.acquire(costs[1], 1)
+    assert not budget.acquire(costs[0], 1)
+    budget.release(costs[1], 1)
+    assert budget.acquire(costs[0], 1)
     assert budget.load == pytest.approx(0.5)
 
 

@@ -7,9 +7,14 @@ import random
 
 import pytest
 
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 from wheatear.server.audio_formats import base64_audio
-from wheatear.server.session.json_messages import LARGEST, Audio, put_back, split_audio
+from wheatear.server.session.json_messages import (
+    MAX_JSON_CHARACTERS,
+    Audio,
+    restore_audio,
+    split_audio,
+)
 
 SOUND = random.Random(1).randbytes(200_000)
 BASE64 = base64.b64encode(SOUND).decode()
@@ -19,9 +24,9 @@ APPEND = "input_audio_buffer.append"
 def audio_of(message: str) -> bytes:
     """The audio of an append, as a session has it."""
     short, audio = split_audio(message)
-    assert len(short) <= LARGEST + 10
+    assert len(short) <= MAX_JSON_CHARACTERS + 10
     event = json.loads(short)
-    found = put_back(event.get("audio"), audio)
+    found = restore_audio(event.get("audio"), audio)
     return bytes(asyncio.run(found.decoded(base64_audio)))
 
 
@@ -73,12 +78,12 @@ def test_audio_of_every_length(size):
     ],
 )  # fmt: skip
 def test_all_else_of_that_length_is_refused(message):
-    with pytest.raises((Refusal, ValueError)) as caught:
+    with pytest.raises((ApiError, ValueError)) as caught:
         audio_of(message)
-    if isinstance(caught.value, Refusal):
+    if isinstance(caught.value, ApiError):
         assert caught.value.code == "too_large"
     else:  # it is short once its audio has been cut out, and no JSON
-        assert len(split_audio(message)[0]) <= LARGEST + 10
+        assert len(split_audio(message)[0]) <= MAX_JSON_CHARACTERS + 10
 
 
 @pytest.mark.parametrize(
@@ -90,7 +95,7 @@ def test_all_else_of_that_length_is_refused(message):
     ],
 )  # fmt: skip
 def test_what_is_no_base64(wrong):
-    with pytest.raises(Refusal, match="audio is not base64") as caught:
+    with pytest.raises(ApiError, match="audio is not base64") as caught:
         asyncio.run(Audio(wrong, 0, len(wrong)).decoded(base64_audio))
     assert caught.value.param == "audio"
 
@@ -112,4 +117,4 @@ def test_others_have_their_turn_while_audio_is_decoded():
         await task
         return turns
 
-    assert asyncio.run(main()) >= len(BASE64) * 20 // LARGEST
+    assert asyncio.run(main()) >= len(BASE64) * 20 // MAX_JSON_CHARACTERS

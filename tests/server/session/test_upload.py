@@ -240,7 +240,7 @@ def test_a_body_that_comes_too_slowly_is_ended(monkeypatch):
     import asyncio
 
     from wheatear.server.access import middleware as gate
-    from wheatear.server.api_errors import Refusal
+    from wheatear.server.api_errors import ApiError
     from wheatear.server.settings import Limits
 
     monkeypatch.setattr(gate, "_GRACE", 0.2)
@@ -255,11 +255,11 @@ def test_a_body_that_comes_too_slowly_is_ended(monkeypatch):
         return {"type": "http.request", "body": bytes(1000), "more_body": True}
 
     async def read(source, messages):
-        passage = gate._Passage(scope, source, drip, Limits(idle_seconds=5))
+        passage = gate._RequestContext(scope, source, drip, Limits(idle_seconds=5))
         for _ in range(messages):
             await passage.receive()
 
-    with pytest.raises(Refusal, match="less than 500 bytes a second") as slow:
+    with pytest.raises(ApiError, match="less than 500 bytes a second") as slow:
         asyncio.run(read(drip, 1000))
     assert (slow.value.status, slow.value.cut_off) == (408, True)
     asyncio.run(read(quick, 50))

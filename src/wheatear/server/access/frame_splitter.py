@@ -12,7 +12,7 @@ _FIN, _MASKED = 0x80, 0x80
 _TEXT, _BINARY = 1, 2
 
 
-class Cutter:
+class FrameSplitter:
     """The frames of one connection (RFC 6455, 5.2), as they come."""
 
     def __init__(self, most: int) -> None:
@@ -25,7 +25,7 @@ class Cutter:
         self._first, self._mask = 0, b""
         """The first byte of that frame, without its opcode once it has been passed on."""
 
-    def cut(self, held: bytearray) -> bytes | None:
+    def next_piece(self, held: bytearray) -> bytes | None:
         """Takes the next piece out of what has come; None if more has to come first."""
         if not (self._pass or self._left) and not self._begin(held):
             return None

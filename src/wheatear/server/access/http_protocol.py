@@ -16,8 +16,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from wheatear.server.access.message_buffers import Buffers
 from wheatear.server.access.middleware import HEADERS, answer
-from wheatear.server.access.websocket_protocol import Patient, PatientSocket
-from wheatear.server.api_errors import Refusal
+from wheatear.server.access.websocket_protocol import PacedWebSocketProtocol, Patient
+from wheatear.server.api_errors import ApiError
 from wheatear.server.settings import Limits
 
 _HEAD_SECONDS = 15.0  # that the first request of a connection may take to begin
@@ -35,13 +35,13 @@ class Config(uvicorn.Config):
         self, app: Any, limits: Limits, most: int, buffers: Buffers, **options: Any
     ) -> None:
         """most: connections at a time.  buffers: what all of them share."""
-        super().__init__(app, http=PatientHttp, ws=PatientSocket, **options)
+        super().__init__(app, http=DeadlineHttpProtocol, ws=PacedWebSocketProtocol, **options)
         self.limits, self.most, self.buffers = limits, most, buffers
-        self.waiting: dict[PatientHttp, None] = {}
+        self.waiting: dict[DeadlineHttpProtocol, None] = {}
         """Connections without a request, the one first that has waited longest."""
 
 
-class PatientHttp(Patient, H11Protocol):
+class DeadlineHttpProtocol(Patient, H11Protocol):
     """HTTP whose requests have to come."""
 
     _timer: asyncio.TimerHandle | None = None
@@ -100,7 +100,7 @@ class PatientHttp(Patient, H11Protocol):
         """Answers a half-closed client that what it asked for takes too long."""
         if not self.cycle.response_started:
             self._refuse(
-                Refusal(
+                ApiError(
                     408, f"the client shut its sending side; then an answer has to be there in "
                     f"{_HALF_CLOSED_SECONDS:g} s. Keep the connection open for long files",
                     cut_off=True,
@@ -115,9 +115,9 @@ class PatientHttp(Patient, H11Protocol):
 
     def send_400_response(self, msg: str) -> None:
         """Answers what is no HTTP, unless an answer has begun."""
-        self._refuse(Refusal(400, "this is no HTTP that makes sense", cut_off=True))
+        self._refuse(ApiError(400, "this is no HTTP that makes sense", cut_off=True))
 
-    def _refuse(self, refusal: Refusal) -> None:
+    def _refuse(self, refusal: ApiError) -> None:
         """Answers in the place of the application, unless that has begun to, and closes."""
         begun = self.cycle is not None and self.cycle.response_started
         if not begun or self.conn.our_state is h11.IDLE:

@@ -49,14 +49,14 @@ class KeyFile:
             return
         self._seen = state
         try:
-            holders = (await asyncio.to_thread(read_keys, self._file)).holders
+            clients = (await asyncio.to_thread(read_keys, self._file)).clients
         except SettingsError as error:
             _log.error("the keys stay as they were: %s", error)
             return
-        changed = holders != self._keyring.holders
-        self._keyring.replace(holders)
+        changed = clients != self._keyring.clients
+        self._keyring.replace(clients)
         if changed or now:
-            _log.info("keys have been read again: %d are in force", len(holders))
+            _log.info("keys have been read again: %d are in force", len(clients))
 
     def _state(self) -> tuple[int, ...] | None:
         try:

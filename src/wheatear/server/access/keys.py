@@ -32,12 +32,12 @@ from wheatear.common.text_files import read_text
 from wheatear.errors import SettingsError
 
 _PREFIX, _SHORT_LIVED = "we_", "ek_"
-_MOST_SECRETS = 1000  # of one holder
+_MOST_SECRETS = 1000  # of one client
 SCOPES = ("transcribe", "secrets", "metrics")
 """The parts of a server that a key may open: files and streams, short-lived secrets, figures."""
 
 
-class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Client(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Whose key it is, and what it may do; None is the server's own limit."""
 
     name: str
@@ -75,53 +75,53 @@ class Holder(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
-    key: list[Holder] = []
+    key: list[Client] = []
 
 
 @dataclass
 class Keyring:
     """The keys of a server; none at all lets everybody in."""
 
-    holders: tuple[Holder, ...] = ()
+    clients: tuple[Client, ...] = ()
     _issued: dict[str, dict[str, float]] = field(default_factory=dict)
     """Hash of a key -> hash of a short-lived secret that it made -> the end of that."""
 
-    def replace(self, holders: tuple[Holder, ...]) -> None:
+    def replace(self, clients: tuple[Client, ...]) -> None:
         """Puts other keys in place of those that there are.  Secrets of keys that are gone end."""
-        self.holders = holders
-        kept = {holder.sha256 for holder in holders}
+        self.clients = clients
+        kept = {client.sha256 for client in clients}
         for sha256 in self._issued.keys() - kept:
             del self._issued[sha256]
 
-    def holder(self, key: str) -> Holder | None:
+    def client(self, key: str) -> Client | None:
         """Whose key this is, in a time that does not depend on how much of it is right."""
         digest = _hash(key)
         found = None
-        for holder in self.holders:
-            if hmac.compare_digest(holder.sha256, digest):
-                found = holder
+        for client in self.clients:
+            if hmac.compare_digest(client.sha256, digest):
+                found = client
         if found is None and short_lived(key):
             now = time.time()
-            for holder in self.holders:
-                if self._issued.get(holder.sha256, {}).get(digest, 0.0) > now:
-                    found = holder
+            for client in self.clients:
+                if self._issued.get(client.sha256, {}).get(digest, 0.0) > now:
+                    found = client
         return found
 
-    def issue(self, holder: Holder, seconds: float) -> tuple[str, int]:
+    def issue(self, client: Client, seconds: float) -> tuple[str, int]:
         """A secret that a browser may be given in place of the key, and when it ends.
 
-        When a holder has a great many of them, the oldest one ends.
+        When a client has a great many of them, the oldest one ends.
         """
         now = time.time()
         issued = {
-            h: until for h, until in self._issued.get(holder.sha256, {}).items() if until > now
+            h: until for h, until in self._issued.get(client.sha256, {}).items() if until > now
         }
         if len(issued) >= _MOST_SECRETS:
             issued.pop(next(iter(issued)))
         secret, until = _SHORT_LIVED + secrets.token_urlsafe(32), now + seconds
         issued[_hash(secret)] = until
-        if holder in self.holders:  # who needs no key needs no secret either
-            self._issued[holder.sha256] = issued
+        if client in self.clients:  # who needs no key needs no secret either
+            self._issued[client.sha256] = issued
         return secret, int(until)
 
 
@@ -133,26 +133,26 @@ def short_lived(key: str) -> bool:
 def read_keys(file: Path) -> Keyring:
     """Reads a key file.  Raises SettingsError, also for one without keys, and for one that
     anybody on the machine can put a key of their own into."""
-    holders = _holders(file)
-    if not holders:
+    clients = _clients(file)
+    if not clients:
         raise SettingsError(f"{file} holds no key; 'wheatear key NAME --file {file}' makes one")
-    return Keyring(holders)
+    return Keyring(clients)
 
 
-def _holders(file: Path) -> tuple[Holder, ...]:
+def _clients(file: Path) -> tuple[Client, ...]:
     try:
         writable = file.stat().st_mode & stat.S_IWOTH
         data = tomllib.loads(read_text(file))
-        holders = msgspec.convert(data, _File).key
+        clients = msgspec.convert(data, _File).key
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"cannot read the keys of {file}: {reason}") from error
     if writable and os.name == "posix":
         raise SettingsError(f"anybody may write keys into {file}: chmod o-w {file}")
-    names = Counter(holder.name for holder in holders)
+    names = Counter(client.name for client in clients)
     if twice := next((name for name, count in names.items() if count > 1), None):
         raise SettingsError(f"{file} holds two keys named {twice!r}; name one of them otherwise")
-    return tuple(holders)
+    return tuple(clients)
 
 
 def make_key(
@@ -165,8 +165,8 @@ def make_key(
 ) -> str:
     """Adds a key to a file, readable by its owner alone, and returns it: this is the only time
     that anybody sees it.  Raises SettingsError."""
-    known = _holders(file) if file.exists() else ()
-    if any(holder.name == name for holder in known):
+    known = _clients(file) if file.exists() else ()
+    if any(client.name == name for client in known):
         raise SettingsError(f"{file} has a key named {name!r} already; choose another name")
     key = _PREFIX + secrets.token_urlsafe(32)
     lines = [

@@ -1,20 +1,20 @@
-"""Rates and shares: the amount of each thing that one holder of a key, or one address, may have."""
+"""Rate limits and concurrency limits of clients: keys, or addresses without one."""
 
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from wheatear.server.access.keys import Holder
-from wheatear.server.api_errors import Refusal
+from wheatear.server.access.keys import Client
+from wheatear.server.api_errors import ApiError
 from wheatear.server.settings import Limits
 
 _MOST_KNOWN = 10_000
 _TIMES_FREE = 4
-"""One holder has at most this many times what is left, which is four fifths of all."""
+"""One client has at most this many times what is left, which is four fifths of all."""
 
 
-class Rate:
+class TokenBucket:
     """So many a second on the average, and at first so many at once."""
 
     def __init__(self, per_second: float, burst: float) -> None:
@@ -41,25 +41,25 @@ class Rate:
         self._at = now
 
 
-class Rates:
-    """A rate for each holder, of those that came last."""
+class TokenBuckets:
+    """A rate for each client, of those that came last."""
 
     def __init__(self) -> None:
-        self._rates: OrderedDict[str, Rate] = OrderedDict()
+        self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
 
-    def of(self, holder: Holder, per_second: float, burst: float) -> Rate:
-        """The rate of a holder, which is new if it has not been here for a long time."""
-        rate = self._rates.setdefault(holder.name, Rate(per_second, burst))
-        self._rates.move_to_end(holder.name)
+    def of(self, client: Client, per_second: float, burst: float) -> TokenBucket:
+        """The rate of a client, which is new if it has not been here for a long time."""
+        rate = self._rates.setdefault(client.name, TokenBucket(per_second, burst))
+        self._rates.move_to_end(client.name)
         if len(self._rates) > _MOST_KNOWN:
             self._rates.popitem(last=False)
         return rate
 
 
 class Stock:
-    """A stock from which holders take; where they are several, none of them takes the last of it.
+    """A stock from which clients take; where they are several, none of them takes the last of it.
 
-    A holder that has some already gets more only while it has less than four times what is left.
+    A client that has some already gets more only while it has less than four times what is left.
     """
 
     def __init__(self, total: int, several: Callable[[], bool]) -> None:
@@ -69,20 +69,20 @@ class Stock:
 
     @property
     def taken(self) -> int:
-        """The sum over all holders."""
+        """The sum over all clients."""
         return self._taken
 
     @property
     def left(self) -> int:
-        """The part that no holder has."""
+        """The part that no client has."""
         return self.total - self._taken
 
     def of(self, name: str) -> int:
-        """The amount that a holder has."""
+        """The amount that a client has."""
         return self._by[name]
 
     def is_fair(self, name: str, count: int = 1) -> bool:
-        """True if a holder may have this much more, where others may come for theirs."""
+        """True if a client may have this much more, where others may come for theirs."""
         if not (has := self._by[name]) or not self._several():
             return True
         return has + count <= _TIMES_FREE * self.left and self.left > count
@@ -100,62 +100,62 @@ class Stock:
             del self._by[name]
 
 
-class Slots:
-    """Places for what goes on at a time, in all and of each holder."""
+class ConcurrencyLimits:
+    """Places for what goes on at a time, in all and of each client."""
 
     def __init__(self, limits: Limits, several: Callable[[], bool] = lambda: False) -> None:
-        """several: True while holders other than one may come, so that places are shared."""
+        """several: True while clients other than one may come, so that places are shared."""
         self._limits = limits
         self._shares = {
             kind: Stock(getattr(limits, kind), several) for kind in ("streams", "files", "uploads")
         }
         self.spool = Stock(limits.spool_bytes, several)
         """Bytes of uploads that are kept."""
-        self._paces = Rates()
+        self._paces = TokenBuckets()
 
-    def pace(self, holder: Holder) -> Rate:
-        """How fast messages may come on all sockets of a holder."""
+    def pace(self, client: Client) -> TokenBucket:
+        """How fast messages may come on all sockets of a client."""
         most = self._limits.messages_per_second_per_key
-        return self._paces.of(holder, most, most)
+        return self._paces.of(client, most, most)
 
-    def check(self, kind: str, holder: Holder) -> None:
-        """Raises Refusal if there is no place now."""
-        name, share = holder.name, self._shares[kind]
-        for most, has, what in self._own_limits(kind, holder):
+    def check(self, kind: str, client: Client) -> None:
+        """Raises ApiError if there is no place now."""
+        name, share = client.name, self._shares[kind]
+        for most, has, what in self._own_limits(kind, client):
             if has >= most:
                 raise _of_one(f"{most} {what} are going on for {name}, as many as it may have at a "
                               f"time")  # fmt: skip
         if share.left < 1:
-            raise Refusal(
+            raise ApiError(
                 503, f"{share.total} {kind} are going on, as many as this server takes; try later",
                 code="overloaded", retry_after=5,
             )  # fmt: skip
-        if not (kind != "uploads" and holder.streams) and not share.is_fair(name):
+        if not (kind != "uploads" and client.streams) and not share.is_fair(name):
             raise _of_one(f"{share.of(name)} {kind} are going on for {name}, as many as leave room "
                           f"for others")  # fmt: skip
 
-    def _own_limits(self, kind: str, holder: Holder) -> Iterator[tuple[int, int, str]]:
-        """The most that a holder may have, and what it has, each with its name."""
+    def _own_limits(self, kind: str, client: Client) -> Iterator[tuple[int, int, str]]:
+        """The most that a client may have, and what it has, each with its name."""
         streams, files, uploads = (self._shares[k] for k in ("streams", "files", "uploads"))
-        name, limits = holder.name, self._limits
+        name, limits = client.name, self._limits
         if kind == "uploads":
             yield limits.uploads_per_key, uploads.of(name), "uploads"
             return
-        most = holder.streams or limits.streams_per_key
+        most = client.streams or limits.streams_per_key
         yield most, streams.of(name) + files.of(name), "streams and files"
         if kind == "files":
             yield limits.files_per_key, files.of(name), "files"
 
     @contextmanager
-    def hold(self, kind: str, holder: Holder) -> Iterator[None]:
-        """Holds a place for "streams", "files" or "uploads".  Raises Refusal."""
-        self.check(kind, holder)
+    def hold(self, kind: str, client: Client) -> Iterator[None]:
+        """Holds a place for "streams", "files" or "uploads".  Raises ApiError."""
+        self.check(kind, client)
         share = self._shares[kind]
-        share.take(holder.name)
+        share.take(client.name)
         try:
             yield
         finally:
-            share.give(holder.name)
+            share.give(client.name)
 
     @property
     def held(self) -> int:
@@ -163,8 +163,8 @@ class Slots:
         return sum(share.taken for share in self._shares.values())
 
 
-def _of_one(what: str) -> Refusal:
-    """Refuses a holder that has its part."""
-    return Refusal(
+def _of_one(what: str) -> ApiError:
+    """Refuses a client that has its part."""
+    return ApiError(
         429, f"{what}; wait for one of them, or end it", code="too_many_sessions", retry_after=5
     )

@@ -9,7 +9,7 @@ import threading
 from collections import Counter
 from contextlib import suppress
 
-OWN = 1 << 16  # bytes that every connection may hold
+OWN_BYTES = 1 << 16  # bytes that every connection may hold
 _MUCH = 16 << 20  # bytes after which memory is given back to the system
 _STEP = 1 << 18  # bytes that are taken from the store at once
 
@@ -30,7 +30,7 @@ class Buffers:
         self._peak = 0
         """Bytes that were taken at the most since all had been given back."""
 
-    def take(self, owner: str, size: int) -> bool:
+    def acquire(self, owner: str, size: int) -> bool:
         """Takes bytes for a client; False if there is no room, and then nothing is taken."""
         held = self._held[owner]
         if self._held.total() + size > self._most or held + size > max(self._most / 2, size):
@@ -39,7 +39,7 @@ class Buffers:
         self._peak = max(self._peak, self.held)
         return True
 
-    def give_back(self, owner: str, size: int) -> None:
+    def release_bytes(self, owner: str, size: int) -> None:
         """Gives back bytes of a client."""
         self._held[owner] -= size
         if not self._held[owner]:
@@ -63,25 +63,25 @@ class Share:
 
     def holds(self, size: int) -> bool:
         """Sets how many bytes the connection holds in all; False if there is no room for them."""
-        need = max(0, size - OWN)
+        need = max(0, size - OWN_BYTES)
         more = need - self._taken
         if more > 0:
             more += _STEP
-            if not self._buffers.take(self.owner, more):
+            if not self._buffers.acquire(self.owner, more):
                 return False
             self._taken += more
         elif self._taken and (need == 0 or -more > 4 * _STEP):
-            self._buffers.give_back(self.owner, -more)
+            self._buffers.release_bytes(self.owner, -more)
             self._taken = need
         return True
 
     @property
     def room(self) -> int:
         """Bytes that the connection may hold before `holds` has to be asked."""
-        return OWN + self._taken
+        return OWN_BYTES + self._taken
 
     def release(self) -> None:
         """Gives back all of it."""
         if self._taken:
-            self._buffers.give_back(self.owner, self._taken)
+            self._buffers.release_bytes(self.owner, self._taken)
             self._taken = 0

@@ -1,7 +1,7 @@
 """The gate that every request and every socket passes, or is turned away at.
 
 Checked in this order: that the server is meant at all (Host, Origin) and the request has one end,
-the key, how much its holder asks for, how much the body brings.  Who is turned away uses up the
+the key, how much its client asks for, how much the body brings.  Who is turned away uses up the
 requests of its address.  Every answer leaves with headers that keep a browser from doing what
 nobody asked it to.
 """
@@ -23,10 +23,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocketDisconnect
 
-from wheatear.server.access.keys import Holder, Keyring, short_lived
-from wheatear.server.access.limits import Rates, Slots
-from wheatear.server.api_errors import SOCKET_CODES, Refusal, going_down, of_system
-from wheatear.server.background import act_for
+from wheatear.server.access.keys import Client, Keyring, short_lived
+from wheatear.server.access.limits import ConcurrencyLimits, TokenBuckets
+from wheatear.server.api_errors import SOCKET_CODES, ApiError, of_system, shutting_down
+from wheatear.server.background import set_caller
 from wheatear.server.metrics import Metrics
 from wheatear.server.settings import Limits, Settings
 
@@ -46,7 +46,7 @@ _GRACE = 20.0  # seconds before a body's pace counts
 _METHODS = ("GET", "HEAD", "POST", "OPTIONS", "PUT", "PATCH", "DELETE", "SOCKET")
 _SUBPROTOCOLS = ("openai-insecure-api-key.", "key.")
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.-]{1,64}")
-LARGE = 16_384
+LARGE_MESSAGE_BYTES = 16_384
 """Bytes of a message on a socket that count as one message more."""
 HEADERS = {
     "x-content-type-options": "nosniff",
@@ -63,15 +63,20 @@ HEADERS = {
 }
 
 
-class Gate:
+class AccessMiddleware:
     """ASGI middleware around everything."""
 
     def __init__(
-        self, app: ASGIApp, settings: Settings, keyring: Keyring, metrics: Metrics, slots: Slots
+        self,
+        app: ASGIApp,
+        settings: Settings,
+        keyring: Keyring,
+        metrics: Metrics,
+        slots: ConcurrencyLimits,
     ) -> None:
         self._app, self._settings, self._keyring = app, settings, keyring
         self._metrics, self._slots = metrics, slots
-        self._rates, self._probes = Rates(), Rates()
+        self._rates, self._probes = TokenBuckets(), TokenBuckets()
         self._inside: ASGIApp = self._let_in
         if settings.cors_origins:
             # No cookie counts here, so that other pages may send and read what they like.
@@ -87,7 +92,7 @@ class Gate:
             return
         began = time.perf_counter()
         _make_relative(scope)
-        passage = _Passage(scope, receive, send, self._settings.limits)
+        passage = _RequestContext(scope, receive, send, self._settings.limits)
         scope.setdefault("state", {})["request_id"] = passage.id
         scope["state"]["passage"] = passage
         try:
@@ -99,20 +104,20 @@ class Gate:
 
     async def _let_in(self, scope: Scope, receive: Receive, send: Send) -> None:
         """The application, or a refusal."""
-        passage: _Passage = scope["state"]["passage"]
+        passage: _RequestContext = scope["state"]["passage"]
         try:
-            holder = self._admit(scope, Headers(scope=scope))
-            scope["state"]["holder"] = holder
-            act_for(holder.name)
+            client = self._admit(scope, Headers(scope=scope))
+            scope["state"]["client"] = client
+            set_caller(client.name)
             if scope["path"] == "*":
                 await _answer_options(send)
             elif scope["type"] == "websocket":
-                scope["state"]["pace"] = self._slots.pace(holder)
-                with self._slots.hold("streams", holder):
+                scope["state"]["pace"] = self._slots.pace(client)
+                with self._slots.hold("streams", client):
                     await self._app(scope, receive, send)
             else:
                 await self._app(scope, receive, send)
-        except Refusal as refusal:
+        except ApiError as refusal:
             self._metrics.refused.labels(refusal.reason).inc()
             await passage.refuse(refusal, send)
         except HTTPException as error:
@@ -120,7 +125,7 @@ class Gate:
         except (ClientDisconnect, WebSocketDisconnect):
             passage.status = 499
         except asyncio.CancelledError:  # by the server, which can wait no longer
-            await passage.refuse(going_down(cut_off=True), send)
+            await passage.refuse(shutting_down(cut_off=True), send)
         except Exception as error:  # noqa: BLE001  logged, and told without saying more
             if (full := of_system(error)) is not None:
                 self._metrics.refused.labels(full.reason).inc()
@@ -128,47 +133,47 @@ class Gate:
                 return
             _log.exception("a fault in %s, request %s", scope["path"], passage.id)
             self._metrics.errors.labels("request").inc()
-            refusal = Refusal(500, f"the server failed; its log says how: {passage.id}")
+            refusal = ApiError(500, f"the server failed; its log says how: {passage.id}")
             await passage.refuse(refusal, send)
 
-    def _admit(self, scope: Scope, headers: Headers) -> Holder:
-        """Whoever this is, if it may come in.  Raises Refusal."""
+    def _admit(self, scope: Scope, headers: Headers) -> Client:
+        """Whoever this is, if it may come in.  Raises ApiError."""
         if not (scope["path"].startswith("/") or _is_for_all(scope)):
-            raise Refusal(400, "the target of the request is no path", code="bad_target")
-        nobody = keyless((scope.get("client") or ("nobody", 0))[0])
+            raise ApiError(400, "the target of the request is no path", code="bad_target")
+        nobody = anonymous_client((scope.get("client") or ("nobody", 0))[0])
         try:
             self._check_host(headers, scope["http_version"])
             self._check_origin(headers)
             _check_end(headers)
-            holder = self._holder(scope["path"], headers) or nobody
-        except Refusal:
+            client = self._client(scope["path"], headers) or nobody
+        except ApiError:
             self._check_rate(nobody)
             raise
         if scope["path"] in PROBES:
             per_minute = self._settings.limits.requests_per_minute
-            rate = self._probes.of(holder, per_minute / 60, max(1, per_minute / 6))
+            rate = self._probes.of(client, per_minute / 60, max(1, per_minute / 6))
             scope["state"]["quiet"] = bool(rate.take())
         else:
-            self._check_rate(holder)
-        return holder
+            self._check_rate(client)
+        return client
 
-    def _holder(self, path: str, headers: Headers) -> Holder | None:
-        """Whose key has come, where one is needed.  Raises Refusal."""
-        if not self._keyring.holders or path in OPEN or path.startswith(OPEN_FOLDER):
+    def _client(self, path: str, headers: Headers) -> Client | None:
+        """Whose key has come, where one is needed.  Raises ApiError."""
+        if not self._keyring.clients or path in OPEN or path.startswith(OPEN_FOLDER):
             return None
         if (key := key_of(headers)) is None:
-            raise Refusal(
+            raise ApiError(
                 401, "this server wants an API key: send it as 'Authorization: Bearer KEY'"
             )
-        if (holder := self._keyring.holder(key)) is None:
-            raise Refusal(401, "this API key is not known here")
-        if holder.expired:
-            raise Refusal(401, f"this API key worked up to {holder.expires}, and no longer does")
+        if (client := self._keyring.client(key)) is None:
+            raise ApiError(401, "this API key is not known here")
+        if client.expired:
+            raise ApiError(401, f"this API key worked up to {client.expires}, and no longer does")
         if short_lived(key) and path in FOR_KEYS:
-            raise Refusal(403, "a short-lived secret does not open this; the API key does")
-        if (scope := _scope_of(path)) and not holder.may(scope, short_lived(key)):
-            raise Refusal(403, f"the key of {holder.name} has no scope {scope!r}", code="no_scope")
-        return holder
+            raise ApiError(403, "a short-lived secret does not open this; the API key does")
+        if (scope := _scope_of(path)) and not client.may(scope, short_lived(key)):
+            raise ApiError(403, f"the key of {client.name} has no scope {scope!r}", code="no_scope")
+        return client
 
     def _check_host(self, headers: Headers, version: str) -> None:
         """Names that lead here by mistake or by malice (DNS rebinding) are not answered to."""
@@ -176,9 +181,9 @@ class Gate:
         if not hosts and version == "1.0":
             return  # which may leave it out; no browser does
         if len(hosts) != 1 or not (name := _hostname(f"//{hosts[0]}")):
-            raise Refusal(400, "the request has no Host header that makes sense", code="bad_host")
+            raise ApiError(400, "the request has no Host header that makes sense", code="bad_host")
         if not self._settings.answers_to(name):
-            raise Refusal(
+            raise ApiError(
                 403, f"this server does not answer to {name!r}; its setting allowed_hosts says to "
                 f"which names it does", code="bad_host",
             )  # fmt: skip
@@ -190,28 +195,28 @@ class Gate:
         if origin is None or origin in allowed or "*" in allowed:
             return
         if urlsplit_safe(origin).netloc.lower() != headers.get("host", "").lower():
-            raise Refusal(
+            raise ApiError(
                 403, f"pages of {origin[:200]} may not use this server; its setting cors_origins "
                 f"says whose may", code="bad_origin",
             )  # fmt: skip
 
-    def _check_rate(self, holder: Holder) -> None:
-        per_minute = holder.requests_per_minute or self._settings.limits.requests_per_minute
-        rate = self._rates.of(holder, per_minute / 60, max(1, per_minute / 6))
+    def _check_rate(self, client: Client) -> None:
+        per_minute = client.requests_per_minute or self._settings.limits.requests_per_minute
+        rate = self._rates.of(client, per_minute / 60, max(1, per_minute / 6))
         if wait := rate.take():
-            raise Refusal(
-                429, f"{holder.name} has sent more than {per_minute} requests a minute",
+            raise ApiError(
+                429, f"{client.name} has sent more than {per_minute} requests a minute",
                 retry_after=int(wait) + 1, cut_off=True,
             )  # fmt: skip
 
-    def _note(self, scope: Scope, passage: "_Passage", seconds: float) -> None:
+    def _note(self, scope: Scope, passage: "_RequestContext", seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "none")
         method = scope.get("method", "SOCKET")
         known = method if method in _METHODS else "other"
         self._metrics.requests.labels(known, route, str(passage.status)).inc()
         if scope["type"] == "http":
             self._metrics.request_seconds.labels(route).observe(seconds)
-        holder = scope["state"].get("holder")
+        client = scope["state"].get("client")
         many = passage.status == 429 or scope["state"].get("quiet")
         _log.log(
             logging.DEBUG if many else logging.INFO,
@@ -219,12 +224,12 @@ class Gate:
             passage.status,
             extra={
                 "request_id": passage.id, "seconds": round(seconds, 4),
-                "holder": holder.name if holder else None,
+                "holder": client.name if client else None,
             },
         )  # fmt: skip
 
 
-class _Passage:
+class _RequestContext:
     """One request or socket on its way through the gate."""
 
     def __init__(self, scope: Scope, receive: Receive, send: Send, limits: Limits) -> None:
@@ -252,7 +257,7 @@ class _Passage:
             message = await asyncio.wait_for(self._receive(), max(0.0, patience))
         except TimeoutError:
             slow = least <= patience
-            raise Refusal(
+            raise ApiError(
                 408, f"the request came at less than {limits.upload_bytes_per_second:g} bytes a "
                 f"second" if slow else "the rest of the request did not come", cut_off=True,
             ) from None  # fmt: skip
@@ -265,7 +270,7 @@ class _Passage:
     def _check_size(self, size: int) -> None:
         most = self._limits.upload_bytes
         if size > most:
-            raise Refusal(
+            raise ApiError(
                 413, f"the request has more than {most} bytes, the most this server takes"
             )
 
@@ -290,7 +295,7 @@ class _Passage:
         headers += [(k.encode(), v.encode()) for k, v in more.items() if k.encode() not in known]
         message["headers"] = headers
 
-    async def refuse(self, refusal: Refusal, send: Send) -> None:
+    async def refuse(self, refusal: ApiError, send: Send) -> None:
         """Answers with an error, as far as an answer has not begun; one that has is cut off."""
         socket = self._scope["type"] == "websocket"
         if socket and (self._begun or not self._can_answer):
@@ -337,7 +342,7 @@ def _scope_of(path: str) -> str | None:
     return _SCOPES.get(path, "transcribe")
 
 
-def answer(refusal: Refusal) -> tuple[list[tuple[bytes, bytes]], bytes]:
+def answer(refusal: ApiError) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Headers and body of a response that refuses."""
     body = json.dumps(refusal.body).encode()
     fields = {"content-type": "application/json", "content-length": str(len(body))}
@@ -366,15 +371,15 @@ def key_of(headers: Headers) -> str | None:
 def _check_end(headers: Headers) -> None:
     """A request that ends in two ways is two requests to a proxy that sees another end."""
     if "transfer-encoding" in headers and "content-length" in headers:
-        raise Refusal(
+        raise ApiError(
             400, "the request has both a Content-Length and a Transfer-Encoding; send one",
             code="bad_framing", cut_off=True,
         )  # fmt: skip
 
 
-def keyless(client: str) -> Holder:
+def anonymous_client(client: str) -> Client:
     """Whoever comes from an address without a key."""
-    return Holder(name=_address(client), sha256="0" * 64)
+    return Client(name=_address(client), sha256="0" * 64)
 
 
 def _address(client: str) -> str:
@@ -388,7 +393,7 @@ def _address(client: str) -> str:
     return str(getattr(address, "ipv4_mapped", None) or address)
 
 
-def _unrouted(error: HTTPException, scope: Scope) -> Refusal:
+def _unrouted(error: HTTPException, scope: Scope) -> ApiError:
     """What Starlette raises for what is not there."""
     path = scope["path"][:200]
     allow = None
@@ -400,10 +405,10 @@ def _unrouted(error: HTTPException, scope: Scope) -> Refusal:
             message = f"{path} takes {allow}, not {scope['method'][:20]}"
         case _:
             message = error.detail
-    return Refusal(error.status_code, message, allow=allow)
+    return ApiError(error.status_code, message, allow=allow)
 
 
-def _close(refusal: Refusal) -> dict[str, Any]:
+def _close(refusal: ApiError) -> dict[str, Any]:
     reason = refusal.message.encode()[:120].decode("utf-8", "ignore")
     code = SOCKET_CODES.get(refusal.status, 1008)
     return {"type": "websocket.close", "code": code, "reason": reason}

@@ -13,15 +13,17 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request
 
-from wheatear.server.access.frame_splitter import Cutter
-from wheatear.server.access.limits import Rate
-from wheatear.server.access.message_buffers import OWN, Share
-from wheatear.server.access.middleware import LARGE
+from wheatear.server.access.frame_splitter import FrameSplitter
+from wheatear.server.access.limits import TokenBucket
+from wheatear.server.access.message_buffers import OWN_BYTES, Share
+from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES
 from wheatear.server.api_errors import no_room
 
 _LEAST_READ = 16_384  # bytes of what it is sent that a client reads in `send_seconds`
 _SMALL = 512  # bytes of a fragment that is hardly worth its head
-_TRIFLES = 20.0  # pings, pongs and small fragments a second, on the average of ten seconds
+_SMALL_FRAMES_PER_SECOND = (
+    20.0  # pings, pongs and small fragments a second, on the average of ten seconds
+)
 _LONGEST_REASON = 120  # bytes that a close frame has room for
 _PROBE = Frame(Opcode.PING, b"").serialize(mask=False)
 _HUNG_UP = getattr(select, "POLLRDHUP", 0)
@@ -76,7 +78,7 @@ class Patient(asyncio.Protocol):
             self._unread = None
 
 
-class PatientSocket(Patient, WebSocketsSansIOProtocol):
+class PacedWebSocketProtocol(Patient, WebSocketsSansIOProtocol):
     """A WebSocket whose frames are taken a few at a time, and no more of them than may come.
 
     All that has come and has not been dealt with counts as held: bytes that were not looked at,
@@ -86,11 +88,11 @@ class PatientSocket(Patient, WebSocketsSansIOProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         most = self.ours.limits.messages_per_second
-        self._rate = Rate(most, most)
-        self._trifles = Rate(_TRIFLES, 10 * _TRIFLES)
+        self._rate = TokenBucket(most, most)
+        self._trifles = TokenBucket(_SMALL_FRAMES_PER_SECOND, 10 * _SMALL_FRAMES_PER_SECOND)
         self._held = bytearray()
         """What has come and has not been looked at."""
-        self._cutter = Cutter(self.config.ws_max_size)
+        self._splitter = FrameSplitter(self.config.ws_max_size)
         self._message = bytearray()
         """The fragments of an unfinished message."""
         self._whole = 0
@@ -119,8 +121,8 @@ class PatientSocket(Patient, WebSocketsSansIOProtocol):
         parsed = len(self._message) + len(self.conn.reader.buffer)
         self._size = len(self._held) + parsed + self._whole
         if not self._share.owner:
-            holder = self.scope["state"].get("holder")
-            self._share.owner = holder.name if holder else str((self.client or ("",))[0])
+            client = self.scope["state"].get("client")
+            self._share.owner = client.name if client else str((self.client or ("",))[0])
         if self._share.holds(self._size):
             return True
         self._fail(1013, no_room().message)
@@ -146,7 +148,7 @@ class PatientSocket(Patient, WebSocketsSansIOProtocol):
     async def receive(self) -> Any:
         self._whole -= self._given  # the message before has been dealt with
         self._given = 0
-        if self._share.room > OWN:
+        if self._share.room > OWN_BYTES:
             self._fits()
         message = await self.queue.get()
         self._given = self._whole  # never more than one waits
@@ -215,7 +217,7 @@ class PatientSocket(Patient, WebSocketsSansIOProtocol):
         self._whole += len(data)
         message: Any = {"type": "websocket.receive", "bytes": data}
         if self.curr_msg_data_type == "text":
-            if len(data) > OWN and not data.isascii():  # a character may take four bytes
+            if len(data) > OWN_BYTES and not data.isascii():  # a character may take four bytes
                 self._whole += 3 * len(data)
                 if not self._fits():
                     return
@@ -262,7 +264,7 @@ class PatientSocket(Patient, WebSocketsSansIOProtocol):
                 self._held.clear()
                 if not self.handshake_initiated:
                     self.transport.close()  # this was to be a handshake, and all of it
-            elif (piece := self._cutter.cut(self._held)) is None:
+            elif (piece := self._splitter.next_piece(self._held)) is None:
                 break
             else:
                 super().data_received(piece)
@@ -278,7 +280,7 @@ class PatientSocket(Patient, WebSocketsSansIOProtocol):
         if frame.opcode is Opcode.PONG or (len(frame.data) < _SMALL and not frame.fin):
             self._trifles.spend(1)
         else:
-            wait = self._rate.spend(frame.fin + len(frame.data) / LARGE)
+            wait = self._rate.spend(frame.fin + len(frame.data) / LARGE_MESSAGE_BYTES)
             if wait and self._later is None:
                 self._later = self.loop.call_later(wait, self._go_on)
 

@@ -36,16 +36,16 @@ from wheatear.audio import file_type as kinds
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import PhraseError, WheatearError
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.api_errors import Refusal, refusal_of
-from wheatear.server.background import aside
+from wheatear.server.api_errors import ApiError, to_api_error
+from wheatear.server.background import run_in_background
 from wheatear.server.protocols.deepgram_query import Asked, asked_of
-from wheatear.server.protocols.openai_files import Files, Intake, Job
+from wheatear.server.protocols.openai_files import FileJob, Files, Intake
 from wheatear.server.protocols.openai_form import Asked as Wanted
-from wheatear.server.scheduler.scheduler import Cut, Ended, Told
-from wheatear.server.served_models import Models, Served
-from wheatear.server.session.connection import NORMAL, Dialogue, Socket
+from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
+from wheatear.server.served_models import ServedModel, ServedModels
+from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import check_size
-from wheatear.server.session.live_stream import Live, live_pcm
+from wheatear.server.session.live_stream import LiveStream, live_pcm
 from wheatear.transcript.results import Final, Partial, Turn, Word
 from wheatear.transcript.segments import text_of
 from wheatear.transcript.turns import TurnRules
@@ -82,13 +82,13 @@ class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(KeepAlive | Finalize | CloseStream | Configure)
 
 
-class Deepgram(Dialogue):
+class Deepgram(ProtocolHandler):
     wire = "deepgram"
     protocols = ("token", "bearer")
     idle_seconds = _IDLE
 
-    def __init__(self, socket: Socket, models: Models) -> None:
-        super().__init__(socket)
+    def __init__(self, connection: Connection, models: ServedModels) -> None:
+        super().__init__(connection)
         self._models = models
         self._asked = Asked(models.default)
         self._model = model_of(models.default)
@@ -108,23 +108,23 @@ class Deepgram(Dialogue):
 
     # -- the client speaks
 
-    def ask(self) -> None:
-        self._asked = asked_of(self.socket.websocket.query_params, self._models)
+    def check_request(self) -> None:
+        self._asked = asked_of(self.connection.websocket.query_params, self._models)
         self._model = model_of(self._asked.served)
 
-    async def begin(self) -> None:
+    async def on_open(self) -> None:
         asked, served = self._asked, self._asked.served
         pcm = await live_pcm(asked.sound.rate, asked.sound.encoding, asked.sound.channels)
         phrases = await self._phrases(asked.keyterms)
         options = StreamOptions(asked.language, served.latency_ms, asked.rules, phrases)
-        self.live = await Live.open(served, pcm, self.socket.settings.limits, options)
-        self.socket.listen()
+        self.live = await LiveStream.open(served, pcm, self.connection.settings.limits, options)
+        self.connection.stream_opened()
 
     async def _phrases(self, terms: tuple[str, ...]) -> tuple[Phrase, ...]:
-        """Raises Refusal or PhraseError."""
-        return await aside(self._asked.served.phrases, None, terms) if terms else ()
+        """Raises ApiError or PhraseError."""
+        return await run_in_background(self._asked.served.phrases, None, terms) if terms else ()
 
-    async def binary(self, data: bytes) -> None:
+    async def on_bytes(self, data: bytes) -> None:
         if self.stopped:
             return
         if not data:  # how streams were closed before CloseStream
@@ -136,12 +136,12 @@ class Deepgram(Dialogue):
             await self.stream.push(piece)
         self._look_for_utterance_end()
 
-    async def text(self, message: str) -> None:
-        await self.socket.pay(len(message))
+    async def on_text(self, message: str) -> None:
+        await self.connection.charge_json(len(message))
         try:
             check_size(message)
             event = _decoder.decode(message)
-        except Refusal as refusal:
+        except ApiError as refusal:
             self._tell_error("SchemaError", refusal.message, message=message[:1000])
             return
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
@@ -153,7 +153,7 @@ class Deepgram(Dialogue):
         match event:
             case Finalize():
                 self._cuts += 1
-                self.stream.cut()
+                self.stream.flush_and_reset()
             case CloseStream():
                 self.stop()
             case Configure():
@@ -161,39 +161,39 @@ class Deepgram(Dialogue):
 
     async def _configure(self, event: Configure) -> None:
         """Goes on listening for other terms."""
-        told: dict[str, Any] = {"request_id": self.socket.request_id}
+        told: dict[str, Any] = {"request_id": self.connection.request_id}
         if event.features:
             told |= {
                 "type": "ConfigureFailure", "code": "CONFIGURE_INTERNAL_ERROR",
                 "description": f"features {', '.join(event.features)[:200]} can't be changed: "
                 "text is written as the model writes it",
             }  # fmt: skip
-            self.socket.send(told)
+            self.connection.send(told)
             return
         if event.keyterms is not None:
             try:
-                self.stream.order()
+                self.stream.count_control()
                 phrases = await self._phrases(tuple(event.keyterms))
-                await aside(self._asked.served.recognizer.understand, phrases)
+                await run_in_background(self._asked.served.recognizer.understand, phrases)
                 self.stream.switch(phrases=phrases)
-            except (PhraseError, Refusal) as error:
-                refusal = refusal_of(error)
+            except (PhraseError, ApiError) as error:
+                refusal = to_api_error(error)
                 many = refusal.code == "too_large"
                 code = "CONFIGURE_KEYTERM_LIMIT_EXCEEDED" if many else "CONFIGURE_INTERNAL_ERROR"
                 told |= {"type": "ConfigureFailure", "code": code, "description": refusal.message}
-                self.socket.send(told)
+                self.connection.send(told)
                 return
             told["keyterms"] = event.keyterms
-        self.socket.send({"type": "ConfigureSuccess", **told})
+        self.connection.send({"type": "ConfigureSuccess", **told})
 
     def _look_for_utterance_end(self) -> None:
         """A gap after the last fixed word, as far as the audio has been heard."""
         wanted, live = self._asked.utterance_end_ms, self.stream
         if wanted is None or self._last_word is None or self._speaking:
             return
-        heard = live.seconds - live.feed.backlog_s - live.feed.latency_ms / 1000
+        heard = live.seconds - live.scheduled.backlog_s - live.scheduled.latency_ms / 1000
         if heard - self._last_word >= wanted / 1000:
-            self.socket.send(
+            self.connection.send(
                 {
                     "type": "UtteranceEnd", "channel": CHANNEL,
                     "last_word_end": round(self._last_word, 3),
@@ -203,7 +203,7 @@ class Deepgram(Dialogue):
 
     # -- the model speaks
 
-    def hear(self, item: Told) -> None:
+    def on_event(self, item: FeedEvent) -> None:
         match item:
             case Partial():
                 self._let_out()
@@ -214,15 +214,15 @@ class Deepgram(Dialogue):
             case Turn():
                 self._let_out()
                 self._hear_turn(item)
-            case Cut():
+            case Flushed():
                 self._cuts -= 1
                 last = self._held or Final("", (), self._from, item.duration, None, (), ())
                 self._held, self._speaking = None, False
                 self._fix(last, from_finalize=True)
-            case Ended():
+            case StreamEnded():
                 self._let_out()
                 self._tell_metadata(item.duration)
-                self.socket.close(NORMAL)
+                self.connection.close(NORMAL)
 
     def _hear_final(self, final: Final) -> None:
         if self._held is not None and not final.text:
@@ -252,7 +252,7 @@ class Deepgram(Dialogue):
         if turn.kind == "started":
             if self._asked.vad_events and not self._speaking:
                 at = round(turn.time, 3)
-                self.socket.send({"type": "SpeechStarted", "channel": CHANNEL, "timestamp": at})
+                self.connection.send({"type": "SpeechStarted", "channel": CHANNEL, "timestamp": at})
             self._speaking = True
         elif turn.kind == "ended" and not turn.forced:
             self._speaking, self._pause = False, True
@@ -266,7 +266,7 @@ class Deepgram(Dialogue):
         from_finalize: bool = False,
         speech_final: bool = False,
     ) -> None:
-        self.socket.send(
+        self.connection.send(
             {
                 "type": "Results",
                 "channel_index": CHANNEL,
@@ -276,7 +276,7 @@ class Deepgram(Dialogue):
                 "speech_final": speech_final,
                 "channel": {"alternatives": [alternative(event, self._asked.multilingual)]},
                 "metadata": {
-                    "request_id": self.socket.request_id, "model_info": self._model[1],
+                    "request_id": self.connection.request_id, "model_info": self._model[1],
                     "model_uuid": self._model[0],
                 },
                 "from_finalize": from_finalize,
@@ -285,28 +285,30 @@ class Deepgram(Dialogue):
 
     def _tell_metadata(self, duration: float) -> None:
         uid, info = self._model
-        self.socket.send(
+        self.connection.send(
             {
                 "type": "Metadata", "transaction_key": "deprecated",
-                "request_id": self.socket.request_id, "sha256": self._sha256.hexdigest(),
+                "request_id": self.connection.request_id, "sha256": self._sha256.hexdigest(),
                 "created": told_time(self._created), "duration": round(duration, 3),
                 "channels": 1, "models": [uid], "model_info": {uid: info},
                 **self._asked.told(),
             }
         )  # fmt: skip
 
-    def refuse(self, refusal: Refusal) -> None:
+    def on_error(self, refusal: ApiError) -> None:
         self._tell_error(*_fault(refusal))
 
-    def farewell(self, refusal: Refusal) -> tuple[int, str]:
-        code, _ = super().farewell(refusal)
+    def close_reason(self, refusal: ApiError) -> tuple[int, str]:
+        code, _ = super().close_reason(refusal)
         return 1011 if refusal.code == "idle" else code, ": ".join(_fault(refusal))
 
     def _tell_error(self, variant: str, description: str, **more: Any) -> None:
-        self.socket.send({"type": "Error", "variant": variant, "description": description, **more})
+        self.connection.send(
+            {"type": "Error", "variant": variant, "description": description, **more}
+        )
 
 
-def _fault(refusal: Refusal) -> tuple[str, str]:
+def _fault(refusal: ApiError) -> tuple[str, str]:
     """The name of a fault and what it is."""
     match refusal.code:
         case "idle":
@@ -322,23 +324,23 @@ def _fault(refusal: Refusal) -> tuple[str, str]:
 class Recordings:
     """POST /v1/listen: the file is the body."""
 
-    def __init__(self, files: Files, models: Models) -> None:
+    def __init__(self, files: Files, models: ServedModels) -> None:
         self._files, self._models = files, models
 
     async def listen(self, request: Request) -> Response:
         try:
-            asked = await aside(asked_of, request.query_params, self._models, False)
+            asked = await run_in_background(asked_of, request.query_params, self._models, False)
         except WheatearError as error:
-            raise refusal_of(error) from error
+            raise to_api_error(error) from error
         sha256, created = hashlib.sha256(), datetime.now(UTC)
         content_type = request.headers.get("content-type", "")
 
         async def take_in(request: Request) -> Intake:
             nonlocal asked
             if content_type.startswith("multipart/"):
-                raise Refusal(415, "the body is the file itself, not a form", code="unsupported")
+                raise ApiError(415, "the body is the file itself, not a form", code="unsupported")
             if content_type.startswith("application/json"):
-                raise Refusal(
+                raise ApiError(
                     415, "send the file itself: nothing is fetched from addresses",
                     code="unsupported", param="url",
                 )  # fmt: skip
@@ -350,7 +352,7 @@ class Recordings:
                 await upload.seek(0)
                 raw, asked = asked.body(await upload.read(kinds.HEAD), content_type)
                 served = asked.served
-                phrases = await aside(served.phrases, None, asked.keyterms)
+                phrases = await run_in_background(served.phrases, None, asked.keyterms)
             except BaseException:
                 await upload.close()
                 raise
@@ -360,7 +362,7 @@ class Recordings:
             )  # fmt: skip
             return Intake(wanted, upload, upload.close)
 
-        async def answer(job: Job, _: Wanted) -> Response:
+        async def answer(job: FileJob, _: Wanted) -> Response:
             finals, ended = await job.whole()
             uid, info = model_of(asked.served)
             metadata = {
@@ -369,13 +371,13 @@ class Recordings:
                 "duration": ended.duration, "channels": 1, "models": [uid],
                 "model_info": {uid: info}, **asked.told(job.warnings),
             }  # fmt: skip
-            results = await aside(_results, finals, ended, asked)
+            results = await run_in_background(_results, finals, ended, asked)
             return JSONResponse({"metadata": metadata, "results": results})
 
         return await self._files.run(request, take_in, answer)
 
 
-def _results(finals: Sequence[Final], ended: Ended, asked: Asked) -> dict[str, Any]:
+def _results(finals: Sequence[Final], ended: StreamEnded, asked: Asked) -> dict[str, Any]:
     """All that is said in a file."""
     words = tuple(word for final in finals for word in final.words)
     whole = Final(text_of(words), words, 0.0, ended.duration, ended.language, (), ())
@@ -423,7 +425,7 @@ def _sure(words: Sequence[Word]) -> float:
     return round(fmean(word.confidence for word in words), 4) if words else 0.0
 
 
-def model_of(served: Served) -> tuple[str, dict[str, str]]:
+def model_of(served: ServedModel) -> tuple[str, dict[str, str]]:
     """A model's UUID, and what is told of it."""
     uid = str(uuid.uuid5(_SPACE, served.name))
     return uid, {"name": served.name, "version": __version__, "arch": "fastconformer-rnnt"}

@@ -11,18 +11,18 @@ from starlette.datastructures import QueryParams
 
 from wheatear.errors import WheatearError
 from wheatear.model.languages import AUTO, replacement_note
-from wheatear.server.api_errors import Refusal, refusal_of
+from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.audio_formats import (
     ENCODINGS,
     Raw,
     check_file,
     encoding_of,
+    format_of_media_type,
+    headerless_format,
     is_file,
-    raw_of,
-    raw_of_type,
 )
 from wheatear.server.known_names import nearest, unknown
-from wheatear.server.served_models import Models, Served
+from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.transcript.turns import TurnRules
 
 _OBEYED = (
@@ -87,7 +87,7 @@ Warned = dict[str, str]
 class Asked:
     """The settings that a query gives."""
 
-    served: Served
+    served: ServedModel
     encoding: str = ""
     """The encoding of headerless audio, by our name; empty if the query gives none."""
     named: str = ""
@@ -118,9 +118,9 @@ class Asked:
 
     @property
     def sound(self) -> Raw:
-        """The form of the audio on a socket.  Raises Refusal if the query does not give it."""
+        """The form of the audio on a socket.  Raises ApiError if the query does not give it."""
         if not self.encoding:
-            raise Refusal(
+            raise ApiError(
                 400, f"give an encoding that sockets take, one of {', '.join(ENCODINGS)}, and the "
                 f"sample_rate: files in containers are taken by POST", code="missing",
                 param="encoding",
@@ -129,18 +129,18 @@ class Asked:
 
     @property
     def _said(self) -> Raw:
-        return raw_of(self.encoding, self.rate, self.channels, "sample_rate")
+        return headerless_format(self.encoding, self.rate, self.channels, "sample_rate")
 
     def body(self, head: bytes, content_type: str | None) -> tuple[Raw | None, "Asked"]:
         """The form of a body without a header, and these settings with warnings about the body.
 
-        head: the first bytes of the body.  Raises Refusal.
+        head: the first bytes of the body.  Raises ApiError.
         """
         check_file(self.named, head)
         raw, why = None, "the body is a file with a header"
         if not is_file(head):
             why = "it describes a body without a header, with an encoding"
-            raw = self._said if self.encoding else raw_of_type(content_type, self.rate)
+            raw = self._said if self.encoding else format_of_media_type(content_type, self.rate)
         if raw is not None:
             return replace(raw, channels=self.channels or raw.channels), self
         given = {"encoding": self.encoding, "sample_rate": self.rate, "channels": self.channels}
@@ -167,14 +167,14 @@ def warning_of(parameter: str, kind: str, message: str) -> Warned:
     return {"parameter": parameter, "type": kind, "message": message}
 
 
-def asked_of(query: QueryParams, models: Models, live: bool = True) -> Asked:
-    """The settings that a query gives.  live: true for a socket.  Raises Refusal."""
+def asked_of(query: QueryParams, models: ServedModels, live: bool = True) -> Asked:
+    """The settings that a query gives.  live: true for a socket.  Raises ApiError."""
     given = _given(query)
     warnings = _accounted(given, live)
     for name, why in _REFUSED.items():
         mono = name == "multichannel" and given.get("channels") == ["1"]
         if not mono and any(value.lower() not in _NO for value in given.get(name, [])):
-            raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
+            raise ApiError(400, f"{name} can't be used: {why}", code="unsupported", param=name)
     served = models.named(_one(given, "model"))
     language, multilingual = _language(given, served, warnings)
     encoding = _one(given, "encoding")
@@ -204,7 +204,7 @@ Given = Mapping[str, list[str]]
 
 
 def _given(query: QueryParams) -> dict[str, list[str]]:
-    """Names and their values, without empty ones.  Raises Refusal for two values of one."""
+    """Names and their values, without empty ones.  Raises ApiError for two values of one."""
     given: dict[str, list[str]] = {}
     for name, value in query.multi_items():
         if value.strip():
@@ -212,21 +212,21 @@ def _given(query: QueryParams) -> dict[str, list[str]]:
     for name, values in given.items():
         single = name in _KNOWN and name not in _LISTS and name not in _REFUSED
         if single and len(set(values)) > 1:
-            raise Refusal(
+            raise ApiError(
                 400, f"{name} is given {len(values)} times", code="invalid_value", param=name
             )
     return given
 
 
 def _accounted(given: Given, live: bool) -> list[Warned]:
-    """Warnings about parameters without effect.  Raises Refusal for a misspelled one."""
+    """Warnings about parameters without effect.  Raises ApiError for a misspelled one."""
     warnings = []
 
     def no_effect(name: str, why: str) -> None:
         warnings.append(warning_of(name, "no_effect", f"{name} has no effect: {why}"))
 
     if (count := len(given.keys() - set(_KNOWN))) > _MOST_UNKNOWN:
-        raise Refusal(
+        raise ApiError(
             400, f"{count} parameters of this query are not known", code="unknown_parameter"
         )
     for name, values in given.items():
@@ -245,8 +245,8 @@ def _accounted(given: Given, live: bool) -> list[Warned]:
     return warnings
 
 
-def _language(given: Given, served: Served, warnings: list[Warned]) -> tuple[str, bool]:
-    """The language, and true if the answer names the languages.  Raises Refusal."""
+def _language(given: Given, served: ServedModel, warnings: list[Warned]) -> tuple[str, bool]:
+    """The language, and true if the answer names the languages.  Raises ApiError."""
     wanted = [value for value in given.get("detect_language", []) if value.lower() not in _NO]
     for value in wanted:
         if value.lower() not in ("true", "1"):
@@ -262,12 +262,12 @@ def _language(given: Given, served: Served, warnings: list[Warned]) -> tuple[str
     return key, False
 
 
-def _known_language(language: str, param: str, served: Served) -> str:
-    """The model's name of a language.  Raises Refusal."""
+def _known_language(language: str, param: str, served: ServedModel) -> str:
+    """The model's name of a language.  Raises ApiError."""
     try:
         return served.recognizer.choose(language, None)[1]
     except WheatearError as error:
-        raise refusal_of(error, param) from error
+        raise to_api_error(error, param) from error
 
 
 def _keyterms(given: Given) -> tuple[str, ...]:
@@ -287,7 +287,7 @@ def _keyterms(given: Given) -> tuple[str, ...]:
 def _pair(value: str) -> tuple[str, str]:
     key, mark, text = value.partition(":")
     if not mark:
-        raise Refusal(400, "extra is KEY:VALUE", code="invalid_value", param="extra")
+        raise ApiError(400, "extra is KEY:VALUE", code="invalid_value", param="extra")
     return key, text
 
 
@@ -298,7 +298,7 @@ def _one(given: Given, name: str) -> str | None:
 def _flag(given: Given, name: str) -> bool:
     value = (_one(given, name) or "false").lower()
     if value not in ("true", "1", *_NO):
-        raise Refusal(400, f"{name} must be true or false", code="invalid_value", param=name)
+        raise ApiError(400, f"{name} must be true or false", code="invalid_value", param=name)
     return value not in _NO
 
 
@@ -306,7 +306,7 @@ def _number(given: Given, name: str) -> int | None:
     """A whole number above 0."""
     number = _whole(given, name)
     if number == 0:
-        raise Refusal(400, f"{name} must be above 0", code="invalid_value", param=name)
+        raise ApiError(400, f"{name} must be above 0", code="invalid_value", param=name)
     return number
 
 
@@ -315,7 +315,7 @@ def _whole(given: Given, name: str) -> int | None:
     if value is None:
         return None
     if not (value.isascii() and value.isdigit() and len(value) < 7):
-        raise Refusal(400, f"{name} must be a whole number", code="invalid_value", param=name)
+        raise ApiError(400, f"{name} must be a whole number", code="invalid_value", param=name)
     return int(value)
 
 
@@ -325,5 +325,5 @@ def _milliseconds(given: Given, name: str, usual: int | None) -> int | None:
         return usual if value == "true" else None
     number = _whole(given, name)
     if number is not None and number > 60_000:
-        raise Refusal(400, f"{name} may be 60000 at most", code="invalid_value", param=name)
+        raise ApiError(400, f"{name} may be 60000 at most", code="invalid_value", param=name)
     return usual if number is None else number

@@ -14,9 +14,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from wheatear.audio.pcm import PcmDecoder
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 from wheatear.server.known_names import nearest
-from wheatear.server.served_models import DELAYS, eager
+from wheatear.server.served_models import DELAYS, rules_for_eagerness
 from wheatear.transcript.turns import TurnRules
 
 INPUT = "session.audio.input"
@@ -89,7 +89,7 @@ class SemanticVad(msgspec.Struct, tag="semantic_vad", forbid_unknown_fields=True
 
     @property
     def rules(self) -> TurnRules:
-        return eager(self.eagerness)
+        return rules_for_eagerness(self.eagerness)
 
     padding = 0
     idle_timeout_ms = None
@@ -130,14 +130,14 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def input(self) -> AudioInput | UnsetType:
-        """The settings of the audio, in either shape.  Raises Refusal for one that is in both."""
+        """The settings of the audio, in either shape.  Raises ApiError for one that is in both."""
         nested = UNSET if self.audio is UNSET else self.audio.input
         given = {field: getattr(self, name) for name, field in FLAT.items()}
         flat: dict[str, Any] = {f: value for f, value in given.items() if value is not UNSET}
         if not flat:
             return nested
         if nested is not UNSET and (both := [f for f in flat if getattr(nested, f) is not UNSET]):
-            raise Refusal(
+            raise ApiError(
                 400, f"{INPUT}.{both[0]} is given twice, in two shapes", code="invalid_value",
                 param=f"{INPUT}.{both[0]}",
             )  # fmt: skip
@@ -197,7 +197,7 @@ class SecretRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def secret_request(body: Any) -> SecretRequest:
-    """Raises Refusal, naming what is wrong."""
+    """Raises ApiError, naming what is wrong."""
     try:
         return msgspec.convert(body, SecretRequest)
     except msgspec.ValidationError as error:
@@ -221,7 +221,7 @@ _VALUES = {
 """The values of fields that have few, by the end of their path."""
 
 
-def wrong_value(error: Exception, inside: str = "") -> Refusal:
+def wrong_value(error: Exception, inside: str = "") -> ApiError:
     """The refusal of a field that is missing, not known or of another type.
 
     error: of msgspec.  inside: the path of the value that was read.
@@ -240,4 +240,4 @@ def wrong_value(error: Exception, inside: str = "") -> Refusal:
     param = ".".join(filter(None, (path, named and named[1][:80]))) or None
     unknown = "not known here" in text
     code = "unknown_parameter" if unknown else "invalid_value"
-    return Refusal(400, f"{param}: {text}" if param else text, code=code, param=param)
+    return ApiError(400, f"{param}: {text}" if param else text, code=code, param=param)

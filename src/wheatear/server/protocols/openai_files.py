@@ -25,15 +25,20 @@ from wheatear.audio.mel import FRAME_MS
 from wheatear.audio.reader import AudioLimits
 from wheatear.errors import PhraseError, WheatearError
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.access.limits import Slots
-from wheatear.server.api_errors import Refusal, disk_full, refusal_of
+from wheatear.server.access.limits import ConcurrencyLimits
+from wheatear.server.api_errors import ApiError, disk_full, to_api_error
 from wheatear.server.audio_formats import opened
-from wheatear.server.background import aside
+from wheatear.server.background import run_in_background
 from wheatear.server.known_names import unknown
 from wheatear.server.metrics import Metrics
 from wheatear.server.protocols.openai_form import Asked, asked_of
-from wheatear.server.scheduler.scheduler import Ended, Failed, Feed, Told
-from wheatear.server.served_models import Models
+from wheatear.server.scheduler.scheduler import (
+    FeedEvent,
+    ScheduledStream,
+    StreamEnded,
+    StreamFailed,
+)
+from wheatear.server.served_models import ServedModels
 from wheatear.server.session.upload import Upload, read_form
 from wheatear.server.settings import Limits
 from wheatear.transcript.results import Final, Partial, Token, Transcript, Word
@@ -69,8 +74,15 @@ class Intake:
 class Files:
     """The endpoint."""
 
-    def __init__(self, models: Models, limits: Limits, slots: Slots, metrics: Metrics) -> None:
-        self._models, self._limits, self._slots, self._metrics = models, limits, slots, metrics
+    def __init__(
+        self, models: ServedModels, limits: Limits, concurrency: ConcurrencyLimits, metrics: Metrics
+    ) -> None:
+        self._models, self._limits, self._concurrency, self._metrics = (
+            models,
+            limits,
+            concurrency,
+            metrics,
+        )
 
     async def transcribe(self, request: Request) -> Response:
         return await self.run(request, self._intake, _answer)
@@ -79,25 +91,25 @@ class Files:
         self,
         request: Request,
         take_in: Callable[[Request], Awaitable["Intake"]],
-        answer: Callable[["Job", Asked], Awaitable[Response]],
+        answer: Callable[["FileJob", Asked], Awaitable[Response]],
     ) -> Response:
-        """Takes in the file of a request, transcribes it and answers.  Raises Refusal."""
+        """Takes in the file of a request, transcribes it and answers.  Raises ApiError."""
         try:
             return await self._run(request, take_in, answer)
         except WheatearError as error:
-            raise refusal_of(error) from error
+            raise to_api_error(error) from error
 
     async def _run(self, request: Request, take_in: Any, answer: Any) -> Response:
         with ExitStack() as held:
-            holder = request.state.holder
-            with self._slots.hold("uploads", holder):
-                self._slots.check("files", holder)
+            client = request.state.client
+            with self._concurrency.hold("uploads", client):
+                self._concurrency.check("files", client)
                 self._check_room(request)
                 intake: Intake = await take_in(request)
             # It is closed with the job: a streamed answer outlives this function.
             asked = intake.asked
             try:
-                held.enter_context(self._slots.hold("files", holder))
+                held.enter_context(self._concurrency.hold("files", client))
                 job = await self._start(asked, intake.upload)
             except BaseException:
                 await intake.close()
@@ -107,7 +119,7 @@ class Files:
 
         async def done() -> None:
             """Lets go of everything once the decoder has: what it reads must not be closed."""
-            await job.abandon()
+            await job.cancel()
             ending.close()
             await intake.close()
 
@@ -119,28 +131,28 @@ class Files:
             await asyncio.shield(done())
 
     def _check_room(self, request: Request) -> None:
-        """Raises Refusal for a file that will have no room."""
+        """Raises ApiError for a file that will have no room."""
         text = request.headers.get("content-length", "")
         length = int(text[:18]) if text.isascii() and text.isdigit() else 0
-        if self._slots.spool.left < length <= self._limits.upload_bytes:
+        if self._concurrency.spool.left < length <= self._limits.upload_bytes:
             raise disk_full()
 
     def upload(self, request: Request) -> Upload:
         """An empty file for what a request brings."""
-        return Upload(self._slots, request.state.holder)
+        return Upload(self._concurrency, request.state.client)
 
     async def _intake(self, request: Request) -> "Intake":
         for name in request.query_params:
             if name not in _QUERY:
                 raise unknown(name, _QUERY, "in the address; settings are fields of the form")
-        form = await read_form(request, self._slots)
+        form = await read_form(request, self._concurrency)
         try:
             # Phrases and a great many fields take a moment to be read.  Nothing else does.
             waits = len(form) > _FEW or any(
                 name.startswith(("prompt", "keywords")) for name in form
             )
             work = partial(asked_of, form, self._models)
-            asked, upload = await aside(work) if waits else work()
+            asked, upload = await run_in_background(work) if waits else work()
         except BaseException:
             await form.close()
             raise
@@ -148,41 +160,41 @@ class Files:
 
     async def translate(self, request: Request) -> Response:
         """There is no translation in this model, and it would be no service to pretend."""
-        raise Refusal(
+        raise ApiError(
             400, "this server transcribes speech in its own language and translates nothing; use "
             "/v1/audio/transcriptions", code="unsupported", param="model",
         )  # fmt: skip
 
     @contextmanager
-    def _counted(self, job: "Job") -> Any:
+    def _counted(self, job: "FileJob") -> Any:
         self._metrics.files.inc()
         try:
             yield
         finally:
             self._metrics.files.dec()
-            self._metrics.audio_seconds.labels("file").inc(job.feed.seconds)
+            self._metrics.audio_seconds.labels("file").inc(job.scheduled.seconds)
             self._metrics.tokens.labels("file").inc(job.tokens)
 
-    async def _start(self, asked: Asked, upload: UploadFile) -> "Job":
+    async def _start(self, asked: Asked, upload: UploadFile) -> "FileJob":
         if asked.phrases:
             try:
-                await aside(asked.served.recognizer.understand, asked.phrases)
+                await run_in_background(asked.served.recognizer.understand, asked.phrases)
             except PhraseError as error:
-                raise refusal_of(error, "keywords") from error
-        return Job(asked, upload, self._limits)
+                raise to_api_error(error, "keywords") from error
+        return FileJob(asked, upload, self._limits)
 
 
-class Job:
+class FileJob:
     """One file on its way through decoder and scheduler."""
 
     def __init__(self, asked: Asked, upload: UploadFile, limits: Limits) -> None:
         self.tokens = 0
-        self._told: asyncio.Queue[Told | Progress] = asyncio.Queue()
+        self._told: asyncio.Queue[FeedEvent | Progress] = asyncio.Queue()
         self._loop = asyncio.get_running_loop()
         self._upload, self._raw, self._limits = upload, asked.raw, limits
         self.warnings = list(asked.warnings)
         """What is missing of the file, or was not used of the request."""
-        self.feed: Feed = asked.served.scheduler.open(
+        self.scheduled: ScheduledStream = asked.served.scheduler.open(
             self._listen,
             StreamOptions(asked.language, asked.latency_ms, asked.turns, asked.phrases),
             live=False,
@@ -192,37 +204,37 @@ class Job:
         try:
             threading.Thread(target=self._decode, name="wheatear-decoder", daemon=True).start()
         except RuntimeError:  # the system has no thread left
-            self.feed.abandon()
+            self.scheduled.cancel()
             raise
 
-    async def abandon(self) -> None:
+    async def cancel(self) -> None:
         """Ends it, and waits until its file is no longer read."""
-        self.feed.abandon()
+        self.scheduled.cancel()
         await self._read.wait()
 
-    async def heard(self) -> AsyncIterator[Told | Progress]:
-        """What is heard, up to `Ended`.  Raises what ends it earlier."""
+    async def events(self) -> AsyncIterator[FeedEvent | Progress]:
+        """What is heard, up to `StreamEnded`.  Raises what ends it earlier."""
         while True:
             item = await self._told.get()
-            if isinstance(item, Failed):
+            if isinstance(item, StreamFailed):
                 raise item.error
             if isinstance(item, Partial):
                 self.tokens += len(item.tokens)
             yield item
-            if isinstance(item, Ended):
+            if isinstance(item, StreamEnded):
                 return
 
-    async def whole(self) -> tuple[list[Final], Ended]:
+    async def whole(self) -> tuple[list[Final], StreamEnded]:
         """All that is said in the file.  Raises what ends it earlier."""
-        finals, ended = [], Ended(0.0, None)
-        async for item in self.heard():
+        finals, ended = [], StreamEnded(0.0, None)
+        async for item in self.events():
             if isinstance(item, Final):
                 finals.append(item)
-            elif isinstance(item, Ended):
+            elif isinstance(item, StreamEnded):
                 ended = item
         return finals, ended
 
-    def _listen(self, told: Sequence[Told | Progress]) -> None:
+    def _listen(self, told: Sequence[FeedEvent | Progress]) -> None:
         for item in told:
             self._on_loop(self._told.put_nowait, item)
 
@@ -248,15 +260,15 @@ class Job:
             limits = AudioLimits(self._limits.file_seconds, self._limits.decoded_bytes)
             with closing(opened(file, self._raw, limits, self._damaged)) as reader:
                 for block in reader:
-                    self.feed.push(block)
-                    self.feed.wait_for_room(_AHEAD)
-                    done = self.feed.seconds - self.feed.backlog_s
+                    self.scheduled.push(block)
+                    self.scheduled.wait_for_room(_AHEAD)
+                    done = self.scheduled.seconds - self.scheduled.backlog_s
                     self._listen([Progress(done, reader.duration)])
-            self.feed.finish()
+            self.scheduled.finish()
         except Exception as error:  # noqa: BLE001  told to whoever sent the file
-            if not self.feed.over:
-                self.feed.abandon()
-                self._listen([Failed(error)])
+            if not self.scheduled.over:
+                self.scheduled.cancel()
+                self._listen([StreamFailed(error)])
         finally:
             self._on_loop(self._read.set)
 
@@ -264,15 +276,15 @@ class Job:
 # -- answers
 
 
-async def _answer(job: Job, asked: Asked) -> Response:
+async def _answer(job: FileJob, asked: Asked) -> Response:
     """The whole transcript in the form that was asked for."""
     finals, ended = await job.whole()
     if ended.duration <= _AT_ONCE:
         return _written(finals, ended, asked, job)
-    return await aside(_written, finals, ended, asked, job)
+    return await run_in_background(_written, finals, ended, asked, job)
 
 
-def _written(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> Response:
+def _written(finals: Sequence[Final], ended: StreamEnded, asked: Asked, job: FileJob) -> Response:
     """The response; that to a file of hours takes a moment."""
     headers = _headers(job.warnings)
     match asked.format:
@@ -293,7 +305,9 @@ def _headers(warnings: Sequence[str]) -> dict[str, str]:
     return {WARNING_HEADER: shown[:_LONGEST_HEADER]} if shown else {}
 
 
-def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict[str, Any]:
+def _json(
+    finals: Sequence[Final], ended: StreamEnded, asked: Asked, job: FileJob
+) -> dict[str, Any]:
     tokens = [token for final in finals for token in final.tokens]
     return {
         "text": _joined(finals),
@@ -304,7 +318,9 @@ def _json(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict
     }
 
 
-def _verbose(finals: Sequence[Final], ended: Ended, asked: Asked, job: Job) -> dict[str, Any]:
+def _verbose(
+    finals: Sequence[Final], ended: StreamEnded, asked: Asked, job: FileJob
+) -> dict[str, Any]:
     segments = [segment for final in finals for segment in final.segments]
     words = [_openai_word(word) for final in finals for word in final.words]
     languages = _languages(finals)
@@ -323,7 +339,7 @@ def _openai_word(word: Word) -> dict[str, Any]:
     return openai_word(word) | {"confidence": round(word.confidence, 4)}
 
 
-def _subtitles(finals: Sequence[Final], ended: Ended, form: Literal["srt", "vtt"]) -> str:
+def _subtitles(finals: Sequence[Final], ended: StreamEnded, form: Literal["srt", "vtt"]) -> str:
     out = io.StringIO()
     writes = writer(form, out, "")
     for final in finals:
@@ -349,13 +365,13 @@ class _Events(StreamingResponse):
             await asyncio.shield(self._done())
 
 
-async def _events(job: Job, asked: Asked) -> AsyncIterator[str]:
+async def _events(job: FileJob, asked: Asked) -> AsyncIterator[str]:
     """The transcript as it comes, in OpenAI's events; the deltas make up the text."""
     finals: list[Final] = []
     told = ""  # of the turn that is on
     detailed = _Details() if asked.format == "verbose_json" else None
     try:
-        async for item in job.heard():
+        async for item in job.events():
             if isinstance(item, Partial | Final):
                 delta = item.text[len(told) :]
                 if delta and not told and any(final.text for final in finals):
@@ -373,13 +389,13 @@ async def _events(job: Job, asked: Asked) -> AsyncIterator[str]:
             if isinstance(item, Final):
                 finals.append(item)
                 told = ""
-            elif isinstance(item, Ended):
+            elif isinstance(item, StreamEnded):
                 body = _verbose if detailed else _json
                 end = body(finals, item, asked, job) | {"usage": _tokens(item.duration, job)}
                 yield _sse({"type": "transcript.text.done", **end})
                 yield "data: [DONE]\n\n"
     except Exception as error:
-        refusal = refusal_of(error)
+        refusal = to_api_error(error)
         yield "event: error\n" + _sse(refusal.body)
         if refusal.status == 500:
             raise
@@ -393,7 +409,7 @@ class _Details:
         self._duration: float | None = None
         self._reported = 0.0
 
-    def events(self, item: Told | Progress) -> Iterator[dict[str, Any]]:
+    def events(self, item: FeedEvent | Progress) -> Iterator[dict[str, Any]]:
         """Yields the events of one item, if it brings any."""
         if isinstance(item, Progress):
             self._duration = item.duration
@@ -418,7 +434,7 @@ class _Details:
             yield {"type": "transcript.progress", **done}
 
 
-def _tokens(seconds: float, job: Job) -> dict[str, Any]:
+def _tokens(seconds: float, job: FileJob) -> dict[str, Any]:
     """Usage in tokens, which is all that OpenAI's type of this event knows: those that were
     written, and for the audio the frames that the model makes of it."""
     frames = math.ceil(seconds * 1000 / FRAME_MS)

@@ -12,8 +12,14 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import LatencyError, WheatearError
 from wheatear.model.languages import replacement_note
-from wheatear.server.api_errors import Refusal, refusal_of
-from wheatear.server.audio_formats import ENCODINGS, Raw, encoding_of, raw_of, raw_of_type
+from wheatear.server.api_errors import ApiError, to_api_error
+from wheatear.server.audio_formats import (
+    ENCODINGS,
+    Raw,
+    encoding_of,
+    format_of_media_type,
+    headerless_format,
+)
 from wheatear.server.request_fields import (
     check_names,
     flag,
@@ -24,7 +30,7 @@ from wheatear.server.request_fields import (
     text,
     upload_of,
 )
-from wheatear.server.served_models import Models, Served
+from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.transcript.turns import TurnRules
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -57,7 +63,7 @@ class Chunking(msgspec.Struct, forbid_unknown_fields=True):
 class Asked:
     """The settings of a request."""
 
-    served: Served
+    served: ServedModel
     format: ResponseFormat
     language: str
     latency_ms: int
@@ -73,15 +79,15 @@ class Asked:
     """Settings that have no effect beside others, or were replaced."""
 
 
-def asked_of(form: FormData, models: Models) -> tuple[Asked, UploadFile]:
-    """The settings that a form gives, and its file.  Raises Refusal."""
+def asked_of(form: FormData, models: ServedModels) -> tuple[Asked, UploadFile]:
+    """The settings that a form gives, and its file.  Raises ApiError."""
     upload = upload_of(form)
     check_names(form, _FIELDS, _LISTS)
     for name, why in _ONLY_OTHERS.items():
         if listed(form, name):
-            raise Refusal(400, f"{name} can't be used: {why}", code="unsupported", param=name)
+            raise ApiError(400, f"{name} can't be used: {why}", code="unsupported", param=name)
     if (text(form, "task") or "transcribe").strip().lower() != "transcribe":
-        raise Refusal(
+        raise ApiError(
             400, "task can only be 'transcribe': this server translates nothing",
             code="unsupported", param="task",
         )  # fmt: skip
@@ -90,7 +96,7 @@ def asked_of(form: FormData, models: Models) -> tuple[Asked, UploadFile]:
     wanted = (text(form, "response_format") or "json").strip().lower()
     if wanted not in get_args(ResponseFormat):
         why = ": this server does not tell speakers apart" * (wanted == "diarized_json")
-        raise Refusal(
+        raise ApiError(
             400, f"response_format {wanted[:50]!r} can't be given{why}; these can: "
             f"{', '.join(get_args(ResponseFormat))}", code="invalid_value",
             param="response_format",
@@ -100,7 +106,7 @@ def asked_of(form: FormData, models: Models) -> tuple[Asked, UploadFile]:
 
 def _understood(
     form: FormData,
-    served: Served,
+    served: ServedModel,
     format: Any,  # noqa: A002
     raw: Raw | None,
 ) -> Asked:
@@ -115,13 +121,13 @@ def _understood(
         mode, key = served.recognizer.choose(language, latency)
     except WheatearError as error:
         param = "latency_ms" if isinstance(error, LatencyError) else "language"
-        raise refusal_of(error, param) from None
+        raise to_api_error(error, param) from None
     grains = _several(form, "timestamp_granularities", ("word", "segment"))
     include = _several(form, "include", ("logprobs",))
     try:
         phrases = served.phrases(text(form, "prompt"), listed(form, "keywords"))
     except WheatearError as error:
-        raise refusal_of(error, "keywords") from None
+        raise to_api_error(error, "keywords") from None
     stream = flag(form, "stream")
     without = _without_effect(format, stream, grains, include)
     return Asked(
@@ -148,24 +154,24 @@ def _without_effect(
 
 
 def _several(form: FormData, name: str, known: Sequence[str]) -> list[str]:
-    """A list whose values are among the known ones.  Raises Refusal."""
+    """A list whose values are among the known ones.  Raises ApiError."""
     return [one_of(value, known, name) for value in listed(form, name)]
 
 
 def _raw(form: FormData, upload: UploadFile) -> Raw | None:
     """The form of headerless audio by the fields, by the type of the file's part, or, as for
-    paths, by the file's name.  Raises Refusal."""
+    paths, by the file's name.  Raises ApiError."""
     encoding, rate = text(form, "encoding"), number(form, "sample_rate")
     channels = number(form, "channels")
     if encoding is not None and (known := encoding_of(encoding)):
-        return raw_of(known, rate, channels, "the field sample_rate")
+        return headerless_format(known, rate, channels, "the field sample_rate")
     if encoding is None:
-        if raw := raw_of_type(upload.content_type, rate):
+        if raw := format_of_media_type(upload.content_type, rate):
             return replace(raw, rate=rate or raw.rate, channels=channels or raw.channels)
         if (upload.filename or "").lower().endswith(_RAW_SUFFIXES):
             return Raw("s16", rate or SAMPLE_RATE, channels or 1)
     if rate or channels:
-        raise Refusal(
+        raise ApiError(
             400, "sample_rate and channels describe headerless audio; give its encoding, too, as "
             f"one of {', '.join(ENCODINGS)}", code="missing", param="encoding",
         )  # fmt: skip
@@ -183,7 +189,7 @@ def _turns(form: FormData) -> TurnRules:
     if given in (None, "auto") and not fields:
         return TurnRules()
     if given and fields:
-        raise Refusal(
+        raise ApiError(
             400, "chunking_strategy is given twice, whole and in parts", code="invalid_value",
             param="chunking_strategy",
         )  # fmt: skip
@@ -195,6 +201,6 @@ def _turns(form: FormData) -> TurnRules:
         silence = max(80, chunking.silence_duration_ms)
         return TurnRules(min(400, silence), silence, min(560, silence))
     except (msgspec.DecodeError, ValueError) as error:
-        raise Refusal(
+        raise ApiError(
             400, f"chunking_strategy: {error}", code="invalid_value", param="chunking_strategy"
         ) from error

@@ -33,9 +33,9 @@ from wheatear.decoder.boosting import Phrase
 from wheatear.errors import PhraseError
 from wheatear.model.languages import replacement_note
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.api_errors import Refusal, refusal_of
+from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.audio_formats import base64_audio
-from wheatear.server.background import aside
+from wheatear.server.background import run_in_background
 from wheatear.server.known_names import single_values
 from wheatear.server.protocols.openai_events import (
     EVENTS,
@@ -55,20 +55,20 @@ from wheatear.server.protocols.openai_events import (
     wrong_value,
 )
 from wheatear.server.protocols.openai_files import logprobs
-from wheatear.server.scheduler.scheduler import Cut, Ended, Told
-from wheatear.server.served_models import Models, Served
-from wheatear.server.session.connection import NORMAL, Dialogue, Socket
+from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
+from wheatear.server.served_models import ServedModel, ServedModels
+from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import Audio as Spoken
-from wheatear.server.session.json_messages import put_back, split_audio
-from wheatear.server.session.live_stream import Live, odd
-from wheatear.server.session.utterance import Said
+from wheatear.server.session.json_messages import restore_audio, split_audio
+from wheatear.server.session.live_stream import LiveStream, is_uncommon_rate
+from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn
 from wheatear.transcript.turns import TurnRules
 
 _LOGPROBS = "item.input_audio_transcription.logprobs"
 _QUERY = ("api-version", "intent", "model", "sample_rate")
 _COMMITTED = ("gpt-realtime-whisper", "gpt-live-transcribe")
-"""Models of OpenAI's that end no turns: who names one of them commits."""
+"""ServedModels of OpenAI's that end no turns: who names one of them commits."""
 _ITEM = "conversation.item.input_audio_transcription"
 
 
@@ -83,7 +83,7 @@ _log = logging.getLogger(__name__)
 class Session:
     """How a session is set; changed by `session.update`."""
 
-    served: Served
+    served: ServedModel
     model: str
     """As the client named it."""
     format: Format = field(default_factory=Format)
@@ -101,7 +101,9 @@ class Session:
     def options(self) -> StreamOptions:
         """Options of the stream.  Raises what they are refused with."""
         language = self.language or (self.languages[0] if len(self.languages) == 1 else "auto")
-        latency = self.served.delayed(self.delay) if self.delay else self.served.latency_ms
+        latency = (
+            self.served.latency_for_delay(self.delay) if self.delay else self.served.latency_ms
+        )
         for each in (*self.languages, language):
             self.served.recognizer.choose(each, latency)
         return StreamOptions(language, latency, self.rules, self.phrases)
@@ -164,18 +166,18 @@ class Session:
                 return self._detects
         return None
 
-    def updated(self, update: SessionUpdate, models: Models) -> "Session":
-        """What it is after an update.  Raises Refusal naming what can't be."""
+    def updated(self, update: SessionUpdate, models: ServedModels) -> "Session":
+        """What it is after an update.  Raises ApiError naming what can't be."""
         try:
             return self._updated(update, models)
-        except Refusal as refusal:
+        except ApiError as refusal:
             if update.flat:
                 refusal.param = update.flat_name(refusal.param)
             raise
 
-    def _updated(self, update: SessionUpdate, models: Models) -> "Session":
+    def _updated(self, update: SessionUpdate, models: ServedModels) -> "Session":
         if update.type not in (UNSET, "transcription"):
-            raise Refusal(
+            raise ApiError(
                 400, f"sessions of type {str(update.type)[:50]!r} are not served: this server "
                 f"transcribes", code="invalid_value", param="session.type",
             )  # fmt: skip
@@ -183,7 +185,7 @@ class Session:
         if update.include is not UNSET:
             change["include"] = tuple(update.include or ())
             if unknown := [name for name in change["include"] if name != _LOGPROBS]:
-                raise Refusal(
+                raise ApiError(
                     400, f"{unknown[0][:80]!r} can't be included; {_LOGPROBS} can",
                     code="invalid_value", param="session.include",
                 )  # fmt: skip
@@ -204,9 +206,9 @@ class Session:
         _trying(lambda: new.options, f"{INPUT}.transcription.language")
         return new
 
-    def _transcription(self, given: Transcription | None, models: Models) -> dict[str, Any]:
+    def _transcription(self, given: Transcription | None, models: ServedModels) -> dict[str, Any]:
         if given is None:
-            raise Refusal(
+            raise ApiError(
                 400, "transcription can't be turned off: there is nothing else that this server "
                 "does", code="invalid_value", param=f"{INPUT}.transcription",
             )  # fmt: skip
@@ -237,23 +239,23 @@ def _takes_a_moment(update: SessionUpdate) -> bool:
         return False
     rate = 0 if given.format is UNSET else given.format.rate or 0
     said = given.transcription
-    return odd(rate) or (bool(said) and (bool(said.prompt) or bool(said.keywords)))
+    return is_uncommon_rate(rate) or (bool(said) and (bool(said.prompt) or bool(said.keywords)))
 
 
 def _trying(what: Any, param: str) -> None:
-    """Raises Refusal, naming the parameter, if it can't be done."""
+    """Raises ApiError, naming the parameter, if it can't be done."""
     try:
         what()
     except Exception as error:
-        refusal = refusal_of(error, param)
+        refusal = to_api_error(error, param)
         if refusal.status == 500 and isinstance(error, ValueError):
-            refusal = Refusal(400, str(error), code="invalid_value", param=param)
+            refusal = ApiError(400, str(error), code="invalid_value", param=param)
         refusal.param = param
         raise refusal from error
 
 
 @dataclass
-class Item(Said):
+class Item(Utterance):
     """What is said in one turn, or up to a commit."""
 
     id: str = field(default_factory=lambda: f"item_{uuid.uuid4().hex[:20]}")
@@ -265,15 +267,15 @@ class Item(Said):
     committed: bool = False
 
 
-class Realtime(Dialogue):
+class Realtime(ProtocolHandler):
     wire = "realtime"
     protocols = ("realtime",)
 
-    def __init__(self, socket: Socket, models: Models) -> None:
-        super().__init__(socket)
+    def __init__(self, connection: Connection, models: ServedModels) -> None:
+        super().__init__(connection)
         self._models = models
         self._id = f"sess_{uuid.uuid4().hex[:20]}"
-        self._expires_at = int(time.time() + socket.settings.limits.session_seconds)
+        self._expires_at = int(time.time() + connection.settings.limits.session_seconds)
         self._session = Session(models.default, models.default.name)
         self._item: Item | None = None
         """What is being said."""
@@ -288,11 +290,11 @@ class Realtime(Dialogue):
 
     # -- the client speaks
 
-    async def begin(self) -> None:
-        params = self.socket.websocket.query_params
+    async def on_open(self) -> None:
+        params = self.connection.websocket.query_params
         query = single_values(params, _QUERY, "in the address; settings go into session.update")
         if (intent := query.get("intent", "transcription")) != "transcription":
-            raise Refusal(
+            raise ApiError(
                 400, f"intent {intent[:50]!r} is not served; 'transcription' is",
                 code="invalid_value", param="intent",
             )  # fmt: skip
@@ -304,52 +306,52 @@ class Realtime(Dialogue):
         form.pcm  # noqa: B018  (raises for a rate that does not work)
         await self._open(Session(served, model, form, turn_detection=_detection_of(model)))
         self._say("session.created", session=self._described)
-        self.socket.listen()
+        self.connection.stream_opened()
 
     async def _open(self, s: Session) -> None:
         """Goes on with a stream as the session wants it."""
-        limits = self.socket.settings.limits
-        live = await Live.open(s.served, s.format.pcm, limits, s.options)
+        limits = self.connection.settings.limits
+        live = await LiveStream.open(s.served, s.format.pcm, limits, s.options)
         former, self.live = self.live, live
         self._session = s
         if former is not None:
-            former.abandon()  # now, so that whoever waits for what is heard finds the new one
+            former.cancel()  # now, so that whoever waits for what is heard finds the new one
 
-    async def binary(self, data: bytes) -> None:
-        self._error(Refusal(400, "audio is sent as input_audio_buffer.append, in base64"), None)
+    async def on_bytes(self, data: bytes) -> None:
+        self._error(ApiError(400, "audio is sent as input_audio_buffer.append, in base64"), None)
 
-    async def text(self, message: str) -> None:
+    async def on_text(self, message: str) -> None:
         try:
             message, audio = split_audio(message)
             event = _decoder.decode(message)
             given = event.audio if isinstance(event, Append) else None
-            audio = put_back(given, audio)
-        except Refusal as refusal:
+            audio = restore_audio(given, audio)
+        except ApiError as refusal:
             self._error(refusal, None)
             return
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            await self.socket.pay(len(message))
+            await self.connection.charge_json(len(message))
             event_id, refusal = _misread(message, error)
             self._error(refusal, event_id)
             return
         if not isinstance(event, Append):
-            await self.socket.pay(len(message))
+            await self.connection.charge_json(len(message))
         try:
             await self._do(event, audio)
         except Exception as error:
             param = f"{INPUT}.transcription.keywords" if isinstance(error, PhraseError) else None
-            refusal = refusal_of(error, param)
+            refusal = to_api_error(error, param)
             if refusal.status >= 500:
                 raise
             self._error(refusal, event.event_id)
 
     async def _do(self, event: Event, audio: Spoken) -> None:
-        """audio: of an Append.  Raises Refusal, and what a stream raises."""
+        """audio: of an Append.  Raises ApiError, and what a stream raises."""
         match event:
             case Append() if self.stopped:
                 pass
             case _ if self.stopped:
-                raise Refusal(400, "this session takes no more", code="session_ending")
+                raise ApiError(400, "this session takes no more", code="session_ending")
             case Update():
                 await self._update(event.session)
                 self._say("session.updated", session=self._described)
@@ -365,14 +367,14 @@ class Realtime(Dialogue):
 
     async def _update(self, update: SessionUpdate) -> None:
         old = self._session
-        self.stream.order()
+        self.stream.count_control()
         if _takes_a_moment(update):
-            new = await aside(old.updated, update, self._models)
+            new = await run_in_background(old.updated, update, self._models)
         else:
             new = old.updated(update, self._models)
         if new.served is not old.served:
             if self.stream.seconds:
-                raise Refusal(
+                raise ApiError(
                     400, "the model can't be changed once audio has come; open another session",
                     code="invalid_value", param=f"{INPUT}.transcription.model",
                 )  # fmt: skip
@@ -380,7 +382,7 @@ class Realtime(Dialogue):
         else:
             options = new.options
             if new.phrases:
-                await aside(new.served.recognizer.understand, new.phrases)
+                await run_in_background(new.served.recognizer.understand, new.phrases)
             self.stream.switch(
                 language=options.language,
                 latency_ms=options.latency_ms,
@@ -388,12 +390,14 @@ class Realtime(Dialogue):
                 phrases=options.phrases,
             )
             if new.format != old.format:
-                self.stream.listen(new.format.pcm)
+                self.stream.set_format(new.format.pcm)
             self._session = new
         if new.turn_detection is None:
             self._stop_speaking(self.stream.seconds)
-        if new.language and (note := replacement_note(new.language, self.stream.feed.language)):
-            _log.info("%s: %s", self.socket.request_id, note)
+        if new.language and (
+            note := replacement_note(new.language, self.stream.scheduled.language)
+        ):
+            _log.info("%s: %s", self.connection.request_id, note)
 
     async def _append(self, audio: Spoken) -> None:
         await self.stream.push(await audio.decoded(base64_audio))
@@ -402,7 +406,7 @@ class Realtime(Dialogue):
     def _commit(self) -> None:
         self.stream.flush()
         if self.stream.seconds <= self._from:
-            raise Refusal(
+            raise ApiError(
                 400, "there is no audio in the buffer to commit",
                 code="input_audio_buffer_commit_empty",
             )  # fmt: skip
@@ -415,7 +419,7 @@ class Realtime(Dialogue):
         item.seconds = self.stream.seconds - item.start
         self._commit_item(item)
         self._cuts.append(item)
-        self.stream.cut()
+        self.stream.flush_and_reset()
         self._from = self._quiet_since = self.stream.seconds
 
     def _clear(self) -> None:
@@ -425,7 +429,7 @@ class Realtime(Dialogue):
                 self._complete(self._item)
             self._item = None
         self._cuts.append(None)
-        self.stream.clear()
+        self.stream.discard()
         self._from = self._quiet_since = self.stream.seconds
         self._say("input_audio_buffer.cleared")
 
@@ -434,7 +438,7 @@ class Realtime(Dialogue):
         detection, live = self._session.turn_detection, self.stream
         if detection is None or not detection.idle_timeout_ms:
             return
-        heard = live.seconds - live.feed.backlog_s
+        heard = live.seconds - live.scheduled.backlog_s
         if self._item or self._cuts or heard - self._quiet_since < detection.idle_timeout_ms / 1000:
             return
         item = Item(start=self._quiet_since, seconds=heard - self._quiet_since)
@@ -447,28 +451,28 @@ class Realtime(Dialogue):
 
     # -- the model speaks
 
-    def hear(self, item: Told) -> None:
+    def on_event(self, item: FeedEvent) -> None:
         forgotten = bool(self._cuts) and self._cuts[0] is None
         match item:
             case Partial() | Final() if item.text and not forgotten:
                 self._hear_text(item)
             case Turn() if not forgotten:
                 self._hear_turn(item)
-            case Cut():
+            case Flushed():
                 if (cut := self._cuts.popleft()) is not None:
                     self._complete(cut)
-            case Ended():
+            case StreamEnded():
                 if self._item is not None:  # what had not been committed
                     self._item.seconds = item.duration - self._item.start
                     self._complete(self._item)
-                self.socket.close(NORMAL)
+                self.connection.close(NORMAL)
 
     def _hear_text(self, event: Partial | Final) -> None:
         if self._item is None and not self._cuts:
             self._item = Item(start=self._from)
         item = self._item or self._cuts[0]
         assert item is not None  # noqa: S101
-        item.hear(event)
+        item.add(event)
         detects = self._session.turn_detection is not None
         if not detects or item.speaking or item.committed or item.told:
             self._tell(item)  # else a sign without a word, which is told with the next turn
@@ -538,7 +542,7 @@ class Realtime(Dialogue):
             usage={"type": "duration", "seconds": round(item.seconds, 3)}, **more,
         )  # fmt: skip
 
-    def refuse(self, refusal: Refusal) -> None:
+    def on_error(self, refusal: ApiError) -> None:
         for item in (self._item, *self._cuts):
             if item is not None:
                 self._say(
@@ -547,11 +551,11 @@ class Realtime(Dialogue):
                 )  # fmt: skip
         self._error(refusal, None)
 
-    def _error(self, refusal: Refusal, event_id: str | None) -> None:
+    def _error(self, refusal: ApiError, event_id: str | None) -> None:
         self._say("error", error=refusal.body["error"] | {"event_id": event_id})
 
     def _say(self, type: str, **fields: Any) -> None:  # noqa: A002
-        self.socket.send({"event_id": f"event_{uuid.uuid4().hex[:20]}", "type": type, **fields})
+        self.connection.send({"event_id": f"event_{uuid.uuid4().hex[:20]}", "type": type, **fields})
 
     @property
     def _described(self) -> dict[str, Any]:
@@ -570,22 +574,22 @@ def _string(raw: msgspec.Raw) -> str | None:
     return msgspec.json.decode(raw) if bytes(raw).lstrip()[:1] == b'"' else None
 
 
-def _misread(message: str, error: Exception) -> tuple[str | None, Refusal]:
+def _misread(message: str, error: Exception) -> tuple[str | None, ApiError]:
     """What is wrong with a message that is no event, and the id it has all the same."""
     try:
         given = msgspec.json.decode(message, type=Outline)
         event_id, kind = _string(given.event_id), _string(given.type)
     except msgspec.ValidationError:
-        return None, Refusal(400, "an event is a JSON object with a type", code="invalid_json")
+        return None, ApiError(400, "an event is a JSON object with a type", code="invalid_json")
     except (msgspec.DecodeError, UnicodeError, RecursionError):
-        return None, Refusal(400, f"this is not JSON: {error}", code="invalid_json")
+        return None, ApiError(400, f"this is not JSON: {error}", code="invalid_json")
     event_id = event_id if event_id is not None and len(event_id) <= 512 else None
     if kind is None:
-        return event_id, Refusal(400, "the event has no type", code="missing", param="type")
+        return event_id, ApiError(400, "the event has no type", code="missing", param="type")
     name = kind[:80]
     if name not in EVENTS:
         why = "this server transcribes; it takes " + ", ".join(EVENTS)
-        return event_id, Refusal(400, f"{name!r}: {why}", code="invalid_value", param="type")
+        return event_id, ApiError(400, f"{name!r}: {why}", code="invalid_value", param="type")
     return event_id, wrong_value(error)
 
 
@@ -593,8 +597,10 @@ def _ms(seconds: float) -> int:
     return round(1000 * seconds)
 
 
-def secret_session(models: Models, expires_at: int, given: SessionUpdate | None) -> dict[str, Any]:
-    """The session that a short-lived secret is told to be for.  Raises Refusal."""
+def secret_session(
+    models: ServedModels, expires_at: int, given: SessionUpdate | None
+) -> dict[str, Any]:
+    """The session that a short-lived secret is told to be for.  Raises ApiError."""
     session = Session(models.default, models.default.name)
     if given is not None:
         session = session.updated(given, models)

@@ -13,14 +13,14 @@ import msgspec
 from starlette.datastructures import QueryParams
 
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.api_errors import Refusal, refusal_of
-from wheatear.server.background import aside
+from wheatear.server.api_errors import ApiError, to_api_error
+from wheatear.server.background import run_in_background
 from wheatear.server.known_names import single_values
-from wheatear.server.scheduler.scheduler import Ended, Told
-from wheatear.server.served_models import Models, Served
-from wheatear.server.session.connection import NORMAL, Dialogue, Socket, words_of
+from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
+from wheatear.server.served_models import ServedModel, ServedModels
+from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler, words_of
 from wheatear.server.session.json_messages import check_size
-from wheatear.server.session.live_stream import Live, live_pcm
+from wheatear.server.session.live_stream import LiveStream, live_pcm
 from wheatear.transcript.results import Final, Partial, Turn
 
 
@@ -45,104 +45,108 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     phrases: list[str] = []
 
 
-class Plain(Dialogue):
+class Plain(ProtocolHandler):
     wire = "ws"
     protocols = ("wheatear",)
 
-    def __init__(self, socket: Socket, models: Models) -> None:
-        super().__init__(socket)
+    def __init__(self, connection: Connection, models: ServedModels) -> None:
+        super().__init__(connection)
         self._models = models
         self._asked = Asked()
-        self._served: Served | None = None
+        self._served: ServedModel | None = None
 
-    async def begin(self) -> None:
-        self._asked = asked = query_of(self.socket, Asked, lists=("phrases",))
+    async def on_open(self) -> None:
+        self._asked = asked = query_of(self.connection, Asked, lists=("phrases",))
         self._served = served = self._models.named(asked.model or None)
         pcm = await live_pcm(asked.rate, asked.encoding, asked.channels)
-        phrases = await aside(served.phrases, None, asked.phrases) if asked.phrases else ()
+        phrases = (
+            await run_in_background(served.phrases, None, asked.phrases) if asked.phrases else ()
+        )
         latency_ms = served.latency_ms if asked.latency is None else asked.latency
         options = StreamOptions(asked.language, latency_ms, phrases=phrases)
-        self.live = await Live.open(served, pcm, self.socket.settings.limits, options)
-        self.socket.send(
+        self.live = await LiveStream.open(served, pcm, self.connection.settings.limits, options)
+        self.connection.send(
             {
-                "type": "ready", "session": self.socket.request_id, "model": served.name,
+                "type": "ready", "session": self.connection.request_id, "model": served.name,
                 "rate": asked.rate, **self._now(),
             }
         )  # fmt: skip
-        self.socket.listen()
+        self.connection.stream_opened()
 
-    async def binary(self, data: bytes) -> None:
+    async def on_bytes(self, data: bytes) -> None:
         if not self.stopped:
             await self.stream.push(data)
 
-    async def text(self, message: str) -> None:
+    async def on_text(self, message: str) -> None:
         order = _order(message)
         if order.type != "switch" and (order.language or order.latency_ms) is not None:
-            raise Refusal(400, f"language and latency_ms belong to switch, not {order.type[:50]!r}")
+            raise ApiError(
+                400, f"language and latency_ms belong to switch, not {order.type[:50]!r}"
+            )
         match order.type:
             case "ping":
-                self.socket.send({"type": "pong"})
+                self.connection.send({"type": "pong"})
             case "end_turn" | "flush" if not self.stopped:
-                self.stream.cut()
+                self.stream.flush_and_reset()
             case "finish" | "close":
                 self.stop()
             case "switch" if not self.stopped:
                 self._switch(order)
             case _:
-                raise Refusal(400, f"{order.type[:50]!r} is nothing that can be done here now")
+                raise ApiError(400, f"{order.type[:50]!r} is nothing that can be done here now")
 
     def _switch(self, order: Order) -> None:
         try:
-            self.stream.order()
+            self.stream.count_control()
             self.stream.switch(language=order.language, latency_ms=order.latency_ms)
         except Exception as error:
-            refusal = refusal_of(error)
+            refusal = to_api_error(error)
             if refusal.status == 500:
                 raise
             self._tell_error(refusal)  # goes on as before
         else:
-            self.socket.send({"type": "switched", **self._now()})
+            self.connection.send({"type": "switched", **self._now()})
 
     def _now(self) -> dict[str, Any]:
-        feed = self.stream.feed
+        feed = self.stream.scheduled
         return {"language": feed.language, "latency_ms": feed.latency_ms}
 
-    def hear(self, item: Told) -> None:
+    def on_event(self, item: FeedEvent) -> None:
         match item:
             case Partial() if self._asked.interim:
-                self.socket.send({"type": "partial", **_heard(item)})
+                self.connection.send({"type": "partial", **_heard(item)})
             case Final():
                 segments = [
                     {"text": s.text, "start": s.start, "end": s.end, "language": s.language}
                     for s in item.segments
                 ]
-                self.socket.send({"type": "final", **_heard(item), "segments": segments})
+                self.connection.send({"type": "final", **_heard(item), "segments": segments})
             case Turn():
-                self.socket.send(
+                self.connection.send(
                     {
                         "type": "turn", "kind": item.kind, "number": item.number,
                         "time": round(item.time, 3), "forced": item.forced,
                     }
                 )  # fmt: skip
-            case Ended():
-                self.socket.send(
+            case StreamEnded():
+                self.connection.send(
                     {"type": "end", "duration": item.duration, "language": item.language}
                 )
-                self.socket.close(NORMAL)
+                self.connection.close(NORMAL)
 
-    def refuse(self, refusal: Refusal) -> None:
+    def on_error(self, refusal: ApiError) -> None:
         self._tell_error(refusal)
 
-    def _tell_error(self, refusal: Refusal) -> None:
-        self.socket.send({"type": "error", "code": refusal.code, "message": refusal.message})
+    def _tell_error(self, refusal: ApiError) -> None:
+        self.connection.send({"type": "error", "code": refusal.code, "message": refusal.message})
 
 
 Form = TypeVar("Form", bound=msgspec.Struct)
 
 
-def query_of(socket: Socket, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
-    """The query of a socket's address.  Raises Refusal naming what it does not know."""
-    query = socket.websocket.query_params
+def query_of(connection: Connection, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
+    """The query of a socket's address.  Raises ApiError naming what it does not know."""
+    query = connection.websocket.query_params
     many = {name: query.getlist(name) for name in query if name.removesuffix("[]") in lists}
     data = {
         name.removesuffix("[]"): [value for value in values if value.strip()]
@@ -154,7 +158,7 @@ def query_of(socket: Socket, form: type[Form], lists: tuple[str, ...] = ()) -> F
     try:
         return msgspec.convert(values | data, form, strict=False)
     except msgspec.ValidationError as error:
-        raise Refusal(400, f"in the query: {error}", code="invalid_value") from error
+        raise ApiError(400, f"in the query: {error}", code="invalid_value") from error
 
 
 def _order(message: str) -> Order:
@@ -164,7 +168,7 @@ def _order(message: str) -> Order:
             return Order(message.strip())
         return msgspec.json.decode(message, type=Order)
     except msgspec.DecodeError as error:
-        raise Refusal(
+        raise ApiError(
             400, f"not a message of this protocol: {error}", code="bad_message"
         ) from error
 

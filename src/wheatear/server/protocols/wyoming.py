@@ -37,20 +37,20 @@ from wyoming.ping import Pong
 from wheatear import __version__
 from wheatear.model.languages import AUTO, replacement_note
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.access.limits import Rate
+from wheatear.server.access.limits import TokenBucket
 from wheatear.server.access.listener import Acceptor, Port
 from wheatear.server.access.message_buffers import Share
-from wheatear.server.access.middleware import LARGE, keyless
-from wheatear.server.api_errors import Refusal, no_room
+from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES, anonymous_client
+from wheatear.server.api_errors import ApiError, no_room
 from wheatear.server.app import Service
-from wheatear.server.background import act_for, aside
+from wheatear.server.background import run_in_background, set_caller
 from wheatear.server.known_names import nearest, unknown
-from wheatear.server.scheduler.scheduler import Cut, Ended, Told
-from wheatear.server.served_models import Models, Served, eager
-from wheatear.server.session.connection import NORMAL, Dialogue, Socket
-from wheatear.server.session.json_messages import LARGEST
-from wheatear.server.session.live_stream import Live, live_pcm
-from wheatear.server.session.utterance import Said
+from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
+from wheatear.server.served_models import ServedModel, ServedModels, rules_for_eagerness
+from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
+from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
+from wheatear.server.session.live_stream import LiveStream, live_pcm
+from wheatear.server.session.utterance import Utterance
 from wheatear.server.settings import Limits
 from wheatear.transcript.results import Final, Partial
 from wheatear.transcript.turns import TurnRules
@@ -98,7 +98,7 @@ class Transcribe(msgspec.Struct):
 
     @property
     def turns(self) -> TurnRules:
-        return eager(_EAGERNESS.get(self.vad_sensitivity or "default", "medium"))
+        return rules_for_eagerness(_EAGERNESS.get(self.vad_sensitivity or "default", "medium"))
 
     def hints(self, longest: int) -> str:
         """What may be said, as a prompt, names first, of no more letters than that."""
@@ -120,7 +120,7 @@ class Sound(msgspec.Struct, frozen=True):
 
 
 @dataclass
-class Command(Said):
+class Command(Utterance):
     """What is said up to audio-stop, or to the end of its first turn."""
 
     language: str
@@ -132,12 +132,14 @@ class Command(Said):
     """Whether any has come."""
 
 
-class Wyoming(Dialogue):
+class Wyoming(ProtocolHandler):
     wire = "wyoming"
 
-    def __init__(self, socket: Socket, models: Models, take_place: Callable[[], None]) -> None:
-        """take_place: takes a place among live sockets, or raises Refusal."""
-        super().__init__(socket)
+    def __init__(
+        self, connection: Connection, models: ServedModels, take_place: Callable[[], None]
+    ) -> None:
+        """take_place: takes a place among live sockets, or raises ApiError."""
+        super().__init__(connection)
         self._models, self._take_place = models, take_place
         self._since = time.monotonic()
         """When the client last brought or got anything of a command."""
@@ -156,13 +158,13 @@ class Wyoming(Dialogue):
 
     # -- the client speaks
 
-    async def begin(self) -> None:
+    async def on_open(self) -> None:
         """Nothing is asked for yet."""
 
-    async def text(self, message: str) -> None:
-        raise Refusal(400, "events come as bytes")
+    async def on_text(self, message: str) -> None:
+        raise ApiError(400, "events come as bytes")
 
-    async def binary(self, data: bytes) -> None:
+    async def on_bytes(self, data: bytes) -> None:
         """A whole event."""
         begin = data.index(b"\n") + 1
         rest = memoryview(data)[begin:]
@@ -194,7 +196,7 @@ class Wyoming(Dialogue):
     def _account(self, fields: dict[str, Any], form: type[msgspec.Struct], kind: str) -> None:
         """Notes the fields that are not known: they may be of a newer protocol.
 
-        Raises Refusal for one that looks misspelled.
+        Raises ApiError for one that looks misspelled.
         """
         known = [*form.__struct_fields__, "timestamp"]
         for name in islice((name for name in fields if name not in known), _MOST_NOTES):
@@ -206,22 +208,22 @@ class Wyoming(Dialogue):
         """Logs a sentence about a setting without effect, once."""
         if sentence not in self._noted and len(self._noted) < _MOST_NOTES:
             self._noted.add(sentence)
-            _log.info("%s: %s", self.socket.request_id, sentence)
+            _log.info("%s: %s", self.connection.request_id, sentence)
 
     def _check_idle(self, event: str) -> None:
-        """Raises Refusal for a client that keeps a connection and brings no audio."""
-        now, idle = time.monotonic(), self.socket.settings.limits.idle_seconds
+        """Raises ApiError for a client that keeps a connection and brings no audio."""
+        now, idle = time.monotonic(), self.connection.settings.limits.idle_seconds
         if event.startswith("audio-"):
             self._since = now
         elif now - self._since > idle:
-            raise Refusal(408, f"no audio has come for {idle:g} s", code="idle")
+            raise ApiError(408, f"no audio has come for {idle:g} s", code="idle")
 
     async def _start(self, sound: Sound) -> None:
         """A command begins; one that has not been ended is forgotten."""
         if self._command is not None:
             self._forget()
         if self.live is not None:
-            self.live.order()
+            self.live.count_control()
         else:
             self._take_place()
         asked, served = self._asked, self._models.named(self._asked.name, "name")
@@ -252,44 +254,44 @@ class Wyoming(Dialogue):
     def _switch(self, options: StreamOptions) -> None:
         self.stream.switch(language=options.language, turns=options.turns, phrases=options.phrases)
 
-    async def _options(self, served: Served) -> StreamOptions:
+    async def _options(self, served: ServedModel) -> StreamOptions:
         """What was asked for, as a stream takes it.  Raises PhraseError."""
         asked = self._asked
-        longest = self.socket.settings.limits.phrase_letters
+        longest = self.connection.settings.limits.phrase_letters
         hints = asked.hints(longest)
         given = (*(asked.transcript_names or ()), *(asked.transcript_terms or ()))
         if hints.count("\n") < len(given):
             self._note(f"names and terms beyond {longest} letters have no effect")
         if (wanted := asked.vad_sensitivity) and wanted not in _EAGERNESS:
             self._note(f"vad_sensitivity {wanted[:80]!r} counts as default")
-        phrases = await aside(served.phrases, hints, ()) if hints else ()
+        phrases = await run_in_background(served.phrases, hints, ()) if hints else ()
         if phrases:
-            await aside(served.recognizer.understand, phrases)
+            await run_in_background(served.recognizer.understand, phrases)
         return StreamOptions(asked.language or AUTO, served.latency_ms, asked.turns, phrases)
 
     def _told_language(self) -> str:
         """The language of the command, which its transcript tells; logged where it is another
         than was asked for."""
-        key = self.stream.feed.language
+        key = self.stream.scheduled.language
         if note := replacement_note(self._asked.language or AUTO, key):
             self._note(note)
         return key
 
-    async def _open(self, served: Served, sound: Sound, options: StreamOptions) -> None:
+    async def _open(self, served: ServedModel, sound: Sound, options: StreamOptions) -> None:
         if self._cuts:
-            raise Refusal(409, "the model can't be changed before the last transcript is there")
+            raise ApiError(409, "the model can't be changed before the last transcript is there")
         pcm = await live_pcm(sound.rate, "s16", sound.channels)
-        limits = self.socket.settings.limits
-        live = await Live.open(served, pcm, limits, options)
+        limits = self.connection.settings.limits
+        live = await LiveStream.open(served, pcm, limits, options)
         former, self.live, self._sound = self.live, live, sound
         if former is not None:
-            former.abandon()
-        self.socket.listen()
+            former.cancel()
+        self.connection.stream_opened()
 
     async def _listen(self, sound: Sound) -> None:
         """From now on audio is of this form."""
         if sound != self._sound:
-            self.stream.listen(await live_pcm(sound.rate, "s16", sound.channels))
+            self.stream.set_format(await live_pcm(sound.rate, "s16", sound.channels))
             self._sound, self._rest = sound, b""
 
     async def _take(self, sound: Sound, data: memoryview) -> None:
@@ -315,33 +317,33 @@ class Wyoming(Dialogue):
             self._answer(command)
         else:
             self._cuts.append(command)
-            self.live.cut()
+            self.live.flush_and_reset()
 
     def _forget(self) -> None:
         self._cuts.append(None)
-        self.stream.clear()
+        self.stream.discard()
         self._command = None
 
     # -- the model speaks
 
-    def hear(self, item: Told) -> None:
+    def on_event(self, item: FeedEvent) -> None:
         forgotten = bool(self._cuts) and self._cuts[0] is None
         match item:
             case Partial() | Final() if item.text and not forgotten:
                 self._hear_text(item)
-            case Cut():
+            case Flushed():
                 if (command := self._cuts.popleft()) is not None:
                     self._answer(command)
-            case Ended():
+            case StreamEnded():
                 if self._command is not None:
                     self._answer(self._command)
-                self.socket.close(NORMAL)
+                self.connection.close(NORMAL)
 
     def _hear_text(self, event: Partial | Final) -> None:
         command = self._cuts[0] if self._cuts else self._command
         if command is None:
             return  # its turn is over
-        command.hear(event)
+        command.add(event)
         self._tell(command)
         if isinstance(event, Final) and command.one_turn and command is self._command:
             self._answer(command)
@@ -365,11 +367,11 @@ class Wyoming(Dialogue):
         self._send(Transcript(command.text, language=language))
         self._send(TranscriptStop())
 
-    def refuse(self, refusal: Refusal) -> None:
+    def on_error(self, refusal: ApiError) -> None:
         self._send(Error(refusal.message, refusal.code))
 
     def _send(self, event: Eventable) -> None:
-        self.socket.send(_framed(event))
+        self.connection.send(_framed(event))
 
 
 def _framed(event: Eventable) -> str:
@@ -384,21 +386,21 @@ Fields = TypeVar("Fields", bound=msgspec.Struct)
 
 
 def _decoded(data: bytes | memoryview, form: type[Form], what: str) -> Form:
-    """Raises Refusal."""
+    """Raises ApiError."""
     try:
         return msgspec.json.decode(data, type=form)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise Refusal(
+        raise ApiError(
             400, f"this is no Wyoming {what[:50]}: {error}", code="bad_message"
         ) from error
 
 
 def _typed(fields: dict[str, Any], form: type[Fields], what: str) -> Fields:
-    """Raises Refusal."""
+    """Raises ApiError."""
     try:
         return msgspec.convert(fields, form)
     except msgspec.ValidationError as error:
-        raise Refusal(400, f"{what}: {error}", code="invalid_value") from error
+        raise ApiError(400, f"{what}: {error}", code="invalid_value") from error
 
 
 def _s16(data: memoryview, width: int) -> bytes | memoryview:
@@ -411,7 +413,7 @@ def _s16(data: memoryview, width: int) -> bytes | memoryview:
     return bytes_[:, -2:].tobytes()
 
 
-def _info(models: Models) -> Info:
+def _info(models: ServedModels) -> Info:
     """What this server can do."""
     made = {"attribution": _HOME, "installed": True}
     known = [
@@ -444,7 +446,7 @@ class Line:
         self._reader, self._writer = reader, writer
         self._share = share
         self._largest = limits.message_bytes
-        self._rate = Rate(limits.messages_per_second, limits.messages_per_second)
+        self._rate = TokenBucket(limits.messages_per_second, limits.messages_per_second)
         gone = cast("_Protocol", writer.transport.get_protocol()).gone
         self.scope: dict[str, Any] = {
             "state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone.is_set}
@@ -454,18 +456,18 @@ class Line:
         """There is nothing to agree on."""
 
     async def receive(self) -> dict[str, Any]:
-        """The next event, whole.  Raises Refusal for what is none, or is too large."""
+        """The next event, whole.  Raises ApiError for what is none, or is too large."""
         self._share.release()  # the event before has been dealt with
         try:
             line = await self._reader.readuntil(b"\n")
             sizes = _decoded(line, Sizes, "event")
             data, payload = sizes.data_length or 0, sizes.payload_length or 0
             self._check_size(data, payload)
-            cost = 1 + max(0, len(line) + data - _USUAL) / _COSTLY + payload / LARGE
+            cost = 1 + max(0, len(line) + data - _USUAL) / _COSTLY + payload / LARGE_MESSAGE_BYTES
             await asyncio.sleep(self._rate.spend(cost))  # others have their turn in any case
             rest = await self._reader.readexactly(data + payload)
         except asyncio.LimitOverrunError as error:
-            raise Refusal(413, f"an event begins with a line of {_LONGEST_HEAD} bytes") from error
+            raise ApiError(413, f"an event begins with a line of {_LONGEST_HEAD} bytes") from error
         except asyncio.IncompleteReadError:
             return {"type": "websocket.disconnect", "half_closed": True}
         except ConnectionError:
@@ -473,11 +475,11 @@ class Line:
         return {"type": "websocket.receive", "bytes": line + rest}
 
     def _check_size(self, data: int, payload: int) -> None:
-        """Raises Refusal for an event that is too large, or for which there is no room."""
-        if data > LARGEST:
-            raise Refusal(413, f"data of {data} bytes; {LARGEST} are the most")
+        """Raises ApiError for an event that is too large, or for which there is no room."""
+        if data > MAX_JSON_CHARACTERS:
+            raise ApiError(413, f"data of {data} bytes; {MAX_JSON_CHARACTERS} are the most")
         if (size := data + payload) > self._largest:
-            raise Refusal(413, f"an event of {size} bytes; {self._largest} are the most")
+            raise ApiError(413, f"an event of {size} bytes; {self._largest} are the most")
         if not self._share.holds(size):
             raise no_room()
 
@@ -543,27 +545,27 @@ async def _hold(
     """Holds a connection to its end, from its first audio on in a place of a live socket."""
     transport = cast("asyncio.Transport", writer.transport)
     began = time.perf_counter()
-    holder = keyless((writer.get_extra_info("peername") or ("nobody",))[0])
-    share = Share(service.buffers, holder.name)
+    client = anonymous_client((writer.get_extra_info("peername") or ("nobody",))[0])
+    share = Share(service.buffers, client.name)
     line = Line(reader, writer, service.settings.limits, share)
     line.scope["state"] |= {
-        "pace": service.slots.pace(holder), "holder": holder, "buffers": service.buffers
+        "pace": service.concurrency.pace(client), "client": client, "buffers": service.buffers
     }  # fmt: skip
-    act_for(holder.name)
+    set_caller(client.name)
     place = ExitStack()
 
     def take_place() -> None:
         if not port.is_placed(transport):
-            place.enter_context(service.slots.hold("streams", holder))
+            place.enter_context(service.concurrency.hold("streams", client))
             port.has_place(transport)
 
-    port.enter(transport, holder.name)
+    port.enter(transport, client.name)
     try:
         with place:
             socket = cast("WebSocket", line)
-            held = Socket(socket, service.settings, service.metrics, service.draining)
-            await held.hold(Wyoming(held, service.models, take_place))
-    except Refusal as refusal:
+            held = Connection(socket, service.settings, service.metrics, service.draining)
+            await held.run(Wyoming(held, service.models, take_place))
+    except ApiError as refusal:
         service.metrics.refused.labels(refusal.reason).inc()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(_REST_SECONDS):
@@ -576,7 +578,7 @@ async def _hold(
         asyncio.get_running_loop().call_later(_REST_SECONDS, writer.transport.abort)
         _log.info(
             "WYOMING", extra={
-                "request_id": line.scope["state"]["request_id"], "holder": holder.name,
+                "request_id": line.scope["state"]["request_id"], "holder": client.name,
                 "seconds": round(time.perf_counter() - began, 4),
             },
         )  # fmt: skip

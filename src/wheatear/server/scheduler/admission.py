@@ -14,7 +14,7 @@ from wheatear.audio.mel import FRAME_MS
 _FORGET = 0.02  # weight of the newest step against all before it
 
 
-class StepCost:
+class StepCostModel:
     """The line through rows and seconds of the steps so far, older ones fading."""
 
     def __init__(self) -> None:
@@ -56,16 +56,16 @@ class StepCost:
         )
 
 
-class Budget:
+class LoadBudget:
     """What live streams of all models on a machine may take together; shared by schedulers."""
 
     def __init__(self, most: float = 0.85) -> None:
         """most: share of the time, above 0, to 1 and beyond for who does not mind lag."""
         self.most = most
         self._lock = threading.Lock()
-        self._streams: dict[StepCost, Counter[int]] = {}
+        self._streams: dict[StepCostModel, Counter[int]] = {}
 
-    def take(self, cost: StepCost, frames: int) -> bool:
+    def acquire(self, cost: StepCostModel, frames: int) -> bool:
         """Lets in a stream of so many frames a chunk, if there is room for it."""
         with self._lock:
             counts = self._streams.setdefault(cost, Counter())
@@ -76,7 +76,7 @@ class Budget:
                 return False
             return True
 
-    def give_back(self, cost: StepCost, frames: int) -> None:
+    def release(self, cost: StepCostModel, frames: int) -> None:
         """A stream of so many frames has ended."""
         with self._lock:
             self._streams[cost][frames] -= 1

@@ -1,7 +1,7 @@
 """Many live streams and files -> batches for one recognizer, each in its time.
 
-One thread computes.  Whoever has a stream to be transcribed opens a `Feed`, pushes samples into it
-from any thread and is told what was heard.  In each round
+One thread computes.  A caller opens a `ScheduledStream`, pushes samples into it from any thread,
+and its listener receives the events.  In each round
 
     1. every feed hands on as many samples as its next step needs, no more;
     2. of the live feeds that have a chunk ready, the one whose chunk must be out first is taken,
@@ -35,7 +35,7 @@ from wheatear.decoder.boosting import Phrase, PhraseTree
 from wheatear.errors import OverloadedError, StreamClosedError
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer, Stream
-from wheatear.server.scheduler.admission import Budget, StepCost
+from wheatear.server.scheduler.admission import LoadBudget, StepCostModel
 from wheatear.transcript.results import Event, Final, Turn, shifted
 from wheatear.transcript.turns import TurnRules
 
@@ -51,30 +51,30 @@ _PARTS = SAMPLE_RATE  # samples handed on at once
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
-    """All that was pushed before a `Feed.cut` has been told."""
+class Flushed:
+    """All that was pushed before a `ScheduledStream.flush_and_reset` has been told."""
 
     duration: float
     """Seconds of audio before it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """All that was pushed before `Feed.finish` has been told; nothing comes after."""
+class StreamEnded:
+    """All that was pushed before `ScheduledStream.finish` has been told; nothing comes after."""
 
     duration: float
     language: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class StreamFailed:
     """The feed has ended with a fault; nothing comes after."""
 
     error: Exception
 
 
-Told = Event | Cut | Ended | Failed
-Listener = Callable[[Sequence[Told]], None]
+FeedEvent = Event | Flushed | StreamEnded | StreamFailed
+Listener = Callable[[Sequence[FeedEvent]], None]
 
 
 class Observer:
@@ -105,7 +105,7 @@ class _Command:
     """The phrases of a change, understood: held, so that it need not be done again."""
 
 
-class Feed:
+class ScheduledStream:
     """One stream in the hands of a scheduler; its methods return at once, from any thread.
 
     The listener is called on the scheduler's thread and must not wait.
@@ -225,14 +225,14 @@ class Feed:
             change["turns"] = turns
         self._order("switch", change=change, tree=tree)
 
-    def cut(self) -> None:
-        """Tells all that has been pushed down to its last sample, then `Cut`, and goes on with a
-        model that has heard nothing; times and turns are counted on."""
+    def flush_and_reset(self) -> None:
+        """Tells all that has been pushed down to its last sample, then `Flushed`, and goes on with
+        a model that has heard nothing; times and turns are counted on."""
         self._order("cut")
 
-    def clear(self) -> None:
-        """Forgets what has been pushed since the last cut and not been told, then tells `Cut` and
-        goes on as after one."""
+    def discard(self) -> None:
+        """Forgets what has been pushed since the last cut and not been told, then tells `Flushed`
+        and goes on as after one."""
         with self._lock:
             self._check_open()
             waiting = list(self._inbox)
@@ -246,13 +246,13 @@ class Feed:
         self._scheduler._wake(self)
 
     def finish(self) -> None:
-        """Tells all that has been pushed, then `Ended`."""
+        """Tells all that has been pushed, then `StreamEnded`."""
         with self._lock:
             self._check_open()
             self._closed = True
         self._order("finish", closing=True)
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Ends it at once; what has not been told is not wanted.  May be called at any time."""
         with self._lock:
             self._closed = True
@@ -339,7 +339,7 @@ class Feed:
         if ending == "cut":
             self._begin_anew(self._stream.duration)
         else:
-            self._tell([Ended(self._offset + self._stream.duration, self._language)])
+            self._tell([StreamEnded(self._offset + self._stream.duration, self._language)])
             self._close()
 
     def _begin_anew(self, seconds: float) -> None:
@@ -347,7 +347,7 @@ class Feed:
         self._offset += seconds
         self._turns += self._number
         self._number = 0
-        self._tell([Cut(self._offset)])
+        self._tell([Flushed(self._offset)])
         self._stream = self._scheduler.recognizer.stream(self._options)
 
     def _set_due(self) -> None:
@@ -361,16 +361,16 @@ class Feed:
     def _deadline(self) -> float:
         return self._due + self.frames * FRAME_MS / 1000
 
-    def _tell(self, told: Sequence[Told]) -> None:
+    def _tell(self, told: Sequence[FeedEvent]) -> None:
         if not told or self._over:
             return
-        moved: list[Told] = []
+        moved: list[FeedEvent] = []
         for item in told:
             if isinstance(item, Turn):
                 self._number = max(self._number, item.number)
             if isinstance(item, Final):
                 self._language = item.language
-            known = isinstance(item, Cut | Ended | Failed)
+            known = isinstance(item, Flushed | StreamEnded | StreamFailed)
             moved.append(item if known else shifted(item, self._offset, self._turns))
         try:
             self._listener(moved)
@@ -379,7 +379,7 @@ class Feed:
             self._close()
 
     def _fail(self, error: Exception) -> None:
-        self._tell([Failed(error)])
+        self._tell([StreamFailed(error)])
         self._close()
 
     def _close(self) -> None:
@@ -399,20 +399,20 @@ class Scheduler:
     def __init__(
         self,
         recognizer: Recognizer,
-        budget: Budget | None = None,
+        budget: LoadBudget | None = None,
         observer: Observer | None = None,
         most_streams: int = 1000,
     ) -> None:
         """budget: shared with schedulers of other models on this machine."""
         self.recognizer = recognizer
-        self.cost = StepCost()
-        self.budget = budget or Budget()
+        self.cost = StepCostModel()
+        self.budget = budget or LoadBudget()
         self._observer = observer or Observer()
         self._most_streams = most_streams
         self._condition = threading.Condition()
-        self._awake: dict[Feed, None] = {}
+        self._awake: dict[ScheduledStream, None] = {}
         """Feeds that may have something to do."""
-        self._feeds: set[Feed] = set()
+        self._feeds: set[ScheduledStream] = set()
         self._closing = False
         self._late = 0.0
         """Share of the last live chunks that came too late."""
@@ -424,7 +424,9 @@ class Scheduler:
 
     _now = staticmethod(time.monotonic)
 
-    def open(self, listener: Listener, options: StreamOptions, *, live: bool = True) -> Feed:
+    def open(
+        self, listener: Listener, options: StreamOptions, *, live: bool = True
+    ) -> ScheduledStream:
         """Opens a feed.  live: whether somebody waits for each word; a file yields to those.
 
         Raises what `Recognizer.stream` raises, and OverloadedError for a live stream that this
@@ -432,7 +434,7 @@ class Scheduler:
         """
         if self._closing:
             raise StreamClosedError("the scheduler has been closed")
-        feed = Feed(self, live, listener, options)
+        feed = ScheduledStream(self, live, listener, options)
         if live:
             self._let_in(feed.latency_ms)
         with self._condition:
@@ -472,9 +474,9 @@ class Scheduler:
             raise OverloadedError(
                 f"{self._most_streams} live streams are open, as many as are allowed; try later"
             )
-        room = self.budget.take(self.cost, latency_ms // FRAME_MS)
+        room = self.budget.acquire(self.cost, latency_ms // FRAME_MS)
         if room and self._late > _LATE and self.budget.most <= 1:
-            self.budget.give_back(self.cost, latency_ms // FRAME_MS)
+            self.budget.release(self.cost, latency_ms // FRAME_MS)
             room = False
         if not room:
             self._observer.refused()
@@ -485,22 +487,22 @@ class Scheduler:
 
     def _exchange(self, old_ms: int, new_ms: int) -> None:
         """Another latency for a stream that is in.  Raises OverloadedError."""
-        self.budget.give_back(self.cost, old_ms // FRAME_MS)
-        if not self.budget.take(self.cost, new_ms // FRAME_MS):
-            self.budget.take(self.cost, old_ms // FRAME_MS)
+        self.budget.release(self.cost, old_ms // FRAME_MS)
+        if not self.budget.acquire(self.cost, new_ms // FRAME_MS):
+            self.budget.acquire(self.cost, old_ms // FRAME_MS)
             self._observer.refused()
             raise OverloadedError(
                 f"there is no room for a stream of {new_ms} ms; it stays as it is"
             )
 
-    def _leave(self, feed: Feed) -> None:
+    def _leave(self, feed: ScheduledStream) -> None:
         with self._condition:
             if feed not in self._feeds:
                 return
             self._feeds.discard(feed)
             self._awake.pop(feed, None)
         if feed.live:
-            self.budget.give_back(self.cost, feed.latency_ms // FRAME_MS)
+            self.budget.release(self.cost, feed.latency_ms // FRAME_MS)
         if not self.live:
             self._late = 0.0
 
@@ -521,7 +523,7 @@ class Scheduler:
 
     # -- the rounds
 
-    def _wake(self, feed: Feed) -> None:
+    def _wake(self, feed: ScheduledStream) -> None:
         with self._condition:
             if feed in self._feeds:
                 self._awake[feed] = None
@@ -543,7 +545,7 @@ class Scheduler:
             if batch := self._choose(self._ready(awake)):
                 self._step(batch)
 
-    def _ready(self, feeds: Sequence[Feed]) -> list[Feed]:
+    def _ready(self, feeds: Sequence[ScheduledStream]) -> list[ScheduledStream]:
         """Those that have a step ready, which stay awake for it."""
         shortest = min((f.latency_ms for f in list(self._feeds) if f.live), default=None)
         ready = []
@@ -560,7 +562,7 @@ class Scheduler:
                 self._wake(feed)
         return ready
 
-    def _file_chunks(self, feed: Feed, shortest: int | None) -> int:
+    def _file_chunks(self, feed: ScheduledStream, shortest: int | None) -> int:
         """How many chunks of a file to take in one step."""
         chunk = feed._stream.latency_ms // FRAME_MS
         if shortest is None:
@@ -569,7 +571,7 @@ class Scheduler:
         rows = (_SLICE * shortest / 1000 - fixed) / max(each, 1e-9)
         return int(min(max(1, rows // chunk), max(1, _FILE_FRAMES // chunk)))
 
-    def _choose(self, ready: Sequence[Feed]) -> list[Feed]:
+    def _choose(self, ready: Sequence[ScheduledStream]) -> list[ScheduledStream]:
         """Who takes part in the next step."""
         if not ready:
             return []
@@ -586,7 +588,7 @@ class Scheduler:
         same = [f for f in others if f is not first and f.frames == first.frames]
         return [first, *same[: _MOST_TOGETHER - 1]]
 
-    def _step(self, batch: Sequence[Feed]) -> None:
+    def _step(self, batch: Sequence[ScheduledStream]) -> None:
         frames, live = batch[0].frames, batch[0].live
         began = self._now()
         try:
@@ -607,7 +609,7 @@ class Scheduler:
             if not feed._over:
                 feed._tell(feed._stream.take_events())
 
-    def _step_alone(self, batch: Sequence[Feed], frames: int, error: Exception) -> None:
+    def _step_alone(self, batch: Sequence[ScheduledStream], frames: int, error: Exception) -> None:
         """A step failed: finds out whose fault it was."""
         _log.error("a step of %d streams failed: %s", len(batch), error)
         for feed in batch:

@@ -19,13 +19,13 @@ from typing import Any
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from wheatear.errors import StreamClosedError, WheatearError
-from wheatear.server.access.limits import Rate
-from wheatear.server.access.message_buffers import OWN, Share
-from wheatear.server.access.middleware import LARGE
-from wheatear.server.api_errors import SOCKET_CODES, Refusal, going_down, no_room, refusal_of
+from wheatear.server.access.limits import TokenBucket
+from wheatear.server.access.message_buffers import OWN_BYTES, Share
+from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES
+from wheatear.server.api_errors import SOCKET_CODES, ApiError, no_room, shutting_down, to_api_error
 from wheatear.server.metrics import Metrics
-from wheatear.server.scheduler.scheduler import Ended, Told
-from wheatear.server.session.live_stream import Live
+from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
+from wheatear.server.session.live_stream import LiveStream
 from wheatear.server.settings import Limits, Settings
 from wheatear.transcript.results import Final, Partial
 
@@ -34,12 +34,12 @@ _log = logging.getLogger(__name__)
 _MOST_UNSENT = 4 << 20  # characters
 _LOOK = 0.5  # seconds between looks at the clock
 NORMAL, GOING_AWAY = 1000, 1001
-LAST_WORDS = 10.0  # seconds that a stream has to end in
+FINISH_SECONDS = 10.0  # seconds that a stream has to end in
 _HALF_CLOSED_SECONDS = 20.0  # that a stream whose client sends no more may go on, before those
 _USUAL, _COSTLY = 1024, 512  # characters of JSON that count for nothing, and for a message each
 
 
-class Dialogue(ABC):
+class ProtocolHandler(ABC):
     """What one wire says; a subclass is made for each socket."""
 
     wire: str
@@ -49,45 +49,45 @@ class Dialogue(ABC):
     idle_seconds = math.inf
     """Without a word from the client, where the wire has a limit of its own."""
 
-    def __init__(self, socket: "Socket") -> None:
-        self.socket = socket
-        self.live: Live | None = None
+    def __init__(self, socket: "Connection") -> None:
+        self.connection = socket
+        self.live: LiveStream | None = None
         """The stream, once there is one."""
         self.stopped = False
         """Whether it takes no more audio."""
 
     @property
-    def stream(self) -> Live:
+    def stream(self) -> LiveStream:
         """The stream, which must be there."""
         if self.live is None:
-            raise Refusal(400, "the stream has not begun")
+            raise ApiError(400, "the stream has not begun")
         return self.live
 
-    def ask(self) -> None:  # noqa: B027
+    def check_request(self) -> None:  # noqa: B027
         """Looks at what is asked for, before the socket is open.  What this raises is answered
         as a request is, and no socket opens."""
 
     @abstractmethod
-    async def begin(self) -> None:
-        """The socket is open.  Raises Refusal, or what opening a stream raises."""
+    async def on_open(self) -> None:
+        """The socket is open.  Raises ApiError, or what opening a stream raises."""
 
     @abstractmethod
-    async def text(self, message: str) -> None:
+    async def on_text(self, message: str) -> None:
         """The client has sent text."""
 
     @abstractmethod
-    async def binary(self, data: bytes) -> None:
+    async def on_bytes(self, data: bytes) -> None:
         """The client has sent bytes."""
 
     @abstractmethod
-    def hear(self, item: Told) -> None:
+    def on_event(self, item: FeedEvent) -> None:
         """Something was heard; what there is to say of it is said through the socket."""
 
     @abstractmethod
-    def refuse(self, refusal: Refusal) -> None:
-        """Tells of a fault that ends the dialogue."""
+    def on_error(self, refusal: ApiError) -> None:
+        """Tells of a fault that ends the handler."""
 
-    def farewell(self, refusal: Refusal) -> tuple[int, str]:
+    def close_reason(self, refusal: ApiError) -> tuple[int, str]:
         """The code and the reason that the socket is then closed with."""
         return SOCKET_CODES.get(refusal.status, 1008), refusal.message
 
@@ -99,13 +99,13 @@ class Dialogue(ABC):
         if self.live is not None:
             self.live.finish()
         else:
-            self.socket.close(NORMAL)
+            self.connection.close(NORMAL)
 
-    def lost(self) -> None:  # noqa: B027
+    def on_disconnect(self) -> None:  # noqa: B027
         """The client has gone."""
 
 
-class Socket:
+class Connection:
     """A WebSocket with a dialogue on it."""
 
     def __init__(
@@ -119,7 +119,7 @@ class Socket:
         self._unsent = 0
         """Characters of `_out`."""
         state = websocket.scope["state"]
-        self._share = Share(state["buffers"], state["holder"].name)
+        self._share = Share(state["buffers"], state["client"].name)
         self._live = asyncio.Event()
         self._closing = False
         self._waiting: float | None = None
@@ -137,7 +137,7 @@ class Socket:
             return
         text = message if isinstance(message, str) else json.dumps(message, ensure_ascii=False)
         if self._unsent + len(text) > _MOST_UNSENT:
-            raise Refusal(408, "what was sent here is not being read", reason="slow_reader")
+            raise ApiError(408, "what was sent here is not being read", reason="slow_reader")
         self._unsent += len(text)
         if self._unsent > self._share.room and not self._share.holds(self._unsent):
             raise no_room()
@@ -149,48 +149,48 @@ class Socket:
             self._closing = True
             self._out.put_nowait((code, reason))
 
-    def listen(self) -> None:
+    def stream_opened(self) -> None:
         """The dialogue has its stream."""
         self._live.set()
 
-    async def pay(self, characters: int) -> None:
+    async def charge_json(self, characters: int) -> None:
         """Waits in return for JSON of a length: it costs the event loop more than audio does."""
         if wait := self._pace.spend(max(0, characters - _USUAL) / _COSTLY):
             await asyncio.sleep(wait)
 
     # -- the dialogue
 
-    async def hold(self, dialogue: Dialogue) -> None:
+    async def run(self, handler: ProtocolHandler) -> None:
         """Holds the dialogue to its end."""
         offered = self.websocket.scope.get("subprotocols", [])
-        chosen = next((p for p in dialogue.protocols if p in offered), None)
+        chosen = next((p for p in handler.protocols if p in offered), None)
         if self._draining.is_set():
-            raise going_down()
+            raise shutting_down()
         try:
-            dialogue.ask()
+            handler.check_request()
         except WheatearError as error:
-            raise refusal_of(error) from error
+            raise to_api_error(error) from error
         try:
             await self.websocket.accept(subprotocol=chosen)
         except OSError:  # the client has gone
             raise WebSocketDisconnect(1006) from None
-        gauge = self._metrics.sockets.labels(dialogue.wire)
+        gauge = self._metrics.sockets.labels(handler.wire)
         gauge.inc()
         try:
-            await self._converse(dialogue)
+            await self._converse(handler)
         finally:
             gauge.dec()
-            dialogue.lost()
-            if dialogue.live is not None:
-                self._metrics.audio_seconds.labels(dialogue.wire).inc(dialogue.live.seconds)
-                dialogue.live.abandon()
+            handler.on_disconnect()
+            if handler.live is not None:
+                self._metrics.audio_seconds.labels(handler.wire).inc(handler.live.seconds)
+                handler.live.cancel()
             self._out = asyncio.Queue()
             self._share.release()
 
-    async def _converse(self, dialogue: Dialogue) -> None:
+    async def _converse(self, handler: ProtocolHandler) -> None:
         sender = asyncio.create_task(self._send())
         tasks = [
-            asyncio.create_task(self._guarded(work(dialogue), dialogue))
+            asyncio.create_task(self._guarded(work(handler), handler))
             for work in (self._read, self._hear, self._watch)
         ]
         try:
@@ -202,21 +202,21 @@ class Socket:
                 task.cancel()
             await asyncio.gather(sender, *tasks, return_exceptions=True)
 
-    async def _guarded(self, work: Any, dialogue: Dialogue) -> None:
+    async def _guarded(self, work: Any, handler: ProtocolHandler) -> None:
         """Does one side's work; a fault of it is told, and closes the socket."""
         try:
             await work
         except WebSocketDisconnect:
             self.close(NORMAL)
         except Exception as error:  # noqa: BLE001  whatever it is, it is this socket's alone
-            refusal = refusal_of(error)
+            refusal = to_api_error(error)
             if refusal.status == 500:
                 _log.exception("a fault on a socket, request %s", self.request_id)
-                self._metrics.errors.labels(dialogue.wire).inc()
+                self._metrics.errors.labels(handler.wire).inc()
             self._metrics.refused.labels(refusal.reason).inc()
-            with contextlib.suppress(Refusal):
-                dialogue.refuse(refusal)
-            code, reason = dialogue.farewell(refusal)
+            with contextlib.suppress(ApiError):
+                handler.on_error(refusal)
+            code, reason = handler.close_reason(refusal)
             self.close(code, reason.encode()[:120].decode("utf-8", "ignore"))
 
     @property
@@ -224,54 +224,54 @@ class Socket:
         return self.websocket.scope["state"]["request_id"]
 
     @property
-    def _pace(self) -> Rate:
+    def _pace(self) -> TokenBucket:
         """The pace of all sockets of the client."""
         return self.websocket.scope["state"]["pace"]
 
-    async def _read(self, dialogue: Dialogue) -> None:
-        await dialogue.begin()
+    async def _read(self, handler: ProtocolHandler) -> None:
+        await handler.on_open()
         while not self._closing:
             self._waiting = time.monotonic()
             # No name here stands for the message: it may be large, and the next may take long.
-            if not await self._take(await self.websocket.receive(), dialogue):
+            if not await self._take(await self.websocket.receive(), handler):
                 return
 
-    async def _take(self, message: Any, dialogue: Dialogue) -> bool:
+    async def _take(self, message: Any, handler: ProtocolHandler) -> bool:
         """Does what a message asks for; False if it was the last one."""
         self._waiting = None
         if message["type"] == "websocket.disconnect":
             if not message.get("half_closed"):
                 raise WebSocketDisconnect(message.get("code", NORMAL))
             self._until = min(self._until, time.monotonic() + _HALF_CLOSED_SECONDS)
-            dialogue.stop()
+            handler.stop()
             return False
         data, text = message.get("bytes"), message.get("text") or ""
-        if wait := self._pace.spend(1 + len(data or text) / LARGE):
+        if wait := self._pace.spend(1 + len(data or text) / LARGE_MESSAGE_BYTES):
             await asyncio.sleep(wait)
         try:
             if data is not None:
-                await dialogue.binary(data)
+                await handler.on_bytes(data)
             else:
-                await dialogue.text(text)
+                await handler.on_text(text)
         except StreamClosedError:
-            if not dialogue.stopped:  # else it came too late, which is nobody's fault
+            if not handler.stopped:  # else it came too late, which is nobody's fault
                 raise
         return True
 
-    async def _hear(self, dialogue: Dialogue) -> None:
+    async def _hear(self, handler: ProtocolHandler) -> None:
         await self._live.wait()
-        tokens = self._metrics.tokens.labels(dialogue.wire)
-        turns = self._metrics.turns.labels(dialogue.wire)
+        tokens = self._metrics.tokens.labels(handler.wire)
+        turns = self._metrics.turns.labels(handler.wire)
         while True:
-            for item in await dialogue.stream.heard():
+            for item in await handler.stream.next_events():
                 if isinstance(item, Partial):
                     tokens.inc(len(item.tokens))
                 elif isinstance(item, Final) and item.text:
                     turns.inc()
                     if self.settings.log_transcripts:
                         _log.info("%s: %s", self.request_id, item.text)
-                dialogue.hear(item)
-                if isinstance(item, Ended):
+                handler.on_event(item)
+                if isinstance(item, StreamEnded):
                     return
 
     async def _send(self) -> None:
@@ -283,15 +283,15 @@ class Socket:
                     await asyncio.wait_for(self.websocket.close(code, reason), 5)
                 return
             self._unsent -= len(message)
-            if self._unsent + OWN < self._share.room:
+            if self._unsent + OWN_BYTES < self._share.room:
                 self._share.holds(self._unsent)
             async with asyncio.timeout(self._limits.send_seconds):
                 await self.websocket.send_text(message)
 
-    async def _watch(self, dialogue: Dialogue) -> None:
+    async def _watch(self, handler: ProtocolHandler) -> None:
         """Ends a session that is too long, or in which nothing comes, or that the server cannot
         go on with."""
-        idle = min(self._limits.idle_seconds, dialogue.idle_seconds)
+        idle = min(self._limits.idle_seconds, handler.idle_seconds)
         most = self._limits.session_seconds
         self._until = min(self._until, time.monotonic() + most)
         while True:
@@ -300,14 +300,14 @@ class Socket:
             if self.websocket.scope["state"]["gone"]():
                 raise WebSocketDisconnect(1006)
             if self._waiting is not None and now - self._waiting > idle:
-                raise Refusal(408, f"nothing has come for {idle:g} s", code="idle")
+                raise ApiError(408, f"nothing has come for {idle:g} s", code="idle")
             if self._draining.is_set() and not self._going:
                 self._going = True
                 self._until = min(self._until, now + self.settings.drain_seconds)
-            if now >= self._until or (dialogue.live is not None and dialogue.live.seconds > most):
+            if now >= self._until or (handler.live is not None and handler.live.seconds > most):
                 break
-        dialogue.stop()
-        await asyncio.sleep(LAST_WORDS)
+        handler.stop()
+        await asyncio.sleep(FINISH_SECONDS)
         self.close(GOING_AWAY)
 
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import msgspec
 
-from wheatear.server.api_errors import Refusal
+from wheatear.server.api_errors import ApiError
 
-LARGEST = 1 << 16
+MAX_JSON_CHARACTERS = 1 << 16
 """Characters of a message, audio not counted."""
 _AUDIO = re.compile(r'"audio"\s*:\s*"')
 _CUT = "(audio)"
@@ -22,16 +22,17 @@ _ESCAPE = 6  # characters of the longest one that stands for a letter of base64
 _SPACES = str.maketrans("", "", " \t\r\n")
 
 
-def too_large(size: int) -> Refusal:
+def too_large(size: int) -> ApiError:
     """The refusal of a message that is too long."""
-    return Refusal(
-        413, f"a message of {size} characters; {LARGEST} are the most where it is not audio"
+    return ApiError(
+        413,
+        f"a message of {size} characters; {MAX_JSON_CHARACTERS} are the most where it is not audio",
     )
 
 
 def check_size(message: str) -> None:
-    """Raises Refusal for a message that is too long to be parsed."""
-    if len(message) > LARGEST:
+    """Raises ApiError for a message that is too long to be parsed."""
+    if len(message) > MAX_JSON_CHARACTERS:
         raise too_large(len(message))
 
 
@@ -46,7 +47,7 @@ class Audio:
     async def decoded(self, decode: Callable[[str], bytes]) -> bytes | bytearray:
         """The bytes; others have their turn meanwhile.
 
-        decode: decodes a piece.  Raises what that raises, and Refusal.
+        decode: decodes a piece.  Raises what that raises, and ApiError.
         """
         if self.end is None:
             return decode(self.text)
@@ -64,7 +65,7 @@ class Audio:
         return whole
 
     def _pieces(self, last: int) -> Iterator[str]:
-        """Letters of base64, freed of JSON's escapes and of spaces.  Raises Refusal."""
+        """Letters of base64, freed of JSON's escapes and of spaces.  Raises ApiError."""
         at = self.begin
         while at < last:
             end = min(at + _PIECE, last)
@@ -77,21 +78,21 @@ class Audio:
 def split_audio(message: str) -> tuple[str, Audio | None]:
     """A message as it may be parsed, and the audio that was cut out of it, if it was too long.
 
-    Raises Refusal for a message that is too long without its audio, too.
+    Raises ApiError for a message that is too long without its audio, too.
     """
-    if len(message) <= LARGEST:
+    if len(message) <= MAX_JSON_CHARACTERS:
         return message, None
-    begin = found.end() if (found := _AUDIO.search(message, 0, LARGEST)) else -1
+    begin = found.end() if (found := _AUDIO.search(message, 0, MAX_JSON_CHARACTERS)) else -1
     end = message.find('"', begin)
-    if found is None or end < 0 or len(message) - (end - begin) > LARGEST:
+    if found is None or end < 0 or len(message) - (end - begin) > MAX_JSON_CHARACTERS:
         raise too_large(len(message))
     return f"{message[:begin]}{_CUT}{message[end:]}", Audio(message, begin, end)
 
 
-def put_back(parsed: str | None, audio: Audio | None) -> Audio:
+def restore_audio(parsed: str | None, audio: Audio | None) -> Audio:
     """The audio of an event.  parsed: its field, None if it has none; audio: what was cut out.
 
-    Raises Refusal if that was not the event's audio.
+    Raises ApiError if that was not the event's audio.
     """
     if audio is None:
         return Audio(parsed or "")
@@ -101,7 +102,7 @@ def put_back(parsed: str | None, audio: Audio | None) -> Audio:
 
 
 def _unescaped(text: str) -> str:
-    """A string as JSON writes it -> the string.  Raises Refusal."""
+    """A string as JSON writes it -> the string.  Raises ApiError."""
     if "\\" not in text:
         return text
     try:
@@ -110,5 +111,5 @@ def _unescaped(text: str) -> str:
         raise _no_base64(str(error)) from error
 
 
-def _no_base64(why: str) -> Refusal:
-    return Refusal(400, f"audio is not base64: {why}", code="invalid_value", param="audio")
+def _no_base64(why: str) -> ApiError:
+    return ApiError(400, f"audio is not base64: {why}", code="invalid_value", param="audio")

@@ -1,7 +1,7 @@
 """Files that clients send: a form is taken apart as it comes, and what is kept is counted.
 
 A file lies in memory up to a megabyte and then on disk. All of them together are bounded, in all
-and for each holder.
+and for each client.
 """
 
 import io
@@ -17,9 +17,9 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.requests import Request
 
-from wheatear.server.access.keys import Holder
-from wheatear.server.access.limits import Slots
-from wheatear.server.api_errors import Refusal, disk_full, note_once, of_system
+from wheatear.server.access.keys import Client
+from wheatear.server.access.limits import ConcurrencyLimits
+from wheatear.server.api_errors import ApiError, disk_full, note_once, of_system
 
 _IN_MEMORY = 1 << 20  # bytes of a file
 _MOST_PARTS = 1100  # with room for a thousand keywords
@@ -36,19 +36,19 @@ class Upload(UploadFile):
     """A file that comes in."""
 
     def __init__(
-        self, slots: Slots, holder: Holder, filename: str | None = None, kind: str = ""
+        self, slots: ConcurrencyLimits, client: Client, filename: str | None = None, kind: str = ""
     ) -> None:
         headers = Headers({"content-type": kind} if kind else {})
         super().__init__(cast("BinaryIO", io.BytesIO()), size=0, filename=filename, headers=headers)
-        self._kept, self._holder = slots.spool, holder.name
+        self._kept, self._client = slots.spool, client.name
         self._counted = 0
 
     async def write(self, data: bytes) -> None:
-        """Adds to the file.  Raises Refusal where there is no room for it."""
-        if len(data) > self._kept.left or not self._kept.is_fair(self._holder, len(data)):
+        """Adds to the file.  Raises ApiError where there is no room for it."""
+        if len(data) > self._kept.left or not self._kept.is_fair(self._client, len(data)):
             note_once(-1, "uploads have limits.spool_bytes (%d) in use", self._kept.total)
             raise disk_full()
-        self._kept.take(self._holder, len(data))
+        self._kept.take(self._client, len(data))
         self._counted += len(data)
         self.size = (self.size or 0) + len(data)
         if isinstance(self.file, io.BytesIO) and self.size <= _IN_MEMORY:
@@ -58,7 +58,7 @@ class Upload(UploadFile):
 
     async def close(self) -> None:
         """Gives back all that it takes."""
-        self._kept.give(self._holder, self._counted)
+        self._kept.give(self._client, self._counted)
         self._counted = 0
         await super().close()
 
@@ -84,18 +84,18 @@ class _Part:
     file: Upload | None = None
 
 
-async def read_form(request: Request, slots: Slots) -> FormData:
-    """The form that a request brings.  Raises Refusal, after which nothing of it is left."""
+async def read_form(request: Request, slots: ConcurrencyLimits) -> FormData:
+    """The form that a request brings.  Raises ApiError, after which nothing of it is left."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
-        raise Refusal(415, "send the form as UTF-8", code="not_utf8")
+        raise ApiError(415, "send the form as UTF-8", code="not_utf8")
     if kind != b"multipart/form-data":
-        raise Refusal(
+        raise ApiError(
             415, "send the file as a form: Content-Type: multipart/form-data", code="not_a_form"
         )
     if not (boundary := options.get(b"boundary")):
         raise _wrong("its Content-Type names no boundary")
-    form = _Form(slots, request.state.holder)
+    form = _Form(slots, request.state.client)
     try:
         parser = MultipartParser(boundary, cast("Any", form.callbacks))
         async for data in request.stream():
@@ -114,8 +114,8 @@ async def read_form(request: Request, slots: Slots) -> FormData:
 class _Form:
     """A form while it is taken apart."""
 
-    def __init__(self, slots: Slots, holder: Holder) -> None:
-        self._slots, self._holder = slots, holder
+    def __init__(self, slots: ConcurrencyLimits, client: Client) -> None:
+        self._slots, self._client = slots, client
         self.items: list[tuple[str, str | UploadFile]] = []
         self._ended = False
         """True once the last boundary has come."""
@@ -138,14 +138,14 @@ class _Form:
         self._to_write.clear()
 
     def check(self) -> None:
-        """Raises Refusal for a form that is cut off, and for a file that is the name of one."""
+        """Raises ApiError for a form that is cut off, and for a file that is the name of one."""
         if not self._ended:
             raise _wrong("it ends before its last boundary")
         for upload in self._files:
             if upload.filename is None and 0 < (upload.size or 0) <= _SHORT:
                 text = _decoded(cast("io.BytesIO", upload.file).getvalue())
                 if text.strip().isprintable():
-                    raise Refusal(
+                    raise ApiError(
                         400, f"file holds the text {text.strip()[:80]!r} and no audio; send the "
                         f"file itself (curl -F file=@NAME)", code="invalid_audio", param=_FILE,
                     )  # fmt: skip
@@ -190,7 +190,7 @@ class _Form:
         if filename is not None or part.name == _FILE or kind.startswith(_KINDS):
             if len(self._files) == _MOST_FILES:
                 raise _wrong(f"it has more than {_MOST_FILES} files")
-            part.file = Upload(self._slots, self._holder, filename, kind)
+            part.file = Upload(self._slots, self._client, filename, kind)
             self._files.append(part.file)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -199,7 +199,7 @@ class _Form:
             return
         self._text += end - start
         if self._text > _MOST_TEXT:
-            raise Refusal(
+            raise ApiError(
                 413, f"the fields of the form are larger than {_MOST_TEXT >> 10} KiB with "
                 f"{self._part.name[:50]!r}", param=self._part.name[:80],
             )  # fmt: skip
@@ -229,5 +229,5 @@ def _decoded(data: bytes) -> str:
         return data.decode("latin-1")
 
 
-def _wrong(what: str) -> Refusal:
-    return Refusal(400, f"the form cannot be read: {what}", code="bad_form")
+def _wrong(what: str) -> ApiError:
+    return ApiError(400, f"the form cannot be read: {what}", code="bad_form")

@@ -6,7 +6,7 @@ from wheatear.transcript.results import Final, Partial, Token
 
 
 @dataclass(kw_only=True)
-class Said:
+class Utterance:
     """What has been said since the last end of a turn, commit or file."""
 
     text: str = ""
@@ -20,7 +20,7 @@ class Said:
     """Characters that deltas have told."""
     tokens_told: int = 0
 
-    def hear(self, event: Partial | Final) -> None:
+    def add(self, event: Partial | Final) -> None:
         """Takes in what is new in an event."""
         spaced = bool(self.settled and event.words and event.words[0].space_before)
         self.text = self.settled + " " * spaced + event.text
