@@ -8,10 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -23,8 +21,6 @@ import soxr
 import srt
 import webvtt
 from axe_playwright_python.sync_playwright import Axe
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from playwright import sync_api
 from server_process import SAMPLE, Server, running
 from websockets.sync.client import connect
@@ -117,7 +113,7 @@ def open_page(playwright: Any, recording: Path, tmp_path: Path) -> Open:
         try:
             before(page)
             page.goto(server.url)
-            expect(state(page)).to_have_text(re.compile("Ready|Key wanted"))
+            expect(state(page)).to_have_text(re.compile("Ready|API key required"))
             yield page
         finally:
             context.close()
@@ -145,7 +141,7 @@ def saved(page: Any, form: str) -> str:
 
 def words_on(page: Any) -> list[str]:
     """The words of settled turns, as they are read."""
-    return " ".join(page.locator("#turns .said").all_inner_texts()).split()
+    return " ".join(page.locator("#turns .words").all_inner_texts()).split()
 
 
 def letters_of(words: list[str]) -> set[str]:
@@ -240,11 +236,11 @@ def test_what_the_microphone_hears_becomes_captions(server, open_page, tmp_path)
         page.locator("#latency").select_option("160")
         page.locator("#start").click()
         expect(state(page)).to_have_text("Live")
-        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        expect(page.locator("#partial .words")).to_contain_text("sorry")
         assert page.locator("#turns li").count() == 0
         level = page.locator("#meter")
         assert float(level.get_attribute("aria-valuenow")) > 10
-        expect(page.locator("#pace")).to_have_text("in step")
+        expect(page.locator("#pace")).to_have_text("on time")
         expect(page.locator("#turns li")).to_have_count(1)
         expect(page.locator("#partial")).to_be_hidden()
         assert page.locator("#turns time").inner_text() in ("0:00", "0:01")
@@ -286,11 +282,11 @@ def test_what_was_said_while_the_server_was_away_is_captioned(open_page, repeate
         page.locator("#start").click()
         expect(page.locator("#turns li")).to_have_count(1)
         first = page.locator("#turns li").inner_text()
-        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        expect(page.locator("#partial .words")).to_contain_text("sorry")
         server.stop(signal.SIGKILL)
         expect(state(page)).to_have_text("Reconnecting")
         expect(page.locator("#problem")).to_contain_text("cannot be reached")
-        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        expect(page.locator("#partial .words")).to_contain_text("sorry")
         assert page.locator("#turns li").inner_text() == first
         with running(WHEATEAR_SERVE_PORT=str(server.port)):
             expect(state(page)).to_have_text("Live")
@@ -329,7 +325,7 @@ def test_a_microphone_that_is_unplugged_is_told(server, open_page):
     )
     with open_page(server, script=watched) as page:
         page.locator("#start").click()
-        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        expect(page.locator("#partial .words")).to_contain_text("sorry")
         page.evaluate("stream.getTracks()[0].dispatchEvent(new Event('ended'))")
         expect(state(page)).to_have_text("Ready")
         expect(page.locator("#problem")).to_contain_text("unplugged")
@@ -374,7 +370,7 @@ def test_audio_that_waited_for_a_connection_is_no_alarm(server, open_page):
         expect(page.locator("#pace")).to_have_text(re.compile(r"^Catching up, \d+ s$"))
         expect(page.locator("#problem")).to_be_hidden()
         page.evaluate("window.waiting = 0")
-        expect(page.locator("#pace")).to_have_text("in step")
+        expect(page.locator("#pace")).to_have_text("on time")
         page.evaluate("window.waiting = 15 * 48000")  # nothing had waited for a connection
         expect(page.locator("#problem")).to_contain_text("The network is too slow")
 
@@ -417,7 +413,7 @@ def test_sockets_that_are_not_let_in_are_told_of(open_page):
     ):
         page.locator("#start").click()
         expect(state(page)).to_have_text("Server full")
-        expect(page.locator("#problem")).to_contain_text("takes no more streams")
+        expect(page.locator("#problem")).to_contain_text("accepts no more streams")
 
 
 def test_a_server_that_is_not_there_is_told_and_comes_back(open_page):
@@ -439,7 +435,7 @@ def test_a_key_is_asked_for_and_stays_in_its_tab(open_page, tmp_path):
         running("--api-key-file", str(keys)) as server,
         open_page(server, unwell=True) as page,
     ):
-        expect(state(page)).to_have_text("Key wanted")
+        expect(state(page)).to_have_text("API key required")
         field = page.get_by_label("API key")
         expect(field).to_be_focused()
         expect(page.locator("#settings")).to_be_hidden()
@@ -454,7 +450,7 @@ def test_a_key_is_asked_for_and_stays_in_its_tab(open_page, tmp_path):
         page.set_input_files("#file", SAMPLE)
         expect(page.locator("#turns li")).to_have_count(1)
         page.locator("#start").click()
-        expect(page.locator("#partial .said")).to_contain_text("sorry")
+        expect(page.locator("#partial .words")).to_contain_text("sorry")
         assert key not in page.url
         assert key not in page.evaluate("JSON.stringify(localStorage)")
         assert key in page.evaluate("JSON.stringify(sessionStorage)")
@@ -468,7 +464,7 @@ def test_files_are_transcribed_and_played(server, open_page, recording, tmp_path
         page.set_input_files("#file", [SAMPLE, recording])
         shelf = page.locator("#transcripts button")
         expect(shelf).to_have_text(["en-US.flac", "once.wav"])
-        expect(page.locator("#said")).to_have_text("once.wav is transcribed")
+        expect(page.locator("#notice")).to_have_text("once.wav is transcribed")
         shelf.first.click()
         shown = words_on(page)
         engine = wheatear.load(threads=1)
@@ -561,16 +557,16 @@ def test_text_of_a_file_comes_with_its_progress(server, open_page):
         ]
         for event in events:
             page.evaluate("event => request.emit(event)", event)
-        expect(page.locator("#turns .said")).to_have_text(["I'm sorry."])
-        expect(page.locator("#partial .said")).to_have_text("The person")
+        expect(page.locator("#turns .words")).to_have_text(["I'm sorry."])
+        expect(page.locator("#partial .words")).to_have_text("The person")
         expect(page.locator("#job p")).to_have_text("Transcribing: 1:01 of 4:04")
         assert page.locator("#job progress").evaluate("bar => bar.value") == 0.25
         page.evaluate("event => request.emit(event)", _segment(1, "The person.", None))
         done = {"type": "transcript.text.done", "text": "", "duration": 4.0}
         warning = "en-US.flac is cut off at 2.0 s"
         page.evaluate("event => request.end(event)", done | {"warning": warning})
-        expect(page.locator("#said")).to_have_text("en-US.flac is transcribed")
-        expect(page.locator("#turns .said")).to_have_text(["I'm sorry.", "The person."])
+        expect(page.locator("#notice")).to_have_text("en-US.flac is transcribed")
+        expect(page.locator("#turns .words")).to_have_text(["I'm sorry.", "The person."])
         expect(page.locator("#problem")).to_contain_text("is cut off at 2.0 s")
         expect(page.locator("#again")).to_be_hidden()
         expect(page.locator("#job")).to_be_hidden()
@@ -586,7 +582,7 @@ def test_text_of_a_file_survives_its_failure(server, open_page):
         page.evaluate("event => request.emit(event)", _segment(0, "I'm sorry.", "en-US"))
         page.evaluate("event => request.end(event)", {"error": {"message": "the disk is full"}})
         expect(page.locator("#problem")).to_contain_text("The disk is full.")
-        expect(page.locator("#turns .said")).to_have_text(["I'm sorry."])
+        expect(page.locator("#turns .words")).to_have_text(["I'm sorry."])
         expect(page.locator("#again")).to_be_visible()
         page.set_input_files("#file", SAMPLE)
         expect(page.locator("#transcripts button")).to_have_count(2)
@@ -654,10 +650,10 @@ def test_text_is_text_and_runs_as_its_script_does(server, open_page):
         page.locator("#start").click()
         expect(state(page)).to_have_text("Live")
         stage[0].say(evil, "partial")
-        expect(page.locator("#partial .said")).to_have_text(evil)
+        expect(page.locator("#partial .words")).to_have_text(evil)
         stage[0].say(evil)
         stage[0].say("שלום עולם", language="he-IL")
-        rows = page.locator("#turns .said")
+        rows = page.locator("#turns .words")
         expect(rows).to_have_text([evil, "שלום עולם"])
         assert page.locator("#turns img, #turns b").count() == 0
         direction = "element => getComputedStyle(element).direction"
@@ -745,7 +741,7 @@ def faintest(page: Any) -> float:
             return 0.2126 * r + 0.7152 * g + 0.0722 * b + 0.05;
           };
           const ground = light(getComputedStyle(document.documentElement).backgroundColor);
-          const words = [...document.querySelectorAll("#turns .said span, #partial .said span")];
+          const words = [...document.querySelectorAll("#turns .words span, #partial .words span")];
           const levels = words.map((word) => light(getComputedStyle(word).color));
           if (new Set(levels).size < 6) throw new Error("not all shades are there");
           return Math.min(...levels.map((l) => Math.max(l, ground) / Math.min(l, ground)));
@@ -816,92 +812,3 @@ def focused(page: Any) -> str:
           return element.id || element.className || element.textContent.trim().toLowerCase();
         }"""
     )
-
-
-# -- subtitles
-
-
-texts = st.text(
-    st.characters(categories=("L", "M", "N", "P"), max_codepoint=0x1FFFF), min_size=1,
-    max_size=12,
-) | st.sampled_from(["你好", "カタカナ", "한국어", "e\u0301", "नमस्ते", "a-->b", "&<"])  # fmt: skip
-
-
-@st.composite
-def turns(draw: Any) -> list[Final]:
-    """Finals as the engine gives them: times never run backwards."""
-    at, finals = 0.0, []
-
-    def later(most: float) -> float:
-        nonlocal at
-        at = round(at + draw(st.integers(0, int(most * 1000))) / 1000, 3)
-        return at
-
-    for _ in range(draw(st.integers(1, 4))):
-        start, segments = at, []
-        for _ in range(draw(st.integers(1, 3))):
-            words = tuple(
-                Word(draw(texts), later(2), later(1), 1.0, draw(st.booleans()))
-                for _ in range(draw(st.integers(1, 12)))
-            )
-            text = "".join(w.text for w in words)
-            segments.append(Segment(text, words, words[0].start, at, None, None))
-            at = round(at + 0.001, 3)  # segments are told apart by where they begin
-        words = tuple(word for segment in segments for word in segment.words)
-        finals.append(Final("", words, start, later(1), None, tuple(segments), ()))
-    return finals
-
-
-@pytest.fixture(scope="module")
-def subtitles(server, playwright) -> Iterator[Callable[[str, list[Final]], str]]:
-    """The page's own subtitles of finals."""
-    browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-    page = browser.new_page()
-    page.goto(server.url)
-
-    def make(form: str, finals: list[Final]) -> str:
-        said = [{**asdict(final), "language": None} for final in finals]
-        return page.evaluate(
-            """async ([form, finals]) => {
-              const { Transcript } = await import("/page/transcript.js");
-              const transcript = new Transcript("");
-              for (const final of finals) transcript.settle(final);
-              return (await import("/page/subtitles.js"))[form](transcript.all);
-            }""",
-            [form, said],
-        )
-
-    yield make
-    browser.close()
-
-
-@pytest.mark.parametrize("form", ["srt", "vtt"])
-@settings(
-    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture],
-)  # fmt: skip
-@given(finals=turns())
-def test_subtitles_are_cut_as_the_engine_cuts_them(subtitles, tmp_path, form, finals):
-    assert subtitles(form, finals) == written(finals, form, tmp_path / "cues")
-
-
-DISCOURAGED = (0x0F73, 0x0F75, 0x0F81)
-"""Tibetan vowels that are made of combining marks and, by exception, are not such themselves."""
-
-
-def test_letters_are_as_wide_as_the_engine_says(server, open_page):
-    letters = [
-        chr(code)
-        for code in range(0x20, 0x30000)
-        if unicodedata.category(chr(code))[0] in "LMNP" and code not in DISCOURAGED
-    ]
-    wide = [
-        2 if unicodedata.east_asian_width(c) in "WF" else int(not unicodedata.combining(c))
-        for c in letters
-    ]
-    with open_page(server) as page:
-        got = page.evaluate(
-            "async (letters) => { const {width} = await import('/page/subtitles.js');"
-            "return letters.map(width); }", letters,
-        )  # fmt: skip
-    different = [c for c, a, b in zip(letters, got, wide, strict=True) if a != b]
-    assert not different, f"{len(different)}: {different[:20]}"

@@ -32,6 +32,7 @@ from wheatear.server.protocols.openai_events import ExpiresAfter, secret_request
 from wheatear.server.protocols.openai_files import Files
 from wheatear.server.protocols.openai_realtime import Realtime, secret_session
 from wheatear.server.protocols.plain_websocket import Plain
+from wheatear.server.protocols.subtitles import SubtitleEndpoint
 from wheatear.server.served_models import ServedModels
 from wheatear.server.session.connection import Connection, ProtocolHandler
 from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
@@ -59,6 +60,7 @@ class Service:
         """Set when the server is going down: nobody is let in, and everybody comes to an end."""
         self._files = Files(self.models, settings.limits, self.concurrency, self.metrics)
         self._recordings = Recordings(self._files, self.models)
+        self._subtitles = SubtitleEndpoint(self.concurrency)
         self.routes = self._routes()
         routed = _Routed(self.routes)
         self._app = AccessMiddleware(routed, settings, self.keyring, self.metrics, self.concurrency)
@@ -88,6 +90,7 @@ class Service:
             Route("/v1/models/{name:path}", self._model),
             Route(f"{v1}/transcriptions", self._refusing(self._files.transcribe), methods=["POST"]),
             Route(f"{v1}/translations", self._files.translate, methods=["POST"]),
+            Route(f"{v1}/subtitles", self._subtitles.write, methods=["POST"]),
             Route("/v1/realtime/client_secrets", self._secret, methods=["POST"]),
             WebSocketRoute("/v1/realtime", self._socket(Realtime)),
             Route("/v1/listen", self._refusing(self._recordings.listen), methods=["POST"]),

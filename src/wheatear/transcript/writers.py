@@ -330,16 +330,19 @@ Line = list[Word]
 def _split(words: Sequence[Word], letters: int) -> Iterator[list[Line]]:
     """Lines, in lists that a long pause or a long time divides."""
     lines: list[Line] = []
+    width = 0  # of the last line
     for word in words:
         if lines:
             begun, last = lines[0][0].start, lines[-1][-1]
             if word.start - last.end > _PAUSE or word.end - begun > _LONGEST_CUE:
                 yield lines
                 lines = []
-        if lines and _width(_text([*lines[-1], word])) <= letters:
+        width += _width(" " * word.space_before + word.text)
+        if lines and width <= letters:
             lines[-1].append(word)
         else:
             lines.append([word])
+            width = _width(word.text)
     if lines:
         yield lines
 

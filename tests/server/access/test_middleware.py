@@ -344,7 +344,7 @@ def test_addresses_that_are_known_do_not_grow_without_end(monkeypatch):
     ("scope", "opened"),
     [
         ("transcribe", {"/ws", "/v1/realtime", "/v1/listen", "/v1/audio/transcriptions",
-                        "/v1/audio/translations"}),
+                        "/v1/audio/translations", "/v1/audio/subtitles"}),
         ("secrets", {"/v1/realtime/client_secrets"}), ("metrics", {"/metrics"}),
     ],
 )  # fmt: skip

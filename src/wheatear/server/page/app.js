@@ -1,33 +1,33 @@
-// The page: what is shown, what the controls do.
+// The page's state and controls.
 
-import { Captions } from "./captions.js";
-import { Choices } from "./choices.js";
-import { $, set, tell } from "./dom.js";
-import { Job } from "./files.js";
-import { Live } from "./live.js";
+import { key, models, ServerError } from "./api.js";
+import { CaptionsView } from "./captions_view.js";
+import { $, notify, set } from "./dom.js";
+import { allowExport, offerExport } from "./export.js";
+import { FileJob } from "./files.js";
+import { clock } from "./format.js";
+import { LiveCaptions } from "./live.js";
 import { Meter } from "./meter.js";
 import { Microphone } from "./microphone.js";
-import { allowSaving, offerSaving } from "./saving.js";
-import { key, models, ServerError } from "./server.js";
-import { jobLine, STATES, paceOf, problemOf } from "./status.js";
+import { Settings } from "./settings.js";
+import { jobLine, paceOf, problemOf, STATES } from "./status_text.js";
 import { Transcript } from "./transcript.js";
-import { clock } from "./writing.js";
 
 /**
- * What is on the shelf: the microphone's captions, or a file's.
- * @typedef {{transcript: Transcript, live?: Live, job?: Job, row: HTMLElement}} Item
+ * A transcript in the list: captions of the microphone or of a file.
+ * @typedef {{transcript: Transcript, live?: LiveCaptions, job?: FileJob, row: HTMLElement}} Item
  */
 
 const audio = /** @type {HTMLAudioElement} */ ($("player"));
 const microphone = new Microphone();
-const captions = new Captions();
-const choices = new Choices();
+const captions = new CaptionsView();
+const settings = new Settings();
 const meter = new Meter(/** @type {HTMLCanvasElement} */ ($("meter")));
 
 /** @type {Item[]} */ const items = [];
 /** @type {Item | undefined} */ let shown;
-/** @type {Live | undefined} */ let live;
-/** @type {"away" | "key" | ""} */ let trouble = "";
+/** @type {LiveCaptions | undefined} */ let live;
+/** @type {"unreachable" | "key" | ""} */ let trouble = "";
 let troubleText = "";
 let lastSound = 0;
 
@@ -35,11 +35,11 @@ let lastSound = 0;
 
 async function connect() {
   try {
-    choices.offer(await models());
+    settings.offer(await models());
     trouble = "";
   } catch (error) {
     if (!(error instanceof ServerError)) throw error;
-    trouble = error.status === 401 ? "key" : "away";
+    trouble = error.status === 401 ? "key" : "unreachable";
     troubleText = key.value || error.status !== 401 ? error.message : "";
   }
   show();
@@ -64,22 +64,22 @@ async function toggle() {
   lastSound = performance.now();
   if (!live) {
     const transcript = new Transcript("Microphone");
-    live = new Live(transcript, microphone);
+    live = new LiveCaptions(transcript, microphone);
     live.onchange = show;
     live.onlevel = (peak) => {
       meter.add(peak);
       if (peak > 0.001) lastSound = performance.now();
     };
-    put({ transcript, live });
+    addItem({ transcript, live });
   }
-  if (shown?.live !== live) choose(items.find((item) => item.live));
+  if (shown?.live !== live) select(items.find((item) => item.live));
   else captions.follow();
-  await live.start(choices.choice, choices.sound);
-  choices.listMicrophones();
+  await live.start(settings.options, settings.input);
+  settings.listMicrophones();
 }
 
-choices.onswitch = () => {
-  if (live?.busy) live.switch(choices.choice);
+settings.onswitch = () => {
+  if (live?.busy) live.switch(settings.options);
 };
 $("start").onclick = toggle;
 document.onkeydown = (event) => {
@@ -94,17 +94,17 @@ let working = Promise.resolve();
 
 function add(/** @type {Iterable<File>} */ files) {
   for (const file of files) {
-    const job = new Job(file, choices.choice);
+    const job = new FileJob(file, settings.options);
     job.onchange = show;
-    choose(put({ transcript: job.transcript, job }));
+    select(addItem({ transcript: job.transcript, job }));
     run(job);
   }
 }
 
-function run(/** @type {Job} */ job) {
+function run(/** @type {FileJob} */ job) {
   working = working.then(async () => {
     await job.run();
-    if (job.state === "done") tell(`${job.file.name} is transcribed`);
+    if (job.state === "done") notify(`${job.file.name} is transcribed`);
   });
 }
 
@@ -135,24 +135,24 @@ captions.onseek = (seconds) => {
 };
 audio.onerror = () => (audio.hidden = true); // a format that this browser cannot play
 
-// -- the shelf
+// -- the list of transcripts
 
-/** Puts something on the shelf. */
-function put(/** @type {Omit<Item, "row">} */ what) {
+/** Adds a transcript to the list. */
+function addItem(/** @type {Omit<Item, "row">} */ what) {
   const row = document.createElement("li");
   const button = document.createElement("button");
   const item = { ...what, row };
   button.type = "button";
   button.textContent = what.transcript.title;
-  button.onclick = () => choose(item);
+  button.onclick = () => select(item);
   row.append(button);
   $("transcripts").append(row);
   items.push(item);
   return item;
 }
 
-function choose(/** @type {Item | undefined} */ item) {
-  if (shown && shown !== item && unread(shown)) remove(shown);
+function select(/** @type {Item | undefined} */ item) {
+  if (shown && shown !== item && isEmptyFailure(shown)) remove(shown);
   shown = item;
   captions.show(item?.transcript ?? null, item?.live !== undefined);
   const { recording = "" } = item?.transcript ?? {};
@@ -172,14 +172,14 @@ $("clear").onclick = async () => {
 };
 
 /** True for a file that failed without any text. */
-function unread(/** @type {Item} */ { job, transcript }) {
+function isEmptyFailure(/** @type {Item} */ { job, transcript }) {
   return job?.state === "failed" && transcript.empty;
 }
 
 function remove(/** @type {Item} */ item) {
   items.splice(items.indexOf(item), 1);
   item.row.remove();
-  item.job?.forget();
+  item.job?.release();
 }
 
 function clear() {
@@ -187,7 +187,7 @@ function clear() {
   const index = items.indexOf(shown);
   remove(shown);
   if (shown.live) live = undefined;
-  choose(items[Math.min(index, items.length - 1)]);
+  select(items[Math.min(index, items.length - 1)]);
   $("start").focus();
 }
 
@@ -195,7 +195,7 @@ addEventListener("beforeunload", (event) => {
   if (items.some(({ transcript }) => !transcript.saved)) event.preventDefault();
 });
 
-// -- what is shown
+// -- display
 
 function show() {
   const state = live?.busy ? live.state : trouble || (live?.state ?? "idle");
@@ -205,7 +205,7 @@ function show() {
   $("state").dataset.state = state;
   document.title = `${listening ? "● " : ""}Wheatear`;
 
-  const wanted = state === "key" || Boolean(job?.unauthorised && !key.value);
+  const wanted = state === "key" || Boolean(job?.unauthorized && !key.value);
   if ($("key-form").hidden === wanted) {
     $("key-form").hidden = !wanted;
     if (wanted) $("key").focus();
@@ -213,8 +213,8 @@ function show() {
   showProblem(state);
 
   $("start").dataset.doing = listening ? "stop" : "start";
-  set($("start-text"), listening ? "Stop" : live?.transcript.duration ? "Go on" : "Start");
-  choices.lock(listening);
+  set($("start-text"), listening ? "Stop" : live?.transcript.duration ? "Resume" : "Start");
+  settings.lock(listening);
   captions.growing = listening && shown?.live !== undefined;
   if (!microphone.open) meter.off();
 
@@ -244,20 +244,20 @@ function showProblem(/** @type {string} */ state) {
   set(line, job?.problem || job?.warning || text);
   $("problem").hidden = !line.textContent;
   /** @type {HTMLElement} */ (again).hidden =
-    !job?.problem && !["away", "full", "lost"].includes(state);
+    !job?.problem && !["unreachable", "full", "lost"].includes(state);
 }
 
 $("again").onclick = () => {
   if (shown?.job?.problem) {
-    shown.job.again(choices.choice);
-    choose(shown);
+    shown.job.again(settings.options);
+    select(shown);
     run(shown.job);
   } else if (trouble) connect();
   else toggle();
   $("start").focus();
 };
 
-function showJob(/** @type {Job} */ job) {
+function showJob(/** @type {FileJob} */ job) {
   const [line, bar] = $("job").children;
   const progress = /** @type {HTMLProgressElement} */ (bar);
   set(line, jobLine(job));
@@ -266,12 +266,12 @@ function showJob(/** @type {Job} */ job) {
   else progress.removeAttribute("value");
 }
 
-/** What changes with time alone. */
+/** Updates what depends on the time. */
 function tick() {
   set($("elapsed"), clock(live?.elapsed ?? 0));
   set($("pace"), live ? paceOf(live) : "");
   const any = Boolean(shown && !shown.transcript.empty);
-  allowSaving(any);
+  allowExport(any);
   $("empty").hidden = any || Boolean(shown?.job);
   const invitation = trouble ? "" : "Press Start and speak, or open a recording.";
   set($("invitation"), live?.busy ? "Listening …" : invitation);
@@ -280,8 +280,8 @@ function tick() {
 
 setInterval(tick, 250);
 if (/Mac|iP/.test(navigator.platform)) set(document.querySelector("#shortcut kbd"), "⌘");
-set($("privacy"), `Sound goes to ${location.host} and nowhere else; captions stay in this page.`);
-offerSaving(() => shown?.transcript);
+set($("privacy"), `Audio and captions are sent to ${location.host} only.`);
+offerExport(() => shown?.transcript);
 connect();
 show();
 tick();

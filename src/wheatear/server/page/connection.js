@@ -1,95 +1,95 @@
 // One session of live captions: a WebSocket from `ready` to `end`.
 
-import { address, key } from "./server.js";
+import { address, key } from "./api.js";
 
 const PING = 5_000; // ms
-const UNANSWERED = 3; // pings after which the connection is gone, whatever the socket says
+const UNANSWERED = 3; // pings after which the connection counts as lost
 
 /**
- * @typedef {{model: string, language: string, latency: number, phrases: string[]}} Choice
- * What the server said last, as far as it was an error, and how many seconds it had heard when it
- * said that it was the end.
- * @typedef {{code: number, error: {code: string, message: string} | null, heard: number | null}}
- *   Closing
+ * @typedef {{model: string, language: string, latency: number, phrases: string[]}} SessionOptions
+ *
+ * The close code, the last message if it was an error, and the seconds of audio in `end`.
+ * @typedef {{code: number, error: {code: string, message: string} | null,
+ *   duration: number | null}} CloseReport
  */
 
 export class Connection {
   #socket;
   #timer = setInterval(() => this.#ping(), PING);
   #unanswered = 0;
-  /** Whether the server has said that it is ready. */
+  /** True once the server is ready. */
   ready = false;
-  /** Called with each message of the server's. */
+  /** Called with each message of the server. */
   onmessage = (/** @type {any} */ _message) => {};
-  /** Called once, when it is over. */
-  onclose = (/** @type {Closing} */ _closing) => {};
+  /** Called once, when the connection is closed. */
+  onclose = (/** @type {CloseReport} */ _closing) => {};
 
-  constructor(/** @type {Choice} */ choice, /** @type {number} */ rate) {
+  constructor(/** @type {SessionOptions} */ options, /** @type {number} */ rate) {
     const url = address("ws");
     url.protocol = url.protocol.replace("http", "ws");
     url.search = String(
       new URLSearchParams([
-        ["model", choice.model],
-        ["language", choice.language],
-        ["latency", String(choice.latency)],
+        ["model", options.model],
+        ["language", options.language],
+        ["latency", String(options.latency)],
         ["rate", String(rate)],
         ["encoding", "s16"],
         ["channels", "1"],
         ["interim", "1"],
-        ...choice.phrases.map((phrase) => ["phrases", phrase]),
+        ...options.phrases.map((phrase) => ["phrases", phrase]),
       ]),
     );
     const protocols = key.value ? ["wheatear", `key.${key.value}`] : ["wheatear"];
     this.#socket = new WebSocket(url, protocols);
     this.#socket.binaryType = "arraybuffer";
-    /** @type {Closing["error"]} */ let error = null;
-    /** @type {Closing["heard"]} */ let heard = null;
+    /** @type {CloseReport["error"]} */ let error = null;
+    /** @type {CloseReport["duration"]} */ let duration = null;
     this.#socket.onmessage = ({ data }) => {
       this.#unanswered = 0;
       const message = JSON.parse(data);
       if (message.type === "ready") this.ready = true;
-      if (message.type === "end") heard = message.duration;
+      if (message.type === "end") duration = message.duration;
       error = message.type === "error" ? message : null;
       this.onmessage(message);
     };
     this.#socket.onclose = ({ code }) => {
       clearInterval(this.#timer);
-      this.onclose({ code, error, heard });
+      this.onclose({ code, error, duration });
     };
   }
 
-  /** Samples that the network has not taken yet. */
+  /** Samples that the browser has not sent yet. */
   get waiting() {
     return this.#socket.bufferedAmount / 2;
   }
 
-  send(/** @type {import("./tape.js").Samples} */ samples) {
+  send(/** @type {import("./audio_buffer.js").Samples} */ samples) {
     this.#socket.send(samples);
   }
 
   switch(/** @type {{language?: string, latency_ms?: number}} */ to) {
-    this.#tell({ type: "switch", ...to });
+    this.#sendMessage({ type: "switch", ...to });
   }
 
   finish() {
-    this.#tell({ type: "finish" });
+    this.#sendMessage({ type: "finish" });
   }
 
-  /** Hangs up; `onclose` is not called any more. */
-  abandon() {
+  /** Closes the connection without a call of `onclose`. */
+  cancel() {
     clearInterval(this.#timer);
     this.#socket.onmessage = this.#socket.onclose = null;
     this.#socket.close();
   }
 
-  #tell(/** @type {object} */ message) {
+  #sendMessage(/** @type {object} */ message) {
     if (this.#socket.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(message));
   }
 
   #ping() {
     if (++this.#unanswered > UNANSWERED) {
-      this.abandon();
-      this.onclose({ code: 1006, error: null, heard: null });
-    } else this.#tell({ type: "ping" });
+      this.cancel();
+      this.onclose({ code: 1006, error: null, duration: null });
+    } else this.#sendMessage({ type: "ping" });
   }
 }

@@ -1,14 +1,14 @@
-// The page's elements, by their ids.
+// Access to the page's elements by their ids.
 
 export const $ = (/** @type {string} */ id) =>
   /** @type {HTMLElement} */ (document.getElementById(id));
 
-/** Sets a text, and leaves the element alone (and screen readers quiet) if it has it. */
+/** Sets the text of an element unless it has it already: screen readers read each change. */
 export function set(/** @type {Element | null} */ element, /** @type {string} */ text) {
   if (element && element.textContent !== text) element.textContent = text;
 }
 
-/** Does what a browser may forbid, such as keeping something. */
+/** Runs what a browser may forbid, such as storage. */
 export function attempt(/** @type {() => void} */ action) {
   try {
     action();
@@ -17,9 +17,9 @@ export function attempt(/** @type {() => void} */ action) {
   }
 }
 
-/** Says something that passes. */
-export function tell(/** @type {string} */ message) {
-  $("said").textContent = message;
-  $("said").classList.add("shown");
-  setTimeout(() => $("said").classList.remove("shown"), 4000);
+/** Shows a message for four seconds. */
+export function notify(/** @type {string} */ message) {
+  $("notice").textContent = message;
+  $("notice").classList.add("shown");
+  setTimeout(() => $("notice").classList.remove("shown"), 4000);
 }

@@ -1,11 +1,11 @@
-// Files that are sent to be transcribed, one after the other.
+// Files to transcribe, one after the other.
 
-import { sentence, ServerError, transcribe } from "./server.js";
+import { sentence, ServerError, transcribe } from "./api.js";
 import { FileTurns, Transcript } from "./transcript.js";
 
 /** @typedef {"waiting" | "sending" | "working" | "done" | "failed"} State */
 
-export class Job {
+export class FileJob {
   #stop = new AbortController();
   /** @type {State} */ state = "waiting";
   /** The share of the file that is sent, 0 to 1. */
@@ -13,16 +13,16 @@ export class Job {
   /** Seconds that are transcribed, and those of the whole file, where the server knows them. */
   seconds = 0;
   duration = 0;
-  /** What is missing of the file although it was transcribed. */
+  /** Parts of a damaged file that could not be transcribed. */
   warning = "";
-  /** What went wrong, and whether it was the key. */
+  /** The error, and whether the API key caused it. */
   problem = "";
-  unauthorised = false;
+  unauthorized = false;
   onchange = () => {};
 
-  constructor(/** @type {File} */ file, /** @type {import("./connection.js").Choice} */ choice) {
+  constructor(/** @type {File} */ file, /** @type {import("./connection.js").SessionOptions} */ options) {
     this.file = file;
-    this.choice = choice;
+    this.options = options;
     this.transcript = new Transcript(file.name);
     this.transcript.recording = URL.createObjectURL(file);
   }
@@ -38,10 +38,10 @@ export class Job {
       const { signal } = this.#stop;
       const turns = new FileTurns(this.transcript);
       const onsent = (/** @type {number} */ share) => this.#sent(share);
-      const onevent = (/** @type {any} */ event) => this.#take(event, turns);
+      const onevent = (/** @type {any} */ event) => this.#receive(event, turns);
       const { duration, warning } = await transcribe(
         this.file,
-        this.choice,
+        this.options,
         onsent,
         onevent,
         signal,
@@ -50,15 +50,15 @@ export class Job {
       this.warning = warning ? sentence(warning) : "";
       this.#set("done");
     } catch (error) {
-      this.unauthorised = error instanceof ServerError && error.status === 401;
+      this.unauthorized = error instanceof ServerError && error.status === 401;
       this.problem = /** @type {Error} */ (error).message;
       this.#set("failed");
     }
   }
 
-  /** Begins again what failed. */
-  again(/** @type {import("./connection.js").Choice} */ choice) {
-    this.choice = choice;
+  /** Prepares a failed file for another attempt. */
+  again(/** @type {import("./connection.js").SessionOptions} */ options) {
+    this.options = options;
     this.problem = this.warning = "";
     this.sent = this.seconds = this.duration = 0;
     this.transcript.clear();
@@ -67,19 +67,19 @@ export class Job {
   }
 
   cancel() {
-    this.#stop.abort(new Error("Cancelled."));
-    if (this.state !== "waiting") return; // or else the request tells
-    this.problem = "Cancelled.";
+    this.#stop.abort(new Error("Canceled."));
+    if (this.state !== "waiting") return; // else the request reports it
+    this.problem = "Canceled.";
     this.#set("failed");
   }
 
-  /** Lets the file go. */
-  forget() {
+  /** Cancels the transcription and releases the file. */
+  release() {
     this.cancel();
     URL.revokeObjectURL(this.transcript.recording);
   }
 
-  #take(/** @type {any} */ event, /** @type {FileTurns} */ turns) {
+  #receive(/** @type {any} */ event, /** @type {FileTurns} */ turns) {
     if (event.type === "transcript.text.delta") turns.grow(event.delta);
     else if (event.type === "transcript.text.segment") turns.settle(event);
     else if (event.type === "transcript.progress") {

@@ -1,23 +1,23 @@
-// Listening: the microphone's audio goes to session after session, and what they say into one
-// transcript.
+// Live captions: audio of the microphone is sent to one session after the other, and their text
+// makes up one transcript.
 //
-// Audio is kept until a final has settled it.  When a connection drops, the next session hears
-// again what was not settled and all that was said meanwhile, so nothing is lost and times go on.
+// Audio is kept until a final event covers it.  After a lost connection the next session gets the
+// unsettled audio again and all that was recorded meanwhile.  Nothing is lost; times continue.
 
 import { Connection } from "./connection.js";
 import { MicrophoneError } from "./microphone.js";
-import { models, sentence, ServerError } from "./server.js";
-import { Tape } from "./tape.js";
+import { models, sentence, ServerError } from "./api.js";
+import { SampleBuffer } from "./audio_buffer.js";
 
-const BURST = 5; // blocks sent for each one heard: what waits goes out at five times real time
-const DRAIN = 40; // ms between bursts when no block comes any more
+const BURST = 5; // blocks sent for each recorded one: waiting audio is sent at five times real time
+const DRAIN = 40; // ms between bursts after the last block
 const ON_THE_WAY = 1; // seconds of audio that may wait in the socket
-const TURN = 45; // seconds kept of what was sent while somebody speaks: no turn is longer
-const QUIET = 5; // and while nobody does
+const TURN = 45; // seconds of sent audio that are kept during speech: no turn is longer
+const QUIET = 5; // and during silence
 const LONGEST = 120; // seconds kept in all
 const CAUGHT_UP = 2; // seconds of audio that may wait when a session has caught up
 const ROUNDING = 0.1; // seconds by which a server may count otherwise
-const STALE = 5_000; // ms after which the lateness of words tells nothing any more
+const STALE = 5_000; // ms for which the delay of the last words counts
 const RETRIES = [0.5, 1, 2, 4, 8]; // seconds before each
 
 /**
@@ -25,28 +25,28 @@ const RETRIES = [0.5, 1, 2, 4, 8]; // seconds before each
  * lost, full, key.
  * @typedef {"idle" | "asking" | "connecting" | "live" | "finishing" | "reconnecting" | "lost" |
  *   "full" | "key"} State
- * @typedef {import("./connection.js").Choice} Choice
+ * @typedef {import("./connection.js").SessionOptions} SessionOptions
  */
 
-export class Live {
-  #tape = new Tape();
+export class LiveCaptions {
+  #buffer = new SampleBuffer();
   #microphone;
   /** @type {Connection | null} */ #connection = null;
-  /** @type {Choice} */ #choice;
+  /** @type {SessionOptions} */ #options;
   #offset = 0; // where the session began
   #sent = 0; // up to where it has been sent
   #started = 0; // where Start was pressed
-  #answered = false; // whether the session has said anything but that it is ready
+  #answered = false; // whether the session has sent more than `ready`
   #everAnswered = false; // whether any has since Start was pressed
   #stopping = false;
   #attempts = 0; // to start
   #tries = 0; // to connect again
   #timer = 0;
   #backlog = 0; // seconds that waited when the session began; 0 once they were sent
-  #late = { seconds: 0, at: 0 }; // how late the last words came, and when that was
+  #delay = { seconds: 0, at: 0 }; // of the last words, and when they came
 
   /** @type {State} */ state = "idle";
-  /** What is wrong, as a sentence. */
+  /** The problem as a sentence. */
   problem = "";
   /** Called when one of these has changed. */
   onchange = () => {};
@@ -62,19 +62,19 @@ export class Live {
     this.#microphone = microphone;
   }
 
-  /** Whether it is at work, or trying. */
+  /** True while captions are live or a connection is attempted. */
   get busy() {
     return ["asking", "connecting", "live", "finishing", "reconnecting"].includes(this.state);
   }
 
-  /** Seconds of audio heard. */
+  /** Seconds of recorded audio. */
   get elapsed() {
-    return this.#tape.end / (this.#microphone.rate || 1);
+    return this.#buffer.end / (this.#microphone.rate || 1);
   }
 
   /** Seconds of audio that wait to be sent. */
   get unsent() {
-    const waiting = this.#tape.end - this.#sent + (this.#connection?.waiting ?? 0);
+    const waiting = this.#buffer.end - this.#sent + (this.#connection?.waiting ?? 0);
     return waiting / (this.#microphone.rate || 1);
   }
 
@@ -84,30 +84,30 @@ export class Live {
     return this.#backlog > 0 && this.unsent < this.#backlog + CAUGHT_UP;
   }
 
-  /** Seconds by which captions come later than the latency that was asked for. */
+  /** Seconds by which captions exceed the selected latency. */
   get behind() {
-    const { seconds, at } = this.#late;
-    const known = performance.now() - at < STALE; // who pauses does not fall behind
+    const { seconds, at } = this.#delay;
+    const known = performance.now() - at < STALE; // a pause is no delay
     return this.unsent + (known ? Math.max(0, seconds) : 0);
   }
 
   /**
-   * Begins, or goes on.
-   * @param {Choice} choice
-   * @param {{device: string, clean: boolean}} sound
+   * Starts or resumes.
+   * @param {SessionOptions} options
+   * @param {{device: string, clean: boolean}} input
    */
-  async start(choice, sound) {
+  async start(options, input) {
     const attempt = ++this.#attempts;
-    this.#choice = choice;
+    this.#options = options;
     this.#stopping = this.#everAnswered = false;
     this.#tries = 0;
-    this.#started = this.#tape.end;
-    this.#sent = this.#tape.begin;
+    this.#started = this.#buffer.end;
+    this.#sent = this.#buffer.begin;
     this.#set("asking");
-    this.#microphone.onblock = (samples, peak) => this.#hear(samples, peak);
+    this.#microphone.onblock = (samples, peak) => this.#record(samples, peak);
     this.#microphone.onlost = () => this.stop("The microphone was unplugged.");
     try {
-      await this.#microphone.start(sound);
+      await this.#microphone.start(input);
     } catch (error) {
       if (!(error instanceof MicrophoneError)) throw error;
       return this.#set("idle", error.message);
@@ -116,30 +116,30 @@ export class Live {
     this.#connect();
   }
 
-  /** Stops hearing and waits for the last words; asked again, does not wait any more. */
+  /** Stops recording and waits for the last words; a second call does not wait. */
   async stop(problem = "") {
     if (this.#stopping) return this.#giveUp("lost", "Stopped before the last words came.");
     this.#stopping = true;
     this.#set("finishing", problem);
     await this.#microphone.stop();
-    if (!this.#everAnswered && !this.#connection?.ready) return this.#refused("idle", problem);
+    if (!this.#everAnswered && !this.#connection?.ready) return this.#reject("idle", problem);
     this.#drain();
   }
 
-  /** Goes on in another language or at another latency. */
-  switch(/** @type {Choice} */ choice) {
-    this.#choice = choice;
+  /** Changes language and latency. */
+  switch(/** @type {SessionOptions} */ options) {
+    this.#options = options;
     if (this.#connection?.ready)
-      this.#connection.switch({ language: choice.language, latency_ms: choice.latency });
+      this.#connection.switch({ language: options.language, latency_ms: options.latency });
   }
 
-  // -- audio to the server
+  // -- audio
 
-  #hear(/** @type {import("./tape.js").Samples} */ samples, /** @type {number} */ peak) {
-    this.#tape.add(samples);
+  #record(/** @type {import("./audio_buffer.js").Samples} */ samples, /** @type {number} */ peak) {
+    this.#buffer.add(samples);
     this.onlevel(peak);
     this.#send();
-    if (this.#tape.end - this.#tape.begin > LONGEST * this.#microphone.rate)
+    if (this.#buffer.end - this.#buffer.begin > LONGEST * this.#microphone.rate)
       this.#giveUp(
         "lost",
         this.#connection?.ready
@@ -153,19 +153,19 @@ export class Live {
     if (!connection?.ready) return;
     const { rate } = this.#microphone;
     for (let count = 0; count < BURST && connection.waiting < ON_THE_WAY * rate; count++) {
-      const samples = this.#tape.next(this.#sent);
+      const samples = this.#buffer.next(this.#sent);
       if (!samples) break;
       connection.send(samples);
       this.#sent += samples.length;
     }
-    this.#tape.forget(this.#sent - (this.transcript.partial ? TURN : QUIET) * rate);
+    this.#buffer.discard(this.#sent - (this.transcript.partial ? TURN : QUIET) * rate);
   }
 
-  /** Sends what is left after the microphone has stopped, then asks for the end. */
+  /** Sends the rest after the microphone has stopped, then finishes the session. */
   #drain() {
     if (!this.#connection?.ready) return;
     this.#send();
-    if (this.#sent < this.#tape.end) this.#timer = setTimeout(() => this.#drain(), DRAIN);
+    if (this.#sent < this.#buffer.end) this.#timer = setTimeout(() => this.#drain(), DRAIN);
     else this.#connection.finish();
   }
 
@@ -176,14 +176,14 @@ export class Live {
       this.#stopping ? "finishing" : this.#tries ? "reconnecting" : "connecting",
       this.problem,
     );
-    this.#offset = this.#sent = this.#tape.begin;
+    this.#offset = this.#sent = this.#buffer.begin;
     this.#answered = false;
-    this.#connection = new Connection(this.#choice, this.#microphone.rate);
-    this.#connection.onmessage = (message) => this.#take(message);
+    this.#connection = new Connection(this.#options, this.#microphone.rate);
+    this.#connection.onmessage = (message) => this.#receive(message);
     this.#connection.onclose = (closing) => this.#closed(closing);
   }
 
-  #take(/** @type {any} */ message) {
+  #receive(/** @type {any} */ message) {
     const { rate } = this.#microphone;
     const offset = this.#offset / rate;
     if (message.type === "ready") {
@@ -192,74 +192,74 @@ export class Live {
       else this.#set("live");
       return;
     }
-    if (message.type === "error" || message.type === "end") return; // its closing tells the rest
+    if (message.type === "error" || message.type === "end") return; // handled when the socket closes
     this.#answered = this.#everAnswered = true;
     this.#tries = 0;
-    if (message.type === "partial") this.transcript.say(message, offset);
+    if (message.type === "partial") this.transcript.update(message, offset);
     if (message.type === "final") {
       this.transcript.settle(message, offset);
-      this.#tape.forget(this.#offset + Math.round(message.end * rate));
+      this.#buffer.discard(this.#offset + Math.round(message.end * rate));
     }
     if (message.type === "partial" || message.type === "final") {
       const seconds = (this.#sent - this.#offset) / rate - message.end;
-      this.#late = { seconds: seconds - this.#choice.latency / 1000, at: performance.now() };
+      this.#delay = { seconds: seconds - this.#options.latency / 1000, at: performance.now() };
     }
   }
 
-  async #closed(/** @type {import("./connection.js").Closing} */ { code, error, heard }) {
+  async #closed(/** @type {import("./connection.js").CloseReport} */ { code, error, duration }) {
     const connection = this.#connection;
     this.#connection = null;
-    if (heard !== null) {
+    if (duration !== null) {
       const { rate } = this.#microphone;
-      this.#tape.forget(this.#offset + Math.round(heard * rate));
-      if (this.#stopping && this.#tape.end - this.#tape.begin < ROUNDING * rate) {
-        this.#tape.forget(this.#tape.end);
+      this.#buffer.discard(this.#offset + Math.round(duration * rate));
+      if (this.#stopping && this.#buffer.end - this.#buffer.begin < ROUNDING * rate) {
+        this.#buffer.discard(this.#buffer.end);
         return this.#set("idle", this.problem);
       }
     }
-    let said = error ? sentence(error.message) : "";
+    let message = error ? sentence(error.message) : "";
     if (code === 1013 && !this.#everAnswered)
-      return this.#refused("full", said || "The server is full. Try again in a moment.");
+      return this.#reject("full", message || "The server is full. Try again in a moment.");
     if ((error || code === 1008) && code !== 1013 && !this.#answered)
-      return this.#refused(
+      return this.#reject(
         error?.code.includes("key") ? "key" : "lost",
-        said || "The server refused to listen.",
+        message || "The server rejected the session.",
       );
     if (!connection?.ready) {
-      const why = await reason();
+      const why = await failureReason();
       if (this.#connection || !this.busy) return; // stopped meanwhile
-      if (why.status === 401) return this.#refused("key", why.message);
-      if (why.status === 200 && !this.#everAnswered) return this.#refused("full", why.message);
-      said ||= why.message;
+      if (why.status === 401) return this.#reject("key", why.message);
+      if (why.status === 200 && !this.#everAnswered) return this.#reject("full", why.message);
+      message ||= why.message;
     }
-    this.#retry(said);
+    this.#retry(message);
   }
 
-  #retry(/** @type {string} */ said) {
+  #retry(/** @type {string} */ message) {
     if (this.#stopping && this.#tries >= RETRIES.length)
       return this.#giveUp("lost", "The connection was lost before the last words came.");
     const seconds = RETRIES[Math.min(this.#tries++, RETRIES.length - 1)];
-    const why = said || "The connection was lost.";
+    const why = message || "The connection was lost.";
     this.#set(
       this.#stopping ? "finishing" : "reconnecting",
       this.#stopping
-        ? `${why} The last words are sent again.`
-        : `${why} What is said meanwhile is kept for a minute or more, and captioned then.`,
+        ? `${why} The last audio is sent again.`
+        : `${why} Audio is kept for a minute or more and captioned after reconnecting.`,
     );
     this.#timer = setTimeout(() => this.#connect(), seconds * 1000);
   }
 
-  /** Ends it before it has begun, as if Start had not been pressed; or else as `#giveUp` does. */
-  #refused(/** @type {State} */ state, /** @type {string} */ problem) {
+  /** Ends captions after a rejection; audio of a start that was never answered is discarded. */
+  #reject(/** @type {State} */ state, /** @type {string} */ problem) {
     this.#giveUp(state, problem);
-    if (!this.#everAnswered) this.#tape.rewind(this.#started);
+    if (!this.#everAnswered) this.#buffer.truncate(this.#started);
     this.#set(state, problem);
   }
 
-  /** Ends it without the server.  What was heard and not settled is kept, should it go on. */
+  /** Ends captions without the server.  Unsettled audio is kept for a later start. */
   #giveUp(/** @type {State} */ state, problem = "") {
     clearTimeout(this.#timer);
-    this.#connection?.abandon();
+    this.#connection?.cancel();
     this.#connection = null;
     this.#stopping = true;
     this.#microphone.onblock = () => {};
@@ -275,11 +275,11 @@ export class Live {
   }
 }
 
-/** Why a socket may have been refused: browsers do not tell. */
-async function reason() {
+/** The probable reason of a failed connection, which browsers do not reveal. */
+async function failureReason() {
   try {
     await models();
-    return new ServerError("The server takes no more streams now. Try again in a moment.", 200);
+    return new ServerError("The server accepts no more streams now. Try again in a moment.", 200);
   } catch (error) {
     if (error instanceof ServerError) return error;
     throw error;

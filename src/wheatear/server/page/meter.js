@@ -1,9 +1,9 @@
-// The level of the microphone: its last seconds as bars, or one bar where motion is unwelcome.
+// The level of the microphone: its last seconds as bars, or one bar with reduced motion.
 
 const QUIET = -60; // dBFS, the lower end
 const LOUD = -0.5; // from here on it clips
 const BAR = 3; // pixels, and as many between two
-const TOLD = 500; // ms between values for screen readers
+const ANNOUNCE_EVERY = 500; // ms between values for screen readers
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");
 
@@ -13,7 +13,7 @@ export class Meter {
   /** @type {number[]} Levels, 0 to 1, the newest last. */
   #levels = [];
   #odd = 0;
-  #told = 0;
+  #announced = 0;
 
   constructor(/** @type {HTMLCanvasElement} */ canvas) {
     this.#canvas = canvas;
@@ -23,27 +23,27 @@ export class Meter {
       query.addEventListener("change", () => this.#draw());
   }
 
-  /** Takes a block's peak, 0 to 1. */
+  /** Adds the peak of a block, 0 to 1. */
   add(/** @type {number} */ peak) {
     const decibels = 20 * Math.log10(Math.max(peak, 1e-6));
     const level = Math.max(0, 1 - decibels / QUIET);
     if (this.#odd++ % 2) this.#levels.push(Math.max(level, this.#levels.pop() ?? 0));
     else this.#levels.push(level); // a bar is two blocks
     this.#levels.splice(0, this.#levels.length - 400);
-    this.#tell(level, decibels > LOUD ? "too loud" : level < 0.1 ? "silent" : "");
+    this.#announce(level, decibels > LOUD ? "too loud" : level < 0.1 ? "silent" : "");
     requestAnimationFrame(() => this.#draw());
   }
 
   off() {
     this.#levels = [];
-    this.#told = 0;
-    this.#tell(0, "off");
+    this.#announced = 0;
+    this.#announce(0, "off");
     this.#draw();
   }
 
-  #tell(/** @type {number} */ level, /** @type {string} */ text) {
-    if (performance.now() - this.#told < TOLD) return;
-    this.#told = performance.now();
+  #announce(/** @type {number} */ level, /** @type {string} */ text) {
+    if (performance.now() - this.#announced < ANNOUNCE_EVERY) return;
+    this.#announced = performance.now();
     const percent = Math.round(level * 100);
     this.#canvas.ariaValueNow = String(percent);
     this.#canvas.ariaValueText = text || `${percent} %`;

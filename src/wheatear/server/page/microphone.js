@@ -1,9 +1,9 @@
-// The microphone: permission, the audio thread, and blocks of 16-bit samples out of it.
+// The microphone: permission, the audio thread, and its blocks of 16-bit samples.
 
-/** Why the microphone cannot be heard, in words for the person who wanted it to be. */
+/** The reason why the microphone cannot be used, as a sentence for the user. */
 export class MicrophoneError extends Error {}
 
-const HIGHEST_RATE = 48_000; // Hz that the server takes
+const HIGHEST_RATE = 48_000; // Hz that the server accepts
 
 /** @type {Record<string, string>} */
 const REASONS = {
@@ -12,7 +12,7 @@ const REASONS = {
     "address, and start again. Files can be transcribed without it.",
   NotFoundError: "No microphone was found. Plug one in and start again, or transcribe a file.",
   NotReadableError: "The microphone cannot be read. Another program may be using it.",
-  OverconstrainedError: "The microphone that was chosen is gone. Choose another one in “More”.",
+  OverconstrainedError: "The selected microphone is gone. Select another one in “More”.",
 };
 
 export class Microphone {
@@ -24,19 +24,19 @@ export class Microphone {
 
   constructor() {
     document.addEventListener("visibilitychange", () => {
-      if (this.open && !document.hidden) this.#stayAwake(); // that it was hidden has ended it
+      if (this.open && !document.hidden) this.#stayAwake(); // hiding the page released the lock
     });
   }
 
   /** Called with each block of samples and its peak, 0 to 1. */
   onblock = (
-    /** @type {import("./tape.js").Samples} */ _samples,
+    /** @type {import("./audio_buffer.js").Samples} */ _samples,
     /** @type {number} */ _peak,
   ) => {};
-  /** Called when the microphone goes away by itself. */
+  /** Called when the microphone is unplugged. */
   onlost = () => {};
 
-  /** Samples a second, known once it is open; the same for as long as the page lives. */
+  /** Samples per second; known once it is open, constant until the page is closed. */
   get rate() {
     return this.#context?.sampleRate ?? 0;
   }
@@ -46,18 +46,18 @@ export class Microphone {
   }
 
   /**
-   * Asks for the microphone and begins to hear.
+   * Requests the microphone and starts recording.
    * @param {{device: string, clean: boolean}} choice  device: its id, "" for the browser's choice
    */
   async start({ device, clean }) {
     if (!navigator.mediaDevices)
       throw new MicrophoneError(
         "Browsers give the microphone only to pages from https addresses or from localhost. " +
-          "Files can be transcribed here all the same.",
+          "Files can be transcribed without it.",
       );
     try {
       this.#context ??= await this.#makeContext();
-      this.#context.resume(); // now, while the click that asked for it counts, and again below
+      this.#context.resume(); // within the user's click, and again below
       this.#stream = await navigator.mediaDevices.getUserMedia({
         audio: {
           deviceId: device ? { exact: device } : undefined,
@@ -81,7 +81,7 @@ export class Microphone {
     this.#stayAwake();
   }
 
-  /** Stops hearing, after the last samples have been given. */
+  /** Stops recording after the last block. */
   async stop() {
     const [stream, source, node, awake] = [this.#stream, this.#source, this.#node, this.#awake];
     this.#stream = this.#awake = undefined;
@@ -109,24 +109,24 @@ export class Microphone {
       context.close();
       throw new MicrophoneError("The server cannot be reached.");
     }
-    // A telephone call takes the audio away for a while.
+    // A telephone call interrupts the audio.
     context.onstatechange = () => {
       if (this.#stream && context.state !== "running") context.resume().catch(() => {});
     };
     return context;
   }
 
-  /** Keeps a telephone's screen on, since its microphone goes off with it. */
+  /** Keeps the screen of a telephone on: the microphone stops with it. */
   async #stayAwake() {
     try {
       this.#awake = await navigator.wakeLock?.request("screen");
     } catch {
-      // Low battery, or not allowed: captions go on as long as the screen is on.
+      // Low battery, or not allowed: captions last as long as the screen is on.
     }
   }
 }
 
-/** The microphones that may be chosen; browsers tell their names once one has been allowed. */
+/** The available microphones; browsers name them after one was allowed. */
 export async function microphones() {
   const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   return devices.filter(({ kind, label }) => kind === "audioinput" && label);

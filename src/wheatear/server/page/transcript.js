@@ -1,4 +1,4 @@
-// What has been said: settled turns, and the one that is still being said.  Times in seconds.
+// A transcript: settled turns and the unsettled one.  Times in seconds.
 
 /**
  * @typedef {{text: string, start: number, end: number, confidence?: number, space_before: boolean}}
@@ -6,7 +6,7 @@
  * @typedef {{text: string, start: number, end: number, language: string | null}} Span
  * @typedef {Span & {words: Word[]}} Segment
  * @typedef {Span & {words: Word[], segments: Segment[], settled: boolean}} Turn
- * @typedef {Span & {words: Word[], segments?: Span[]}} Said  A partial or a final of the server.
+ * @typedef {Span & {words: Word[], segments?: Span[]}} Utterance  A partial or final event of the server.
  */
 
 export class Transcript {
@@ -14,13 +14,13 @@ export class Transcript {
   turns = [];
   /** @type {Turn | null} */
   partial = null;
-  /** Up to here everything is settled. */
+  /** End of the settled part. */
   settled = 0;
   /** Length of the audio. */
   duration = 0;
-  /** Whether the reader has taken all of it along. */
+  /** True if the user has saved all of it. */
   saved = true;
-  /** Address of the recording, where it can be played. */
+  /** Address of the recording, or "". */
   recording = "";
   /** Called when a turn has been added, and when the partial has changed. */
   onadded = (/** @type {Turn} */ _turn) => {};
@@ -31,8 +31,8 @@ export class Transcript {
   }
 
   /** Takes a final whose session began at `offset`. */
-  settle(/** @type {Said} */ said, offset = 0) {
-    const turn = { ...shifted(said, offset), settled: true };
+  settle(/** @type {Utterance} */ utterance, offset = 0) {
+    const turn = { ...shifted(utterance, offset), settled: true };
     this.settled = turn.end;
     this.duration = Math.max(this.duration, turn.end);
     this.partial = null;
@@ -45,18 +45,18 @@ export class Transcript {
   }
 
   /**
-   * Takes a partial.  One that says less than is known is left out: a new session is hearing
-   * again what an earlier one had heard.
+   * Takes a partial.  One that ends earlier than the last is ignored: a new session transcribes
+   * the unsettled audio once more.
    */
-  say(/** @type {Said} */ said, offset = 0) {
-    const turn = shifted(said, offset);
+  update(/** @type {Utterance} */ utterance, offset = 0) {
+    const turn = shifted(utterance, offset);
     if (this.partial && turn.end < this.partial.end) return;
     this.partial = turn;
     this.saved = false;
     this.onpartial();
   }
 
-  /** Forgets all text. */
+  /** Removes all text. */
   clear() {
     this.turns = [];
     this.partial = null;
@@ -65,7 +65,7 @@ export class Transcript {
     this.onpartial();
   }
 
-  /** All that there is to read, the turn that is not settled among it. */
+  /** All turns, the unsettled one included. */
   get all() {
     return this.partial ? [...this.turns, this.partial] : this.turns;
   }
@@ -79,20 +79,20 @@ export class Transcript {
   }
 }
 
-/** When the first word of a turn was said. */
-export function begun(/** @type {Turn} */ turn) {
+/** The start of a turn's first word. */
+export function startOf(/** @type {Turn} */ turn) {
   return turn.words[0]?.start ?? turn.start;
 }
 
 /** @returns {Turn} */
-function shifted(/** @type {Said} */ said, /** @type {number} */ offset) {
+function shifted(/** @type {Utterance} */ utterance, /** @type {number} */ offset) {
   const shift = (/** @type {{start: number, end: number}} */ { start, end }) => ({
     start: milliseconds(start + offset),
     end: milliseconds(end + offset),
   });
-  const { text, language } = said;
-  const words = said.words.map((word) => ({ ...word, ...shift(word) }));
-  const spans = said.segments ?? [said];
+  const { text, language } = utterance;
+  const words = utterance.words.map((word) => ({ ...word, ...shift(word) }));
+  const spans = utterance.segments ?? [utterance];
   const segments = spans.map((span) => ({
     text: span.text,
     language: span.language,
@@ -103,12 +103,12 @@ function shifted(/** @type {Said} */ said, /** @type {number} */ offset) {
     const segment = segments.findLast(({ start }) => start <= word.start) ?? segments[0];
     segment?.words.push(word);
   }
-  return { text, language, ...shift(said), words, segments, settled: false };
+  return { text, language, ...shift(utterance), words, segments, settled: false };
 }
 
 const milliseconds = (/** @type {number} */ seconds) => Math.round(seconds * 1000) / 1000;
 
-/** A file's transcript as its events come: text that grows, and the segments that settle it. */
+/** Builds the transcript of a file from its events: growing text and the segments that settle it. */
 export class FileTurns {
   #transcript;
   #text = "";
@@ -127,7 +127,7 @@ export class FileTurns {
       space_before: /^\s/.test(text),
       ...time,
     }));
-    this.#transcript.say({ text: this.#text.trim(), language: null, words, ...time });
+    this.#transcript.update({ text: this.#text.trim(), language: null, words, ...time });
   }
 
   /**

@@ -1,4 +1,4 @@
-// Runs in the audio thread: cuts what the microphone hears into blocks of 16-bit samples.
+// Runs in the audio thread: cuts the microphone's audio into blocks of 16-bit samples.
 
 const BLOCK = 0.04; // seconds
 
@@ -14,7 +14,7 @@ class Blocks extends AudioWorkletProcessor {
     this.port.onmessage = () => this.#flush();
   }
 
-  /** Takes a quantum: a list of inputs, each a list of channels of floats. */
+  /** Receives a quantum: a list of inputs, each a list of channels of floats. */
   process([channels]) {
     const count = channels[0]?.length ?? 0;
     for (let at = 0; at < count; at++) {
@@ -38,7 +38,7 @@ class Blocks extends AudioWorkletProcessor {
     this.#peak = 0;
   }
 
-  /** The microphone is being closed: what the last block has so far, and a mark that it was that. */
+  /** Posts the incomplete last block, and null as the end mark. */
   #flush() {
     if (this.#filled) this.#send(this.#block.slice(0, this.#filled));
     this.port.postMessage(null);

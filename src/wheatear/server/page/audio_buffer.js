@@ -1,9 +1,9 @@
-// What the microphone has heard and no final has settled yet, so that a new session can hear it.
+// Recorded samples that no final event covers yet, so that a new session can transcribe them.
 // Positions are samples since the transcript began.
 
 /** @typedef {Int16Array<ArrayBuffer>} Samples */
 
-export class Tape {
+export class SampleBuffer {
   /** @type {{at: number, samples: Samples}[]} */
   #blocks = [];
   /** Position of the first sample kept. */
@@ -23,8 +23,8 @@ export class Tape {
     return block && position < this.end ? block.samples.subarray(position - block.at) : undefined;
   }
 
-  /** Forgets what lies before a position. */
-  forget(/** @type {number} */ position) {
+  /** Discards the samples before a position. */
+  discard(/** @type {number} */ position) {
     if (position <= this.begin) return;
     this.begin = Math.min(position, this.end);
     while (this.#blocks.length > 0) {
@@ -37,8 +37,8 @@ export class Tape {
     }
   }
 
-  /** Takes back all that was heard after a position. */
-  rewind(/** @type {number} */ position) {
+  /** Discards the samples after a position. */
+  truncate(/** @type {number} */ position) {
     this.#blocks = this.#blocks.filter(({ at }) => at < position);
     this.end = Math.max(this.begin, Math.min(this.end, position));
   }

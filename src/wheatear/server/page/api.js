@@ -1,15 +1,15 @@
-// The server's HTTP side: the key, the models, a file's transcript.
+// The server's HTTP API: key, models, transcription of files, subtitles.
 
 import { attempt } from "./dom.js";
 
 const KEY = "wheatear-key";
 
-/** An address of the server, wherever it is mounted. */
+/** An address of the server, also behind a path prefix. */
 export function address(/** @type {string} */ path) {
   return new URL(path, document.baseURI);
 }
 
-/** The key lives as long as the tab, or the page where the browser lets it keep nothing. */
+/** The key is kept until the tab is closed, or the page where the browser allows no storage. */
 export const key = {
   value: "",
   set(/** @type {string} */ value) {
@@ -19,7 +19,7 @@ export const key = {
 };
 attempt(() => (key.value = sessionStorage.getItem(KEY) ?? ""));
 
-/** What the server answered instead of what was asked for. */
+/** An error that the server answered with, or its absence. */
 export class ServerError extends Error {
   constructor(/** @type {string} */ message, /** @type {number} */ status) {
     super(message);
@@ -34,33 +34,28 @@ export class ServerError extends Error {
  * @returns {Promise<Model[]>}
  */
 export async function models() {
-  const response = await fetch(address("v1/models"), { headers: headers() }).catch(() => {
-    throw unreachable();
-  });
-  const text = await response.text();
-  if (!response.ok) throw refused(text, response.status);
-  return JSON.parse(text).data;
+  return JSON.parse(await fetchText("v1/models", { headers: headers() })).data;
 }
 
 /**
  * Sends a file and emits the server's events while it is transcribed; resolves with the last one.
  * @param {File} file
- * @param {{model: string, language: string, phrases: string[]}} choice
+ * @param {{model: string, language: string, phrases: string[]}} options
  * @param {(share: number) => void} onsent  called with the share of the file that is sent, 0 to 1
  * @param {(event: any) => void} onevent  called with every event of the transcript
  * @param {AbortSignal} signal
  * @returns {Promise<any>}
  */
-export function transcribe(file, choice, onsent, onevent, signal) {
+export function transcribe(file, options, onsent, onevent, signal) {
   const form = new FormData();
-  form.append("model", choice.model);
-  form.append("language", choice.language);
+  form.append("model", options.model);
+  form.append("language", options.language);
   form.append("response_format", "verbose_json");
   form.append("stream", "true");
   form.append("timestamp_granularities[]", "word");
   form.append("timestamp_granularities[]", "segment");
-  for (const phrase of choice.phrases) form.append("keywords[]", phrase);
-  form.append("file", file); // last, so that the rest is known while it comes
+  for (const phrase of options.phrases) form.append("keywords[]", phrase);
+  form.append("file", file); // last: the server reads the fields first
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest(); // fetch does not report the progress of an upload
     const events = new EventReader();
@@ -89,11 +84,40 @@ export function transcribe(file, choice, onsent, onevent, signal) {
   });
 }
 
+/**
+ * Returns turns as subtitles, whose cues the server cuts.
+ * @param {"srt" | "vtt"} format
+ * @param {import("./transcript.js").Turn[]} turns
+ */
+export async function subtitles(format, turns) {
+  const finals = turns.map(({ end, segments }) => ({
+    end,
+    segments: segments.map(({ words }) => ({
+      words: words.map(({ text, start, end, space_before }) => ({ text, start, end, space_before })),
+    })),
+  }));
+  const body = JSON.stringify({ format, finals });
+  const request = { method: "POST", headers: headers(), body };
+  return await fetchText("v1/audio/subtitles", request);
+}
+
+/** Returns the body of a response, and throws a ServerError for any but a successful one. */
+async function fetchText(/** @type {string} */ path, /** @type {RequestInit} */ request) {
+  try {
+    const response = await fetch(address(path), request);
+    const text = await response.text();
+    if (response.ok) return text;
+    throw refused(text, response.status);
+  } catch (error) {
+    throw error instanceof ServerError ? error : unreachable();
+  }
+}
+
 /** Reads the events of a growing `text/event-stream`. */
 class EventReader {
   #at = 0;
 
-  /** Yields the events that are complete and new.  text: all that has come so far. */
+  /** Yields the new complete events.  text: everything received from the start. */
   *read(/** @type {string} */ text) {
     for (let end; (end = text.indexOf("\n\n", this.#at)) >= 0; this.#at = end + 2) {
       const block = text.slice(this.#at, end);
@@ -120,7 +144,7 @@ function refused(/** @type {string} */ text, /** @type {number} */ status) {
   }
 }
 
-/** What a server says, as a sentence. */
+/** Formats a message of the server as a sentence. */
 export function sentence(/** @type {string} */ message) {
   const text = message.charAt(0).toUpperCase() + message.slice(1);
   return /[.!?]$/.test(text) ? text : `${text}.`;

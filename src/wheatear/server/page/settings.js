@@ -1,36 +1,36 @@
-// The settings: what the server's models offer, and what was chosen, remembered by the browser.
+// The settings: options of the server's models and the user's selection, stored by the browser.
 
 import { $, attempt } from "./dom.js";
 import { microphones } from "./microphone.js";
-import { nameOfLanguage } from "./writing.js";
+import { nameOfLanguage } from "./format.js";
 
 const STORE = "wheatear";
 
-/** @typedef {import("./server.js").Model} Model */
+/** @typedef {import("./api.js").Model} Model */
 
 const select = (/** @type {string} */ id) => /** @type {HTMLSelectElement} */ ($(id));
 const input = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ ($(id));
 
-export class Choices {
-  /** @type {Record<string, any>} */ #kept = remembered();
+export class Settings {
+  /** @type {Record<string, any>} */ #stored = stored();
   /** @type {Model[]} */ #models = [];
-  /** Called when something was chosen that a session can change on its way. */
+  /** Called when a setting changed that a running session can switch to. */
   onswitch = () => {};
 
   constructor() {
     const form = /** @type {HTMLFormElement} */ ($("settings"));
     form.onsubmit = (event) => event.preventDefault();
     form.onchange = ({ target }) => this.#changed(/** @type {HTMLElement} */ (target).id);
-    input("clean").checked = this.#kept.clean ?? false;
-    input("shade").checked = this.#kept.shade ?? true;
-    input("phrases").value = this.#kept.phrases ?? "";
+    input("clean").checked = this.#stored.clean ?? false;
+    input("shade").checked = this.#stored.shade ?? true;
+    input("phrases").value = this.#stored.phrases ?? "";
     this.#shade();
     navigator.mediaDevices?.addEventListener("devicechange", () => this.listMicrophones());
     this.listMicrophones();
   }
 
-  /** What a session or a file is to be heard with. */
-  get choice() {
+  /** The options of a session or a file. */
+  get options() {
     return {
       model: select("model").value,
       language: select("language").value || "auto",
@@ -42,11 +42,12 @@ export class Choices {
     };
   }
 
-  get sound() {
+  /** The input device, and whether the browser reduces noise. */
+  get input() {
     return { device: select("microphone").value, clean: input("clean").checked };
   }
 
-  /** Offers what the server has. */
+  /** Fills the lists with the models of the server. */
   offer(/** @type {Model[]} */ models) {
     this.#models = models;
     /** @type {HTMLElement} */ ($("settings")).hidden = false;
@@ -54,20 +55,20 @@ export class Choices {
     fill(
       "model",
       models.map(({ id }) => [id, id]),
-      this.#kept.model,
+      this.#stored.model,
       usual?.id,
     );
     this.#offerModel();
   }
 
-  /** Lists the microphones; browsers name them once one has been allowed. */
+  /** Lists the microphones; browsers name them after one was allowed. */
   async listMicrophones() {
     const found = (await microphones()).filter(({ deviceId }) => deviceId !== "default");
     const options = found.map(({ deviceId, label }) => /** @type {Option} */ ([deviceId, label]));
-    fill("microphone", [["", "The browser’s choice"], ...options], this.#kept.microphone, "");
+    fill("microphone", [["", "Browser default"], ...options], this.#stored.microphone, "");
   }
 
-  /** Holds what cannot be changed while a session is on. */
+  /** Disables settings that a running session cannot change. */
   lock(/** @type {boolean} */ on) {
     for (const id of ["model", "microphone", "clean", "phrases"])
       /** @type {HTMLInputElement} */ ($(id)).disabled = on;
@@ -80,23 +81,23 @@ export class Choices {
     );
     const names = tags.map((tag) => /** @type {Option} */ ([tag, nameOfLanguage(tag)]));
     names.sort(([, a], [, b]) => a.localeCompare(b, "en"));
-    fill("language", [["auto", "Whatever is spoken"], ...names], this.#kept.language, "auto");
+    fill("language", [["auto", "Detect automatically"], ...names], this.#stored.language, "auto");
     /** @type {HTMLElement} */ ($("language-field")).hidden = tags.length === 0;
     const latencies = model?.latencies_ms ?? [];
     fill(
       "latency",
-      latencies.map((ms) => [String(ms), `${ms} ms${remark(ms, latencies)}`]),
-      this.#kept.latency,
+      latencies.map((ms) => [String(ms), `${ms} ms${latencyNote(ms, latencies)}`]),
+      this.#stored.latency,
       String(model?.default_latency_ms),
     );
   }
 
   #changed(/** @type {string} */ id) {
     for (const name of ["model", "language", "latency", "microphone"])
-      if (name === id) this.#kept[name] = select(name).value;
-    if (id === "phrases") this.#kept.phrases = input(id).value;
-    if (id === "clean" || id === "shade") this.#kept[id] = input(id).checked;
-    attempt(() => localStorage.setItem(STORE, JSON.stringify(this.#kept)));
+      if (name === id) this.#stored[name] = select(name).value;
+    if (id === "phrases") this.#stored.phrases = input(id).value;
+    if (id === "clean" || id === "shade") this.#stored[id] = input(id).checked;
+    attempt(() => localStorage.setItem(STORE, JSON.stringify(this.#stored)));
     if (id === "model") this.#offerModel();
     if (id === "shade") this.#shade();
     if (id === "language" || id === "latency") this.onswitch();
@@ -109,7 +110,7 @@ export class Choices {
 
 /** @typedef {[string, string]} Option  value and text */
 
-/** Fills a list and chooses the first of the values that it has. */
+/** Fills a list and selects the first of the values that it has. */
 function fill(
   /** @type {string} */ id,
   /** @type {Option[]} */ options,
@@ -121,14 +122,14 @@ function fill(
   if (chosen !== undefined) list.value = chosen;
 }
 
-function remark(/** @type {number} */ ms, /** @type {number[]} */ all) {
-  if (all.length > 1 && ms === Math.min(...all)) return ", soonest";
+function latencyNote(/** @type {number} */ ms, /** @type {number[]} */ all) {
+  if (all.length > 1 && ms === Math.min(...all)) return ", fastest";
   if (all.length > 1 && ms === Math.max(...all)) return ", most accurate";
   return "";
 }
 
-function remembered() {
-  let kept = null;
-  attempt(() => (kept = JSON.parse(localStorage.getItem(STORE) ?? "null")));
-  return kept ?? {};
+function stored() {
+  let found = null;
+  attempt(() => (found = JSON.parse(localStorage.getItem(STORE) ?? "null")));
+  return found ?? {};
 }

@@ -1,19 +1,19 @@
-// The transcript on the page: a window of its turns, so that hours of captions stay light, and
-// the turn that is being said.  All text is put in as text.
+// The transcript on the page: a window of its settled turns, so that hours of captions need little
+// memory, and the unsettled turn.  Text is inserted as text nodes, never as HTML.
 
 import { $ } from "./dom.js";
-import { begun } from "./transcript.js";
-import { clock, nameOfLanguage } from "./writing.js";
+import { startOf } from "./transcript.js";
+import { clock, nameOfLanguage } from "./format.js";
 
 const MOST = 200; // turns on the page while it follows
 const STEP = 100; // turns that "earlier" and "later" bring
-const NEAR = 80; // pixels from the bottom within which the page goes on following
-const SURE = [0.4, 0.6, 0.75, 0.9]; // confidence from which a word has the next darker shade
+const NEAR = 80; // pixels from the bottom within which the page keeps following
+const CONFIDENCE_STEPS = [0.4, 0.6, 0.75, 0.9]; // confidence from which a word has the next darker shade
 
 /** @typedef {import("./transcript.js").Turn} Turn */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 
-export class Captions {
+export class CaptionsView {
   #log = $("log");
   #turns = $("turns");
   #partial = $("partial");
@@ -25,7 +25,7 @@ export class Captions {
   #to = 0;
   #following = true;
   #growing = false; // and then announced
-  /** Goes to a time of the recording, where there is one. */
+  /** Called with the time to play from. */
   onseek = (/** @type {number} */ _seconds) => {};
 
   constructor() {
@@ -43,30 +43,30 @@ export class Captions {
     };
   }
 
-  /** Shows a transcript, its end if it is still growing. */
+  /** Shows a transcript, at its end if it is growing. */
   show(/** @type {Transcript | null} */ transcript, growing = false) {
     if (this.#transcript) this.#transcript.onadded = this.#transcript.onpartial = () => {};
     this.#transcript = transcript;
     const count = transcript?.turns.length ?? 0;
     this.#following = growing;
     this.#render(growing ? count - MOST : 0, growing ? count : MOST);
-    this.#say();
+    this.#showPartial();
     if (transcript) {
       transcript.onadded = () => this.#add();
-      transcript.onpartial = () => this.#say();
+      transcript.onpartial = () => this.#showPartial();
     }
     if (growing) this.#toBottom();
     else scrollTo(0, 0);
   }
 
-  /** Says whether the transcript is still growing, so that its end is worth going to. */
+  /** Sets whether the transcript is growing, and its end therefore worth following. */
   set growing(/** @type {boolean} */ growing) {
     this.#growing = growing;
     this.#log.ariaLive = growing ? "polite" : "off";
     this.#label();
   }
 
-  /** Shows the newest turns and stays with them. */
+  /** Shows the newest turns and follows new ones. */
   follow() {
     const count = this.#transcript?.turns.length ?? 0;
     this.#render(count - MOST, count);
@@ -76,7 +76,7 @@ export class Captions {
 
   // -- turns
 
-  /** Puts a turn that has just been settled below the others. */
+  /** Appends a turn that has just been settled. */
   #add() {
     const { turns } = /** @type {Transcript} */ (this.#transcript);
     const newest = turns.length - 1;
@@ -94,7 +94,7 @@ export class Captions {
     this.#label();
   }
 
-  /** Moves the window; what the reader looks at stays where it is on the screen. */
+  /** Moves the window; visible text keeps its place on the screen. */
   #move(/** @type {number} */ by) {
     const kept = by < 0 ? this.#turns.firstElementChild : this.#turns.lastElementChild;
     const index = by < 0 ? this.#from : this.#to - 1;
@@ -111,7 +111,7 @@ export class Captions {
   #render(/** @type {number} */ from, /** @type {number} */ to) {
     this.#from = Math.max(0, from);
     this.#to = Math.min(to, this.#transcript?.turns.length ?? 0);
-    this.#log.ariaLive = "off"; // these were announced when they were said, or can be read
+    this.#log.ariaLive = "off"; // screen readers announced them as they came
     const indices = Array.from({ length: this.#to - this.#from }, (_, at) => this.#from + at);
     this.#turns.replaceChildren(...indices.map((index) => this.#row(index)));
     setTimeout(() => (this.#log.ariaLive = this.#growing ? "polite" : "off"), 200);
@@ -123,20 +123,20 @@ export class Captions {
     const turn = turns[index];
     const row = document.createElement("li");
     const when = document.createElement("p");
-    const said = document.createElement("p");
+    const text = document.createElement("p");
     row.className = "turn";
     when.className = "when";
-    said.className = "said shaded";
-    said.dir = "auto";
-    write(said, turn);
-    when.append(recording ? seeker(begun(turn)) : timeOf(begun(turn)));
+    text.className = "words shaded";
+    text.dir = "auto";
+    write(text, turn);
+    when.append(recording ? seeker(startOf(turn)) : timeOf(startOf(turn)));
     if (turn.language && turn.language !== turns[index - 1]?.language) {
       const language = document.createElement("span");
       language.textContent = turn.language;
       language.title = nameOfLanguage(turn.language);
       when.append(" ", language);
     }
-    row.append(when, said);
+    row.append(when, text);
     return row;
   }
 
@@ -151,17 +151,17 @@ export class Captions {
     this.#keepUp();
   }
 
-  // -- the turn that is being said
+  // -- the unsettled turn
 
-  #say() {
+  #showPartial() {
     const partial = this.#transcript?.partial;
     this.#partial.hidden = !partial || this.#to < (this.#transcript?.turns.length ?? 0);
-    const [when, said] = this.#partial.children;
+    const [when, text] = this.#partial.children;
     if (partial) {
-      const at = clock(begun(partial));
-      if (when.textContent !== at) when.replaceChildren(timeOf(begun(partial)));
-      write(/** @type {HTMLElement} */ (said), partial);
-    } else said.replaceChildren();
+      const at = clock(startOf(partial));
+      if (when.textContent !== at) when.replaceChildren(timeOf(startOf(partial)));
+      write(/** @type {HTMLElement} */ (text), partial);
+    } else text.replaceChildren();
     this.#keepUp();
   }
 
@@ -188,16 +188,16 @@ function atBottom() {
   return scrollHeight - innerHeight - scrollY < NEAR;
 }
 
-/** Writes the words of a turn, changing only what has changed. */
-function write(/** @type {HTMLElement} */ said, /** @type {Turn} */ { words, language, settled }) {
-  if (language) said.lang = language;
-  const spans = said.getElementsByTagName("span");
-  while (spans.length > words.length) said.lastChild?.remove();
+/** Writes the words of a turn; unchanged elements are kept. */
+function write(/** @type {HTMLElement} */ element, /** @type {Turn} */ { words, language, settled }) {
+  if (language) element.lang = language;
+  const spans = element.getElementsByTagName("span");
+  while (spans.length > words.length) element.lastChild?.remove();
   words.forEach((word, index) => {
     let span = spans[index];
     if (!span) {
       span = document.createElement("span");
-      said.append(index > 0 && word.space_before ? " " : "", span);
+      element.append(index > 0 && word.space_before ? " " : "", span);
     }
     if (span.textContent !== word.text) span.textContent = word.text;
     if (!settled) return;
@@ -207,12 +207,12 @@ function write(/** @type {HTMLElement} */ said, /** @type {Turn} */ { words, lan
 }
 
 function shade(confidence = 1) {
-  return SURE.filter((least) => confidence >= least).length;
+  return CONFIDENCE_STEPS.filter((least) => confidence >= least).length;
 }
 
 function describe(/** @type {import("./transcript.js").Word} */ { start, confidence }) {
   const at = `at ${clock(start)}.${Math.floor((start * 10) % 10)}`;
-  return confidence === undefined ? at : `${Math.round(confidence * 100)} % sure, ${at}`;
+  return confidence === undefined ? at : `${Math.round(confidence * 100)} % confident, ${at}`;
 }
 
 function timeOf(/** @type {number} */ seconds) {

@@ -1,4 +1,4 @@
-// How times and languages are written.
+// Times and languages as text.
 
 /** "0:07", "1:02:03" */
 export function clock(/** @type {number} */ seconds) {
@@ -15,6 +15,6 @@ export function nameOfLanguage(/** @type {string} */ tag) {
   try {
     return names.of(tag) ?? tag;
   } catch {
-    return tag; // a model may call its languages what it likes
+    return tag; // a name of the model's own
   }
 }
