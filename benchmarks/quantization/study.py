@@ -53,7 +53,8 @@ from wheatear.model.languages import resolve_language
 from wheatear.model.latency import LatencyMode, choose_mode
 from wheatear.model.locales import has_spaces
 from wheatear.model.native_library import wanted
-from wheatear.model.vocabulary import Detokenizer, Vocabulary
+from wheatear.model.vocabulary import Vocabulary
+from wheatear.transcript.detokenizer import Detokenizer
 
 _LAYERS = re.compile(
     r"encoder\.layers\.\d+\.(feed_forward[12]\.linear[12]|self_attn\.linear_(q|k|v|out)"

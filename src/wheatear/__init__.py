@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     )
     from wheatear.recognizer.options import StreamOptions
     from wheatear.recognizer.recognizer import Recognizer, Stream, load
-    from wheatear.transcript.formatting import TextForm
+    from wheatear.transcript.formatting import TextFormat
     from wheatear.transcript.results import (
         Event,
         Final,
@@ -73,7 +73,7 @@ __all__ = [
     "Stream",
     "StreamClosedError",
     "StreamOptions",
-    "TextForm",
+    "TextFormat",
     "Token",
     "Transcript",
     "Turn",
@@ -97,7 +97,7 @@ _HOME_OF = {
     "PhraseError": "errors",
     "StreamClosedError": "errors",
     "WheatearError": "errors",
-    "TextForm": "transcript.formatting",
+    "TextFormat": "transcript.formatting",
     "Phrase": "decoder.boosting",
     "Recognizer": "recognizer.recognizer",
     "Stream": "recognizer.recognizer",

@@ -6,7 +6,7 @@
     ├── LanguageError (ValueError)            a language that the model does not support
     ├── LatencyError (ValueError)             a latency that the model does not support
     ├── PhraseError (ValueError)              a phrase that the model cannot spell
-    ├── FormError (ValueError)                an invalid text format
+    ├── TextFormatError (ValueError)                an invalid text format
     ├── OptionError (ValueError)              an option with a wrong type or value
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── OverloadedError (RuntimeError)        more streams than the machine can run
@@ -61,7 +61,7 @@ class PhraseError(WheatearError, ValueError):
     """A boosted phrase that is empty, or that the model's pieces cannot spell."""
 
 
-class FormError(WheatearError, ValueError):
+class TextFormatError(WheatearError, ValueError):
     """An invalid text format, such as a masked word with spaces."""
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import wheatear
-from wheatear import BeamRules, Phrase, TextForm, TurnRules, WheatearError
+from wheatear import BeamRules, Phrase, TextFormat, TurnRules, WheatearError
 from wheatear.audio.reader import AudioLimits, RawFormat
-from wheatear.transcript.writers import CueRules
+from wheatear.transcript.subtitles import CueRules
 
 NAN, INF = math.nan, math.inf
 
@@ -33,8 +33,8 @@ OPTIONS = [
     ({"turns": None}, "turns is None; give wheatear.TurnRules"),
     ({"turns": {"end_ms": 500}}, "turns is {'end_ms': 500}; give wheatear.TurnRules"),
     ({"turns": TurnRules}, "turns is <class.*; give wheatear.TurnRules"),
-    ({"form": "written"}, "form is 'written'; give a wheatear.TextForm"),
-    ({"form": None}, "form is None; give a wheatear.TextForm"),
+    ({"text_format": "written"}, "text_format is 'written'; give a wheatear.TextFormat"),
+    ({"text_format": None}, "text_format is None; give a wheatear.TextFormat"),
     ({"keep": "no"}, "keep is 'no'; give True or False"),
     ({"language": None}, "language must be a string"),
     ({"language": b"en"}, "language must be a string"),
@@ -123,13 +123,13 @@ RULES = [
     ),
     (BeamRules, {"width": 2.5}, "width of the beam is 2.5; give a whole number from 1 to 64"),
     (BeamRules, {"model": "lm.arpa"}, "model of the beam is 'lm.arpa'; give an object with start"),
-    (TextForm, {"numbers": "digits"}, "numbers is 'digits'; give 'spoken' or 'written'"),
-    (TextForm, {"numbers": ["written"]}, "numbers is .*; give 'spoken' or 'written'"),
-    (TextForm, {"punctuation": "no"}, "punctuation is 'no'; give True or False"),
-    (TextForm, {"capitals": 0}, "capitals is 0; give True or False"),
-    (TextForm, {"masked": "damn"}, "masked is 'damn'; give words"),
-    (TextForm, {"masked": None}, "masked is None; give words"),
-    (TextForm, {"masked": [5]}, "a word to mask is 5; give a string"),
+    (TextFormat, {"numbers": "digits"}, "numbers is 'digits'; give 'spoken' or 'written'"),
+    (TextFormat, {"numbers": ["written"]}, "numbers is .*; give 'spoken' or 'written'"),
+    (TextFormat, {"punctuation": "no"}, "punctuation is 'no'; give True or False"),
+    (TextFormat, {"capitals": 0}, "capitals is 0; give True or False"),
+    (TextFormat, {"masked": "damn"}, "masked is 'damn'; give words"),
+    (TextFormat, {"masked": None}, "masked is None; give words"),
+    (TextFormat, {"masked": [5]}, "a word to mask is 5; give a string"),
     (Phrase, {"text": 5}, "a phrase is 5; give a string"),
     (Phrase, {"text": "a", "weight": "2"}, "the weight of 'a' is '2'; give 0 to 10"),
     (Phrase, {"text": "a", "weight": NAN}, "the weight of 'a' is nan; give 0 to 10"),
@@ -171,5 +171,5 @@ def test_rules_that_go_together():
     assert TurnRules(end_ms=300).eager_ms == 300
     assert TurnRules(eager_ms=300, end_ms=300).end_ms == 300
     assert Phrase("a", aliases=["b"]) == Phrase("a", aliases=("b",))  # type: ignore[arg-type]
-    assert TextForm(masked=["Damn"]) == TextForm(masked=frozenset({"damn"}))  # type: ignore[arg-type]
+    assert TextFormat(masked=["Damn"]) == TextFormat(masked=frozenset({"damn"}))  # type: ignore[arg-type]
     assert BeamRules(width=np.int64(4)).width == 4

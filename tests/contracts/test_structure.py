@@ -171,7 +171,6 @@ UNTESTED: set[str] = {
     "model/onnx_session.py",
     "model/pieces.py",
     "model/published.py",
-    "model/vocabulary.py",
     "recognizer/external/encoder.py",
     "recognizer/external/files.py",
     "recognizer/external/networks.py",

@@ -30,7 +30,7 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.pcm import PcmDecoder
 from wheatear.audio.reader import sample_speech
 from wheatear.transcript.results import Final, Segment, Word
-from wheatear.transcript.writers import writer
+from wheatear.transcript.writers import create_writer
 
 expect = sync_api.expect
 
@@ -170,7 +170,7 @@ def finals_of(saved_json: str) -> list[Final]:
 def written(finals: list[Final], form: Any, path: Path) -> str:
     """The subtitles that the engine's own writer makes of finals."""
     with path.open("w", encoding="utf-8") as out:
-        for_form = writer(form, out, "")
+        for_form = create_writer(form, out, "")
         for final in finals:
             for_form.final(final)
     return path.read_text(encoding="utf-8")

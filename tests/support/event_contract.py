@@ -3,7 +3,7 @@
 from turn_contract import check as check_turns
 
 from wheatear import Final, Partial, Transcript, Turn
-from wheatear.transcript.segments import text_of
+from wheatear.transcript.segments import join_words
 
 
 def check(events: list, duration: float, transcript: Transcript) -> None:
@@ -26,7 +26,7 @@ def check(events: list, duration: float, transcript: Transcript) -> None:
             partial = event
         else:
             assert event.text.startswith(partial.text if partial else "")
-            assert text_of(event.words).split() == event.text.split()
+            assert join_words(event.words).split() == event.text.split()
             assert tuple(w for s in event.segments for w in s.words) == event.words
             tokens += event.tokens
             partial, covered = None, event.end
@@ -34,7 +34,7 @@ def check(events: list, duration: float, transcript: Transcript) -> None:
     assert covered == duration
     assert tuple(tokens) == transcript.tokens
     assert "".join(token.text for token in tokens).lstrip() == transcript.text
-    assert text_of(transcript.words).split() == transcript.text.split()
+    assert join_words(transcript.words).split() == transcript.text.split()
     assert [w for s in transcript.segments for w in s.words] == list(transcript.words)
     for event in [*(e for e in events if not isinstance(e, Turn)), transcript]:
         check_times(event, duration, frozenset(instants(events)))

@@ -8,35 +8,36 @@ from wheatear.errors import LanguageError, LatencyError
 from wheatear.model.languages import resolve_language
 from wheatear.model.latency import LatencyMode, available_modes, choose_mode
 from wheatear.model.pieces import Pieces, pieces_from_texts
-from wheatear.model.vocabulary import Detokenizer, Vocabulary
+from wheatear.model.vocabulary import Vocabulary
+from wheatear.transcript.detokenizer import Detokenizer
 
 PIECES = ["<unk>", "<en-US>", "\u2581Hel", "lo", ",", "\u2581w", "\u00f6", "<s>"]
 PIECES += [f"<0x{byte:02X}>" for byte in "\u20ac\U0001f600".encode()]
 VOCABULARY = Vocabulary(pieces_from_texts(PIECES), {1: "en-US"})
 
 
-def text_of(tokens):
+def join_words(tokens):
     detokenizer = Detokenizer(VOCABULARY)
     parts = [detokenizer.add(token) for token in tokens]
     return "".join(parts) + detokenizer.finish()
 
 
 def test_words_spaces_and_tags():
-    assert text_of([2, 3, 4, 1, 5, 6]) == "Hello, w\u00f6"
-    assert text_of([1, 7]) == ""
-    assert text_of([3, 0, 3]) == "lo \u2047 lo"
+    assert join_words([2, 3, 4, 1, 5, 6]) == "Hello, w\u00f6"
+    assert join_words([1, 7]) == ""
+    assert join_words([3, 0, 3]) == "lo \u2047 lo"
 
 
 def test_bytes_make_characters():
-    assert text_of([3, 8, 9, 10, 3]) == "lo\u20aclo"
-    assert text_of(range(8, len(PIECES))) == "\u20ac\U0001f600"
-    assert text_of([8, 9, 3]) == "\ufffdlo"  # a character broken off
-    assert text_of([3, 8]) == "lo\ufffd"
+    assert join_words([3, 8, 9, 10, 3]) == "lo\u20aclo"
+    assert join_words(range(8, len(PIECES))) == "\u20ac\U0001f600"
+    assert join_words([8, 9, 3]) == "\ufffdlo"  # a character broken off
+    assert join_words([3, 8]) == "lo\ufffd"
 
 
 @given(st.lists(st.integers(0, len(PIECES) - 1)))
 def test_text_does_not_begin_with_a_space(tokens):
-    assert not text_of(tokens).startswith(" ")
+    assert not join_words(tokens).startswith(" ")
 
 
 PROMPTS = {"en-US": 0, "en": 0, "es-ES": 2, "es": 3, "no": 27, "auto": 101}

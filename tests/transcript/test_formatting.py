@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import wheatear
-from wheatear import LanguageError, MissingExtraError, Phrase, TextForm
+from wheatear import LanguageError, MissingExtraError, Phrase, TextFormat
 from wheatear.audio.reader import sample_speech
-from wheatear.errors import FormError
-from wheatear.transcript.formatting import FormWriter
+from wheatear.errors import TextFormatError
+from wheatear.transcript.formatting import TextFormatter
 from wheatear.transcript.results import Final, Partial, Segment, Word
-from wheatear.transcript.segments import text_of
+from wheatear.transcript.segments import join_words
 
 
 def words_of(text: str) -> tuple[Word, ...]:
@@ -36,26 +36,26 @@ def partial_of(text: str, language: str | None = "en-US") -> Partial:
 @pytest.mark.parametrize(
     ("form", "text", "expected"),
     [
-        (TextForm(), "Well, it's 3.5 (about)!", "Well, it's 3.5 (about)!"),
-        (TextForm(punctuation=False), "Well, it's 3.5 (about)!", "Well it's 3.5 about"),
-        (TextForm(punctuation=False), "¿Qué? - Nada…", "Qué Nada"),
-        (TextForm(capitals=False), "Dr. Who, USA", "dr. who, usa"),
-        (TextForm(masked=frozenset({"Darn", "heck"})), "Darn! The HECK?", "****! The ****?"),
-        (TextForm(masked=frozenset({"heck"})), "checkered hecks", "checkered hecks"),
-        (TextForm(numbers="written"), "Call twenty-five people at ten.", "Call 25 people at 10."),
-        (TextForm(numbers="written"), "One apple, two hundred three.", "One apple, 203."),
-        (TextForm(numbers="written"), "On the twenty third of May", "On the 23rd of May"),
-        (TextForm(False, False, "written"), "Dial thirty two, now.", "dial 32 now"),
+        (TextFormat(), "Well, it's 3.5 (about)!", "Well, it's 3.5 (about)!"),
+        (TextFormat(punctuation=False), "Well, it's 3.5 (about)!", "Well it's 3.5 about"),
+        (TextFormat(punctuation=False), "¿Qué? - Nada…", "Qué Nada"),
+        (TextFormat(capitals=False), "Dr. Who, USA", "dr. who, usa"),
+        (TextFormat(masked=frozenset({"Darn", "heck"})), "Darn! The HECK?", "****! The ****?"),
+        (TextFormat(masked=frozenset({"heck"})), "checkered hecks", "checkered hecks"),
+        (TextFormat(numbers="written"), "Call twenty-five people at ten.", "Call 25 people at 10."),
+        (TextFormat(numbers="written"), "One apple, two hundred three.", "One apple, 203."),
+        (TextFormat(numbers="written"), "On the twenty third of May", "On the 23rd of May"),
+        (TextFormat(False, False, "written"), "Dial thirty two, now.", "dial 32 now"),
     ],
 )  # fmt: skip
-def test_forms(form: TextForm, text: str, expected: str) -> None:
-    found = FormWriter(form).final(final_of(text))
-    assert found.text == expected == text_of(found.words)
+def test_forms(form: TextFormat, text: str, expected: str) -> None:
+    found = TextFormatter(form).final(final_of(text))
+    assert found.text == expected == join_words(found.words)
     assert tuple(w for s in found.segments for w in s.words) == found.words
 
 
 def test_numbers_are_one_word_with_their_time() -> None:
-    found = FormWriter(TextForm(numbers="written")).final(
+    found = TextFormatter(TextFormat(numbers="written")).final(
         final_of("Say two hundred three, please.")
     )
     assert [(w.text, w.start, w.end) for w in found.words] == [
@@ -76,31 +76,31 @@ def test_numbers_are_one_word_with_their_time() -> None:
     ],
 )
 def test_numbers_of_other_languages(language: str | None, text: str, expected: str) -> None:
-    found = FormWriter(TextForm(numbers="written")).final(final_of(text, language))
+    found = TextFormatter(TextFormat(numbers="written")).final(final_of(text, language))
     assert found.text == expected
 
 
 def test_numbers_need_a_language_and_a_library(monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = wheatear.load(threads=1)
     with pytest.raises(LanguageError, match="ru-RU cannot be written in digits"):
-        recognizer.stream(language="ru-RU", form=TextForm(numbers="written"))
-    stream = recognizer.stream(language="en-US", form=TextForm(numbers="written"))
+        recognizer.stream(language="ru-RU", text_format=TextFormat(numbers="written"))
+    stream = recognizer.stream(language="en-US", text_format=TextFormat(numbers="written"))
     with pytest.raises(LanguageError):
         stream.switch(language="ru-RU")
     monkeypatch.setitem(sys.modules, "text_to_num", None)
     with pytest.raises(MissingExtraError, match=r"wheatear\[numbers\]"):
-        TextForm(numbers="written")
+        TextFormat(numbers="written")
 
 
 def test_capitals_of_turkish_and_greek() -> None:
-    form = FormWriter(TextForm(capitals=False))
+    form = TextFormatter(TextFormat(capitals=False))
     assert form.final(final_of("ISI İyi", "tr-TR")).text == "ısı iyi"
     assert form.final(final_of("ΟΔΟΣ", "el-GR")).text == "οδοσ"  # letter by letter
 
 
 def test_aliases_become_the_phrase() -> None:
     phrase = Phrase("Nguyễn Văn", aliases=("win van", "nguyen van"))
-    form = FormWriter(TextForm(), [phrase])
+    form = TextFormatter(TextFormat(), [phrase])
     assert form.late
     found = form.final(final_of("Ask (Win van), then win. Van is here."))
     assert found.text == "Ask (Nguyễn Văn), then win. Van is here."
@@ -122,7 +122,7 @@ TEXTS = st.lists(
 def test_partials_only_grow_and_never_show_what_is_masked(
     words: list[str], punctuation: bool, capitals: bool
 ) -> None:
-    form = FormWriter(TextForm(punctuation, capitals, masked=frozenset({"ass", "heck"})))
+    form = TextFormatter(TextFormat(punctuation, capitals, masked=frozenset({"ass", "heck"})))
     text, shown = " ".join(words), ""
     for size in range(1, len(text) + 1):
         partial = form.partial(partial_of(text[:size]))
@@ -137,13 +137,13 @@ def test_partials_only_grow_and_never_show_what_is_masked(
 
 def test_a_stream_tells_everything_in_its_form() -> None:
     recognizer = wheatear.load(threads=1)
-    form = TextForm(punctuation=False, capitals=False)
+    form = TextFormat(punctuation=False, capitals=False)
     plain = recognizer.transcribe(sample_speech())
     events: list = []
-    found = recognizer.transcribe(sample_speech(), form=form, on_event=events.append)
+    found = recognizer.transcribe(sample_speech(), text_format=form, on_event=events.append)
     wanted = " ".join(w.strip(".,?!") for w in plain.text.lower().split())
     assert found.text == wanted
-    assert text_of(found.words) == wanted
+    assert join_words(found.words) == wanted
     assert found.tokens == plain.tokens
     finals = [e.text for e in events if isinstance(e, Final) and e.text]
     assert " ".join(finals) == wanted
@@ -154,5 +154,5 @@ def test_a_stream_tells_everything_in_its_form() -> None:
 
 @pytest.mark.parametrize("word", ["two words", "...", " "])
 def test_only_words_are_masked(word: str) -> None:
-    with pytest.raises(FormError, match="cannot be masked"):
-        TextForm(masked=frozenset({word}))
+    with pytest.raises(TextFormatError, match="cannot be masked"):
+        TextFormat(masked=frozenset({word}))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from wheatear.transcript.formatting import FormWriter, TextForm
+from wheatear.transcript.formatting import TextFormat, TextFormatter
 from wheatear.transcript.numbers import LANGUAGES
 from wheatear.transcript.results import Final, Segment, Word
 
@@ -270,7 +270,7 @@ def written(text: str, language: str) -> str:
     words = tuple(Word(t, n * 0.5, n * 0.5 + 0.4, 0.9) for n, t in enumerate(text.split()))
     segment = Segment(text, words, 0, 9, language, None)
     return (
-        FormWriter(TextForm(numbers="written"))
+        TextFormatter(TextFormat(numbers="written"))
         .final(Final(text, words, 0, 9, language, (segment,), ()))
         .text
     )

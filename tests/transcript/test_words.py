@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheatear.transcript.results import Segment, Token, Word
-from wheatear.transcript.segments import SegmentBuilder, ends_sentence, text_of
+from wheatear.transcript.segments import SegmentBuilder, ends_sentence, join_words
 from wheatear.transcript.words import Delay, WordBuilder
 
 
@@ -55,7 +55,7 @@ TEXT = st.text(alphabet=" abc.,?今日をー\u0e01\u0e4c¿", max_size=4)
 def test_words_hold_the_whole_text_in_order(pieces: list[str], start: float, end: float) -> None:
     found = words(tokens(*pieces), Delay(start, end))
     assert "".join(word.text for word in found) == "".join(pieces).replace(" ", "")
-    assert text_of(found).split() == "".join(pieces).split()
+    assert join_words(found).split() == "".join(pieces).split()
     last = 0.0
     for word in found:
         assert last <= word.start < word.end

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from wheatear.audio import ffmpeg as media
 from wheatear.errors import AudioError
-from wheatear.transcript.writers import Format
+from wheatear.transcript.writers import TranscriptFormat
 
 _SUFFIXES = frozenset(
     [
@@ -31,7 +31,9 @@ class Job:
     """Why there is nothing to do, such as a folder that cannot be read."""
 
 
-def jobs_of(inputs: Sequence[str], output: Path, form: Format, recursive: bool) -> list[Job]:
+def jobs_of(
+    inputs: Sequence[str], output: Path, form: TranscriptFormat, recursive: bool
+) -> list[Job]:
     """The files that are meant, each with a transcript of its own in the folder `output`.
 
     Folders are kept as they are: sub/a.wav becomes OUTPUT/sub/a.srt, or a.wav.srt where there is
@@ -107,7 +109,7 @@ def _may_be_file(path: str) -> bool:
 
 
 def _with_targets(
-    found: Sequence[tuple[str, Path]], output: Path, form: Format, inputs: set[str]
+    found: Sequence[tuple[str, Path]], output: Path, form: TranscriptFormat, inputs: set[str]
 ) -> Iterator[Job]:
     suffix = _SUFFIX_OF.get(form, form)
     same = Counter(inside.with_suffix("") for _, inside in found)

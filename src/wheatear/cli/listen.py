@@ -25,9 +25,9 @@ from wheatear.cli.signals import interrupts
 from wheatear.cli.transcription import spaced
 from wheatear.common.terminal_text import printable
 from wheatear.errors import AudioError, MissingExtraError
-from wheatear.transcript.formatting import FormWriter
+from wheatear.transcript.formatting import TextFormatter
 from wheatear.transcript.results import Event, Final, Partial, Transcript
-from wheatear.transcript.writers import Format, Writer, writer
+from wheatear.transcript.writers import TranscriptFormat, Writer, create_writer
 
 _BLOCK = 0.08  # seconds
 _QUIET = -60.0  # dBFS, the left end of the meter
@@ -41,7 +41,7 @@ def listen(
     device: str | None = None,
     list_devices: Annotated[bool, Parameter(negative="")] = False,
     output: Path | None = None,
-    format: Format | None = None,  # noqa: A002  (the option is called --format)
+    format: TranscriptFormat | None = None,  # noqa: A002  (the option is called --format)
     overwrite: Annotated[bool, Parameter(negative="")] = False,
     threads: int | None = None,
 ) -> int:
@@ -79,9 +79,13 @@ def listen(
     recognizer = wheatear.load(model, threads=threads)
     options = asked.options(recognizer)
     stream = recognizer.stream(options)
-    late = FormWriter(options.form, options.phrases).late
+    late = TextFormatter(options.text_format, options.phrases).late
     file = Output(output, live=True)
-    files = [] if output is None else [writer(form, file.open(), "microphone", partials=not late)]
+    files = (
+        []
+        if output is None
+        else [create_writer(form, file.open(), "microphone", partials=not late)]
+    )
     try:
         with interrupts.held(), _Captions(files, late) as captions:
             try:
@@ -188,7 +192,7 @@ class _Captions:
         self._live = Live(console=self._console, transient=True, refresh_per_second=12)
         self._plain = None
         if not self._console.is_terminal:
-            self._plain = writer("txt", sys.stdout, "", partials=not late)
+            self._plain = create_writer("txt", sys.stdout, "", partials=not late)
         self._files = files
         self._partial = ""
         self._level = _QUIET

@@ -16,7 +16,7 @@ from wheatear.errors import WheatearError
 from wheatear.model.languages import AUTO
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
-from wheatear.transcript.formatting import TextForm
+from wheatear.transcript.formatting import TextFormat
 from wheatear.transcript.turns import TurnRules
 
 
@@ -100,7 +100,7 @@ class Asked:
             turns=turns,
             phrases=tuple(map(parse_phrase, given)),
             beam=beam,
-            form=TextForm(self.punctuation, self.capitals, self.numbers, masked),
+            text_format=TextFormat(self.punctuation, self.capitals, self.numbers, masked),
             keep=False,
         )
 

@@ -9,9 +9,11 @@ from typing import TextIO
 
 from wheatear.common import atomic_files as durable
 from wheatear.errors import AudioError, WheatearError
-from wheatear.transcript.writers import FORMATS, Format
+from wheatear.transcript.writers import FORMATS, TranscriptFormat
 
-_FORMAT_OF: dict[str, Format] = {f".{form}": form for form in FORMATS} | {".ndjson": "jsonl"}
+_FORMAT_OF: dict[str, TranscriptFormat] = {f".{form}": form for form in FORMATS} | {
+    ".ndjson": "jsonl"
+}
 _LONGEST_NAME = 120  # bytes of a partial file's; file systems take 143 to 255
 _SEVERAL_IN_A_FILE = ("jsonl", "ctm")
 """Formats that name the recording in every line."""
@@ -19,7 +21,7 @@ _SEVERAL_IN_A_ROW = ("txt", "json", *_SEVERAL_IN_A_FILE)
 """Formats that can follow each other on standard output and stay readable."""
 
 
-def format_of(form: Format | None, output: Path | None) -> Format:
+def format_of(form: TranscriptFormat | None, output: Path | None) -> TranscriptFormat:
     """The format that was asked for, else the one that the name of the file ends with."""
     if form is not None:
         return form
@@ -27,7 +29,7 @@ def format_of(form: Format | None, output: Path | None) -> Format:
 
 
 def check_output(
-    output: Path | None, inputs: Sequence[str], form: Format, overwrite: bool = False
+    output: Path | None, inputs: Sequence[str], form: TranscriptFormat, overwrite: bool = False
 ) -> None:
     """Raises AudioError for an output that exists or is an input, and for several transcripts in a
     format that holds one."""

@@ -24,7 +24,8 @@ from wheatear.common.terminal_text import printable
 from wheatear.errors import WheatearError
 from wheatear.model.onnx_session import default_threads
 from wheatear.transcript.results import Event, Final, Turn
-from wheatear.transcript.writers import CueRules, Format, Writer
+from wheatear.transcript.subtitles import CueRules
+from wheatear.transcript.writers import TranscriptFormat, Writer
 
 
 def transcribe(
@@ -33,7 +34,7 @@ def transcribe(
     *,
     model: str | None = None,
     asked: Asked = Asked(),  # noqa: B008  (frozen)
-    format: Format | None = None,  # noqa: A002  (the option is called --format)
+    format: TranscriptFormat | None = None,  # noqa: A002  (the option is called --format)
     output: Path | None = None,
     output_dir: Path | None = None,
     line_letters: int = 42,

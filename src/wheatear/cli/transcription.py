@@ -11,9 +11,10 @@ from wheatear.errors import WheatearError
 from wheatear.recognizer.channels import transcribe_channels
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
-from wheatear.transcript.formatting import FormWriter
+from wheatear.transcript.formatting import TextFormatter
 from wheatear.transcript.results import Event, Final, Partial, Segment, Transcript, Turn
-from wheatear.transcript.writers import CueRules, Format, Writer, writer
+from wheatear.transcript.subtitles import CueRules
+from wheatear.transcript.writers import TranscriptFormat, Writer, create_writer
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class Task:
 
     recognizer: Recognizer
     options: StreamOptions
-    form: Format
+    form: TranscriptFormat
     cues: CueRules
     apart: bool
     """Whether channels are transcribed by themselves."""
@@ -37,8 +38,8 @@ class Task:
 
     def writer(self, out: TextIO, name: str) -> Writer:
         """Where the events of a file go."""
-        late = FormWriter(self.options.form, self.options.phrases).late
-        return writer(self.form, out, name, self.cues, partials=not late)
+        late = TextFormatter(self.options.text_format, self.options.phrases).late
+        return create_writer(self.form, out, name, self.cues, partials=not late)
 
     def run(self, audio: AudioReader, on_event: Callable[[Event], None]) -> float:
         """Transcribes a file; its seconds."""

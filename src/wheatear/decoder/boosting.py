@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from wheatear.common.arguments import check_kind, check_number, shown
 from wheatear.errors import PhraseError
-from wheatear.model.scripts import spaceless
+from wheatear.model.locales import is_spaceless
 from wheatear.model.vocabulary import Vocabulary
 
 _LETTER = 0.45  # of log-odds that a letter gains, from the tenth on
@@ -262,4 +262,4 @@ def _paths(spelling: str) -> list[str]:
     """How a spelling may stand in a text: after a space, capitalised, inside a spaceless script."""
     spellings = dict.fromkeys((spelling, spelling[0].upper() + spelling[1:]))
     paths = [f" {s}" for s in spellings]
-    return [*paths, *spellings] if spaceless(spelling[0]) else paths
+    return [*paths, *spellings] if is_spaceless(spelling[0]) else paths

@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from wheatear.evaluate.wer import align, matching_pairs
-from wheatear.model.locales import language_of
-from wheatear.model.scripts import spaceless
+from wheatear.model.locales import is_spaceless, language_of
 
 _FORMS = {".": ".。．｡।॥۔።", ",": ",，、､،", "?": "?？؟", "!": "!！"}
 _MARK_OF = {form: mark for mark, forms in _FORMS.items() for form in forms}
@@ -91,5 +90,5 @@ def _goes_on(word: str, c: str, after: str) -> bool:
     if not word or kind == "M":
         return bool(word)
     if kind in "LN":
-        return not (spaceless(c) or spaceless(word[0]))
-    return c in "'.,-" and unicodedata.category(after)[0] in "LN" and not spaceless(after)
+        return not (is_spaceless(c) or is_spaceless(word[0]))
+    return c in "'.,-" and unicodedata.category(after)[0] in "LN" and not is_spaceless(after)

@@ -15,6 +15,16 @@ Unit = Literal["word", "character"]
 # Languages written without spaces between words; Korean spaces are often a matter of taste.
 _SPACELESS = frozenset({"ja", "km", "lo", "my", "th", "yue", "zh"})
 _BY_CHARACTER = _SPACELESS | {"ko"}
+_SPACELESS_SCRIPTS = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Myanmar
+    (0x1780, 0x17FF),  # Khmer
+    (0x3005, 0x3007),  # Han iteration marks
+    (0x3040, 0x30FF),  # Hiragana, Katakana
+    (0x3400, 0x9FFF),  # Han
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,3 +128,9 @@ def error_unit(locale: str) -> Unit:
 def has_spaces(locale: str) -> bool:
     """Whether spaces stand between the words of a locale."""
     return language_of(locale) not in _SPACELESS
+
+
+def is_spaceless(letter: str) -> bool:
+    """True if a letter belongs to a script that is written without spaces between words."""
+    code = ord(letter)
+    return any(low <= code <= high for low, high in _SPACELESS_SCRIPTS)

@@ -7,7 +7,7 @@ from wheatear.common.arguments import check_kind
 from wheatear.decoder.beam import BeamRules
 from wheatear.decoder.boosting import Phrase, as_phrases
 from wheatear.model.languages import AUTO
-from wheatear.transcript.formatting import TextForm
+from wheatear.transcript.formatting import TextFormat
 from wheatear.transcript.turns import TurnRules
 
 
@@ -30,7 +30,7 @@ class StreamOptions:
     """Names and terms to boost; any iterable of strings and `Phrase`s is taken."""
     beam: BeamRules | None = None
     """Width of the beam search; None is greedy search, which is faster and never waits."""
-    form: TextForm = field(default_factory=TextForm)
+    text_format: TextFormat = field(default_factory=TextFormat)
     """Formatting of the text."""
     keep: bool = True
     """True if the stream keeps its finals for `Stream.transcript`; without them its memory does
@@ -42,7 +42,12 @@ class StreamOptions:
         width = self.beam if isinstance(self.beam, int) else 4
         wanted = f"None or wheatear.BeamRules(width={width})"
         check_kind("beam", self.beam, (BeamRules, type(None)), wanted)
-        check_kind("form", self.form, TextForm, "a wheatear.TextForm, such as TextForm()")
+        check_kind(
+            "text_format",
+            self.text_format,
+            TextFormat,
+            "a wheatear.TextFormat, such as TextFormat()",
+        )
         check_kind("keep", self.keep, bool, "True or False")
 
 

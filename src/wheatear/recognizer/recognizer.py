@@ -38,7 +38,7 @@ from wheatear.model.vocabulary import Vocabulary
 from wheatear.recognizer.external.package import Package, open_model
 from wheatear.recognizer.options import StreamOptions, check_turns
 from wheatear.transcript.builder import TranscriptBuilder
-from wheatear.transcript.formatting import FormWriter
+from wheatear.transcript.formatting import TextFormatter
 from wheatear.transcript.results import Event, Final, Partial, Transcript
 from wheatear.transcript.turns import TurnRules
 from wheatear.transcript.words import Delay
@@ -170,7 +170,7 @@ class Recognizer:
     def check(self, options: StreamOptions) -> None:
         """Raises what `stream` raises for these options."""
         _mode, language = self.choose(options.language, options.latency_ms)
-        options.form.check(None if language == AUTO else language)
+        options.text_format.check(None if language == AUTO else language)
         self.understand(options.phrases)
         if options.turns.voice != "words":
             VoiceActivity(options.turns.voice)
@@ -341,8 +341,8 @@ class Stream:
             recognizer.vocabulary, options.turns, options.keep,
             recognizer.bundle.manifest.confidence,
         )  # fmt: skip
-        self._form = options.form
-        self._writer = FormWriter(options.form, phrases)
+        self._text_format = options.text_format
+        self._writer = TextFormatter(options.text_format, phrases)
         self._voice: VoiceActivity | None = None
         self._listen_for_voice()
         self._set(mode, language)
@@ -356,7 +356,7 @@ class Stream:
         bundle = self._recognizer.bundle
         manifest = bundle.manifest
         asked = None if language == AUTO else language
-        self._form.check(asked)
+        self._text_format.check(asked)
         self._recognizer._silence.wake(self._idling, self._encoder_state)
         self._mode = self._encoder_state.mode = mode
         self._key = language
@@ -402,7 +402,7 @@ class Stream:
         tree = self._recognizer.understand(given)
         self._settle_search()
         self._search.listen_for(tree)
-        self._writer = FormWriter(self._form, given)
+        self._writer = TextFormatter(self._text_format, given)
 
     @property
     def turns(self) -> TurnRules:

@@ -20,7 +20,8 @@ from dataclasses import replace
 
 from wheatear.audio.mel import FRAME_MS
 from wheatear.decoder.greedy import Found
-from wheatear.model.vocabulary import Detokenizer, Vocabulary
+from wheatear.model.vocabulary import Vocabulary
+from wheatear.transcript.detokenizer import Detokenizer
 from wheatear.transcript.results import (
     Event,
     Final,
@@ -80,7 +81,7 @@ class TranscriptBuilder:
 
     def switch(self, asked: str | None, delay: Delay) -> None:
         """From now on in this locale (None for auto), words being emitted so late."""
-        self._asked = self._segment_builder.asked = asked
+        self._asked = self._segment_builder.language = asked
         self.language = asked or self.language
         self._word_builder.delay = delay
 

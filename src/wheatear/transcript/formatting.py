@@ -13,17 +13,17 @@ from typing import Literal
 
 from wheatear.common.arguments import check_kind, shown
 from wheatear.decoder.boosting import Phrase
-from wheatear.errors import FormError, LanguageError
+from wheatear.errors import LanguageError, TextFormatError
 from wheatear.transcript.numbers import LANGUAGES, number_library, spans
 from wheatear.transcript.results import Final, Partial, Segment, Transcript, Word
-from wheatear.transcript.segments import text_of
+from wheatear.transcript.segments import join_words
 
 _DOTTED = ("tr", "az")  # languages whose capital I has no dot, and whose i keeps it
 
 
 @dataclass(frozen=True)
-class TextForm:
-    """How finals and partials are written.  Raises FormError for what makes no sense, such as
+class TextFormat:
+    """How finals and partials are written.  Raises TextFormatError for what makes no sense, such as
     masking what is no word, and MissingExtraError for numbers without the extra `numbers`."""
 
     punctuation: bool = True
@@ -35,17 +35,19 @@ class TextForm:
 
     def __post_init__(self) -> None:
         for name in ("punctuation", "capitals"):
-            check_kind(name, getattr(self, name), bool, "True or False", FormError)
+            check_kind(name, getattr(self, name), bool, "True or False", TextFormatError)
         if self.numbers not in ("spoken", "written"):
-            raise FormError(f"numbers is {shown(self.numbers)}; give 'spoken' or 'written'")
+            raise TextFormatError(f"numbers is {shown(self.numbers)}; give 'spoken' or 'written'")
         if self.numbers == "written":
             number_library()
         kinds = (frozenset, set, list, tuple)
-        check_kind("masked", self.masked, kinds, "words, such as frozenset({'damn'})", FormError)
+        check_kind(
+            "masked", self.masked, kinds, "words, such as frozenset({'damn'})", TextFormatError
+        )
         for word in self.masked:
-            check_kind("a word to mask", word, str, "a string", FormError)
+            check_kind("a word to mask", word, str, "a string", TextFormatError)
         if wrong := sorted(w for w in self.masked if not _bare(w) or len(w.split()) > 1):
-            raise FormError(f"{wrong[0]!r} cannot be masked: give single words with letters")
+            raise TextFormatError(f"{wrong[0]!r} cannot be masked: give single words with letters")
         object.__setattr__(self, "masked", frozenset(map(_bare, self.masked)))
 
     def check(self, language: str | None) -> None:
@@ -57,10 +59,10 @@ class TextForm:
             )
 
 
-class FormWriter:
+class TextFormatter:
     """Writes one stream's events in a form, with the names of its phrases."""
 
-    def __init__(self, form: TextForm, phrases: Sequence[Phrase] = ()) -> None:
+    def __init__(self, form: TextFormat, phrases: Sequence[Phrase] = ()) -> None:
         self._form = form
         self._names = {
             tuple(map(_bare, alias.split())): phrase.text.split()
@@ -68,7 +70,7 @@ class FormWriter:
             for alias in phrase.spellings[1:]
         }
         self._longest = max(map(len, self._names), default=0)
-        self.plain = form == TextForm() and not self._names
+        self.plain = form == TextFormat() and not self._names
         """Whether everything stays as it is."""
         self.late = bool(self._names) or form.numbers == "written"
         """Whether finals may say other words than partials."""
@@ -79,26 +81,26 @@ class FormWriter:
         if words and self._may_be_masked(words[-1]):
             words.pop()
         shown = self._each(words, partial.language)
-        return replace(partial, words=shown, text=text_of(shown)) if shown else None
+        return replace(partial, words=shown, text=join_words(shown)) if shown else None
 
     def final(self, final: Final) -> Final:
         """The final as it is written."""
         segments = tuple(map(self._segment, final.segments))
         words = tuple(word for segment in segments for word in segment.words)
-        return replace(final, segments=segments, words=words, text=text_of(words))
+        return replace(final, segments=segments, words=words, text=join_words(words))
 
     def transcript(self, transcript: Transcript) -> Transcript:
         """The transcript as it is written."""
         segments = tuple(map(self._segment, transcript.segments))
         words = tuple(word for segment in segments for word in segment.words)
-        return replace(transcript, segments=segments, words=words, text=text_of(words))
+        return replace(transcript, segments=segments, words=words, text=join_words(words))
 
     def _segment(self, segment: Segment) -> Segment:
         words = self._named(segment.words)
         if self._form.numbers == "written":
             words = tuple(_in_digits(words, segment.language))
         words = self._each(words, segment.language)
-        return replace(segment, words=words, text=text_of(words))
+        return replace(segment, words=words, text=join_words(words))
 
     def _each(self, words: Sequence[Word], language: str | None) -> tuple[Word, ...]:
         """What is done word by word; a word that nothing is left of goes."""

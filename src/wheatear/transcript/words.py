@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from wheatear.model.scripts import spaceless
+from wheatear.model.locales import is_spaceless
 from wheatear.transcript.results import Token, Word
 
 # What never begins a unit: closing punctuation, combining marks, letters that modify.
@@ -124,7 +124,7 @@ def _splits(before: str, part: str) -> bool:
     first = part[0]
     if first in _SMALL_KANA or (unicodedata.category(first) in _FOLLOWS and first not in _OPENS):
         return False
-    return spaceless(first) or spaceless(_last_letter(before))
+    return is_spaceless(first) or is_spaceless(_last_letter(before))
 
 
 def _last_letter(text: str) -> str:

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wheatear.transcript.results import Final, Segment, Word
-from wheatear.transcript.writers import writer
+from wheatear.transcript.writers import create_writer
 
 PATH = "/v1/audio/subtitles"
 WORD = {"text": "Sorry.", "start": 0.5, "end": 1.0}
@@ -74,7 +74,7 @@ def described(final: Final) -> dict[str, Any]:
 @given(finals=turns())
 def test_captions_get_the_cues_that_the_writer_cuts(server, form, finals):
     out = io.StringIO()
-    expected = writer(form, out, "")
+    expected = create_writer(form, out, "")
     for final in finals:
         expected.final(final)
     status, _, body = post(server, {"format": form, "finals": list(map(described, finals))})

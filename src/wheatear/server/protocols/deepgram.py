@@ -47,7 +47,7 @@ from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandl
 from wheatear.server.session.json_messages import check_size
 from wheatear.server.session.live_stream import LiveStream, live_pcm
 from wheatear.transcript.results import Final, Partial, Turn, Word
-from wheatear.transcript.segments import text_of
+from wheatear.transcript.segments import join_words
 from wheatear.transcript.turns import TurnRules
 
 _IDLE = 10.0  # seconds
@@ -380,7 +380,7 @@ class Recordings:
 def _results(finals: Sequence[Final], ended: StreamEnded, asked: Asked) -> dict[str, Any]:
     """All that is said in a file."""
     words = tuple(word for final in finals for word in final.words)
-    whole = Final(text_of(words), words, 0.0, ended.duration, ended.language, (), ())
+    whole = Final(join_words(words), words, 0.0, ended.duration, ended.language, (), ())
     channel: dict[str, Any] = {"alternatives": [alternative(whole, asked.multilingual)]}
     if asked.multilingual and ended.language:
         channel["detected_language"] = ended.language

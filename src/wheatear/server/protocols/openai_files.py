@@ -42,7 +42,8 @@ from wheatear.server.served_models import ServedModels
 from wheatear.server.session.upload import Upload, read_form
 from wheatear.server.settings import Limits
 from wheatear.transcript.results import Final, Partial, Token, Transcript, Word
-from wheatear.transcript.writers import openai_segment, openai_word, writer
+from wheatear.transcript.segments import continued_text, join_finals
+from wheatear.transcript.writers import create_writer, openai_segment, openai_word
 
 _FEW = 50  # fields
 _AT_ONCE = 60.0  # seconds of audio whose answer is written in no time
@@ -293,7 +294,7 @@ def _written(finals: Sequence[Final], ended: StreamEnded, asked: Asked, job: Fil
         case "verbose_json":
             return JSONResponse(_verbose(finals, ended, asked, job), headers=headers)
         case "text":
-            return PlainTextResponse(_joined(finals) + "\n", headers=headers)
+            return PlainTextResponse(join_finals(finals) + "\n", headers=headers)
         case _:
             return PlainTextResponse(_subtitles(finals, ended, asked.format), headers=headers)
 
@@ -310,7 +311,7 @@ def _json(
 ) -> dict[str, Any]:
     tokens = [token for final in finals for token in final.tokens]
     return {
-        "text": _joined(finals),
+        "text": join_finals(finals),
         "languages": [{"code": code} for code in _languages(finals)],
         **({"logprobs": logprobs(tokens)} if asked.logprobs else {}),
         "usage": {"type": "duration", "seconds": ended.duration},
@@ -326,7 +327,7 @@ def _verbose(
     languages = _languages(finals)
     return {
         "task": "transcribe", "language": (languages or [asked.language])[0],
-        "duration": ended.duration, "text": _joined(finals),
+        "duration": ended.duration, "text": join_finals(finals),
         **({"words": words} if asked.words else {}),
         **({"segments": [openai_segment(s, n) for n, s in enumerate(segments)]}
            if asked.segments else {}),
@@ -341,7 +342,7 @@ def _openai_word(word: Word) -> dict[str, Any]:
 
 def _subtitles(finals: Sequence[Final], ended: StreamEnded, form: Literal["srt", "vtt"]) -> str:
     out = io.StringIO()
-    writes = writer(form, out, "")
+    writes = create_writer(form, out, "")
     for final in finals:
         writes.final(final)
     writes.close(Transcript("", ended.language, ended.duration, ()), complete=True)
@@ -374,8 +375,8 @@ async def _events(job: FileJob, asked: Asked) -> AsyncIterator[str]:
         async for item in job.events():
             if isinstance(item, Partial | Final):
                 delta = item.text[len(told) :]
-                if delta and not told and any(final.text for final in finals):
-                    delta = " " * _spaced(item) + delta
+                if delta and not told:
+                    delta = continued_text(item, any(final.text for final in finals))
                 told = item.text
                 if delta:
                     event: dict[str, Any] = {"type": "transcript.text.delta", "delta": delta}
@@ -474,18 +475,6 @@ def logprobs(tokens: Sequence[Token]) -> list[dict[str, Any]]:
         for token in tokens
         if token.text
     ]  # fmt: skip
-
-
-def _spaced(event: Partial | Final) -> bool:
-    return bool(event.words and event.words[0].space_before)
-
-
-def _joined(finals: Sequence[Final]) -> str:
-    text = ""
-    for final in finals:
-        if final.text:
-            text += " " * bool(text and _spaced(final)) + final.text
-    return text
 
 
 def _languages(finals: Sequence[Final]) -> list[str]:

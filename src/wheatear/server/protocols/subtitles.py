@@ -19,7 +19,7 @@ from wheatear.server.api_errors import ApiError
 from wheatear.server.background import run_in_background
 from wheatear.server.session.upload import Upload
 from wheatear.transcript.results import Final, Segment, Word
-from wheatear.transcript.writers import writer
+from wheatear.transcript.writers import create_writer
 
 _MAX_BYTES = 1 << 23  # of a body: captions of about ten hours
 _MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
@@ -85,7 +85,7 @@ def _response(body: BinaryIO) -> Response:
             400, f"the body does not describe captions: {error}", code="invalid_value"
         ) from error
     out = io.StringIO()
-    subtitles = writer(captions.format, out, "")
+    subtitles = create_writer(captions.format, out, "")
     for caption in captions.finals:
         subtitles.final(_final(caption))
     return Response(out.getvalue(), media_type=_MEDIA_TYPES[captions.format])

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from wheatear.transcript.results import Final, Partial, Token
+from wheatear.transcript.segments import continued_text
 
 
 @dataclass(kw_only=True)
@@ -22,8 +23,7 @@ class Utterance:
 
     def add(self, event: Partial | Final) -> None:
         """Takes in what is new in an event."""
-        spaced = bool(self.settled and event.words and event.words[0].space_before)
-        self.text = self.settled + " " * spaced + event.text
+        self.text = self.settled + continued_text(event, bool(self.settled))
         if isinstance(event, Partial):
             self.tokens += event.tokens
         else:
