@@ -184,7 +184,6 @@ UNTESTED: set[str] = {
     "server/metrics.py",
     "server/protocols/deepgram_query.py",
     "server/protocols/openai_events.py",
-    "server/request_fields.py",
     "server/scheduler/admission.py",
     "server/session/connection.py",
     "server/session/live_stream.py",

@@ -1,4 +1,4 @@
-"""Headerless audio as requests name it, and audio in base64.
+"""Headerless audio as requests describe it.
 
     encoding=linear16&sample_rate=16000          Deepgram's names, in queries and forms
     Content-Type: audio/l16;rate=16000           of a body, or of the file part of a form
@@ -6,7 +6,6 @@
 A body that begins like a file is read as that file, whatever the request states.
 """
 
-import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -200,28 +199,3 @@ def _is_swapped(data: bytes, channels: int) -> bool:
         return float(np.abs(samples[channels:] - samples[:-channels]).sum())
 
     return roughness(">i2") < roughness("<i2")
-
-
-# -- base64 --------------------------------------------------------------------------------------
-
-_SPACES = str.maketrans("", "", " \t\r\n")
-_URL_SAFE = str.maketrans("-_", "+/")
-
-
-def base64_audio(text: str) -> bytes:
-    """The bytes of base64 in one line or several, in either alphabet.
-
-    Raises ApiError.
-    """
-    try:
-        return binascii.a2b_base64(text, strict_mode=True)  # as nearly all clients send it
-    except ValueError:  # also of text that is not ASCII
-        plain = text.translate(_SPACES)
-    if "-" in plain or "_" in plain:
-        plain = plain.translate(_URL_SAFE)
-    try:
-        return binascii.a2b_base64(plain, strict_mode=True)
-    except ValueError as error:
-        raise ApiError(
-            400, f"audio is not base64: {error}", code="invalid_value", param="audio"
-        ) from error

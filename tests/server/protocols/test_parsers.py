@@ -314,16 +314,3 @@ def test_a_media_type_is_understood_or_refused(text):
     elif raw is not None:
         assert raw.rate > 0
         assert raw.channels > 0
-
-
-@given(st.binary(max_size=300), st.integers(1, 80), st.booleans())
-def test_base64_is_read_however_it_is_written(data, width, url_safe):
-    text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
-    lines = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
-    assert encodings.base64_audio(lines) == data
-
-
-@given(words)
-def test_text_is_base64_or_refused(text):
-    data, refusal = tried(lambda: encodings.base64_audio(text))
-    assert isinstance(data, bytes) or refusal.param == "audio"

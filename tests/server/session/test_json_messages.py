@@ -6,12 +6,14 @@ import json
 import random
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wheatear.server.api_errors import ApiError
-from wheatear.server.audio_formats import base64_audio
 from wheatear.server.session.json_messages import (
     MAX_JSON_CHARACTERS,
     Audio,
+    decode_base64,
     restore_audio,
     split_audio,
 )
@@ -27,7 +29,7 @@ def audio_of(message: str) -> bytes:
     assert len(short) <= MAX_JSON_CHARACTERS + 10
     event = json.loads(short)
     found = restore_audio(event.get("audio"), audio)
-    return bytes(asyncio.run(found.decoded(base64_audio)))
+    return bytes(asyncio.run(found.decoded()))
 
 
 def lines(text: str, end: str) -> str:
@@ -96,7 +98,7 @@ def test_all_else_of_that_length_is_refused(message):
 )  # fmt: skip
 def test_what_is_no_base64(wrong):
     with pytest.raises(ApiError, match="audio is not base64") as caught:
-        asyncio.run(Audio(wrong, 0, len(wrong)).decoded(base64_audio))
+        asyncio.run(Audio(wrong, 0, len(wrong)).decoded())
     assert caught.value.param == "audio"
 
 
@@ -112,9 +114,26 @@ def test_others_have_their_turn_while_audio_is_decoded():
 
         task = asyncio.create_task(other())
         text = BASE64[:-4] * 20
-        await Audio(text, 0, len(text)).decoded(base64_audio)
+        await Audio(text, 0, len(text)).decoded()
         done = True
         await task
         return turns
 
     assert asyncio.run(main()) >= len(BASE64) * 20 // MAX_JSON_CHARACTERS
+
+
+@given(st.binary(max_size=300), st.integers(1, 80), st.booleans())
+def test_base64_in_lines_and_either_alphabet_is_decoded(data, width, url_safe):
+    text = (base64.urlsafe_b64encode if url_safe else base64.b64encode)(data).decode()
+    broken = "\r\n".join(text[at : at + width] for at in range(0, len(text), width))
+    assert decode_base64(broken) == data
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_decoded_or_rejected(text):
+    result: bytes | str | None
+    try:
+        result = decode_base64(text)
+    except ApiError as error:
+        result = error.param
+    assert result == "audio" or isinstance(result, bytes)

@@ -4,7 +4,7 @@ A parameter that would do harm if it were ignored is refused, and so is a misspe
 others that have no effect are returned as `warnings` of the metadata.  An empty value is none.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from starlette.datastructures import QueryParams
@@ -21,7 +21,7 @@ from wheatear.server.audio_formats import (
     headerless_format,
     is_file,
 )
-from wheatear.server.known_names import nearest, unknown
+from wheatear.server.parameters import Parameters, nearest, unknown_name
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.transcript.turns import TurnRules
 
@@ -169,30 +169,30 @@ def warning_of(parameter: str, kind: str, message: str) -> Warned:
 
 def asked_of(query: QueryParams, models: ServedModels, live: bool = True) -> Asked:
     """The settings that a query gives.  live: true for a socket.  Raises ApiError."""
-    given = _given(query)
+    given = Parameters(query.multi_items())
     warnings = _accounted(given, live)
     for name, why in _REFUSED.items():
-        mono = name == "multichannel" and given.get("channels") == ["1"]
-        if not mono and any(value.lower() not in _NO for value in given.get(name, [])):
+        mono = name == "multichannel" and given.texts("channels") == ["1"]
+        if not mono and any(value.lower() not in _NO for value in given.texts(name)):
             raise ApiError(400, f"{name} can't be used: {why}", code="unsupported", param=name)
-    served = models.named(_one(given, "model"))
+    served = models.named(given.text("model"))
     language, multilingual = _language(given, served, warnings)
-    encoding = _one(given, "encoding")
-    rate, channels = _number(given, "sample_rate"), _number(given, "channels")
+    encoding = given.text("encoding")
+    rate, channels = given.number("sample_rate"), given.number("channels")
     known = encoding_of(encoding) if encoding else ""
     asked = Asked(
         served,
         known, encoding or "", rate, channels,
         language=language,
         keyterms=_keyterms(given),
-        interim=_flag(given, "interim_results"),
-        pause_ms=_milliseconds(given, "endpointing", 10),
-        utterance_end_ms=_milliseconds(given, "utterance_end_ms", None),
-        vad_events=_flag(given, "vad_events"),
-        utterances=_flag(given, "utterances"),
+        interim=given.flag("interim_results"),
+        pause_ms=given.milliseconds("endpointing", usual=10),
+        utterance_end_ms=given.milliseconds("utterance_end_ms"),
+        vad_events=given.flag("vad_events"),
+        utterances=given.flag("utterances"),
         multilingual=multilingual,
-        tags=tuple(given.get("tag", [])),
-        extra=tuple(_pair(value) for value in given.get("extra", [])),
+        tags=tuple(given.texts("tag")),
+        extra=tuple(_pair(value) for value in given.texts("extra")),
         warnings=tuple(warnings),
     )  # fmt: skip
     if live:
@@ -200,39 +200,24 @@ def asked_of(query: QueryParams, models: ServedModels, live: bool = True) -> Ask
     return asked
 
 
-Given = Mapping[str, list[str]]
-
-
-def _given(query: QueryParams) -> dict[str, list[str]]:
-    """Names and their values, without empty ones.  Raises ApiError for two values of one."""
-    given: dict[str, list[str]] = {}
-    for name, value in query.multi_items():
-        if value.strip():
-            given.setdefault(name.removesuffix("[]"), []).append(value.strip())
-    for name, values in given.items():
-        single = name in _KNOWN and name not in _LISTS and name not in _REFUSED
-        if single and len(set(values)) > 1:
-            raise ApiError(
-                400, f"{name} is given {len(values)} times", code="invalid_value", param=name
-            )
-    return given
-
-
-def _accounted(given: Given, live: bool) -> list[Warned]:
+def _accounted(given: Parameters, live: bool) -> list[Warned]:
     """Warnings about parameters without effect.  Raises ApiError for a misspelled one."""
     warnings = []
 
     def no_effect(name: str, why: str) -> None:
         warnings.append(warning_of(name, "no_effect", f"{name} has no effect: {why}"))
 
-    if (count := len(given.keys() - set(_KNOWN))) > _MOST_UNKNOWN:
+    lists = given.lists()
+    if (count := len(lists.keys() - set(_KNOWN))) > _MOST_UNKNOWN:
         raise ApiError(
             400, f"{count} parameters of this query are not known", code="unknown_parameter"
         )
-    for name, values in given.items():
+    for name, values in lists.items():
+        if name in _KNOWN and name not in _LISTS and name not in _REFUSED:
+            given.text(name)
         if name not in _KNOWN:
             if nearest(name, _KNOWN):
-                raise unknown(name, _KNOWN, "in this query")
+                raise unknown_name(name, _KNOWN, "in this query")
             no_effect(name[:80], "it is not known here")
         elif name in _NO_EFFECT and values[0].lower() not in (*_NO, _USUAL.get(name)):
             no_effect(name, _NO_EFFECT[name])
@@ -245,15 +230,15 @@ def _accounted(given: Given, live: bool) -> list[Warned]:
     return warnings
 
 
-def _language(given: Given, served: ServedModel, warnings: list[Warned]) -> tuple[str, bool]:
+def _language(given: Parameters, served: ServedModel, warnings: list[Warned]) -> tuple[str, bool]:
     """The language, and true if the answer names the languages.  Raises ApiError."""
-    wanted = [value for value in given.get("detect_language", []) if value.lower() not in _NO]
+    wanted = [value for value in given.texts("detect_language") if value.lower() not in _NO]
     for value in wanted:
         if value.lower() not in ("true", "1"):
             _known_language(value, "detect_language", served)
             message = f"all languages are considered, not {value} alone"
             warnings.append(warning_of("detect_language", "no_effect", message))
-    language = _one(given, "language") or AUTO
+    language = given.text("language") or AUTO
     if wanted or language.lower() == "multi":
         return AUTO, True
     key = _known_language(language, "language", served)
@@ -270,10 +255,10 @@ def _known_language(language: str, param: str, served: ServedModel) -> str:
         raise to_api_error(error, param) from error
 
 
-def _keyterms(given: Given) -> tuple[str, ...]:
+def _keyterms(given: Parameters) -> tuple[str, ...]:
     """Phrases to favor.  Those of `keywords` may have a weight; a negative one excludes them."""
-    terms = list(given.get("keyterm", []))
-    for keyword in given.get("keywords", []):
+    terms = given.texts("keyterm")
+    for keyword in given.texts("keywords"):
         term, _, weight = keyword.rpartition(":")
         try:
             wanted = not float(weight) < 0
@@ -289,41 +274,3 @@ def _pair(value: str) -> tuple[str, str]:
     if not mark:
         raise ApiError(400, "extra is KEY:VALUE", code="invalid_value", param="extra")
     return key, text
-
-
-def _one(given: Given, name: str) -> str | None:
-    return next(iter(given.get(name, [])), None)
-
-
-def _flag(given: Given, name: str) -> bool:
-    value = (_one(given, name) or "false").lower()
-    if value not in ("true", "1", *_NO):
-        raise ApiError(400, f"{name} must be true or false", code="invalid_value", param=name)
-    return value not in _NO
-
-
-def _number(given: Given, name: str) -> int | None:
-    """A whole number above 0."""
-    number = _whole(given, name)
-    if number == 0:
-        raise ApiError(400, f"{name} must be above 0", code="invalid_value", param=name)
-    return number
-
-
-def _whole(given: Given, name: str) -> int | None:
-    value = _one(given, name)
-    if value is None:
-        return None
-    if not (value.isascii() and value.isdigit() and len(value) < 7):
-        raise ApiError(400, f"{name} must be a whole number", code="invalid_value", param=name)
-    return int(value)
-
-
-def _milliseconds(given: Given, name: str, usual: int | None) -> int | None:
-    value = (_one(given, name) or "").lower()
-    if value == "false" or (value == "true" and usual is not None):
-        return usual if value == "true" else None
-    number = _whole(given, name)
-    if number is not None and number > 60_000:
-        raise ApiError(400, f"{name} may be 60000 at most", code="invalid_value", param=name)
-    return usual if number is None else number

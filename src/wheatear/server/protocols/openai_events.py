@@ -15,7 +15,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from wheatear.audio.pcm import PcmDecoder
 from wheatear.server.api_errors import ApiError
-from wheatear.server.known_names import nearest
+from wheatear.server.parameters import nearest
 from wheatear.server.served_models import DELAYS, rules_for_eagerness
 from wheatear.transcript.turns import TurnRules
 

@@ -29,8 +29,8 @@ from wheatear.server.access.limits import ConcurrencyLimits
 from wheatear.server.api_errors import ApiError, disk_full, to_api_error
 from wheatear.server.audio_formats import opened
 from wheatear.server.background import run_in_background
-from wheatear.server.known_names import unknown
 from wheatear.server.metrics import Metrics
+from wheatear.server.parameters import unknown_name
 from wheatear.server.protocols.openai_form import Asked, asked_of
 from wheatear.server.scheduler.scheduler import (
     FeedEvent,
@@ -145,7 +145,7 @@ class Files:
     async def _intake(self, request: Request) -> "Intake":
         for name in request.query_params:
             if name not in _QUERY:
-                raise unknown(name, _QUERY, "in the address; settings are fields of the form")
+                raise unknown_name(name, _QUERY, "in the address; settings are fields of the form")
         form = await read_form(request, self._concurrency)
         try:
             # Phrases and a great many fields take a moment to be read.  Nothing else does.

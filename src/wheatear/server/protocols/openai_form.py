@@ -20,16 +20,7 @@ from wheatear.server.audio_formats import (
     format_of_media_type,
     headerless_format,
 )
-from wheatear.server.request_fields import (
-    check_names,
-    flag,
-    listed,
-    number,
-    one_of,
-    share,
-    text,
-    upload_of,
-)
+from wheatear.server.parameters import Parameters
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.transcript.turns import TurnRules
 
@@ -81,19 +72,20 @@ class Asked:
 
 def asked_of(form: FormData, models: ServedModels) -> tuple[Asked, UploadFile]:
     """The settings that a form gives, and its file.  Raises ApiError."""
-    upload = upload_of(form)
-    check_names(form, _FIELDS, _LISTS)
+    given = Parameters(form.multi_items())
+    upload = given.file("file")
+    given.check_names(_FIELDS, "in this form", _LISTS)
     for name, why in _ONLY_OTHERS.items():
-        if listed(form, name):
+        if given.texts(name):
             raise ApiError(400, f"{name} can't be used: {why}", code="unsupported", param=name)
-    if (text(form, "task") or "transcribe").strip().lower() != "transcribe":
+    if (given.text("task") or "transcribe").lower() != "transcribe":
         raise ApiError(
             400, "task can only be 'transcribe': this server translates nothing",
             code="unsupported", param="task",
         )  # fmt: skip
-    share(form, "temperature")
-    served = models.named(text(form, "model"))
-    wanted = (text(form, "response_format") or "json").strip().lower()
+    given.share("temperature")
+    served = models.named(given.text("model"))
+    wanted = (given.text("response_format") or "json").lower()
     if wanted not in get_args(ResponseFormat):
         why = ": this server does not tell speakers apart" * (wanted == "diarized_json")
         raise ApiError(
@@ -101,20 +93,20 @@ def asked_of(form: FormData, models: ServedModels) -> tuple[Asked, UploadFile]:
             f"{', '.join(get_args(ResponseFormat))}", code="invalid_value",
             param="response_format",
         )  # fmt: skip
-    return _understood(form, served, wanted, _raw(form, upload)), upload
+    return _understood(given, served, wanted, _raw(given, upload)), upload
 
 
 def _understood(
-    form: FormData,
+    given: Parameters,
     served: ServedModel,
     format: Any,  # noqa: A002
     raw: Raw | None,
 ) -> Asked:
-    language = text(form, "language") or "auto"
-    languages = listed(form, "languages")
+    language = given.text("language") or "auto"
+    languages = given.texts("languages")
     if language == "auto" and len(languages) == 1:
         language = languages[0]
-    latency = number(form, "latency_ms") or served.file_latency_ms
+    latency = given.number("latency_ms") or served.file_latency_ms
     try:
         for each in languages:
             served.recognizer.choose(each, None)
@@ -122,16 +114,16 @@ def _understood(
     except WheatearError as error:
         param = "latency_ms" if isinstance(error, LatencyError) else "language"
         raise to_api_error(error, param) from None
-    grains = _several(form, "timestamp_granularities", ("word", "segment"))
-    include = _several(form, "include", ("logprobs",))
+    grains = given.choices("timestamp_granularities", ("word", "segment"))
+    include = given.choices("include", ("logprobs",))
     try:
-        phrases = served.phrases(text(form, "prompt"), listed(form, "keywords"))
+        phrases = served.phrases(given.text("prompt"), given.texts("keywords"))
     except WheatearError as error:
         raise to_api_error(error, "keywords") from None
-    stream = flag(form, "stream")
+    stream = given.flag("stream")
     without = _without_effect(format, stream, grains, include)
     return Asked(
-        served, format, key, mode.latency_ms, phrases, _turns(form),
+        served, format, key, mode.latency_ms, phrases, _turns(given),
         words="word" in grains, segments="segment" in (grains or ("segment",)),
         logprobs=bool(include), stream=stream, raw=raw,
         warnings=tuple(filter(None, (replacement_note(language, key), *without))),
@@ -153,16 +145,11 @@ def _without_effect(
         yield "include has an effect with response_format json alone"
 
 
-def _several(form: FormData, name: str, known: Sequence[str]) -> list[str]:
-    """A list whose values are among the known ones.  Raises ApiError."""
-    return [one_of(value, known, name) for value in listed(form, name)]
-
-
-def _raw(form: FormData, upload: UploadFile) -> Raw | None:
+def _raw(given: Parameters, upload: UploadFile) -> Raw | None:
     """The form of headerless audio by the fields, by the type of the file's part, or, as for
     paths, by the file's name.  Raises ApiError."""
-    encoding, rate = text(form, "encoding"), number(form, "sample_rate")
-    channels = number(form, "channels")
+    encoding, rate = given.text("encoding"), given.number("sample_rate")
+    channels = given.number("channels")
     if encoding is not None and (known := encoding_of(encoding)):
         return headerless_format(known, rate, channels, "the field sample_rate")
     if encoding is None:
@@ -178,17 +165,12 @@ def _raw(form: FormData, upload: UploadFile) -> Raw | None:
     return None
 
 
-def _turns(form: FormData) -> TurnRules:
+def _turns(given: Parameters) -> TurnRules:
     """The rules by which a turn of a file ends; segments and cues may be cut there."""
-    given = text(form, "chunking_strategy")
-    fields = {
-        key.removeprefix("chunking_strategy[").removesuffix("]"): value
-        for key, value in form.multi_items()
-        if key.startswith("chunking_strategy[")
-    }
-    if given in (None, "auto") and not fields:
+    whole, fields = given.text("chunking_strategy"), given.fields("chunking_strategy")
+    if whole in (None, "auto") and not fields:
         return TurnRules()
-    if given and fields:
+    if whole and fields:
         raise ApiError(
             400, "chunking_strategy is given twice, whole and in parts", code="invalid_value",
             param="chunking_strategy",
@@ -197,7 +179,7 @@ def _turns(form: FormData) -> TurnRules:
         if fields:
             chunking = msgspec.convert(fields, Chunking, strict=False)
         else:
-            chunking = msgspec.json.decode(given or "", type=Chunking)
+            chunking = msgspec.json.decode(whole or "", type=Chunking)
         silence = max(80, chunking.silence_duration_ms)
         return TurnRules(min(400, silence), silence, min(560, silence))
     except (msgspec.DecodeError, ValueError) as error:

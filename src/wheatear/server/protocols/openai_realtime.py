@@ -34,9 +34,8 @@ from wheatear.errors import PhraseError
 from wheatear.model.languages import replacement_note
 from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import ApiError, to_api_error
-from wheatear.server.audio_formats import base64_audio
 from wheatear.server.background import run_in_background
-from wheatear.server.known_names import single_values
+from wheatear.server.parameters import Parameters
 from wheatear.server.protocols.openai_events import (
     EVENTS,
     FLAT,
@@ -291,18 +290,18 @@ class Realtime(ProtocolHandler):
     # -- the client speaks
 
     async def on_open(self) -> None:
-        params = self.connection.websocket.query_params
-        query = single_values(params, _QUERY, "in the address; settings go into session.update")
-        if (intent := query.get("intent", "transcription")) != "transcription":
+        query = Parameters(self.connection.websocket.query_params.multi_items())
+        query.check_names(_QUERY, "in the address; settings go into session.update")
+        if (intent := query.text("intent") or "transcription") != "transcription":
             raise ApiError(
                 400, f"intent {intent[:50]!r} is not served; 'transcription' is",
                 code="invalid_value", param="intent",
             )  # fmt: skip
-        rate = query.get("sample_rate", "24000")
+        rate = query.text("sample_rate") or "24000"
         is_number = rate.isascii() and rate.isdigit() and len(rate) < 9
         form = Format(rate=int(rate) if is_number else -1)
-        served = self._models.named(query.get("model"))
-        model = query.get("model", served.name)
+        served = self._models.named(query.text("model"))
+        model = query.text("model") or served.name
         form.pcm  # noqa: B018  (raises for a rate that does not work)
         await self._open(Session(served, model, form, turn_detection=_detection_of(model)))
         self._say("session.created", session=self._described)
@@ -400,7 +399,7 @@ class Realtime(ProtocolHandler):
             _log.info("%s: %s", self.connection.request_id, note)
 
     async def _append(self, audio: Spoken) -> None:
-        await self.stream.push(await audio.decoded(base64_audio))
+        await self.stream.push(await audio.decoded())
         self._check_idle()
 
     def _commit(self) -> None:

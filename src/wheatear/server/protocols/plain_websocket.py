@@ -10,12 +10,11 @@ pong, end, error; docs/serving.md has their fields.
 from typing import Any, TypeVar
 
 import msgspec
-from starlette.datastructures import QueryParams
 
 from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.background import run_in_background
-from wheatear.server.known_names import single_values
+from wheatear.server.parameters import Parameters
 from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler, words_of
@@ -146,17 +145,13 @@ Form = TypeVar("Form", bound=msgspec.Struct)
 
 def query_of(connection: Connection, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
     """The query of a socket's address.  Raises ApiError naming what it does not know."""
-    query = connection.websocket.query_params
-    many = {name: query.getlist(name) for name in query if name.removesuffix("[]") in lists}
-    data = {
-        name.removesuffix("[]"): [value for value in values if value.strip()]
-        for name, values in many.items()
-    }
-    rest = QueryParams([item for item in query.multi_items() if item[0] not in many])
+    query = Parameters(connection.websocket.query_params.multi_items())
     known = [field.name for field in msgspec.structs.fields(form)]
-    values: dict[str, Any] = single_values(rest, known, "in the query")
+    query.check_names(known, "in the query", lists)
+    given = {name: query.texts(name) if name in lists else query.text(name) for name in known}
     try:
-        return msgspec.convert(values | data, form, strict=False)
+        values = {name: value for name, value in given.items() if value}
+        return msgspec.convert(values, form, strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"in the query: {error}", code="invalid_value") from error
 

@@ -44,7 +44,7 @@ from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES, anonymous_cli
 from wheatear.server.api_errors import ApiError, no_room
 from wheatear.server.app import Service
 from wheatear.server.background import run_in_background, set_caller
-from wheatear.server.known_names import nearest, unknown
+from wheatear.server.parameters import nearest, unknown_name
 from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels, rules_for_eagerness
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
@@ -201,7 +201,7 @@ class Wyoming(ProtocolHandler):
         known = [*form.__struct_fields__, "timestamp"]
         for name in islice((name for name in fields if name not in known), _MOST_NOTES):
             if nearest(name, known):
-                raise unknown(name, known, f"in {kind}")
+                raise unknown_name(name, known, f"in {kind}")
             self._note(f"{name[:80]!r} of {kind} is not known, and has no effect")
 
     def _note(self, sentence: str) -> None:

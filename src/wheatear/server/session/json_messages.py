@@ -5,8 +5,9 @@ parser: it is cut out of a long message first, and then decoded in pieces.
 """
 
 import asyncio
+import binascii
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
@@ -20,6 +21,7 @@ _CUT = "(audio)"
 _PIECE = 1 << 16  # characters of base64 that are decoded before others have their turn
 _ESCAPE = 6  # characters of the longest one that stands for a letter of base64
 _SPACES = str.maketrans("", "", " \t\r\n")
+_URL_SAFE = str.maketrans("-_", "+/")
 
 
 def too_large(size: int) -> ApiError:
@@ -44,13 +46,10 @@ class Audio:
     begin: int = 0
     end: int | None = None
 
-    async def decoded(self, decode: Callable[[str], bytes]) -> bytes | bytearray:
-        """The bytes; others have their turn meanwhile.
-
-        decode: decodes a piece.  Raises what that raises, and ApiError.
-        """
+    async def decoded(self) -> bytes | bytearray:
+        """Returns the bytes, and lets other tasks run between pieces.  Raises ApiError."""
         if self.end is None:
-            return decode(self.text)
+            return decode_base64(self.text)
         whole = bytearray()
         rest, ended = "", False
         for piece in self._pieces(self.end):
@@ -58,10 +57,10 @@ class Audio:
             if ended and letters:
                 raise _no_base64("letters come after its end")
             count = len(letters) // 4 * 4
-            whole += decode(letters[:count])
+            whole += decode_base64(letters[:count])
             ended, rest = "=" in letters[:count], letters[count:]
             await asyncio.sleep(0)
-        whole += decode(rest)
+        whole += decode_base64(rest)
         return whole
 
     def _pieces(self, last: int) -> Iterator[str]:
@@ -99,6 +98,20 @@ def restore_audio(parsed: str | None, audio: Audio | None) -> Audio:
     if parsed != _CUT:
         raise too_large(len(audio.text))
     return audio
+
+
+def decode_base64(text: str) -> bytes:
+    """Returns the bytes of base64 in one line or several, in either alphabet.  Raises ApiError."""
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)  # most clients send one line
+    except ValueError:  # also of text that is not ASCII
+        plain = text.translate(_SPACES)
+    if "-" in plain or "_" in plain:
+        plain = plain.translate(_URL_SAFE)
+    try:
+        return binascii.a2b_base64(plain, strict_mode=True)
+    except ValueError as error:
+        raise _no_base64(str(error)) from error
 
 
 def _unescaped(text: str) -> str:
