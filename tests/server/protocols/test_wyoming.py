@@ -246,7 +246,7 @@ def test_the_nearest_locale_is_told(quiet_home, spoken):
     [
         (Event("transcribe", {"langauge": "en"}), "language"),
         (Event("transcribe", {"transcriptNames": ["Elba"]}), "transcript_names"),
-        (Event("audio-start", {"rate": 1, "width": 2, "channels": 1, "TokenBucket": 1}), "rate"),
+        (Event("audio-start", {"rate": 1, "width": 2, "channels": 1, "Rate": 1}), "rate"),
     ],
 )
 def test_a_misspelled_field_is_named(quiet_home, event, meant):

@@ -45,7 +45,8 @@ from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import check_size
-from wheatear.server.session.live_stream import LiveStream, live_pcm
+from wheatear.server.session.live_stream import live_pcm
+from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn, Word
 from wheatear.transcript.segments import join_words
 from wheatear.transcript.turns import TurnRules
@@ -82,7 +83,7 @@ class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(KeepAlive | Finalize | CloseStream | Configure)
 
 
-class Deepgram(ProtocolHandler):
+class Deepgram(ProtocolHandler[Utterance]):
     wire = "deepgram"
     protocols = ("token", "bearer")
     idle_seconds = _IDLE
@@ -94,8 +95,6 @@ class Deepgram(ProtocolHandler):
         self._model = model_of(models.default)
         self._sha256 = hashlib.sha256()
         self._created = datetime.now(UTC)
-        self._cuts = 0
-        """Finalizes that are to be answered."""
         self._held: Final | None = None
         """A span that is fixed and may yet turn out to be the answer to a Finalize."""
         self._from = 0.0
@@ -117,8 +116,7 @@ class Deepgram(ProtocolHandler):
         pcm = await live_pcm(asked.sound.rate, asked.sound.encoding, asked.sound.channels)
         phrases = await self._phrases(asked.keyterms)
         options = StreamOptions(asked.language, served.latency_ms, asked.rules, phrases)
-        self.live = await LiveStream.open(served, pcm, self.connection.settings.limits, options)
-        self.connection.stream_opened()
+        await self.open_stream(served, pcm, options)
 
     async def _phrases(self, terms: tuple[str, ...]) -> tuple[Phrase, ...]:
         """Raises ApiError or PhraseError."""
@@ -152,8 +150,7 @@ class Deepgram(ProtocolHandler):
             return
         match event:
             case Finalize():
-                self._cuts += 1
-                self.stream.flush_and_reset()
+                self.end_utterance(Utterance())
             case CloseStream():
                 self.stop()
             case Configure():
@@ -215,7 +212,7 @@ class Deepgram(ProtocolHandler):
                 self._let_out()
                 self._hear_turn(item)
             case Flushed():
-                self._cuts -= 1
+                self.pending.popleft()
                 last = self._held or Final("", (), self._from, item.duration, None, (), ())
                 self._held, self._speaking = None, False
                 self._fix(last, from_finalize=True)
@@ -229,7 +226,7 @@ class Deepgram(ProtocolHandler):
             self._held = replace(self._held, end=final.end)
             return
         self._let_out()
-        if self._cuts:
+        if self.pending:
             self._held = final
         else:
             self._fix(final)

@@ -21,7 +21,6 @@ therefore always null; `threshold` has no part in when a turn ends, words and lo
 import logging
 import time
 import uuid
-from collections import deque
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -59,7 +58,7 @@ from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import Audio as Spoken
 from wheatear.server.session.json_messages import restore_audio, split_audio
-from wheatear.server.session.live_stream import LiveStream, is_uncommon_rate
+from wheatear.server.session.live_stream import is_uncommon_rate
 from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn
 from wheatear.transcript.turns import TurnRules
@@ -266,7 +265,7 @@ class Item(Utterance):
     committed: bool = False
 
 
-class Realtime(ProtocolHandler):
+class Realtime(ProtocolHandler[Item]):
     wire = "realtime"
     protocols = ("realtime",)
 
@@ -280,8 +279,6 @@ class Realtime(ProtocolHandler):
         """What is being said."""
         self._previous: str | None = None
         """Id of the item before."""
-        self._cuts: deque[Item | None] = deque()
-        """What ends with each cut that is to come; None is forgotten instead."""
         self._from = 0.0
         """Seconds of audio that have been committed or cleared."""
         self._quiet_since = 0.0
@@ -305,16 +302,11 @@ class Realtime(ProtocolHandler):
         form.pcm  # noqa: B018  (raises for a rate that does not work)
         await self._open(Session(served, model, form, turn_detection=_detection_of(model)))
         self._say("session.created", session=self._described)
-        self.connection.stream_opened()
 
     async def _open(self, s: Session) -> None:
         """Goes on with a stream as the session wants it."""
-        limits = self.connection.settings.limits
-        live = await LiveStream.open(s.served, s.format.pcm, limits, s.options)
-        former, self.live = self.live, live
+        await self.open_stream(s.served, s.format.pcm, s.options)
         self._session = s
-        if former is not None:
-            former.cancel()  # now, so that whoever waits for what is heard finds the new one
 
     async def on_bytes(self, data: bytes) -> None:
         self._error(ApiError(400, "audio is sent as input_audio_buffer.append, in base64"), None)
@@ -409,26 +401,25 @@ class Realtime(ProtocolHandler):
                 400, "there is no audio in the buffer to commit",
                 code="input_audio_buffer_commit_empty",
             )  # fmt: skip
-        self._stop_speaking(self.stream.seconds)
         item = self._item
         if item is None or item.committed:  # what that one still gets is not of this buffer
             item = Item(start=self._from)
-        else:
+        self.end_utterance(item)
+        self._stop_speaking(self.stream.seconds)
+        if item is self._item:
             self._item = None
         item.seconds = self.stream.seconds - item.start
         self._commit_item(item)
-        self._cuts.append(item)
-        self.stream.flush_and_reset()
         self._from = self._quiet_since = self.stream.seconds
 
     def _clear(self) -> None:
+        unsettled = not self.pending
+        self.discard_audio()
         self._stop_speaking(self.stream.seconds)
-        if self._item is not None and not self._cuts:
+        if self._item is not None and unsettled:
             if self._item.committed:
                 self._complete(self._item)
             self._item = None
-        self._cuts.append(None)
-        self.stream.discard()
         self._from = self._quiet_since = self.stream.seconds
         self._say("input_audio_buffer.cleared")
 
@@ -438,7 +429,11 @@ class Realtime(ProtocolHandler):
         if detection is None or not detection.idle_timeout_ms:
             return
         heard = live.seconds - live.scheduled.backlog_s
-        if self._item or self._cuts or heard - self._quiet_since < detection.idle_timeout_ms / 1000:
+        if (
+            self._item
+            or self.pending
+            or heard - self._quiet_since < detection.idle_timeout_ms / 1000
+        ):
             return
         item = Item(start=self._quiet_since, seconds=heard - self._quiet_since)
         self._say(
@@ -451,14 +446,13 @@ class Realtime(ProtocolHandler):
     # -- the model speaks
 
     def on_event(self, item: FeedEvent) -> None:
-        forgotten = bool(self._cuts) and self._cuts[0] is None
         match item:
-            case Partial() | Final() if item.text and not forgotten:
+            case Partial() | Final() if item.text and not self.discarding:
                 self._hear_text(item)
-            case Turn() if not forgotten:
+            case Turn() if not self.discarding:
                 self._hear_turn(item)
             case Flushed():
-                if (cut := self._cuts.popleft()) is not None:
+                if (cut := self.pending.popleft()) is not None:
                     self._complete(cut)
             case StreamEnded():
                 if self._item is not None:  # what had not been committed
@@ -467,9 +461,9 @@ class Realtime(ProtocolHandler):
                 self.connection.close(NORMAL)
 
     def _hear_text(self, event: Partial | Final) -> None:
-        if self._item is None and not self._cuts:
+        if self._item is None and not self.pending:
             self._item = Item(start=self._from)
-        item = self._item or self._cuts[0]
+        item = self._item or self.pending[0]
         assert item is not None  # noqa: S101
         item.add(event)
         detects = self._session.turn_detection is not None
@@ -481,9 +475,9 @@ class Realtime(ProtocolHandler):
 
     def _hear_turn(self, event: Turn) -> None:
         detection = self._session.turn_detection
-        if detection is None or (self._cuts and self._item is None):
+        if detection is None or (self.pending and self._item is None):
             return
-        if event.kind == "started" and not self._cuts:
+        if event.kind == "started" and not self.pending:
             start = max(self._quiet_since, event.time - detection.padding / 1000)
             self._item = self._item or Item()
             self._item.speaking = True
@@ -542,7 +536,7 @@ class Realtime(ProtocolHandler):
         )  # fmt: skip
 
     def on_error(self, refusal: ApiError) -> None:
-        for item in (self._item, *self._cuts):
+        for item in (self._item, *self.pending):
             if item is not None:
                 self._say(
                     f"{_ITEM}.failed", item_id=item.id, content_index=0,

@@ -19,7 +19,8 @@ from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler, words_of
 from wheatear.server.session.json_messages import check_size
-from wheatear.server.session.live_stream import LiveStream, live_pcm
+from wheatear.server.session.live_stream import live_pcm
+from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn
 
 
@@ -44,7 +45,7 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     phrases: list[str] = []
 
 
-class Plain(ProtocolHandler):
+class Plain(ProtocolHandler[Utterance]):
     wire = "ws"
     protocols = ("wheatear",)
 
@@ -63,14 +64,13 @@ class Plain(ProtocolHandler):
         )
         latency_ms = served.latency_ms if asked.latency is None else asked.latency
         options = StreamOptions(asked.language, latency_ms, phrases=phrases)
-        self.live = await LiveStream.open(served, pcm, self.connection.settings.limits, options)
+        await self.open_stream(served, pcm, options)
         self.connection.send(
             {
                 "type": "ready", "session": self.connection.request_id, "model": served.name,
                 "rate": asked.rate, **self._now(),
             }
         )  # fmt: skip
-        self.connection.stream_opened()
 
     async def on_bytes(self, data: bytes) -> None:
         if not self.stopped:

@@ -17,7 +17,6 @@ import logging
 import socket
 import time
 import uuid
-from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
@@ -49,7 +48,7 @@ from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels, rules_for_eagerness
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
-from wheatear.server.session.live_stream import LiveStream, live_pcm
+from wheatear.server.session.live_stream import live_pcm
 from wheatear.server.session.utterance import Utterance
 from wheatear.server.settings import Limits
 from wheatear.transcript.results import Final, Partial
@@ -132,7 +131,7 @@ class Command(Utterance):
     """Whether any has come."""
 
 
-class Wyoming(ProtocolHandler):
+class Wyoming(ProtocolHandler[Command]):
     wire = "wyoming"
 
     def __init__(
@@ -153,8 +152,6 @@ class Wyoming(ProtocolHandler):
         """Sentences about settings without effect, which were logged."""
         self._deaf = False
         """Whether audio is passed over, since the command it belongs to has had its turn."""
-        self._cuts: deque[Command | None] = deque()
-        """What ends with each cut that is to come; None is forgotten instead."""
 
     # -- the client speaks
 
@@ -278,15 +275,11 @@ class Wyoming(ProtocolHandler):
         return key
 
     async def _open(self, served: ServedModel, sound: Sound, options: StreamOptions) -> None:
-        if self._cuts:
+        if self.pending:
             raise ApiError(409, "the model can't be changed before the last transcript is there")
         pcm = await live_pcm(sound.rate, "s16", sound.channels)
-        limits = self.connection.settings.limits
-        live = await LiveStream.open(served, pcm, limits, options)
-        former, self.live, self._sound = self.live, live, sound
-        if former is not None:
-            former.cancel()
-        self.connection.stream_opened()
+        await self.open_stream(served, pcm, options)
+        self._sound = sound
 
     async def _listen(self, sound: Sound) -> None:
         """From now on audio is of this form."""
@@ -316,23 +309,20 @@ class Wyoming(ProtocolHandler):
         if self.live is None:
             self._answer(command)
         else:
-            self._cuts.append(command)
-            self.live.flush_and_reset()
+            self.end_utterance(command)
 
     def _forget(self) -> None:
-        self._cuts.append(None)
-        self.stream.discard()
+        self.discard_audio()
         self._command = None
 
     # -- the model speaks
 
     def on_event(self, item: FeedEvent) -> None:
-        forgotten = bool(self._cuts) and self._cuts[0] is None
         match item:
-            case Partial() | Final() if item.text and not forgotten:
+            case Partial() | Final() if item.text and not self.discarding:
                 self._hear_text(item)
             case Flushed():
-                if (command := self._cuts.popleft()) is not None:
+                if (command := self.pending.popleft()) is not None:
                     self._answer(command)
             case StreamEnded():
                 if self._command is not None:
@@ -340,7 +330,7 @@ class Wyoming(ProtocolHandler):
                 self.connection.close(NORMAL)
 
     def _hear_text(self, event: Partial | Final) -> None:
-        command = self._cuts[0] if self._cuts else self._command
+        command = self.pending[0] if self.pending else self._command
         if command is None:
             return  # its turn is over
         command.add(event)

@@ -13,19 +13,23 @@ import logging
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import Any
+from collections import deque
+from typing import Any, Generic, TypeVar
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from wheatear.audio.pcm import PcmDecoder
 from wheatear.errors import StreamClosedError, WheatearError
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.access.limits import TokenBucket
 from wheatear.server.access.message_buffers import OWN_BYTES, Share
 from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES
 from wheatear.server.api_errors import SOCKET_CODES, ApiError, no_room, shutting_down, to_api_error
 from wheatear.server.metrics import Metrics
 from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
+from wheatear.server.served_models import ServedModel
 from wheatear.server.session.live_stream import LiveStream
+from wheatear.server.session.utterance import Utterance
 from wheatear.server.settings import Limits, Settings
 from wheatear.transcript.results import Final, Partial
 
@@ -39,7 +43,10 @@ _HALF_CLOSED_SECONDS = 20.0  # that a stream whose client sends no more may go o
 _USUAL, _COSTLY = 1024, 512  # characters of JSON that count for nothing, and for a message each
 
 
-class ProtocolHandler(ABC):
+AnyUtterance = TypeVar("AnyUtterance", bound=Utterance)
+
+
+class ProtocolHandler(ABC, Generic[AnyUtterance]):
     """What one wire says; a subclass is made for each socket."""
 
     wire: str
@@ -55,6 +62,43 @@ class ProtocolHandler(ABC):
         """The stream, once there is one."""
         self.stopped = False
         """Whether it takes no more audio."""
+        self.pending: deque[AnyUtterance | None] = deque()
+        """Utterances that end with each `Flushed` to come; None for discarded audio."""
+
+    async def open_stream(
+        self, model: ServedModel, pcm: PcmDecoder, options: StreamOptions
+    ) -> None:
+        """Opens the stream of the connection, in place of an earlier one.
+
+        Raises what opening a stream raises.
+        """
+        limits = self.connection.settings.limits
+        live = await LiveStream.open(model, pcm, limits, options)
+        former, self.live = self.live, live
+        if former is not None:
+            former.cancel()  # now, so that the task which waits for its events finds the new one
+        self.connection.stream_opened()
+
+    def end_utterance(self, utterance: AnyUtterance) -> None:
+        """Ends an utterance with the audio received; `Flushed` follows its last event.
+
+        Raises ApiError if clients do so too often.
+        """
+        self.stream.flush_and_reset()
+        self.pending.append(utterance)
+
+    def discard_audio(self) -> None:
+        """Discards the audio since the last boundary, and the events about it.
+
+        Raises ApiError if clients do so too often.
+        """
+        self.stream.discard()
+        self.pending.append(None)
+
+    @property
+    def discarding(self) -> bool:
+        """True while events are about discarded audio."""
+        return bool(self.pending) and self.pending[0] is None
 
     @property
     def stream(self) -> LiveStream:
@@ -63,7 +107,7 @@ class ProtocolHandler(ABC):
             raise ApiError(400, "the stream has not begun")
         return self.live
 
-    def check_request(self) -> None:  # noqa: B027
+    def check_request(self) -> None:
         """Looks at what is asked for, before the socket is open.  What this raises is answered
         as a request is, and no socket opens."""
 
@@ -101,7 +145,7 @@ class ProtocolHandler(ABC):
         else:
             self.connection.close(NORMAL)
 
-    def on_disconnect(self) -> None:  # noqa: B027
+    def on_disconnect(self) -> None:
         """The client has gone."""
 
 
@@ -320,8 +364,3 @@ def words_of(event: Partial | Final) -> list[dict[str, Any]]:
         }
         for w in event.words
     ]  # fmt: skip
-
-
-def joined(texts: Sequence[str]) -> str:
-    """Texts as one, those that are empty left out."""
-    return " ".join(text for text in texts if text)
