@@ -40,7 +40,7 @@ from wheatear.convert import convert, reference
 from wheatear.convert.architecture import Architecture, read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, StoredTensor
-from wheatear.convert.verify import Computed, edit_distance, mel_of
+from wheatear.convert.verify import BundleRunner, edit_distance, mel_of
 from wheatear.errors import CheckpointError, WheatearError
 from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.corpora import read_corpus
@@ -120,14 +120,14 @@ class Observed(CheckpointWeights):
         super().__init__(tensors)
         self.grams: dict[str, Floats] = {}
 
-    def product(self, name: str, x: Floats) -> Floats:
+    def linear(self, name: str, x: Floats) -> Floats:
         weight = f"{name}.weight"
         if _LAYERS.fullmatch(weight):
             gram = x.T @ x
             if weight in self.grams:
                 gram += self.grams[weight]
             self.grams[weight] = gram
-        return super().product(name, x)
+        return super().linear(name, x)
 
 
 class Study:
@@ -178,8 +178,8 @@ class Study:
         return self._row(recipe, size, self._reference(CheckpointWeights(rounded)))
 
     def bundle(self, folder: Path, name: str) -> Row:
-        computed = Computed(open_bundle(folder))
-        return self._row(name, None, lambda mel, prompt: computed.listen(mel, self.mode, prompt))
+        runner = BundleRunner(open_bundle(folder))
+        return self._row(name, None, lambda mel, prompt: runner.run(mel, self.mode, prompt))
 
     def one_at_a_time(self, rounding: str) -> list[str]:
         """Recipes that round the weights of a single kind, then of a single layer."""

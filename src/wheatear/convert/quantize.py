@@ -1,10 +1,9 @@
-"""Weights to 8 or 4 bits, in the layout of onnxruntime's MatMulNBits, and the recipes we ship.
+"""Quantizes weights to 8 or 4 bits in the layout of onnxruntime's MatMulNBits; shipped recipes.
 
-Blocks of 32 weights of one output share a scale, which 16 bits can hold; values are symmetric
-around zero. Activations are quantised by the operator to 8 bits, a scale for each row and block
-(accuracy level 4): what a stream computes must not depend on its neighbours in a batch, so a scale
-for the whole tensor is out of the question. With blocks of 32 a row's result has the same bits
-among any number of rows (with 128 it has not).
+Blocks of 32 weights of one output share a scale that float16 can hold. Values are symmetric around
+zero. The operator quantizes activations to 8 bits with a scale for each row and block (accuracy
+level 4). One scale for the whole tensor would make a stream depend on the rest of its batch. With
+blocks of 32 a row has the same result in any batch; with 128 it does not.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -16,24 +15,24 @@ from numpy.typing import NDArray
 from wheatear.errors import CheckpointError
 
 BLOCK = 32
-_TOO_LARGE = 1e5  # for a scale of 16 bits, with room; those of models are below 100
+_TOO_LARGE = 1e5  # for a float16 scale, with a margin; weights of models are below 100
 _ROWS_AT_ONCE = 64  # of 1024 .. 4096 weights: the working set stays in a core's cache
 
 
 @dataclass(frozen=True)
 class QuantizationRecipe:
-    """Bits of each kind of product; 32 is left in float.
+    """Bits of the weights of each kind of product; 32 means float32.
 
-    The prompt kernel stays in float in every recipe: a language changes its activations by less
-    than a percent, and coarser weights make the model deaf to it.
+    Every recipe keeps the prompt kernel in float32. A language changes its activations by less
+    than a percent, so that coarser weights make the model ignore the prompt.
     """
 
     layers: int = 32
-    """Feed-forward, attention and pointwise convolutions of the encoder layers but the last."""
+    """Bits of the encoder layers except the last: feed-forward, attention, pointwise convolution."""
     last: int = 32
-    """Those of the last layer, whose errors no later layer evens out (docs/quantization.md)."""
+    """Bits of the last layer, whose errors no later layer reduces (docs/quantization.md)."""
     ends: int = 32
-    """Output of the subsampling, encoder projection, predictor and output of the joint."""
+    """Bits of the subsampling's output, encoder projection, predictor and joint output."""
 
 
 RECIPES = {
@@ -46,12 +45,20 @@ RECIPES = {
 def quantize(
     weight: NDArray[np.float32], bits: int, block: int = BLOCK
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
-    """A weight [outputs, inputs] as packed codes and scales.
+    """Packs a weight as codes and scales.
 
-    Returns codes uint8 [outputs, blocks, block * bits / 8] and scales float32 [outputs, blocks],
-    each of them a number that float16 has too, as wheatear-native reads them; a weight is
-    (code - 2^(bits-1)) * scale. Inputs are padded with zeros to whole blocks. Raises
-    CheckpointError for weights that are not finite, or so large that no scale is.
+    Args:
+        weight: float32 [outputs, inputs].
+        bits: 8 or 4.
+        block: Inputs that share a scale; the last block is padded with zeros.
+
+    Returns:
+        Codes uint8 [outputs, blocks, block * bits / 8] and scales float32 [outputs, blocks]. A
+        weight is (code - 2^(bits-1)) * scale. Scales are exact in float16, as wheatear-native
+        stores them.
+
+    Raises:
+        CheckpointError: A weight is not finite, or too large for a scale.
     """
     outputs, inputs = weight.shape
     if not np.all(np.abs(weight) < _TOO_LARGE):
@@ -88,9 +95,9 @@ def _quantize_4(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Searches each block's scale for the least squared error.
 
-    The weight of largest magnitude takes the code -8, so that all sixteen codes are in use; a few
-    scales around that one are tried, each replaced by the best one for the codes it leads to
-    (least squares), and the block keeps the winner.
+    The scale that gives the largest weight the code -8 uses all sixteen codes. A few scales around
+    it are tried. Each is replaced by the least-squares scale of the codes that it leads to, and
+    the best one is kept.
     """
     extreme = np.take_along_axis(weight, np.abs(weight).argmax(-1)[..., None], -1)[..., 0]
     best_error = np.full(extreme.shape, np.inf, np.float32)
@@ -115,10 +122,10 @@ def _quantize_4(
 
 
 def _half(scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The nearest that float16 has."""
+    """Rounds to the nearest float16."""
     return scale.astype(np.float16).astype(np.float32)
 
 
 def _inverse(x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """1 / x, and 0 where that is more than a float32 holds."""
+    """Returns 1 / x, or 0 where that overflows float32."""
     return np.divide(1, x, out=np.zeros_like(x), where=np.abs(x) >= np.finfo(np.float32).tiny)

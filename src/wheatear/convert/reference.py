@@ -1,8 +1,8 @@
-"""The same network in plain numpy, straight from the checkpoint: what a bundle is held against.
+"""Reference implementation of the network in numpy, which bundles are compared with.
 
-Offline, in float32, one layer's weights in memory at a time, so that a checkpoint of any size is
-computed in little memory. Written from the architecture and not from our graphs: no cache, no
-folding, absolute frame positions, NeMo's mask.
+It computes a whole recording in float32 from the checkpoint, with the weights of one layer in
+memory at a time. It follows the architecture and not the ONNX graphs: no cache, no folded weights,
+absolute frame positions, NeMo's mask.
 """
 
 import math
@@ -24,7 +24,18 @@ def encode(
     mode: LatencyMode,
     prompt: int | None,
 ) -> Floats:
-    """Encoder output [frames, width] of a whole signal's mel [n, bands], after any prompt."""
+    """Encodes a whole recording.
+
+    Args:
+        arch: Architecture of the checkpoint.
+        weights: Its tensors.
+        mel: Mel frames [n, n_mels].
+        mode: Attention context.
+        prompt: Id of the language prompt; None skips the prompt kernel.
+
+    Returns:
+        Encoder output [frames, width], after the prompt kernel.
+    """
     x = _subsampling(arch, weights, mel)
     mask = _visible(len(x), mode)
     positions = _sinusoids(len(x), arch.width)
@@ -34,13 +45,13 @@ def encode(
         hot = np.zeros((len(x), arch.prompt_width), np.float32)
         hot[:, prompt] = 1
         x = np.concatenate([x, hot], axis=1)
-        x = np.maximum(weights.product("prompt_kernel.0", x), 0)
-        x = weights.product("prompt_kernel.2", x)
+        x = np.maximum(weights.linear("prompt_kernel.0", x), 0)
+        x = weights.linear("prompt_kernel.2", x)
     return x
 
 
 def search(arch: Architecture, weights: CheckpointWeights, encoded: Floats) -> list[int]:
-    """Greedy RNN-T tokens of encoder output [frames, width]."""
+    """Returns the greedy RNN-T tokens for encoder output [frames, width]."""
     predictor = _Predictor(arch, weights)
     prediction = predictor.step(arch.blank)
     output = weights.read(f"{arch.output}.weight"), weights.optional(f"{arch.output}.bias")
@@ -50,7 +61,7 @@ def search(arch: Architecture, weights: CheckpointWeights, encoded: Floats) -> l
         "Sigmoid": _sigmoid,
     }[arch.activation]
     tokens: list[int] = []
-    for frame in weights.product("joint.enc", encoded):
+    for frame in weights.linear("joint.enc", encoded):
         for _ in range(arch.max_symbols):
             logits = output[0] @ activation(frame + prediction)
             best = int(np.argmax(logits if output[1] is None else logits + output[1]))
@@ -78,18 +89,18 @@ def _subsampling(arch: Architecture, weights: CheckpointWeights, mel: Floats) ->
             x = np.tensordot(mix, x, 1) + weights.read(f"{name}.bias")[:, None, None]
         x = np.maximum(x, 0)
     flat = x.transpose(1, 0, 2).reshape(x.shape[1], -1)
-    return weights.product("encoder.pre_encode.out", flat) * np.float32(arch.input_scale)
+    return weights.linear("encoder.pre_encode.out", flat) * np.float32(arch.input_scale)
 
 
 def _visible(frames: int, mode: LatencyMode) -> NDArray[np.bool_]:
-    """[query, key]: NeMo's chunked_limited mask."""
+    """NeMo's chunked_limited mask [query, key], True where the key is visible."""
     chunk = np.arange(frames) // mode.chunk
     behind = chunk[:, None] - chunk[None, :]
     return (behind >= 0) & (behind <= mode.left // mode.chunk)
 
 
 def _sinusoids(frames: int, width: int) -> Floats:
-    """[2 frames - 1, width], for a key 1 - frames .. frames - 1 frames behind its query."""
+    """Positions [2 frames - 1, width] of keys 1 - frames .. frames - 1 frames before the query."""
     behind = np.arange(1 - frames, frames)
     angles = behind[:, None] * np.exp(np.arange(0, width, 2) * (-math.log(10000.0) / width))
     table = np.empty((len(behind), width), np.float32)
@@ -107,8 +118,8 @@ def _layer(
 ) -> Floats:
     def feed_forward(k: int, x: Floats) -> Floats:
         y = _norm(weights, f"{name}.norm_feed_forward{k}", x)
-        y = _silu(weights.product(f"{name}.feed_forward{k}.linear1", y))
-        y = weights.product(f"{name}.feed_forward{k}.linear2", y)
+        y = _silu(weights.linear(f"{name}.feed_forward{k}.linear1", y))
+        y = weights.linear(f"{name}.feed_forward{k}.linear2", y)
         y *= 0.5
         return x + y
 
@@ -134,8 +145,8 @@ def _attention(
     def heads(y: Floats) -> Floats:
         return y.reshape(len(y), arch.heads, -1).transpose(1, 0, 2)  # [heads, n, head_width]
 
-    q, k, v = (heads(weights.product(f"{name}.linear_{part}", x)) for part in "qkv")
-    p = heads(weights.product(f"{name}.linear_pos", positions))
+    q, k, v = (heads(weights.linear(f"{name}.linear_{part}", x)) for part in "qkv")
+    p = heads(weights.linear(f"{name}.linear_pos", positions))
     source = "encoder" if "encoder.pos_bias_u" in weights else name
     by_content = q + weights.read(f"{source}.pos_bias_u")[:, None]
     by_position = q + weights.read(f"{source}.pos_bias_v")[:, None]
@@ -147,11 +158,11 @@ def _attention(
     scores = np.where(mask, scores, -np.inf)
     scores = np.exp(scores - scores.max(-1, keepdims=True))
     y = (scores / scores.sum(-1, keepdims=True)) @ v
-    return weights.product(f"{name}.linear_out", y.transpose(1, 0, 2).reshape(frames, -1))
+    return weights.linear(f"{name}.linear_out", y.transpose(1, 0, 2).reshape(frames, -1))
 
 
 def _convolution(arch: Architecture, weights: CheckpointWeights, name: str, x: Floats) -> Floats:
-    value, gate = np.split(weights.product(f"{name}.pointwise_conv1", x), 2, axis=1)
+    value, gate = np.split(weights.linear(f"{name}.pointwise_conv1", x), 2, axis=1)
     x = np.pad(value * _sigmoid(gate), ((arch.kernel - 1, 0), (0, 0)))
     kernel = weights.read(f"{name}.depthwise_conv.weight")[:, 0]
     x = np.einsum("tck,ck->tc", sliding_window_view(x, arch.kernel, axis=0), kernel)
@@ -164,11 +175,11 @@ def _convolution(arch: Architecture, weights: CheckpointWeights, name: str, x: F
         x = x * weights.read(f"{norm}.weight") + weights.read(f"{norm}.bias")
     else:
         x = _norm(weights, norm, x)
-    return weights.product(f"{name}.pointwise_conv2", _silu(x))
+    return weights.linear(f"{name}.pointwise_conv2", _silu(x))
 
 
 class _Predictor:
-    """The LSTM, one token at a time."""
+    """The LSTM and its projection, one token at a time."""
 
     def __init__(self, arch: Architecture, weights: CheckpointWeights) -> None:
         name = "decoder.prediction.dec_rnn.lstm"
@@ -184,7 +195,7 @@ class _Predictor:
         self._weights = weights
 
     def step(self, token: int) -> Floats:
-        """The predictor's half of the joint, [joint], after one more token."""
+        """Returns the predictor's half of the joint, [joint], after one more token."""
         rows = self._embedding
         x = rows[token] if token < len(rows) else np.zeros_like(rows[0])
         for i, (w_in, w_back, b_in, b_back) in enumerate(self._layers):
@@ -193,7 +204,7 @@ class _Predictor:
             c = _sigmoid(forget) * c + _sigmoid(enter) * np.tanh(candidate)
             x = _sigmoid(leave) * np.tanh(c)
             self._state[i] = (x, c)
-        return self._weights.product("joint.pred", x[None])[0]
+        return self._weights.linear("joint.pred", x[None])[0]
 
 
 def _norm(weights: CheckpointWeights, name: str, x: Floats) -> Floats:

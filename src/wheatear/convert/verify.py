@@ -1,7 +1,6 @@
-"""How far a bundle is from its checkpoint: the same sample through both, compared.
+"""Compares a bundle with its checkpoint on a sample recording.
 
-The checkpoint's side is computed by `reference.py`, layer by layer, so that the comparison with
-float32 needs no float32 bundle.
+`reference.py` computes the checkpoint's side layer by layer, so that no float32 bundle is needed.
 """
 
 from collections.abc import Sequence
@@ -27,16 +26,16 @@ from wheatear.model.onnx_session import default_threads
 
 @dataclass(frozen=True)
 class Deviation:
-    """A bundle against its checkpoint in float32, at the checkpoint's default latency."""
+    """Deviation of a bundle from its checkpoint in float32, at the default latency."""
 
     encoder: float
-    """Root mean square of the encoder outputs' difference, relative to the outputs'."""
+    """Root mean square error of the encoder output, relative to its root mean square."""
     tokens: int
-    """Tokens that differ (insertions, deletions and substitutions)."""
+    """Tokens that differ: insertions, deletions and substitutions."""
     of_tokens: int
-    """Tokens of the float32 checkpoint."""
+    """Number of tokens of the checkpoint in float32."""
     seconds: float
-    """Length of the sample."""
+    """Duration of the sample recording."""
 
 
 def measure_deviation(folder: Path, arch: Architecture, weights: CheckpointWeights) -> Deviation:
@@ -45,33 +44,31 @@ def measure_deviation(folder: Path, arch: Architecture, weights: CheckpointWeigh
     prompt = arch.prompts.get(AUTO, min(arch.prompts.values())) if arch.prompts else None
     encoded = reference.encode(arch, weights, mel, arch.default_mode, prompt)
     tokens = reference.search(arch, weights, encoded)
-    ours, our_tokens = Computed(open_bundle(folder)).listen(mel, arch.default_mode, prompt)
+    output, output_tokens = BundleRunner(open_bundle(folder)).run(mel, arch.default_mode, prompt)
     return Deviation(
-        encoder=float(np.sqrt(np.mean((ours - encoded) ** 2) / np.mean(encoded**2))),
-        tokens=edit_distance(tokens, our_tokens),
+        encoder=float(np.sqrt(np.mean((output - encoded) ** 2) / np.mean(encoded**2))),
+        tokens=edit_distance(tokens, output_tokens),
         of_tokens=len(tokens),
         seconds=len(samples) / SAMPLE_RATE,
     )
 
 
 def mel_of(arch: Architecture, samples: Samples) -> Floats:
-    """Mel frames [n, bands] of a whole signal."""
+    """Returns the mel frames [n, n_mels] of a whole recording."""
     spectrogram = MelSpectrogram(arch.features)
     state = spectrogram.start()
     return np.concatenate([spectrogram.push(state, samples), spectrogram.finish(state)])
 
 
-class Computed:
-    """A bundle as it is run, but chunk by chunk without the streams around it."""
+class BundleRunner:
+    """Encoder and greedy search of a bundle, driven chunk by chunk without a recognizer."""
 
     def __init__(self, bundle: Bundle) -> None:
         threads = default_threads()
         self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
 
-    def listen(
-        self, mel: Floats, mode: LatencyMode, prompt: int | None
-    ) -> tuple[Floats, list[int]]:
-        """Encoder output [frames, width] and tokens of a whole signal's mel [n, bands]."""
+    def run(self, mel: Floats, mode: LatencyMode, prompt: int | None) -> tuple[Floats, list[int]]:
+        """Returns encoder output [frames, width] and tokens for mel frames [n, n_mels]."""
         encoder, decoder = self._encoder, self._decoder
         encoder_state, decoder_state = encoder.start(mode), decoder.start()
         encoder.feed(encoder_state, mel)
@@ -87,7 +84,7 @@ class Computed:
 
 
 def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> int:
-    """Levenshtein's."""
+    """Levenshtein distance of two sequences."""
     row = list(range(len(hypothesis) + 1))
     for i, expected in enumerate(reference, 1):
         diagonal, row[0] = row[0], i

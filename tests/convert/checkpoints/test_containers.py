@@ -144,7 +144,7 @@ def encoder(**changes):
         ("config.json", lambda d: d.update(encoder_config=[]), "TypeError|AttributeError"),
         ("config.json", lambda d: d.update(num_decoder_layers=7), "no tensor"),
         ("config.json", encoder(hidden_act="relu"), "hidden_act"),
-        ("config.json", encoder(hidden_size=0), "ZeroDivision"),
+        ("config.json", encoder(hidden_size=0), "not a multiple of 0"),
         ("config.json", encoder(intermediate_size=100), "not a multiple"),
         ("config.json", encoder(subsampling_conv_stride=3), "stride 3"),
         ("config.json", encoder(sliding_window="wide"), "TypeError"),

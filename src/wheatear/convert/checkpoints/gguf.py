@@ -1,14 +1,13 @@
-"""NVIDIA's GGUF checkpoints, as NeMo-Speech.cpp writes and reads them (`general.architecture` is
-`asr`, `asr.head_type` is `rnnt`).
+"""Reads NVIDIA's GGUF checkpoints in the form of NeMo-Speech.cpp (`asr.head_type` is `rnnt`).
 
-The container (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md): a header of typed keys
-and values, a table of tensors, their bytes.  Every length in it is held against the file before
-it is believed.  Values come in float32, float16, bfloat16 and q8_0: blocks of 32 along the rows, a
-float16 scale and 32 signed bytes each; or, where `q8_layout` says `tensor_planar_v1`, all bytes of
-the tensor first and then all scales.
+The container (https://github.com/ggml-org/ggml/blob/master/docs/gguf.md) has a header of typed keys
+and values, a table of tensors, and their bytes. Every length is checked against the size of the
+file. Tensors are stored in float32, float16, bfloat16 or q8_0. The last has blocks of 32 values
+along the rows, each a float16 scale and 32 signed bytes. With the `q8_layout` `tensor_planar_v1`
+all bytes of the tensor come first and then all scales.
 
-Tensors have NeMo's names, but for the LSTM's (`ih_l0.weight`); pointwise convolutions have lost
-their last axis; mel filters and positions are there as constants.
+Tensors have NeMo's names, except for the LSTM (`ih_l0.weight`). Pointwise convolutions lack the
+last axis. Mel filters and positions are stored as constants.
 """
 
 import base64
@@ -20,9 +19,11 @@ from math import prod
 from pathlib import Path
 from typing import IO, Any, Never
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from wheatear.convert.checkpoints.nemo_config import nemo_config
 from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, StoredTensor
 from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.model.pieces import Pieces, pieces_from_sentencepiece, pieces_from_texts
@@ -32,7 +33,7 @@ _VERSIONS = (2, 3)
 _MOST_KEYS, _MOST_TENSORS, _MOST_ITEMS, _LONGEST_TEXT = 1 << 14, 1 << 16, 1 << 20, 16 << 20
 _MOST_IN_ALL, _MOST_TEXT_IN_ALL = 1 << 21, 64 << 20  # items of all arrays, bytes of all texts
 _MOST_AXES = 4
-_ALIGNMENT = 32  # unless general.alignment says otherwise
+_ALIGNMENT = 32  # default of general.alignment
 
 # Types of values: ids 0 .. 12, of which 8 is a string and 9 an array.
 _SCALARS = {
@@ -41,9 +42,9 @@ _SCALARS = {
 }  # fmt: skip
 _FLOAT, _TEXT, _ARRAY = 6, 8, 9
 
-# Types of tensors that are read: elements a block, bytes a block.
-_F32, _F16, _Q8_0, _BF16 = 0, 1, 8, 30
-_BLOCKS = {_F32: (1, 4), _F16: (1, 2), _BF16: (1, 2), _Q8_0: (32, 34)}
+# Types of tensors that are read, and their elements and bytes in a block.
+_DTYPES = {0: "<f4", 1: "<f2", 30: ml_dtypes.bfloat16}
+_BLOCKS = {0: (1, 4), 1: (1, 2), 30: (1, 2), 8: (32, 34)}
 
 _LSTM = re.compile(r"(decoder\.prediction\.dec_rnn\.lstm)\.([ih]h)_l(\d+)\.(weight|bias)")
 _POINTWISE = re.compile(r"encoder\.layers\.\d+\.conv\.pointwise_conv[12]\.weight")
@@ -52,7 +53,7 @@ _PLANAR = "tensor_planar_v1"
 
 
 def open_gguf(path: Path) -> Checkpoint:
-    """Raises CheckpointError naming what is damaged, missing or of another kind."""
+    """Opens a file; raises CheckpointError for a damaged one or another kind of model."""
     with path.open("rb") as file:
         reader = _Header(file, path)
         values, tensors = reader.values, reader.tensors
@@ -66,7 +67,7 @@ def open_gguf(path: Path) -> Checkpoint:
         config = _config(values)
     except MALFORMED as error:
         raise CheckpointError(
-            f"{path} lacks what describes the model, or has it wrong "
+            f"{path} lacks a key that describes the model, or has a wrong one "
             f"({type(error).__name__}: {error})"
         ) from error
     vocabulary, model = _vocabulary(values, path)
@@ -90,10 +91,10 @@ def open_gguf(path: Path) -> Checkpoint:
 class _Tensor:
     name: str
     shape: tuple[int, ...]
-    """Rows last, as in numpy; the file has them the other way round."""
+    """In the order of numpy; the file has the axes in reverse."""
     kind: int
     start: int
-    """Byte of the file where its values begin."""
+    """Offset of the values in bytes."""
 
     @property
     def nbytes(self) -> int:
@@ -102,12 +103,12 @@ class _Tensor:
 
 
 class _Header:
-    """Reads keys, values and the table of tensors."""
+    """Keys, values and the table of tensors; reading raises CheckpointError."""
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path
         self._size = path.stat().st_size
-        self._items = self._letters = 0
+        self._items = self._text_bytes = 0
         magic, version = self._take(4), self._number("<I")
         if magic != b"GGUF" or version not in _VERSIONS:
             self._refuse(
@@ -171,13 +172,13 @@ class _Header:
         if kind not in _SCALARS:
             self._refuse(f"it has a value of the unknown type {kind}")
         value = self._number(_SCALARS[kind])
-        # 0.97 in float32 is meant, not the 0.9700000286102295 that it is.
+        # Through its shortest text: 0.97 in float32 is 0.9700000286102295.
         return float(str(np.float32(value))) if kind == _FLOAT else value
 
     def _text(self) -> str:
         length = self._count("bytes in a text", _LONGEST_TEXT)
-        self._letters += length
-        if self._letters > _MOST_TEXT_IN_ALL:
+        self._text_bytes += length
+        if self._text_bytes > _MOST_TEXT_IN_ALL:
             self._refuse(f"it has more than {_MOST_TEXT_IN_ALL:,} bytes of text")
         try:
             return self._take(length).decode("utf-8")
@@ -187,7 +188,7 @@ class _Header:
     def _count(self, what: str, most: int) -> int:
         count = self._number("<Q")
         if count > most:
-            self._refuse(f"it speaks of {count:,} {what}")
+            self._refuse(f"it claims to have {count:,} {what}")
         return count
 
     def _number(self, form: str) -> Any:
@@ -206,7 +207,7 @@ class _Header:
 def _loader(
     path: Path, tensor: _Tensor, shape: tuple[int, ...], planar: bool
 ) -> Callable[[], NDArray[np.float32]]:
-    """What reads a tensor's values anew at every call."""
+    """Returns a function that reads a tensor's values from the file."""
 
     def load() -> NDArray[np.float32]:
         with path.open("rb") as file:
@@ -214,18 +215,14 @@ def _loader(
             raw = file.read(tensor.nbytes)
         if len(raw) < tensor.nbytes:
             raise CheckpointError(f"{path} became shorter while it was read")
-        return _decoded(raw, tensor.kind, planar).reshape(shape)
+        return _decode(raw, tensor.kind, planar).reshape(shape)
 
     return load
 
 
-def _decoded(raw: bytes, kind: int, planar: bool) -> NDArray[np.float32]:
-    if kind == _F32:
-        return np.frombuffer(raw, "<f4")
-    if kind == _F16:
-        return np.frombuffer(raw, "<f2").astype(np.float32)
-    if kind == _BF16:
-        return (np.frombuffer(raw, "<u2").astype(np.uint32) << 16).view(np.float32)
+def _decode(raw: bytes, kind: int, planar: bool) -> NDArray[np.float32]:
+    if kind in _DTYPES:
+        return np.frombuffer(raw, _DTYPES[kind]).astype(np.float32)
     blocks = len(raw) // 34
     if planar:
         codes = np.frombuffer(raw, np.int8, 32 * blocks).reshape(blocks, 32)
@@ -236,11 +233,11 @@ def _decoded(raw: bytes, kind: int, planar: bool) -> NDArray[np.float32]:
     return codes * scales.astype(np.float32)[:, None]
 
 
-# -- what NVIDIA puts into it --------------------------------------------------------------------
+# -- the content ---------------------------------------------------------------------------------
 
 
 def _nemo_name(tensor: _Tensor) -> tuple[str | None, tuple[int, ...]]:
-    """A tensor's name and shape in NeMo; None if NeMo has it not."""
+    """Returns a tensor's name and shape in NeMo; None for the name if NeMo has no such tensor."""
     name, shape = tensor.name, tensor.shape
     if name == "encoder.pos_enc.pe":
         return None, shape
@@ -260,7 +257,7 @@ def _is_planar(name: str, values: Mapping[str, Any]) -> bool:
 
 
 def _config(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys as NeMo's model_config.yaml has them."""
+    """Returns the configuration with NeMo's keys."""
 
     def get(key: str) -> Any:
         return values[f"asr.{key}"]
@@ -268,71 +265,50 @@ def _config(values: Mapping[str, Any]) -> dict[str, Any]:
     def optional(key: str, default: Any) -> Any:
         return values.get(f"asr.{key}", default)
 
-    front = {"stft_center_window": True, "hann_periodic": False, "mask_invalid_frames": True}
-    for key, needed in front.items():
+    fixed = {"stft_center_window": True, "hann_periodic": False, "mask_invalid_frames": True}
+    for key, needed in fixed.items():
         if (found := optional(f"preprocessor.{key}", needed)) != needed:
             raise ValueError(f"asr.preprocessor.{key} is {found}")
-    width, feed_forward = get("encoder.d_model"), get("encoder.d_ff")
-    if width < 1 or feed_forward % width:
-        raise ValueError(f"asr.encoder.d_ff {feed_forward} is not a multiple of {width}")
     kernel, context = get("encoder.conv_kernel_size"), get("encoder.conv_context")
     blank = get("rnnt.blank_id")
     if get("rnnt.vocab_size") != blank + 1:
         raise ValueError("the blank is not the last token")
-    config: dict[str, Any] = {
-        "target": "NeMo-Speech.cpp GGUF",
-        "preprocessor": {
-            "sample_rate": get("preprocessor.sample_rate"),
-            "normalize": get("preprocessor.normalize"),
-            "features": get("preprocessor.features"),
-            "n_fft": get("preprocessor.n_fft"),
-            "window_size": get("preprocessor.window_size"),
-            "window_stride": get("preprocessor.window_stride"),
-            "preemph": get("preprocessor.preemph"),
-        },
-        "encoder": {
+    front_end = ("sample_rate", "normalize", "features", "n_fft", "window_size", "window_stride")
+    prompts = _prompts(optional("rnnt.prompt_dictionary", []))
+    return nemo_config(
+        target="NeMo-Speech.cpp GGUF",
+        preprocessor={key: get(f"preprocessor.{key}") for key in (*front_end, "preemph")},
+        encoder={
             "feat_in": get("encoder.feat_in"),
             "n_layers": get("encoder.n_layers"),
-            "d_model": width,
             "n_heads": get("encoder.n_heads"),
-            "ff_expansion_factor": feed_forward // width,
             "use_bias": optional("encoder.use_bias", True),
-            # Not said: the runtime that the file is for can do nothing else.
-            "subsampling": "dw_striding",
-            "self_attention_model": "rel_pos",
-            "causal_downsampling": True,
             "subsampling_factor": get("encoder.subsampling_factor"),
             "subsampling_conv_channels": get("encoder.subsampling_conv_channels"),
-            # The checkpoint's default alone; the published lookaheads follow from its left.
-            "att_context_size": [
-                [get("encoder.train_left_ctx"), get("encoder.train_right_ctx")],
-            ],
             "att_context_style": get("encoder.att_context_style"),
             "xscaling": get("encoder.xscaling"),
             "conv_kernel_size": kernel,
             "conv_norm_type": get("encoder.conv_norm"),
             "conv_context_size": "causal" if context == f"[{kernel - 1}, 0]" else context,
         },
-        "decoder": {
-            "vocab_size": blank,
-            "prednet": {
-                "pred_hidden": get("rnnt.pred_hidden"),
-                "pred_rnn_layers": get("rnnt.pred_num_layers"),
-            },
+        width=get("encoder.d_model"),
+        feed_forward=get("encoder.d_ff"),
+        # Only the default is stored; the published lookaheads follow from its left context.
+        contexts=[[get("encoder.train_left_ctx"), get("encoder.train_right_ctx")]],
+        blank=blank,
+        prednet={
+            "pred_hidden": get("rnnt.pred_hidden"),
+            "pred_rnn_layers": get("rnnt.pred_num_layers"),
         },
-        "joint": {"jointnet": {"joint_hidden": get("rnnt.joint_dim"), "activation": "relu"}},
-        "decoding": {"greedy": {"max_symbols": optional("rnnt.max_symbols_per_step", MAX_SYMBOLS)}},
-    }
-    if prompts := optional("rnnt.prompt_dictionary", []):
-        config["model_defaults"] = {
-            "num_prompts": get("rnnt.num_prompts"),
-            "prompt_dictionary": _prompts(prompts),
-        }
-    return config
+        jointnet={"joint_hidden": get("rnnt.joint_dim"), "activation": "relu"},
+        max_symbols=optional("rnnt.max_symbols_per_step", MAX_SYMBOLS),
+        prompts=prompts,
+        num_prompts=get("rnnt.num_prompts") if prompts else 0,
+    )
 
 
 def _prompts(entries: list[str]) -> dict[str, int]:
-    """`en-US:0` and so on; `False` is the `no` of a YAML 1.1 reader."""
+    """Parses entries such as `en-US:0`; `False` is the `no` of a YAML 1.1 reader."""
     pairs = [entry.rpartition(":") for entry in entries]
     prompts = {key: int(value) for key, _colon, value in pairs}
     if "False" in prompts:

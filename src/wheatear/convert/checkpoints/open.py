@@ -1,14 +1,16 @@
-"""Opens a checkpoint, whatever its container: configuration, vocabulary, weights, license texts.
+"""Opens a checkpoint of any container: configuration, vocabulary, weights, license texts.
 
-Four are read: NVIDIA's `.nemo` (a tar, plain or gzipped), a folder in the layout of transformers
-(`transformers.py`), NVIDIA's GGUF (`gguf.py`), and our own safetensors, one file with NeMo's
-tensor names and a header entry `wheatear` holding as JSON
+Four containers are read: NVIDIA's `.nemo` (a tar, plain or gzipped), a folder in the layout of
+transformers (`transformers.py`), NVIDIA's GGUF (`gguf.py`), and Wheatear's own safetensors. The
+last is one file with NeMo's tensor names and a header entry `wheatear`, which holds as JSON
 
-    format       1
-    name         what the model is called
-    config       the parts of NeMo's model_config.yaml that describe the architecture
-    pieces       [[piece, score], ...] in id order
-    license      the license text of the weights;  notice: attributions that go with them
+    `format`       1
+    `name`         name of the model
+    `config`       the parts of NeMo's model_config.yaml that describe the architecture
+    `pieces`       [[piece, score], ...] in id order
+    `licence`      the license text of the weights
+    `notice`       attributions that go with them
+    `tokenizer`    the SentencePiece model in base64, if there is one
 """
 
 import base64
@@ -41,17 +43,17 @@ _MOST_TEXTS = 100
 
 @contextmanager
 def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
-    """Opens a checkpoint for as long as the block lasts; tensors are read on demand.
+    """Opens a checkpoint until the block ends; tensors are read on demand.
 
-    Raises CheckpointError naming what is missing, damaged or unsafe.
+    Raises:
+        CheckpointError: A part is missing, damaged or unsafe; the message names it.
     """
-    if path.is_dir():
-        with ExitStack() as stack:
-            yield _checked(open_transformers(path, stack))
-        return
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint file {path}")
     with ExitStack() as stack:
+        if path.is_dir():
+            yield _checked(open_transformers(path, stack))
+            return
+        if not path.is_file():
+            raise CheckpointError(f"there is no checkpoint file {path}")
         file = stack.enter_context(path.open("rb"))
         try:
             file = stack.enter_context(decompressed(file))
@@ -72,7 +74,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
 
 
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
-    """Raises CheckpointError for texts that cannot be written again, and for too many of them."""
+    """Raises CheckpointError for too many pieces or texts, and for texts with lone surrogates."""
     pieces, texts = checkpoint.vocabulary.pieces, checkpoint.texts
     if len(pieces) > MOST_PIECES or len(texts) > _MOST_TEXTS:
         raise CheckpointError(f"{checkpoint.name} is refused: it has {len(pieces):,} pieces")
@@ -121,8 +123,11 @@ def _open_nemo(file: IO[bytes], path: Path) -> Checkpoint:
         ) from error
     weights = part_of(file, member("model_weights.ckpt"))
     tensors = read_state_dict(cast("IO[bytes]", weights), f"{path}: model_weights.ckpt")
-    licenses = [name for name in members if LICENSE_FILE.fullmatch(name)]
-    texts = {name: content(name, LARGEST_TEXT).decode("utf-8", "replace") for name in licenses}
+    texts = {
+        name: content(name, LARGEST_TEXT).decode("utf-8", "replace")
+        for name in members
+        if LICENSE_FILE.fullmatch(name)
+    }
     return Checkpoint(path.stem, config, vocabulary, CheckpointWeights(tensors), texts, model)
 
 

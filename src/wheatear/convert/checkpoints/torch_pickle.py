@@ -1,8 +1,8 @@
 """Reads the tensors of a file written by torch.save, without torch and without running its code.
 
-Such a file is a zip: a pickle of the state dict, and one raw record per storage. A pickle is a
-program; ours runs on a machine (`machine.py`) that knows a handful of names, each of which can only
-describe a tensor. Whatever else the program asks for is refused by name.
+Such a file is a zip: a pickle of the state dict, and one raw record for each storage. A pickle is
+a program. `pickle_machine.py` runs it with a few known names, which can only describe tensors. A
+program that refers to any other name is refused, and the message states the name.
 """
 
 import io
@@ -14,53 +14,39 @@ from collections.abc import Mapping
 from math import prod
 from typing import IO, Any, NamedTuple, cast
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.convert.checkpoints.pickle_machine import LARGEST, Machine, StateDict
+from wheatear.convert.checkpoints.pickle_machine import LARGEST_PROGRAM, PickleMachine, StateDict
 from wheatear.convert.checkpoints.weights import StoredTensor
 from wheatear.errors import CheckpointError
 
 _DTYPES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "BFloat16Storage": "bfloat16",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "i1",
-    "ByteStorage": "u1",
-    "BoolStorage": "?",
-}
-
-
-# What zipfile raises for a damaged or encrypted archive.
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2",
+    "BFloat16Storage": ml_dtypes.bfloat16, "LongStorage": "<i8", "IntStorage": "<i4",
+    "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?",
+}  # fmt: skip
+# Raised by zipfile for a damaged or encrypted archive.
 _ZIP_ERRORS = (
-    zipfile.BadZipFile,
-    zlib.error,
-    NotImplementedError,
-    RuntimeError,
-    EOFError,
-    ValueError,
-    OverflowError,
-    struct.error,
-)
-_LONGEST_LIST = 4 << 20  # bytes of a zip's list of records; a thousand tensors take 80 kB
+    zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError, ValueError,
+    OverflowError, struct.error,
+)  # fmt: skip
+_LONGEST_DIRECTORY = 4 << 20  # bytes of a zip's list of records; a thousand tensors take 80 kB
 _MOST_AXES = 8
 
 
 class _StorageType(NamedTuple):
-    dtype: str
+    dtype: np.dtype[Any]
 
 
 class _Storage(NamedTuple):
-    dtype: str
+    dtype: np.dtype[Any]
     record: str
 
 
 class _View(NamedTuple):
-    """A strided window on a storage, as torch's _rebuild_tensor_v2 describes it."""
+    """A strided window on a storage: the arguments of torch's `_rebuild_tensor_v2`."""
 
     storage: _Storage
     offset: int
@@ -68,25 +54,22 @@ class _View(NamedTuple):
     stride: tuple[int, ...]
 
     @property
-    def itemsize(self) -> int:
-        dtype = self.storage.dtype
-        return 2 if dtype == "bfloat16" else np.dtype(dtype).itemsize
+    def nbytes(self) -> int:
+        return prod(self.shape) * self.storage.dtype.itemsize
 
 
 def read_state_dict(file: IO[bytes], name: str) -> dict[str, StoredTensor]:
-    """The tensors of a torch.save file, by name. `file` must stay open while they are read.
+    """Returns the tensors of a torch.save file by name; the file must stay open to read them.
 
-    Raises CheckpointError if it is not such a file, asks to run code, or is damaged.
+    Raises CheckpointError for another kind of file, a damaged one, and one that would run code.
     """
     archive, records = _open_zip(file, name)
     pickles = [entry for entry in records if entry.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise CheckpointError(f"{name} is not a torch checkpoint: it holds {len(pickles)} pickles")
     root = pickles[0].removesuffix("data.pkl")
-    if records[pickles[0]].file_size > LARGEST:
-        raise CheckpointError(
-            f"{name} is refused: its pickle has {records[pickles[0]].file_size:,} bytes"
-        )
+    if (size := records[pickles[0]].file_size) > LARGEST_PROGRAM:
+        raise CheckpointError(f"{name} is refused: its pickle has {size:,} bytes")
     order = records.get(f"{root}byteorder")
     try:
         written = b"little" if order is None else archive.read(order)
@@ -95,29 +78,24 @@ def read_state_dict(file: IO[bytes], name: str) -> dict[str, StoredTensor]:
         raise CheckpointError(f"{name} is damaged: {error}") from error
     if written != b"little":
         raise CheckpointError(f"{name} was written on a big-endian machine: not supported")
-    content = _unpickled(program, name)
+    content = _unpickle(program, name)
     state = content.get("state_dict", content) if isinstance(content, dict) else content
     if not isinstance(state, dict):
         raise CheckpointError(f"{name} holds a {type(state).__name__}, not a state dict")
     views = {str(key): view for key, view in state.items() if isinstance(view, _View)}
     if not views:
         raise CheckpointError(f"{name} holds no tensors")
-    size = file.seek(0, io.SEEK_END)
-    if (values := sum(prod(view.shape) * view.itemsize for view in views.values())) > _growth(size):
+    size, values = file.seek(0, io.SEEK_END), sum(view.nbytes for view in views.values())
+    if values > 4 * size + (1 << 24):  # some tensors may share their values
         raise CheckpointError(
             f"{name} is refused: its tensors would take {values:,} bytes out of a file of {size:,}"
         )
     return {key: _stored(archive, records, root, key, view) for key, view in views.items()}
 
 
-def _growth(size: int) -> int:
-    """Bytes of tensors that a file of that size may describe: some may share their values."""
-    return 4 * size + (1 << 24)
-
-
 def _open_zip(file: IO[bytes], name: str) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:
-    """A zip archive whose list of records is bounded and holds together, and that list."""
-    bounded = _Bounded(file)
+    """Opens a zip and checks its list of records, which is returned by name."""
+    bounded = _BoundedReader(file)
     try:
         archive = zipfile.ZipFile(cast("IO[bytes]", bounded))
     except _ZIP_ERRORS as error:
@@ -138,13 +116,13 @@ def _open_zip(file: IO[bytes], name: str) -> tuple[zipfile.ZipFile, dict[str, zi
     return archive, {entry.filename: entry for entry in entries}
 
 
-class _Bounded:
-    """A file for zipfile, which reads the list of records at once, however long it says it is."""
+class _BoundedReader:
+    """A file for zipfile, which reads the whole list of records at once at any claimed length."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self._file = file
-        self.most: int | None = _LONGEST_LIST
-        """Bytes that may be read at a time; None: any number."""
+        self.most: int | None = _LONGEST_DIRECTORY
+        """Most bytes of one read; None for no limit."""
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
 
     def read(self, size: int = -1) -> bytes:
@@ -153,70 +131,55 @@ class _Bounded:
         return self._file.read(size)
 
 
-def _unpickled(program: bytes, name: str) -> Any:
+def _unpickle(program: bytes, name: str) -> Any:
     try:
-        return Machine(_find, _load_storage).run(program)
+        return PickleMachine(_find, _load_storage).run(program)
     except CheckpointError as error:
         raise CheckpointError(f"{name} is refused: {error}") from None
-    except Exception as error:  # a damaged pickle can raise anything at all
+    except Exception as error:  # a damaged pickle can raise anything
         raise CheckpointError(
             f"{name} is damaged: its pickle cannot be read ({type(error).__name__}: {error})"
         ) from error
 
 
-class _MakeDict:
-    """Stands in for collections.OrderedDict, which pickle makes empty and then fills."""
-
-    __slots__ = ()
-
-    def __call__(self) -> StateDict:
-        return StateDict()
-
-
-class _RebuildTensor:
-    """Stands in for torch._utils._rebuild_tensor_v2."""
-
-    __slots__ = ()
-
-    def __call__(self, storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _View:
-        # The rest: whether it wants gradients, hooks, metadata.
-        if not isinstance(storage, _Storage) or not all(
-            isinstance(numbers, tuple) and len(numbers) <= _MOST_AXES for numbers in (size, stride)
-        ):
-            raise CheckpointError("it holds a malformed tensor")
-        if len(size) != len(stride):
-            raise CheckpointError("it holds a malformed tensor")
-        if not all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *size, *stride)):
-            raise CheckpointError("it holds a malformed tensor")
-        return _View(storage, offset, size, stride)
+def _rebuild_tensor(storage: Any, offset: Any, size: Any, stride: Any, *_rest: Any) -> _View:
+    """Replaces torch's `_rebuild_tensor_v2`; the rest is gradients, hooks, metadata."""
+    if (
+        not isinstance(storage, _Storage)
+        or not all(isinstance(n, tuple) and len(n) <= _MOST_AXES for n in (size, stride))
+        or len(size) != len(stride)
+        or not all(type(n) is int and 0 <= n < 1 << 48 for n in (offset, *size, *stride))
+    ):
+        raise CheckpointError("it holds a malformed tensor")
+    return _View(storage, offset, size, stride)
 
 
-class _RebuildParameter:
-    """Stands in for torch._utils._rebuild_parameter."""
-
-    __slots__ = ()
-
-    def __call__(self, view: Any, *_rest: Any) -> _View:
-        if not isinstance(view, _View):
-            raise CheckpointError("it holds a malformed parameter")
-        return view
+def _rebuild_parameter(view: Any, *_rest: Any) -> _View:
+    if not isinstance(view, _View):
+        raise CheckpointError("it holds a malformed parameter")
+    return view
 
 
-_KNOWN = {
-    ("collections", "OrderedDict"): _MakeDict(),
-    ("torch._utils", "_rebuild_tensor_v2"): _RebuildTensor(),
-    ("torch._utils", "_rebuild_parameter"): _RebuildParameter(),
+def _make_state_dict() -> StateDict:
+    """Replaces OrderedDict, which a pickle creates empty and then fills."""
+    return StateDict()
+
+
+_FUNCTIONS = {
+    ("collections", "OrderedDict"): _make_state_dict,
+    ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
+    ("torch._utils", "_rebuild_parameter"): _rebuild_parameter,
 }
 
 
 def _find(module: str, name: str) -> Any:
     if module == "torch" and name in _DTYPES:
-        return _StorageType(_DTYPES[name])
-    if (module, name) not in _KNOWN:
+        return _StorageType(np.dtype(_DTYPES[name]))
+    if (module, name) not in _FUNCTIONS:
         raise CheckpointError(
-            f"it asks for {f'{module}.{name}'[:120]}, and a checkpoint may hold nothing but tensors"
+            f"it refers to {f'{module}.{name}'[:120]}, but a checkpoint may hold only tensors"
         )
-    return _KNOWN[module, name]
+    return _FUNCTIONS[module, name]
 
 
 def _load_storage(pid: Any) -> _Storage:
@@ -234,27 +197,20 @@ def _stored(
     view: _View,
 ) -> StoredTensor:
     record = f"{root}data/{view.storage.record}"
-    reach = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.stride, strict=True)) + 1
-    try:
-        available = records[record].file_size
-    except KeyError:
-        raise CheckpointError(
-            f"the checkpoint is damaged: the values of {key} are missing"
-        ) from None
-    if prod(view.shape) and max(reach, prod(view.shape)) * view.itemsize > available:
+    if record not in records:
+        raise CheckpointError(f"the checkpoint is damaged: the values of {key} are missing")
+    last = view.offset + sum((n - 1) * s for n, s in zip(view.shape, view.stride, strict=True))
+    reach = (last + 1) * view.storage.dtype.itemsize
+    if prod(view.shape) and max(reach, view.nbytes) > records[record].file_size:
         raise CheckpointError(f"the checkpoint is damaged: {key} is longer than its record")
     return StoredTensor(view.shape, lambda: _read(archive, record, key, view))
 
 
 def _read(archive: zipfile.ZipFile, record: str, key: str, view: _View) -> NDArray[np.float32]:
     try:
-        raw = archive.read(record)
+        flat = np.frombuffer(archive.read(record), view.storage.dtype)
     except _ZIP_ERRORS as error:
         raise CheckpointError(f"the checkpoint is damaged at {key}: {error}") from error
-    if view.storage.dtype == "bfloat16":
-        flat = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
-    else:
-        flat = np.frombuffer(raw, view.storage.dtype)
     strides = tuple(s * flat.itemsize for s in view.stride)
     window = np.lib.stride_tricks.as_strided(
         flat[view.offset :], view.shape, strides, writeable=False

@@ -1,13 +1,12 @@
 """A checkpoint in the layout of Hugging Face transformers: a folder with
 
     config.json              nemotron_asr_streaming (English) or nemotron3_5_asr (multilingual)
-    model.safetensors        or several files, and model.safetensors.index.json that tells which
-                             tensor is in which
+    model.safetensors        or several files and their index, model.safetensors.index.json
     processor_config.json    front end, lookaheads and, if multilingual, the prompt dictionary
-    tokenizer.json           the pieces by id, among others of which the model knows nothing
+    tokenizer.json           the pieces by id, and others that the model does not use
 
-All of it is translated to NeMo's terms, names of tensors included.  Names and settings are those
-of transformers 5.13 to 5.23.
+All of it is translated to NeMo's names and keys, including the names of tensors. Names and settings
+are those of transformers 5.13 to 5.23.
 """
 
 import json
@@ -17,6 +16,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.convert.checkpoints.nemo_config import nemo_config
 from wheatear.convert.checkpoints.weights import (
     Checkpoint,
     CheckpointWeights,
@@ -35,7 +36,7 @@ from wheatear.model.size_limits import (
 
 _ARCHITECTURES = ("nemotron_asr_streaming", "nemotron3_5_asr")
 _CONFIG, _WEIGHTS, _INDEX = "config.json", "model.safetensors", "model.safetensors.index.json"
-# The processor of transformers 5 writes one file; older ones wrote the front end by itself.
+# transformers 5 writes one file for the processor; older versions wrote only the front end.
 _PROCESSOR = ("processor_config.json", "preprocessor_config.json")
 
 # transformers' name -> NeMo's, the first that matches.
@@ -65,13 +66,13 @@ _NAMES = tuple(
 
 
 def is_transformers(folder: Path) -> bool:
-    """Whether a folder looks like a checkpoint of transformers."""
+    """True if a folder looks like a checkpoint of transformers."""
     return (folder / _CONFIG).is_file()
 
 
 def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
-    """Raises CheckpointError naming the file or the setting that is missing or wrong."""
-    config = _read(folder, _CONFIG)
+    """Opens a folder; raises CheckpointError for a missing or wrong file or setting."""
+    config = _read_json(folder, _CONFIG)
     kind = config.get("model_type")
     if kind not in _ARCHITECTURES:
         raise CheckpointError(
@@ -79,22 +80,21 @@ def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
             f"can be converted"
         )
     name = next((name for name in _PROCESSOR if (folder / name).is_file()), _PROCESSOR[0])
-    processor = _read(folder, name)
+    processor = _read_json(folder, name)
     try:
-        translated = _translated(config, processor)
-        blank = config["blank_token_id"]
+        translated = _translate(config, processor)
     except MALFORMED as error:
         raise CheckpointError(
-            f"{folder}: {_CONFIG} or {name} lacks what describes the model, or has it wrong "
+            f"{folder}: {_CONFIG} or {name} lacks a setting of the model, or has a wrong one "
             f"({type(error).__name__}: {error})"
         ) from error
-    vocabulary, model = _vocabulary(folder, blank)
+    vocabulary, model = _vocabulary(folder, translated["decoder"]["vocab_size"])
     weights = CheckpointWeights(
         {_nemo_name(key): tensor for key, tensor in _tensors(folder, stack).items()}
     )
     translated["joint"]["jointnet"]["joint_hidden"] = weights.axis("joint.enc.weight", 0)
     texts = {
-        file.name: _bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
+        file.name: _read_bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
         for file in sorted(folder.iterdir())
         if file.is_file() and LICENSE_FILE.fullmatch(file.name)
     }
@@ -108,9 +108,8 @@ def _nemo_name(name: str) -> str:
     return name
 
 
-def _translated(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings as NeMo's model_config.yaml has them; what is fixed in transformers' code is
-    said too."""
+def _translate(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the settings with NeMo's keys, with those that are fixed in transformers' code."""
     encoder = config["encoder_config"]
     front = processor.get("feature_extractor", processor)
     if encoder.get("hidden_act", "silu") != "silu":
@@ -120,16 +119,13 @@ def _translated(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict
         raise ValueError(f"the subsampling convolves {taps} taps with stride {stride}, not 3 and 2")
     if front.get("mel_filters_dtype", "float32") != "float32":
         raise ValueError(f"mel_filters_dtype is {front['mel_filters_dtype']!r}")
-    width, feed_forward = encoder["hidden_size"], encoder["intermediate_size"]
-    if feed_forward % width:
-        raise ValueError(f"intermediate_size {feed_forward} is not a multiple of {width}")
     blank = config["blank_token_id"]
     if type(blank) is not int or not 0 < blank < MOST_PIECES or config["vocab_size"] != blank + 1:
         raise ValueError(f"the blank {blank!r} is not the last of the tokens")
-    rate = front.get("sampling_rate", 16_000)
-    translated: dict[str, Any] = {
-        "target": f"transformers {config['model_type']}",
-        "preprocessor": {
+    rate = front.get("sampling_rate", SAMPLE_RATE)
+    return nemo_config(
+        target=f"transformers {config['model_type']}",
+        preprocessor={
             "sample_rate": rate,
             "normalize": "NA",
             "features": front.get("feature_size", encoder["num_mel_bins"]),
@@ -138,45 +134,36 @@ def _translated(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict
             "window_stride": front.get("hop_length", 160) / rate,
             "preemph": front.get("preemphasis", 0.97),
         },
-        "encoder": {
+        encoder={
             "feat_in": encoder["num_mel_bins"],
             "n_layers": encoder["num_hidden_layers"],
-            "d_model": width,
             "n_heads": encoder["num_attention_heads"],
-            "ff_expansion_factor": feed_forward // width,
             "use_bias": encoder.get("attention_bias", True),
-            "subsampling": "dw_striding",
             "subsampling_factor": encoder.get("subsampling_factor", 8),
             "subsampling_conv_channels": encoder.get("subsampling_conv_channels", 256),
-            "causal_downsampling": True,
-            "self_attention_model": "rel_pos",
-            "att_context_size": _contexts(encoder, processor),
             "att_context_style": "chunked_limited",
             "xscaling": encoder.get("scale_input", True),
             "conv_kernel_size": encoder["conv_kernel_size"],
             "conv_norm_type": "layer_norm",
             "conv_context_size": "causal",
         },
-        "decoder": {
-            "vocab_size": blank,
-            "prednet": {
-                "pred_hidden": config["decoder_hidden_size"],
-                "pred_rnn_layers": config["num_decoder_layers"],
-            },
+        width=encoder["hidden_size"],
+        feed_forward=encoder["intermediate_size"],
+        contexts=_contexts(encoder, processor),
+        blank=blank,
+        prednet={
+            "pred_hidden": config["decoder_hidden_size"],
+            "pred_rnn_layers": config["num_decoder_layers"],
         },
-        "joint": {"jointnet": {"activation": config.get("hidden_act", "relu")}},
-        "decoding": {"greedy": {"max_symbols": config.get("max_symbols_per_step", MAX_SYMBOLS)}},
-    }
-    if prompts := processor.get("prompt_dictionary"):
-        translated["model_defaults"] = {
-            "num_prompts": config.get("num_prompts", 128),
-            "prompt_dictionary": dict(prompts),
-        }
-    return translated
+        jointnet={"activation": config.get("hidden_act", "relu")},
+        max_symbols=config.get("max_symbols_per_step", MAX_SYMBOLS),
+        prompts=processor.get("prompt_dictionary"),
+        num_prompts=config.get("num_prompts", 128),
+    )
 
 
 def _contexts(encoder: Mapping[str, Any], processor: Mapping[str, Any]) -> list[list[int]]:
-    """NeMo's list of attention contexts, the default first."""
+    """Attention contexts [left, right] in frames, the default first."""
     left = encoder["sliding_window"] - 1
     default = processor.get("default_num_lookahead_tokens")
     if default is None:
@@ -186,17 +173,17 @@ def _contexts(encoder: Mapping[str, Any], processor: Mapping[str, Any]) -> list[
 
 
 def _vocabulary(folder: Path, blank: int) -> tuple[Pieces, bytes | None]:
-    """The first `blank` tokens, and the SentencePiece model if there is one beside them."""
+    """Reads the first `blank` tokens, and the SentencePiece model if the folder has one."""
     model = folder / "tokenizer.model"
     if model.is_file():
-        raw = _bytes(model, LARGEST_TOKENIZER)
+        raw = _read_bytes(model, LARGEST_TOKENIZER)
         try:
             return pieces_from_sentencepiece(raw), raw
         except ValueError as error:
             raise CheckpointError(f"{model} is not a SentencePiece model: {error}") from error
-    data = _read(folder, "tokenizer.json")
+    data = _read_json(folder, "tokenizer.json")
     texts: list[Any] = [None] * blank
-    scores = [-float(i) for i in range(blank)]  # as SentencePiece scores the merges of its BPE
+    scores = [-float(i) for i in range(blank)]  # SentencePiece's scores of BPE merges
     try:
         table = data["model"]["vocab"]
         if isinstance(table, list):
@@ -223,7 +210,7 @@ def _tensors(folder: Path, stack: ExitStack) -> dict[str, StoredTensor]:
         if not (folder / _WEIGHTS).is_file():
             raise CheckpointError(f"{folder} is incomplete: it has no {_WEIGHTS}")
         return read_safetensors(folder / _WEIGHTS, stack)[1]
-    index = _read(folder, _INDEX).get("weight_map")
+    index = _read_json(folder, _INDEX).get("weight_map")
     if not isinstance(index, dict) or not index:
         raise CheckpointError(f"{folder / _INDEX} is damaged: it has no weight_map")
     tensors: dict[str, StoredTensor] = {}
@@ -238,24 +225,24 @@ def _tensors(folder: Path, stack: ExitStack) -> dict[str, StoredTensor]:
     return tensors
 
 
-def _read(folder: Path, name: str) -> dict[str, Any]:
+def _read_json(folder: Path, name: str) -> dict[str, Any]:
     path = folder / name
     if not path.is_file():
         raise CheckpointError(
             f"{folder} is not a checkpoint in transformers' layout: it has no {name}"
         )
     try:
-        data = json.loads(_bytes(path, LARGEST_JSON))
+        data = json.loads(_read_bytes(path, LARGEST_JSON))
+    except CheckpointError:
+        raise
     except (ValueError, RecursionError) as error:
-        if isinstance(error, CheckpointError):
-            raise
         raise CheckpointError(f"{path} is damaged: {error}") from error
     if not isinstance(data, dict):
         raise CheckpointError(f"{path} is damaged: it is not a JSON object")
     return data
 
 
-def _bytes(path: Path, most: int) -> bytes:
+def _read_bytes(path: Path, most: int) -> bytes:
     if (size := path.stat().st_size) > most:
         raise CheckpointError(f"{path} has {size:,} bytes; it is refused")
     return path.read_bytes()

@@ -1,5 +1,6 @@
-"""What every container comes down to: a configuration, a vocabulary, license texts, and tensors
-that stay on disk until they are needed, since a checkpoint is larger than we want to hold.
+"""Configuration, vocabulary, license texts and tensors of a checkpoint, common to all containers.
+
+Tensors stay on disk until they are read, because a checkpoint may be larger than the memory.
 """
 
 from collections.abc import Callable, Mapping
@@ -9,7 +10,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import ml_dtypes  # noqa: F401  (gives numpy the bfloat16 that safetensors asks it for)
+import ml_dtypes  # noqa: F401  (registers bfloat16 with numpy, which safetensors needs)
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
@@ -17,23 +18,20 @@ from safetensors import SafetensorError, safe_open
 from wheatear.errors import CheckpointError
 from wheatear.model.pieces import Pieces
 
-_LARGEST_HEADER = 16 << 20  # bytes; that of a thousand tensors and a vocabulary has 1 MB
+_LARGEST_HEADER = 16 << 20  # bytes; a thousand tensors and a vocabulary take 1 MB
 
 
 @dataclass(frozen=True, slots=True)
 class StoredTensor:
-    """A tensor of a checkpoint, read anew at every call of `read`."""
+    """A tensor on disk; every call of `read` loads it again."""
 
     shape: tuple[int, ...]
-    _load: Callable[[], NDArray[np.float32]]
-
-    def read(self) -> NDArray[np.float32]:
-        """The values, float32, of `shape`."""
-        return self._load()
+    read: Callable[[], NDArray[np.float32]]
+    """Returns the values in float32, of `shape`."""
 
 
 class CheckpointWeights:
-    """The state dict of a checkpoint by NeMo's names; remembers what has been asked for."""
+    """The state dict of a checkpoint by NeMo's names; records which tensors were read."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
         self._tensors = tensors
@@ -56,28 +54,27 @@ class CheckpointWeights:
         return shape[axis]
 
     def read(self, name: str, *shape: int) -> NDArray[np.float32]:
-        """The tensor of that name; with `shape`, refused if it has another one, and always if it
-        holds anything but numbers."""
+        """Reads a tensor. Raises CheckpointError for another shape and for values not finite."""
         stored = self._stored(name)
         if shape and stored.shape != shape:
             raise CheckpointError(
                 f"the checkpoint's tensor {name} has the shape {list(stored.shape)}, "
-                f"its configuration asks for {list(shape)}"
+                f"but its configuration requires {list(shape)}"
             )
         self._used.add(name)
         values = stored.read()
         if not np.all(np.isfinite(values)):
             raise CheckpointError(
                 f"the checkpoint's tensor {name} has values that are not finite: the file is "
-                f"damaged, or the training that it came from went astray"
+                f"damaged, or its training diverged"
             )
         return values
 
     def optional(self, name: str, *shape: int) -> NDArray[np.float32] | None:
         return self.read(name, *shape) if name in self else None
 
-    def product(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Rows x [n, inputs] through a linear layer, or a convolution of a single tap."""
+    def linear(self, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Applies a linear layer, or a convolution with one tap, to rows x [n, inputs]."""
         weight = self.read(f"{name}.weight")
         y = x @ weight.reshape(weight.shape[0], weight.shape[1]).T
         bias = self.optional(f"{name}.bias")
@@ -87,7 +84,7 @@ class CheckpointWeights:
         return sorted(self._tensors.keys() - self._used)
 
     def count(self) -> int:
-        """Number of parameters, the preprocessor's constants not counted."""
+        """Number of parameters, without the preprocessor's constants."""
         return sum(
             prod(tensor.shape)
             for name, tensor in self._tensors.items()
@@ -105,24 +102,26 @@ class CheckpointWeights:
 
 @dataclass(frozen=True)
 class Checkpoint:
+    """An open checkpoint."""
+
     name: str
     config: dict[str, Any]
-    """In the terms of NeMo's model_config.yaml, whatever the container."""
+    """The configuration with the keys of NeMo's model_config.yaml, for every container."""
     vocabulary: Pieces
     weights: CheckpointWeights
     texts: dict[str, str]
     """License and notice texts by file name."""
     tokenizer: bytes | None = None
-    """The serialised SentencePiece model, if the file holds one."""
+    """The serialized SentencePiece model, if the file holds one."""
 
 
 def read_safetensors(
     path: Path, stack: ExitStack
 ) -> tuple[dict[str, str], dict[str, StoredTensor]]:
-    """Metadata and tensors of a safetensors file, which stays open until the stack is closed.
+    """Opens a safetensors file until the stack closes; returns its metadata and its tensors.
 
-    The library holds the header against the file: no tensor reaches past its end or into another.
-    Raises CheckpointError if it is damaged.
+    The library checks that no tensor reaches past the end of the file or into another one.
+    Raises CheckpointError for a damaged file.
     """
     with path.open("rb") as file:
         header = int.from_bytes(file.read(8), "little")
@@ -138,12 +137,11 @@ def read_safetensors(
     def read(key: str) -> NDArray[np.float32]:
         try:
             return np.asarray(archive.get_tensor(key), np.float32)
-        except Exception as error:  # the library's own, and those of types that numpy has not
+        except Exception as error:  # the library's errors, and those of types unknown to numpy
             raise CheckpointError(f"{path}: the tensor {key} cannot be read: {error}") from error
 
     def stored(key: str) -> StoredTensor:
-        shape = tuple(archive.get_slice(key).get_shape())
-        return StoredTensor(shape, lambda: read(key))
+        return StoredTensor(tuple(archive.get_slice(key).get_shape()), lambda: read(key))
 
     tensors = {key: stored(key) for key in archive.keys()}  # noqa: SIM118
     return archive.metadata() or {}, tensors
