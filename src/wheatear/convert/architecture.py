@@ -1,14 +1,14 @@
-"""From a checkpoint's configuration to the architecture we write graphs for, or a clear refusal.
+"""Reads the architecture from a checkpoint's configuration; unsupported settings are rejected.
 
-The family: cache-aware FastConformer encoder (causal dw_striding x8, relative positions,
-chunked_limited attention, causal convolutions), optional language prompt kernel, LSTM predictor,
-joint (NeMo's EncDecRNNTBPEModel and EncDecRNNTBPEModelWithPrompt). Every number comes from
-the configuration and is held against the tensors' shapes when they are read.
+Supported models have a cache-aware FastConformer encoder (causal dw_striding x8, relative
+positions, chunked_limited attention, causal convolutions), an optional language prompt kernel, an
+LSTM predictor and a joint: NeMo's EncDecRNNTBPEModel and EncDecRNNTBPEModelWithPrompt. Every size
+comes from the configuration and is compared with the shapes of the tensors when they are read.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from reprlib import repr  # noqa: A004  (values of strangers may be long)
+from reprlib import repr  # noqa: A004  (values in a file may be long)
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,8 @@ _LARGEST = 1 << 48
 
 @dataclass(frozen=True)
 class Architecture:
+    """Sizes and kinds of the layers of a checkpoint; widths are numbers of channels."""
+
     features: MelSettings
     layers: int
     width: int
@@ -40,9 +42,9 @@ class Architecture:
     kernel: int
     channels: int
     input_scale: float
-    """Factor on the subsampling's output (NeMo's xscaling), else 1."""
+    """Factor of the subsampling's output: NeMo's xscaling, or 1."""
     batch_norm: bool
-    """The convolution module's norm is a BatchNorm (folded away) instead of a LayerNorm."""
+    """True if convolution modules have a BatchNorm, which is folded away, not a LayerNorm."""
     modes: tuple[LatencyMode, ...]
     default_mode: LatencyMode
     predictor_layers: int
@@ -51,12 +53,12 @@ class Architecture:
     activation: str
     """ONNX name of the joint's activation."""
     output: str
-    """Name of the joint's last layer: its index depends on whether dropout was configured."""
+    """Name of the joint's last layer; its index depends on the dropout of the configuration."""
     blank: int
     max_symbols: int
     prompts: dict[str, int]
     prompt_width: int
-    """Length of the one-hot language prompt, 0 without one."""
+    """Length of the one-hot language prompt; 0 without language prompts."""
     tags: dict[int, str]
 
     @property
@@ -73,7 +75,7 @@ class Architecture:
 
     @property
     def flat_bands(self) -> int:
-        """Frequency rows left after three stride-2 convolutions padded by 2 + 1."""
+        """Mel bands after three convolutions of stride 2, padded by 2 + 1."""
         bands = self.features.n_mels
         for _ in range(3):
             bands = bands // 2 + 1
@@ -81,16 +83,16 @@ class Architecture:
 
 
 def read_architecture(checkpoint: Checkpoint) -> Architecture:
-    """Raises CheckpointError naming the setting of the configuration that we do not run."""
+    """Reads an architecture; raises CheckpointError that names an unsupported setting."""
     config, weights = _Section("", checkpoint.config), checkpoint.weights
     features = _features(config.section("preprocessor"), weights)
     encoder = config.section("encoder")
-    encoder.insist("subsampling", "dw_striding", default="striding")
-    encoder.insist("subsampling_factor", 8, default=4)
-    encoder.insist("causal_downsampling", True, default=False)
-    encoder.insist("self_attention_model", "rel_pos", default="rel_pos")
-    encoder.insist("att_context_style", "chunked_limited", default="regular")
-    encoder.insist("feat_in", features.n_mels, default=None)
+    encoder.require("subsampling", "dw_striding", default="striding")
+    encoder.require("subsampling_factor", 8, default=4)
+    encoder.require("causal_downsampling", True, default=False)
+    encoder.require("self_attention_model", "rel_pos", default="rel_pos")
+    encoder.require("att_context_style", "chunked_limited", default="regular")
+    encoder.require("feat_in", features.n_mels, default=None)
     if encoder.get("reduction", None):
         raise CheckpointError("the checkpoint's encoder.reduction is not supported")
     width = encoder.integer("d_model", bound="encoder.width")
@@ -156,7 +158,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
 
 
 class _Section:
-    """A part of the configuration that knows its own name."""
+    """A section of the configuration with its path, for error messages."""
 
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
         self._name, self._values = name, values
@@ -173,7 +175,7 @@ class _Section:
         return self._values.get(key, default)
 
     def integer(self, key: str, default: int | None = None, *, bound: str | None = None) -> int:
-        """A positive whole number, at most the largest that `bound` may be."""
+        """Returns a positive whole number up to the size limit that `bound` names."""
         value = self._values.get(key, default)
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise CheckpointError(
@@ -197,47 +199,49 @@ class _Section:
             )
         return float(value)
 
-    def insist(self, key: str, only: Any, *, default: Any) -> None:
-        """Refuses any other value; `default` is what NeMo takes where the key is absent."""
+    def require(self, key: str, only: Any, *, default: Any) -> None:
+        """Rejects any other value; `default` is NeMo's value for a missing key."""
         if (value := self._values.get(key, default)) != only:
             raise CheckpointError(
-                f"the checkpoint's {self._name}{key} is {repr(value)}; we run {only!r} only"
+                f"the checkpoint's {self._name}{key} is {repr(value)}; only {only!r} is supported"
             )
 
 
 def _features(section: _Section, weights: CheckpointWeights) -> MelSettings:
-    section.insist("sample_rate", SAMPLE_RATE, default=SAMPLE_RATE)
-    section.insist("window", "hann", default="hann")
-    section.insist("log", True, default=True)
-    section.insist("log_zero_guard_type", "add", default="add")
-    section.insist("log_zero_guard_value", LOG_GUARD, default=LOG_GUARD)
-    section.insist("frame_splicing", 1, default=1)
-    section.insist("mag_power", 2.0, default=2.0)
-    section.insist("exact_pad", False, default=False)
-    section.insist("mel_norm", "slaney", default="slaney")
-    section.insist("lowfreq", 0, default=0)
+    section.require("sample_rate", SAMPLE_RATE, default=SAMPLE_RATE)
+    section.require("window", "hann", default="hann")
+    section.require("log", True, default=True)
+    section.require("log_zero_guard_type", "add", default="add")
+    section.require("log_zero_guard_value", LOG_GUARD, default=LOG_GUARD)
+    section.require("frame_splicing", 1, default=1)
+    section.require("mag_power", 2.0, default=2.0)
+    section.require("exact_pad", False, default=False)
+    section.require("mel_norm", "slaney", default="slaney")
+    section.require("lowfreq", 0, default=0)
     if section.get("highfreq", None) not in (None, SAMPLE_RATE // 2):
         raise CheckpointError("the checkpoint's preprocessor.highfreq is not supported")
     if section.get("normalize", "per_feature") not in ("NA", "", None, "None"):
         raise CheckpointError(
-            "the checkpoint normalises its features over the whole utterance "
+            "the checkpoint normalizes its features over the whole utterance "
             "(preprocessor.normalize): it cannot be streamed"
         )
     hop = round(section.number("window_stride", 0.01) * SAMPLE_RATE)
     if hop != SAMPLE_RATE // 100:
-        raise CheckpointError(f"the checkpoint's frames are {hop} samples apart; we run 160 only")
+        raise CheckpointError(
+            f"the checkpoint's mel frames have a hop of {hop} samples; only 160 is supported"
+        )
+    without = section.get("preemph", 0.97) is None
+    preemphasis = 0.0 if without else section.number("preemph", 0.97)
     settings = MelSettings(
         n_mels=section.integer("features", 64, bound="features.bands"),
         n_fft=section.integer("n_fft", 512),
         win_length=round(section.number("window_size", 0.02) * SAMPLE_RATE),
         hop_length=hop,
-        preemphasis=0.0
-        if section.get("preemph", 0.97) is None
-        else section.number("preemph", 0.97),
+        preemphasis=preemphasis,
     )
     if not 0 <= settings.preemphasis < 1:
         raise CheckpointError(
-            f"the checkpoint's pre-emphasis of {settings.preemphasis} is no filter"
+            f"the checkpoint's pre-emphasis of {settings.preemphasis} is out of range"
         )
     if not 0 < settings.win_length <= settings.n_fft <= LARGEST["features.fft"]:
         raise CheckpointError(
@@ -249,7 +253,7 @@ def _features(section: _Section, weights: CheckpointWeights) -> MelSettings:
 
 
 def _check_front_end(settings: MelSettings, weights: CheckpointWeights) -> None:
-    """A checkpoint carries the filters and the window it was trained with: ours must be those."""
+    """Rejects a checkpoint whose own mel filters and window differ from those computed here."""
     ours = {
         "fb": slaney_bank(settings).T[None],
         "window": np.hanning(settings.win_length).astype(np.float32),
@@ -258,7 +262,7 @@ def _check_front_end(settings: MelSettings, weights: CheckpointWeights) -> None:
         theirs = weights.optional(f"preprocessor.featurizer.{name}")
         if theirs is None:
             continue
-        # A percent: checkpoints kept in half precision hold these constants in half precision too.
+        # One percent: a checkpoint in half precision stores these constants in half precision.
         if theirs.shape != expected.shape or np.any(
             np.abs(theirs - expected) > 0.01 * expected.max()
         ):
@@ -300,7 +304,7 @@ def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
 
 
 def _joint_output(weights: CheckpointWeights) -> str:
-    for index in (2, 1):  # activation, dropout (left out when 0), linear
+    for index in (2, 1):  # activation, dropout (absent if 0), linear
         if f"joint.joint_net.{index}.weight" in weights:
             return f"joint.joint_net.{index}"
     raise CheckpointError("the checkpoint has no output layer (joint.joint_net.*)")

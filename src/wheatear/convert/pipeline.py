@@ -1,4 +1,4 @@
-"""Converts a checkpoint into a bundle: no torch, no NeMo, no more memory than its largest layer."""
+"""Converts a checkpoint into a bundle, with the memory of its largest layer."""
 
 import json
 import shutil
@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from wheatear.common import atomic_files as durable
+from wheatear.common.atomic_files import rename_folder
 from wheatear.convert.architecture import Architecture, read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.convert.checkpoints.weights import Checkpoint
@@ -24,9 +24,9 @@ from wheatear.model.manifest import BundleManifest, DecoderShape, EncoderShape, 
 
 __all__ = ["Deviation", "convert"]
 
-_BYTES = {32: 4.0, 8: 1.3, 4: 0.9}  # of a parameter, with all that stays in float32
-# Parts of a checkpoint that transcribing does not need.
-_UNNEEDED = ("preprocessor.", "spec_augment", "loss.", "ctc_decoder.", "aux_ctc")
+_BYTES = {32: 4.0, 8: 1.3, 4: 0.9}  # for each parameter, including what stays in float32
+# Tensors that transcription does not use.
+_UNUSED = ("preprocessor.", "spec_augment", "loss.", "ctc_decoder.", "aux_ctc")
 
 
 def convert(
@@ -39,24 +39,33 @@ def convert(
     texts: Mapping[str, str] = MappingProxyType({}),
     progress: Callable[[float], None] = lambda share: None,
 ) -> Deviation:
-    """Writes the bundle folder `out`, which must not exist or be empty.
+    """Writes a bundle. A failed conversion leaves nothing behind.
 
-    `precision` is "fp32", "int8" or "int4".  `origin` is where the checkpoint came from, `texts`
-    are licenses and notices (by file name) that go with it beside its own.  `progress` is called
-    with the share done, 0 .. 1.  Returns how far the bundle is from the checkpoint in float32 on a
-    short sample of speech.  Nothing is left behind if it fails.
+    Args:
+        checkpoint: A .nemo, GGUF or safetensors file, or a folder in the layout of transformers.
+        out: Folder of the bundle; it must not exist, or be empty.
+        precision: "fp32", "int8" or "int4".
+        name: Name of the model; by default the one of the checkpoint.
+        origin: Source of the checkpoint, such as its page on a hub.
+        texts: Further license and notice texts by file name.
+        progress: Called with the completed share, 0 to 1.
 
-    Raises CheckpointError, or OSError if the disk does.
+    Returns:
+        The deviation from the checkpoint in float32 on a short sample recording.
+
+    Raises:
+        CheckpointError: The checkpoint is damaged or unsupported, or `out` is not free.
+        OSError: The bundle cannot be written.
     """
     if precision not in RECIPES:
         raise CheckpointError(f"no precision {precision!r}; choose one of {', '.join(RECIPES)}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise CheckpointError(f"{out} already exists; choose another place or remove it first")
     with open_checkpoint(checkpoint) as opened:
-        source = replace(opened, texts=_both(opened.texts, texts))
+        source = replace(opened, texts=_merge_texts(opened.texts, texts))
         arch = read_architecture(source)
         out.parent.mkdir(parents=True, exist_ok=True)
-        _check_room(out.parent, source.weights.count(), RECIPES[precision])
+        _check_disk_space(out.parent, source.weights.count(), RECIPES[precision])
         work = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
         try:
             _write(work, source, arch, RECIPES[precision], progress)
@@ -67,15 +76,15 @@ def convert(
             if out.exists():
                 out.rmdir()
             work.chmod(0o755)
-            durable.rename_folder(work, out)
+            rename_folder(work, out)
         except BaseException:
             shutil.rmtree(work, ignore_errors=True)
             raise
     return deviation
 
 
-def _check_room(folder: Path, parameters: int, recipe: QuantizationRecipe) -> None:
-    """Raises CheckpointError where the disk has no room for the bundle."""
+def _check_disk_space(folder: Path, parameters: int, recipe: QuantizationRecipe) -> None:
+    """Raises CheckpointError if the disk is too full for the bundle."""
     needed = parameters * _BYTES[recipe.layers]
     if needed > (free := shutil.disk_usage(folder).free):
         raise CheckpointError(
@@ -106,12 +115,12 @@ def _write(
     advance()
     if arch.prompt_width:
         np.save(folder / LANGUAGES, language_table(arch, weights))
-    strange = [n for n in weights.unused() if not n.startswith(_UNNEEDED)]
-    strange = [n for n in strange if not n.endswith("num_batches_tracked")]
-    if strange:
+    unknown = [n for n in weights.unused() if not n.startswith(_UNUSED)]
+    unknown = [n for n in unknown if not n.endswith("num_batches_tracked")]
+    if unknown:
         raise CheckpointError(
             f"the checkpoint has tensors that this architecture does not: "
-            f"{', '.join(strange[:4])}{' ...' if len(strange) > 4 else ''}"
+            f"{', '.join(unknown[:4])}{' ...' if len(unknown) > 4 else ''}"
         )
     vocabulary = json.dumps(asdict(source.vocabulary), ensure_ascii=False)
     (folder / PIECES).write_text(vocabulary, encoding="utf-8")
@@ -119,17 +128,17 @@ def _write(
         (folder / _text_name(file)).write_text(text, encoding="utf-8")
 
 
-def _both(own: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
-    """Texts by file name, none of them lost."""
-    both = dict(own)
+def _merge_texts(own: Mapping[str, str], more: Mapping[str, str]) -> dict[str, str]:
+    """Returns all texts by file name; texts of the same name are joined."""
+    merged = dict(own)
     for name, text in more.items():
-        before = both.get(name, "")
-        both[name] = text if before in ("", text) else f"{text.rstrip()}\n\n{before}"
-    return both
+        before = merged.get(name, "")
+        merged[name] = text if before in ("", text) else f"{text.rstrip()}\n\n{before}"
+    return merged
 
 
 def _text_name(file: str) -> str:
-    """License files keep their name but for the spelling that the bundle looks for."""
+    """Returns the name of a license or notice in the bundle, which is spelled LICENSE or NOTICE."""
     upper = file.upper()
     return f"LICENSE{file[7:]}" if upper.startswith("LICEN") else f"NOTICE{file[6:]}"
 

@@ -28,7 +28,7 @@ class QuantizationRecipe:
     """
 
     layers: int = 32
-    """Bits of the encoder layers except the last: feed-forward, attention, pointwise convolution."""
+    """Bits of the encoder layers except the last: feed-forward, attention, convolution."""
     last: int = 32
     """Bits of the last layer, whose errors no later layer reduces (docs/quantization.md)."""
     ends: int = 32

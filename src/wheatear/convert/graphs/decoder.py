@@ -1,12 +1,12 @@
-"""The predictor and the joint as two small ONNX graphs, batched over whatever rows are live.
+"""Writes the predictor and the joint as two small ONNX graphs, batched over N rows.
 
 predictor   token [N] int64, h and c [layers, N, hidden]
             -> prediction [N, joint] (the predictor's half of the joint), h_next, c_next
 joint       projected [N, joint], prediction [N, joint]
             -> token [N] int64, the best output (blank is the last), and logits [N, outputs]
 
-The LSTM is written as products of cells (torch's gate order i, f, g, o) rather than as ONNX's
-LSTM, so that it is quantised and batched like everything else.
+The LSTM is written as matrix products (torch's gate order i, f, g, o) and not as ONNX's LSTM
+operator, so that it is quantized and batched like the other layers.
 """
 
 from pathlib import Path
@@ -69,7 +69,7 @@ def _lstm_cell(
     h: str,
     c: str,
 ) -> tuple[str, str]:
-    """One step of LSTM layer i on rows x [N, inputs]: the new h and c."""
+    """Writes one step of LSTM layer i on rows x [N, inputs]; returns the new h and c."""
     name = "decoder.prediction.dec_rnn.lstm"
     parts = [weights.read(f"{name}.weight_{kind}_l{i}") for kind in ("ih", "hh")]
     biases = [weights.read(f"{name}.bias_{kind}_l{i}", 4 * arch.hidden) for kind in ("ih", "hh")]

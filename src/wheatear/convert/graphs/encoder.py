@@ -1,28 +1,29 @@
-"""The encoder as one ONNX graph: mel window and caches in, projected frames and new caches out.
+"""Writes the encoder as one ONNX graph from mel window and caches to frames and new caches.
 
-One graph serves every latency, every batch and whole files. A *row* of the batch is a stream;
-the T frames computed for it in one run are R/B chunks of c frames each, one chunk in live use.
-Attention works on chunk rows [R, c]: every chunk sees the same number of cached frames in the
-same (ring) order in either use, so both compute the same bits.
+One graph serves every latency, any batch and whole files. A *row* of the batch is a stream. The T
+frames computed for it in one run are R/B chunks of c frames each; a live stream has one chunk.
+Attention works on chunk rows [R, c]. Every chunk attends to the same number of cached frames in
+the same (ring) order in both cases, so that both compute the same bits.
 
-Inputs   mel        [B, 8T + 7, bands]   zeros before the start of the signal
+Inputs   mel        [B, 8T + 7, n_mels]  zeros before the start of the signal
          live1      [B, 4T + 3]          1 where a row of the first convolution's output exists
          live2      [B, 2T + 1]          the same for the second
-         mask       [R, c | 1, left + c] 0 where a key may be seen, a large negative number else
+         mask       [R, c | 1, left + c] 0 for a visible key, otherwise a large negative number
          offset     [R, c, left + c]     int64: column of the table of positions
-         past       [R, left]            int64: where each cached key of chunk row r is found in
-                                         (cache, new frames); read only if R > B, then B must be 1
+         past       [R, left]            int64: place of each cached key of chunk row r in (cache,
+                                         new frames); read only if R > B, then B must be 1
          language   [B, 2 width]         bias of the language prompt (models that have one)
          k<i> v<i>  [B, heads, left, head_width]     keys and values of layer i, a ring of frames
          c<i>       [B, kernel - 1, width]           inputs of the causal convolution
 Outputs  projected  [B, T, joint]        the encoder's half of the joint
-         encoded    [B, T, width]        after the prompt kernel;  hidden: before it
+         encoded    [B, T, width]        after the prompt kernel
+         hidden     [B, T, width]        before the prompt kernel
          kv         [2 layers, R, heads, c, head_width]  new keys and values: k0, v0, k1, ...
          conv       [layers, B, kernel - 1, width]
 
-Against NeMo: keys and values are cached after projection, the projection of positions is a
-constant table, the halves of the feed-forward sums and the attention's scale are folded into
-weights, a BatchNorm into the depthwise convolution, the one-hot prompt into a bias.
+Unlike in NeMo, keys and values are cached after projection, and projected positions are a constant
+table. Factors of one half in feed-forward sums and the attention's scale are folded into weights,
+a BatchNorm into the depthwise convolution, the one-hot prompt into a bias.
 """
 
 import math
@@ -50,15 +51,15 @@ def write_encoder(
     recipe: QuantizationRecipe,
     advance: Callable[[], None],
 ) -> None:
-    """Writes `path` and its weights; calls `advance` after each layer."""
+    """Writes `path` and its weights file; calls `advance` after each layer."""
     with GraphWriter(path) as graph:
         _EncoderWriter(graph, arch, weights, recipe).write(advance)
 
 
 def position_table(arch: Architecture, projection: Floats) -> Floats:
-    """Projected sinusoids [heads, head_width, offsets] of one layer (Transformer-XL positions).
+    """Returns projected sinusoids [heads, head_width, offsets] of a layer, as in Transformer-XL.
 
-    Column o + longest_chunk - 1 is for a key o frames in the past of its query; o runs from
+    Column o + longest_chunk - 1 is for a key o frames before its query. The offset o runs from
     -(longest_chunk - 1), a key at the end of the query's chunk, to left + longest_chunk - 1.
     """
     offsets = np.arange(1 - arch.longest_chunk, arch.left + arch.longest_chunk)
@@ -71,6 +72,8 @@ def position_table(arch: Architecture, projection: Floats) -> Floats:
 
 
 class _EncoderWriter:
+    """Writes the nodes of the encoder; its methods take and return names of values."""
+
     def __init__(
         self,
         graph: GraphWriter,
@@ -131,10 +134,10 @@ class _EncoderWriter:
     # -- parts -----------------------------------------------------------------------------------
 
     def _subsampling(self) -> str:
-        """Three causal stride-2 convolutions over a window that holds all they look at.
+        """Writes three causal convolutions of stride 2 over a window with their whole context.
 
-        Padding in time is part of the window (`mel` is zero before the signal), but after a
-        biased convolution those rows are no longer zero: `live1`, `live2` make them so again.
+        Padding in time is part of the window: `mel` is zero before the signal. A convolution's
+        bias makes those rows nonzero, so `live1` and `live2` reset them to zero.
         """
         g, a = self.graph, self.arch
         x = g.op("Unsqueeze", "mel", g.integers(1))  # [B, 1, M, bands]
@@ -169,7 +172,7 @@ class _EncoderWriter:
         )
 
     def _layer(self, i: int, x: str) -> tuple[str, str, str]:
-        """x [B, T, width] through layer i: its output, new keys and values, new conv cache."""
+        """Writes layer i for x [B, T, width]; returns output, new keys and values, conv cache."""
         name = f"encoder.layers.{i}"
         y = self._norm(f"{name}.norm_feed_forward1", x)
         y = self._feed_forward(f"{name}.feed_forward1", i, y)
@@ -183,7 +186,7 @@ class _EncoderWriter:
         return y, kv, conv
 
     def _bits(self, i: int) -> int:
-        """Of layer i."""
+        """Returns the bits of layer i."""
         return self.recipe.last if i == self.arch.layers - 1 else self.recipe.layers
 
     def _feed_forward(self, name: str, i: int, x: str) -> str:
@@ -225,7 +228,7 @@ class _EncoderWriter:
         return y, new
 
     def _qkv(self, name: str, i: int, x: str) -> str:
-        """Query, key and value in one product; the query carries the attention's scale."""
+        """Writes query, key and value as one product; the query includes the attention's scale."""
         a, w = self.arch, self.weights
         names = [f"{name}.linear_{part}" for part in "qkv"]
         weight = np.concatenate([w.read(f"{n}.weight", a.width, a.width) for n in names])
@@ -239,16 +242,16 @@ class _EncoderWriter:
 
     def _head_bias(self, name: str, kind: str, scale: float) -> str:
         a, w = self.arch, self.weights
-        shared = f"encoder.{kind}"  # untie_biases: false keeps one for all layers
+        shared = f"encoder.{kind}"  # untie_biases: false shares one among layers
         source = shared if shared in w else f"{name}.{kind}"
         bias = w.read(source, a.heads, a.head_width) * scale
         return self.graph.constant(f"{name}.{kind}", bias[:, None].astype(np.float32))
 
     def _product_with_past(self, kind: str, x: str, cache: str, new: str) -> str:
-        """x [R, heads, c, .] times the cached keys (transposed) or values of each chunk row.
+        """Writes the product of x [R, heads, c, .] and each chunk row's cached keys or values.
 
-        One chunk a row: the cache itself. Many chunks of one stream: each chunk's past is put
-        together from the cache and the new frames, in the order the ring would have.
+        With one chunk a row the operand is the cache itself. With many chunks of one stream each
+        chunk's past is gathered from the cache and the new frames, in the order of the ring.
         """
         g, a = self.graph, self.arch
         transposed = kind == "scores"
@@ -277,8 +280,8 @@ class _EncoderWriter:
         last = (g.integers(1 - a.kernel), g.integers(_TO_THE_END), g.integers(1))
         cache = g.op("Slice", x, *last)
         weight, bias = self._depthwise(name)
-        # As a 2-D convolution: onnxruntime's 1-D one is up to ten times slower, and adds up in
-        # another order when it has a single frame to compute.
+        # A 2-D convolution: onnxruntime's 1-D one is up to ten times slower, and sums in another
+        # order for a single frame.
         x = g.op("Transpose", g.op("Unsqueeze", x, g.integers(3)), perm=[0, 2, 1, 3])
         x = g.op(
             "Conv",
@@ -296,7 +299,7 @@ class _EncoderWriter:
         return x, cache
 
     def _depthwise(self, name: str) -> tuple[Floats, Floats]:
-        """The depthwise convolution's weight and bias, a BatchNorm after it folded in."""
+        """Returns the depthwise convolution's weight and bias with the BatchNorm folded in."""
         a, w = self.arch, self.weights
         weight = w.read(f"{name}.depthwise_conv.weight", a.width, 1, a.kernel)
         bias = w.optional(f"{name}.depthwise_conv.bias", a.width)
@@ -312,7 +315,7 @@ class _EncoderWriter:
         return weight * gain[:, None, None], (bias - mean) * gain + shift
 
     def _prompt_kernel(self, x: str) -> str:
-        """Linear, ReLU, Linear on (frame, one-hot language); the one-hot part is `language`."""
+        """Writes linear, ReLU, linear on frames; input `language` adds the one-hot part."""
         g, a = self.graph, self.arch
         first = self.weights.read("prompt_kernel.0.weight")[:, : a.width]
         language = g.input("language", ["B", len(first)])
@@ -320,12 +323,12 @@ class _EncoderWriter:
         x = g.op("Relu", g.op("Add", x, g.op("Unsqueeze", language, g.integers(1))))
         return self._linear("prompt_kernel.2", x, a.width, len(first))
 
-    # -- small things ----------------------------------------------------------------------------
+    # -- operators -------------------------------------------------------------------------------
 
     def _linear(
         self, name: str, x: str, outputs: int, inputs: int, scale: float = 1.0, bits: int = 32
     ) -> str:
-        """A linear layer of the checkpoint; pointwise convolutions are linear layers too."""
+        """Writes a linear layer or a pointwise convolution of the checkpoint."""
         pointwise = (1,) if "pointwise" in name else ()
         weight = self.weights.read(f"{name}.weight", outputs, inputs, *pointwise)
         weight = weight.reshape(outputs, inputs)
@@ -349,7 +352,7 @@ class _EncoderWriter:
         return self.graph.op("LayerNormalization", x, *constants, axis=-1, epsilon=EPSILON)
 
     def _add_norm(self, name: str, x: str, y: str) -> tuple[str, str]:
-        """The norm of x + y, and x + y."""
+        """Writes the norm of x + y; returns it and x + y."""
         constants = self._norm_constants(name)
         outs = self.graph.ops(
             "SkipLayerNormalization", x, y, *constants, outs=4, domain=CONTRIB, epsilon=EPSILON
@@ -361,7 +364,7 @@ class _EncoderWriter:
 
 
 def language_table(arch: Architecture, weights: CheckpointWeights) -> Floats:
-    """What each prompt id adds inside the prompt kernel, [prompt ids, 2 width]."""
+    """Returns the bias inside the prompt kernel of each prompt id, [prompt ids, 2 width]."""
     first = weights.read("prompt_kernel.0.weight")
     bias = weights.optional("prompt_kernel.0.bias", len(first))
     table = first[:, arch.width :].T

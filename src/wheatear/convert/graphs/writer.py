@@ -1,7 +1,7 @@
-"""Writes one ONNX graph node by node; its weights go straight to a file beside it.
+"""Writes an ONNX graph node by node, and its weights to a file next to it.
 
-Nothing is held: a weight is handed over, quantised, written and forgotten, so a graph of any
-size is built in the memory of its largest tensor.
+Each weight is quantized and written at once, so that a graph of any size takes the memory of its
+largest tensor.
 """
 
 from pathlib import Path
@@ -15,13 +15,14 @@ from wheatear.convert.quantize import BLOCK, quantize
 
 CONTRIB = "com.microsoft"
 _ALIGNMENT = 4096  # onnxruntime maps weights of page-aligned offsets instead of copying them
-_INLINE = 1024  # smaller constants live in the graph itself
+_INLINE = 1024  # bytes; smaller constants are stored in the graph itself
 Shape = list[int | str]
 
 
 class GraphWriter:
-    """Collects nodes and streams weights to `<name>.weights`; `<name>.onnx` is written at the end
-    of the `with` block.
+    """Collects nodes and streams weights to `<name>.weights`.
+
+    The end of the `with` block writes `<name>.onnx`. Methods take and return names of values.
     """
 
     def __init__(self, path: Path) -> None:
@@ -45,7 +46,7 @@ class GraphWriter:
         self._outputs.append(helper.make_tensor_value_info(name, dtype, shape))
 
     def constant(self, name: str, array: NDArray[Any]) -> str:
-        """A weight under a name of its own."""
+        """Writes a weight and returns its name."""
         array = np.asarray(array, order="C")
         if array.nbytes < _INLINE:
             self._constants[name] = numpy_helper.from_array(array, name)
@@ -70,7 +71,7 @@ class GraphWriter:
         return name
 
     def integers(self, *values: int) -> str:
-        """A small int64 vector; equal ones are shared."""
+        """Returns a small int64 vector; equal vectors share one constant."""
         name = "int_" + "_".join(map(str, values))
         if name not in self._constants:
             self.constant(name, np.array(values, np.int64))
@@ -91,24 +92,24 @@ class GraphWriter:
         domain: str = "",
         **attributes: Any,
     ) -> list[str]:
-        """A node of several outputs; unnamed ones are given a name."""
+        """Adds a node with several outputs; a number of outputs gives them generated names."""
         node = self.unique(kind)
-        wanted = [""] * outs if isinstance(outs, int) else outs
-        names = [out or f"{node}_{i}" for i, out in enumerate(wanted)]
+        given = [""] * outs if isinstance(outs, int) else outs
+        names = [out or f"{node}_{i}" for i, out in enumerate(given)]
         self._nodes.append(
             helper.make_node(kind, inputs, names, name=node, domain=domain, **attributes)
         )
         return names
 
     def unique(self, kind: str) -> str:
-        """A name that no node or value has yet."""
+        """Returns a name that no node or value has."""
         self._count += 1
         return f"{kind}_{self._count}"
 
     def choose(
         self, condition: str, if_true: "tuple[str, Subgraph]", if_false: "tuple[str, Subgraph]"
     ) -> str:
-        """An If node: each branch is a result and the nodes that compute it."""
+        """Adds an If node; each branch is a result and the subgraph that computes it."""
         branches: dict[str, Any] = {
             key: branch.close(result, self.unique(key))
             for key, (result, branch) in {
@@ -126,7 +127,10 @@ class GraphWriter:
         bias: NDArray[np.float32] | None,
         bits: int = 32,
     ) -> str:
-        """x [..., inputs] @ weight [outputs, inputs].T (+ bias [outputs]), at 32, 8 or 4 bits."""
+        """Adds x [..., inputs] @ weight [outputs, inputs].T (+ bias [outputs]).
+
+        The weight is stored in `bits` bits: 32, 8 or 4.
+        """
         outputs, inputs = weight.shape
         if bits == 32:
             y = self.op("MatMul", x, self.constant(f"{name}.weight", weight.T))
@@ -166,7 +170,7 @@ class GraphWriter:
 
 
 class Subgraph:
-    """A branch of an If node. It sees every value and constant of the graph around it."""
+    """A branch of an If node, with access to all values and constants of its parent."""
 
     def __init__(self, parent: GraphWriter) -> None:
         self._parent = parent
