@@ -230,7 +230,6 @@ _PRIVATE = re.compile(r"\b(?!self\b|cls\b|ctypes\b)(\w+)\._[a-z]\w*")
 PRIVATE: set[str] = {
     "__main__.py",
     "cli/signals.py",
-    "convert/checkpoints/pickle_machine.py",
     "convert/checkpoints/torch_pickle.py",
     "recognizer/recognizer.py",
     "server/access/http_protocol.py",

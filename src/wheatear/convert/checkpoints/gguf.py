@@ -108,7 +108,7 @@ class _Header:
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._file, self._path = file, path
         self._size = path.stat().st_size
-        self._items = self._text_bytes = 0
+        self._position = self._items = self._text_bytes = 0
         magic, version = self._take(4), self._number("<I")
         if magic != b"GGUF" or version not in _VERSIONS:
             self._refuse(
@@ -128,7 +128,7 @@ class _Header:
         alignment = self.values.get("general.alignment", _ALIGNMENT)
         if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
             self._refuse(f"its alignment is {alignment!r}")
-        data = -(-self._file.tell() // alignment) * alignment
+        data = -(-self._position // alignment) * alignment
         tensors: dict[str, _Tensor] = {}
         end = data
         for tensor in sorted(listed, key=lambda t: t.start):
@@ -198,6 +198,7 @@ class _Header:
         data = self._file.read(count)
         if len(data) < count:
             self._refuse("it is cut short")
+        self._position += count
         return data
 
     def _refuse(self, why: str) -> Never:

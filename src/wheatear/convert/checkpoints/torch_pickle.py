@@ -123,7 +123,9 @@ class _BoundedReader:
         self._file = file
         self.most: int | None = _LONGEST_DIRECTORY
         """Most bytes of one read; None for no limit."""
-        self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
 
     def read(self, size: int = -1) -> bytes:
         if self.most is not None and size > self.most:

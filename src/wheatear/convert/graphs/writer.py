@@ -29,6 +29,7 @@ class GraphWriter:
         self._path = path
         self._location = path.with_suffix(".weights").name
         self._weights = path.with_suffix(".weights").open("wb")
+        self._weights_bytes = 0
         self._nodes: list[Any] = []
         self._constants: dict[str, TensorProto] = {}
         self._inputs: list[Any] = []
@@ -51,8 +52,9 @@ class GraphWriter:
         if array.nbytes < _INLINE:
             self._constants[name] = numpy_helper.from_array(array, name)
             return name
-        padding = -self._weights.tell() % _ALIGNMENT
+        padding = -self._weights_bytes % _ALIGNMENT
         self._weights.write(bytes(padding))
+        self._weights_bytes += padding
         tensor = TensorProto(
             name=name,
             data_type=helper.np_dtype_to_tensor_dtype(array.dtype),
@@ -61,12 +63,13 @@ class GraphWriter:
         )
         place = {
             "location": self._location,
-            "offset": str(self._weights.tell()),
+            "offset": str(self._weights_bytes),
             "length": str(array.nbytes),
         }
         for key, value in place.items():
             tensor.external_data.add(key=key, value=value)
         self._weights.write(array.data)
+        self._weights_bytes += array.nbytes
         self._constants[name] = tensor
         return name
 
