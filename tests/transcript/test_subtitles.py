@@ -5,7 +5,7 @@ from finals import final_of, turns
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wheatear.transcript.results import Word
+from wheatear.transcript.results import Final, Word
 from wheatear.transcript.subtitles import CueBuilder, CueRules
 
 LETTERS = st.text(alphabet="abcdef-.?今日", min_size=1, max_size=16)
@@ -38,6 +38,10 @@ def test_cue_stays_long_enough_to_be_read() -> None:
     assert cue.end == pytest.approx(2.0)
     (cue,) = CueBuilder(CueRules()).cues(final_of(list(turn.words), 0, 0.9))
     assert cue.end == pytest.approx(0.9)  # the next turn may begin there
+
+
+def test_silence_has_no_cues() -> None:
+    assert not list(CueBuilder(CueRules()).cues(Final("", (), 0.0, 2.0, None, (), ())))
 
 
 def test_rolling_lines_move_up() -> None:

@@ -22,9 +22,10 @@ from wheatear.cli import complain
 from wheatear.cli.batch_plan import Job
 from wheatear.cli.output_options import partial_of
 from wheatear.cli.signals import interrupts
-from wheatear.cli.transcription import Heard, Task, fault_of
+from wheatear.cli.transcription import Task, fault_of
 from wheatear.common import atomic_files as durable
 from wheatear.common.terminal_text import printable
+from wheatear.transcript.collector import TranscriptCollector
 from wheatear.transcript.results import Event
 
 
@@ -120,20 +121,20 @@ class Batch:
         with closing(self._task.open(job.audio, lambda _: None)) as audio:
             job.target.parent.mkdir(parents=True, exist_ok=True)
             with partial.open("w", encoding="utf-8", errors="replace") as out:
-                heard = Heard(self._task.writer(out, job.audio))
+                collector = TranscriptCollector(self._task.writer(out, job.audio))
 
                 def follow(event: Event) -> None:
-                    heard.event(event)
+                    collector.add(event)
                     self._check()
 
                 try:
                     result.duration = self._task.run(audio, follow)
                 except Exception:
-                    heard.close(audio, None)
-                    result.words = heard.words
+                    collector.close(None, audio.warnings)
+                    result.words = collector.word_count
                     raise
-                heard.close(audio, result.duration)
-            result.words, result.language = heard.words, heard.language
+                collector.close(result.duration, audio.warnings)
+            result.words, result.language = collector.word_count, collector.language
             result.warnings = audio.warnings
             durable.replace(partial, job.target)
 

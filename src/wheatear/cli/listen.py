@@ -22,11 +22,11 @@ from wheatear.cli import complain, note
 from wheatear.cli.options import Asked
 from wheatear.cli.output_options import Output, check_output, format_of
 from wheatear.cli.signals import interrupts
-from wheatear.cli.transcription import spaced
 from wheatear.common.terminal_text import printable
 from wheatear.errors import AudioError, MissingExtraError
+from wheatear.transcript.collector import TranscriptCollector
 from wheatear.transcript.formatting import TextFormatter
-from wheatear.transcript.results import Event, Final, Partial, Transcript
+from wheatear.transcript.results import Event, Final
 from wheatear.transcript.writers import TranscriptFormat, Writer, create_writer
 
 _BLOCK = 0.08  # seconds
@@ -190,26 +190,20 @@ class _Captions:
         """late: whether finals may say other words than partials."""
         self._console = Console()
         self._live = Live(console=self._console, transient=True, refresh_per_second=12)
-        self._plain = None
-        if not self._console.is_terminal:
-            self._plain = create_writer("txt", sys.stdout, "", partials=not late)
-        self._files = files
-        self._partial = ""
+        self._shown = self._console.is_terminal
+        if not self._shown:
+            files = [*files, create_writer("txt", sys.stdout, "", partials=not late)]
+        self._collector = TranscriptCollector(*files)
         self._level = _QUIET
-        self._text: list[str] = []
-        self._end = 0.0
-        self._language: str | None = None
 
     def __enter__(self) -> "_Captions":
-        if self._plain is None:
+        if self._shown:
             self._live.start()
         return self
 
     def __exit__(self, *_error: object) -> None:
         self._live.stop()
-        whole = Transcript("".join(self._text), self._language, self._end, ())
-        for file in self._files:
-            file.close(whole, complete=True)
+        self._collector.close(self._collector.end)
 
     def level(self, block: Samples) -> None:
         """Shows how loud a block is; the meter falls slowly."""
@@ -219,22 +213,13 @@ class _Captions:
 
     def show(self, events: list[Event] | tuple[Event, ...]) -> None:
         for event in events:
-            for file in self._files:
-                file.event(event)
-            if self._plain is not None:
-                self._plain.event(event)
-            if isinstance(event, Partial):
-                self._partial = event.text
-            elif isinstance(event, Final):
-                self._text.append(spaced(event, bool(self._text)))
-                self._end, self._language = event.end, event.language
-                self._partial = ""
-                if self._plain is None and event.text.strip():
-                    self._live.console.print(Text(event.text.strip()))
+            self._collector.add(event)
+            if self._shown and isinstance(event, Final) and event.text.strip():
+                self._live.console.print(Text(event.text.strip()))
         self._draw()
 
     def _draw(self) -> None:
-        if self._plain is not None:
+        if not self._shown:
             return
         full = min(1.0, max(0.0, 1 - self._level / _QUIET))
         bars = round(_METER * full)
@@ -242,4 +227,5 @@ class _Captions:
         full_bar, empty_bar = "▮▯" if self._console.encoding.startswith("utf") else "#-"
         meter = full_bar * bars + empty_bar * (_METER - bars)
         line = Text(f"{meter}  ", style="red" if full > 0.98 else "dim")
-        self._live.update(line.append(self._partial[-room:], style="not dim"))
+        text = self._collector.partial.text if self._collector.partial else ""
+        self._live.update(line.append(text[-room:], style="not dim"))

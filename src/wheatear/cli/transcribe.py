@@ -19,10 +19,11 @@ from wheatear.cli.batch_plan import jobs_of
 from wheatear.cli.options import Asked
 from wheatear.cli.output_options import Output, check_output, folder_of, format_of
 from wheatear.cli.signals import interrupts
-from wheatear.cli.transcription import Heard, Task, fault_of, is_broken
+from wheatear.cli.transcription import Task, fault_of, is_broken
 from wheatear.common.terminal_text import printable
 from wheatear.errors import WheatearError
 from wheatear.model.onnx_session import default_threads
+from wheatear.transcript.collector import TranscriptCollector
 from wheatear.transcript.results import Event, Final, Turn
 from wheatear.transcript.subtitles import CueRules
 from wheatear.transcript.writers import TranscriptFormat, Writer
@@ -195,12 +196,12 @@ def _report(sentences: Sequence[str]) -> None:
 
 def _transcribe(audio: AudioReader, task: Task, writer: Writer) -> None:
     """Transcribes one file into `writer`; what there is of it is written whatever happens."""
-    heard, duration = Heard(writer), None
+    collector, duration = TranscriptCollector(writer), None
     try:
-        with _Progress(heard, writer, audio.duration) as progress:
+        with _Progress(collector, writer, audio.duration) as progress:
             duration = task.run(audio, progress.show)
     finally:
-        heard.close(audio, duration)
+        collector.close(duration, audio.warnings)
 
 
 class _Progress:
@@ -209,8 +210,10 @@ class _Progress:
     Where the text goes to the same terminal, it appears above the bar, turn by turn.
     """
 
-    def __init__(self, heard: Heard, writer: Writer, duration: float | None) -> None:
-        self._heard = heard
+    def __init__(
+        self, collector: TranscriptCollector, writer: Writer, duration: float | None
+    ) -> None:
+        self._collector = collector
         self._duration = duration
         shown = duration is not None and sys.stderr.isatty()
         self._bar = Progress(
@@ -237,7 +240,7 @@ class _Progress:
             self._bar.update(self._task, completed=event.end)
         if self._together and isinstance(event, Final):
             self._bar.stop()  # steps aside for as long as it takes to print a turn
-            self._heard.event(event)
+            self._collector.add(event)
             self._bar.start()
         else:
-            self._heard.event(event, write=not self._together)
+            self._collector.add(event, write=not self._together)

@@ -2,7 +2,7 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TextIO
 
 from wheatear.audio.reader import AudioReader, RawFormat, open_audio
@@ -12,7 +12,7 @@ from wheatear.recognizer.channels import transcribe_channels
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.transcript.formatting import TextFormatter
-from wheatear.transcript.results import Event, Final, Partial, Segment, Transcript, Turn
+from wheatear.transcript.results import Event
 from wheatear.transcript.subtitles import CueRules
 from wheatear.transcript.writers import TranscriptFormat, Writer, create_writer
 
@@ -47,49 +47,6 @@ class Task:
             found = self.recognizer.transcribe(audio, self.options, on_event=on_event)
             return found.duration
         return transcribe_channels(self.recognizer, audio, on_event, self.options)
-
-
-class Heard:
-    """What has been recognized of a file so far, and its way into a writer."""
-
-    def __init__(self, writer: Writer) -> None:
-        self._writer = writer
-        self._texts: list[str] = []
-        self._partial: Partial | None = None
-        """Of the turn that has no final yet."""
-        self.words = 0
-        """Those of finals."""
-        self.language: str | None = None
-        self.end = 0.0
-
-    def event(self, event: Event, write: bool = True) -> None:
-        """Takes an event.  write: False for what a terminal shows otherwise."""
-        if isinstance(event, Final):
-            self._texts.append(spaced(event, bool(self._texts)))
-            self.words += len(event.words)
-        if not isinstance(event, Turn):
-            self._partial = event if isinstance(event, Partial) else None
-            self.language, self.end = event.language, event.end
-        if write:
-            self._writer.event(event)
-
-    def close(self, audio: AudioReader, duration: float | None) -> None:
-        """Ends the transcript.  duration: of audio that was heard to its end; what was said in a
-        turn that will get no final is written otherwise."""
-        if duration is None and (p := self._partial) is not None:
-            whole = Segment(p.text, p.words, p.start, p.end, p.language, None)
-            self.event(Final(p.text, p.words, p.start, p.end, p.language, (whole,), ()))
-        heard = Transcript("".join(self._texts), self.language, self.end, ())
-        if duration is not None:
-            heard = replace(heard, duration=duration)
-        heard = replace(heard, warnings=audio.warnings)
-        self._writer.close(heard, complete=duration is not None)
-
-
-def spaced(final: Final, after_text: bool) -> str:
-    """The text of a final as it follows others."""
-    space = after_text and final.words and final.words[0].space_before
-    return f" {final.text}" if space else final.text
 
 
 def fault_of(error: Exception, name: str) -> str:

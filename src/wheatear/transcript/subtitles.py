@@ -65,8 +65,8 @@ class CueBuilder:
             for lines in _split(segment.words, rules.letters)
             for at in range(0, len(lines), size)
         ]
-        starts = [group[0][0].start for group in groups]
-        for group, next_start in zip(groups, [*starts[1:], final.end], strict=True):
+        next_starts = [*(group[0][0].start for group in groups[1:]), final.end]
+        for group, next_start in zip(groups, next_starts, strict=False):
             first, last = group[0][0], group[-1][-1]
             lines = tuple(map(join_words, group))
             start = max(self._end, first.start)
