@@ -1,1 +1,1 @@
-"""Profiles of the encoder by operator."""
+"""Profiles of the encoder in onnxruntime."""

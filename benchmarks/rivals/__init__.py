@@ -1,1 +1,1 @@
-"""Rivals on the same weights: NeMo, NeMo-Speech.cpp, sherpa-onnx."""
+"""Rivals on the same random weights: NeMo, NeMo-Speech.cpp, sherpa-onnx."""

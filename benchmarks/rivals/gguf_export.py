@@ -1,6 +1,6 @@
-"""A random model as NeMo-Speech.cpp reads it: GGUF in q8_0, as its converter (4f96762) writes it.
+"""Writes GGUF files in q8_0 as the converter of NeMo-Speech.cpp (4f96762) does.
 
-Written with the package gguf, which nothing else here needs, and kept in the models folder.
+Needs the package gguf. Packs of random models are kept in the models folder.
 """
 
 import re
@@ -18,7 +18,7 @@ from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.model.store import models_folder
 
 _MAKER = "maker.txt"
-_SILENT = 50.0  # added to what the joint says of the blank
+_BLANK_BIAS = 50.0  # added to the bias of the blank
 _POSITIONS = 5000
 _LINEAR = re.compile(
     r"encoder\.layers\.\d+\.self_attn\.linear_(q|k|v|pos|out)\.weight"
@@ -38,26 +38,28 @@ Tensors = Mapping[str, NDArray[Any]]
 
 
 def gguf_pack(name: str) -> Path:
-    """Where the file of a random model is, or will be: model.gguf in a folder."""
+    """The folder of a random model's file, model.gguf."""
     return models_folder() / f"random-{name}-gguf"
 
 
 def is_current(pack: Path) -> bool:
-    """Whether it is there, and would not be written otherwise today."""
+    """True if this version of the code wrote the pack."""
     maker = pack / _MAKER
     return maker.is_file() and maker.read_text() == _fingerprint()
 
 
 def write_pack(pack: Path, checkpoint: Path) -> None:
-    """Writes it from a checkpoint of `wheatear.bench.random_model`, its blank made so likely that
-    nothing is ever said: how many tokens NeMo-Speech.cpp finds can't be set from outside.
+    """Writes a pack from a checkpoint of `wheatear.bench.random_model`.
+
+    The blank gets a large bias, so that no token is emitted: the token rate of NeMo-Speech.cpp
+    cannot be set from outside.
     """
     pack.mkdir(parents=True, exist_ok=True)
     with open_checkpoint(checkpoint) as opened:
         weights = opened.weights
         tensors = {name: np.array(weights.read(name)) for name in weights.names()}
-        tensors["joint.joint_net.2.bias"][-1] += _SILENT
-        config = _whole(opened.config, tensors)
+        tensors["joint.joint_net.2.bias"][-1] += _BLANK_BIAS
+        config = _completed(opened.config, tensors)
         bank = slaney_bank(MelSettings(n_mels=config["preprocessor"]["features"]))
         tensors["preprocessor.fb"] = np.ascontiguousarray(bank.T)
         tensors["encoder.pos_enc.pe"] = _positions(config["encoder"]["d_model"])
@@ -67,8 +69,13 @@ def write_pack(pack: Path, checkpoint: Path) -> None:
 
 
 def write_gguf(path: Path, keys: Mapping[str, Any], tensors: Tensors) -> None:
-    """tensors: by NeMo's names. With keys of another q8_layout than "block_q8_0", all bytes of a
-    tensor in the encoder come before all of its scales.
+    """Writes a file.
+
+    Args:
+        path: File to write.
+        keys: Metadata. For a q8_layout other than "block_q8_0", all bytes of an encoder tensor come
+            before all of its scales.
+        tensors: Tensors by NeMo's names.
     """
     writer = gguf.GGUFWriter(str(path), "asr")
     for key, value in keys.items():
@@ -99,7 +106,7 @@ def write_gguf(path: Path, keys: Mapping[str, Any], tensors: Tensors) -> None:
 
 
 def gguf_tensors(tensors: Tensors) -> dict[str, NDArray[Any]]:
-    """By name and in the shape that NVIDIA's converter gives them."""
+    """Tensors with the names and shapes of NVIDIA's converter."""
     return {
         gguf_name(name): values[..., 0] if ".pointwise_conv" in name else values
         for name, values in tensors.items()
@@ -107,12 +114,12 @@ def gguf_tensors(tensors: Tensors) -> dict[str, NDArray[Any]]:
 
 
 def gguf_name(name: str) -> str:
-    """NeMo's name of a tensor as it is in a file."""
+    """The name in a GGUF file of a tensor with a name of NeMo."""
     return re.sub(r"\.(weight|bias)_([ih]h)_l(\d+)$", r".\2_l\3.\1", name)
 
 
 def gguf_kind(name: str, values: NDArray[Any]) -> gguf.GGMLQuantizationType:
-    """How NVIDIA's converter stores a tensor in a q8_0 file; it has no rows of odd lengths."""
+    """The type of a tensor in a q8_0 file; q8_0 needs rows of a multiple of 32."""
     if _LINEAR.fullmatch(name):
         return Q8_0 if values.shape[-1] % 32 == 0 else F16
     return F16 if _HALF.fullmatch(name) else F32
@@ -121,7 +128,7 @@ def gguf_kind(name: str, values: NDArray[Any]) -> gguf.GGMLQuantizationType:
 def gguf_keys(
     config: Mapping[str, Any], pieces: Sequence[str], layout: str = "block_q8_0"
 ) -> dict[str, Any]:
-    """What a file says of its model."""
+    """Metadata of a model."""
     encoder, front = config["encoder"], config["preprocessor"]
     prednet, joint = config["decoder"]["prednet"], config["joint"]["jointnet"]
     left, right = encoder["att_context_size"][0]
@@ -177,8 +184,8 @@ def gguf_keys(
     return keys
 
 
-def _whole(config: Mapping[str, Any], tensors: Tensors) -> dict[str, Any]:
-    """With what our own checkpoints leave to their tensors."""
+def _completed(config: Mapping[str, Any], tensors: Tensors) -> dict[str, Any]:
+    """The configuration, completed from the shapes of the tensors."""
     encoder, defaults = dict(config["encoder"]), dict(config["model_defaults"])
     encoder["use_bias"] = False
     encoder["subsampling_conv_channels"] = len(tensors["encoder.pre_encode.conv.0.weight"])
@@ -188,7 +195,7 @@ def _whole(config: Mapping[str, Any], tensors: Tensors) -> dict[str, Any]:
 
 
 def _positions(width: int) -> NDArray[np.float32]:
-    """Sines and cosines of distances, the largest first [2 * 5000 - 1, width]."""
+    """Sines and cosines of distances, the largest first: [2 * 5000 - 1, width]."""
     distance = np.arange(_POSITIONS - 1, -_POSITIONS, -1, dtype=np.float32)[:, None]
     angles = distance * np.exp(np.arange(0, width, 2) * (-np.log(10000.0) / width))
     table = np.empty((len(distance), width), np.float32)

@@ -1,7 +1,6 @@
-"""Quantises what NeMo has exported to int8, as sherpa-onnx's maintainers do.
+"""Quantizes graphs exported by NeMo to int8, as the maintainers of sherpa-onnx do.
 
-A process of `benchmarks.rivals.sherpa_export`: one line of JSON in, what to do; one line out when
-it is done.
+A process of `benchmarks.rivals.sherpa_export`: reads one request and answers when it is done.
 """
 
 import json
@@ -13,8 +12,8 @@ import onnx
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 
-def quantise(source: Path, target: Path, metadata: dict[str, str | int]) -> None:
-    """Weights in 8 bits, activations too, with a scale for each tensor at run time."""
+def quantize(source: Path, target: Path, metadata: dict[str, str | int]) -> None:
+    """Quantizes weights to 8 bits, and activations dynamically with a scale per tensor."""
     for graph in ("encoder", "decoder", "joiner"):
         out = target / f"{graph}.onnx"
         quantize_dynamic(source / out.name, out, weight_type=QuantType.QUInt8)
@@ -26,7 +25,7 @@ def quantise(source: Path, target: Path, metadata: dict[str, str | int]) -> None
 
 if __name__ == "__main__":
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is no part of the answer
     request = json.loads(sys.stdin.readline())
-    quantise(Path(request["source"]), Path(request["target"]), request["metadata"])
+    quantize(Path(request["source"]), Path(request["target"]), request["metadata"])
     print(json.dumps({}), file=answers, flush=True)

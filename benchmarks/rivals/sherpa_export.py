@@ -1,6 +1,6 @@
-"""Packs of a random model for sherpa-onnx: exported by NeMo and quantised to int8, as its own are.
+"""Packs of a random model for sherpa-onnx: exported by NeMo, quantized to int8.
 
-One for each latency, as sherpa-onnx wants it, kept in the models folder.
+sherpa-onnx needs a pack for each latency; packs are kept in the models folder.
 """
 
 import shutil
@@ -9,54 +9,60 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from wheatear.bench.process import Process
-from wheatear.bench.random_model import Progress, fingerprint
-from wheatear.bench.token_rate import SPEECH, chance
+from benchmarks.rivals.process import Process
+from wheatear.bench.random_model import ProgressCallback, fingerprint
+from wheatear.bench.token_rate import SPEECH, token_probability
 from wheatear.errors import BenchError
 from wheatear.model.store import models_folder
 
-_MAKER = "maker.txt"
+MAKER = "maker.txt"
+"""File of a pack with the fingerprint of the code that wrote it."""
 
 
 def sherpa_packs(
-    name: str, latencies_ms: Sequence[int], nemo: Process | None, progress: Progress
+    name: str, latencies_ms: Sequence[int], nemo: Process | None, progress: ProgressCallback
 ) -> dict[int, Path]:
-    """Packs by latency; `nemo` exports those that are not there yet.
+    """Returns packs by latency; `nemo` exports missing ones.
 
-    Raises BenchError if that takes NeMo and there is none.
+    Raises BenchError if a pack is missing and `nemo` is None.
     """
     packs = {ms: models_folder() / f"random-{name}-sherpa-{ms}" for ms in latencies_ms}
     for latency_ms, pack in packs.items():
-        maker = pack / _MAKER
-        if maker.is_file() and maker.read_text() == _fingerprint():
+        maker = pack / MAKER
+        if maker.is_file() and maker.read_text() == maker_fingerprint():
             continue
         if nemo is None:
             raise BenchError(
-                f"sherpa-onnx needs the model in its own form, at {latency_ms} ms not made yet: "
-                f"give --nemo-python as well, NeMo exports it"
+                f"sherpa-onnx needs the model in its own format, which is missing for "
+                f"{latency_ms} ms: give --nemo-python as well, NeMo exports it"
             )
         progress(f"exporting {name} at {latency_ms} ms for sherpa-onnx", 0.0)
-        _make(pack, latency_ms, nemo)
+        _write_pack(pack, latency_ms, nemo)
     return packs
 
 
-def _make(pack: Path, latency_ms: int, nemo: Process) -> None:
+def _write_pack(pack: Path, latency_ms: int, nemo: Process) -> None:
     if pack.exists():
         shutil.rmtree(pack)
     with tempfile.TemporaryDirectory(prefix=".random-", dir=models_folder()) as folder:
-        request = {"folder": folder, "latency_ms": latency_ms, "odds": chance(SPEECH)}
-        metadata = nemo.ask({"do": "export"} | request)["metadata"]
-        quantised = Path(folder) / "int8"
-        quantised.mkdir()
+        metadata = nemo.request(
+            {
+                "do": "export", "folder": folder, "latency_ms": latency_ms,
+                "token_probability": token_probability(SPEECH),
+            }
+        )["metadata"]  # fmt: skip
+        quantized = Path(folder) / "int8"
+        quantized.mkdir()
         command = [sys.executable, "-m", "benchmarks.rivals.quantize_export"]
-        with Process("sherpa-onnx", command) as process:  # it takes 10 GB, and does not tidy up
-            process.ask({"source": folder, "target": str(quantised), "metadata": metadata})
-        shutil.copy(Path(folder) / "tokens.txt", quantised)
-        (quantised / _MAKER).write_text(_fingerprint())
-        quantised.rename(pack)
+        with Process("sherpa-onnx", command) as process:  # frees its 10 GB when it ends
+            process.request({"source": folder, "target": str(quantized), "metadata": metadata})
+        shutil.copy(Path(folder) / "tokens.txt", quantized)
+        (quantized / MAKER).write_text(maker_fingerprint())
+        quantized.rename(pack)
 
 
-def _fingerprint() -> str:
+def maker_fingerprint() -> str:
+    """Fingerprint of the code that writes packs."""
     return fingerprint(
         "bench/random_model.py",
         "../../benchmarks/rivals/quantize_export.py",

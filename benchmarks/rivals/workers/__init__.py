@@ -1,4 +1,4 @@
-"""Programs that run under another Python, where NeMo or sherpa-onnx is installed.
+"""Programs for the Python of an environment with NeMo or sherpa-onnx.
 
-They import nothing of Wheatear and speak as `wheatear.bench.worker` does: a line of JSON each way.
+They import nothing of Wheatear. Each request and each answer is one line of JSON.
 """

@@ -1,6 +1,6 @@
 """NeMo-Speech.cpp with one live stream: python nemo_speech_cpp_worker.py LIBRARY MODEL
 
-The library is its C interface, libnemo_speech_asr_c.so; it runs on the processor.
+The library is the C interface, libnemo_speech_asr_c.so; it runs on the CPU.
 """
 
 import ctypes as c
@@ -36,7 +36,8 @@ class Config(c.Structure):
     )  # fmt: skip
 
 
-def made(kind, *fields):
+def sized(kind, *fields):
+    """A structure that begins with its size."""
     return kind(c.sizeof(kind), *fields)
 
 
@@ -45,11 +46,11 @@ class Recognizer:
 
     def __init__(self, library, model, latency_ms):
         self.library = c.CDLL(library)
-        frames = latency_ms // 80 - 1  # that are looked ahead to
-        backend = made(Backend, -1)
-        file = made(Model, os.fsencode(model), None)
-        streaming = made(Streaming, latency_ms / 1000, 0.0, 0.0, frames)
-        config = made(Config, c.pointer(backend), c.pointer(file), c.pointer(streaming))
+        lookahead = latency_ms // 80 - 1  # frames
+        backend = sized(Backend, -1)
+        file = sized(Model, os.fsencode(model), None)
+        streaming = sized(Streaming, latency_ms / 1000, 0.0, 0.0, lookahead)
+        config = sized(Config, c.pointer(backend), c.pointer(file), c.pointer(streaming))
         self.recognizer = c.c_void_p()
         self.call("create", c.byref(config), c.byref(self.recognizer))
 
@@ -65,7 +66,7 @@ class Recognizer:
         return stream
 
     def push(self, stream, samples):
-        """Samples in, and whatever there is of text out of the way."""
+        """Pushes samples and discards the text."""
         address = samples.ctypes.data_as(c.c_void_p)
         self.call("stream_push_f32", stream, address, c.c_size_t(len(samples)), c.c_int32(16000))
         while True:
@@ -77,8 +78,7 @@ class Recognizer:
 
 
 def measure(recognizer, request):
-    """Times of the chunks after the first `warm_up`, as wheatear.bench.measurements.Taken has
-    them."""
+    """Fields of wheatear.bench.measurements.Measurement for the chunks after the warm-up."""
     samples = np.load(request["samples"]).astype(np.float32)
     warm_up, chunks = request["warm_up"], request["chunks"]
     chunk = request["latency_ms"] * 16
@@ -100,7 +100,7 @@ def measure(recognizer, request):
 
 def main(library, model):
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is no part of the answer
     for line in sys.stdin:
         request = json.loads(line)
         start = time.perf_counter()

@@ -1,10 +1,10 @@
-"""NeMo as its own example streams with it: cache-aware steps in float32, a chunk at a time.
+"""NeMo as in its streaming example: cache-aware steps in float32, a chunk at a time.
 
     python nemo_worker.py CHECKPOINT    (one of wheatear.bench.random_model)
 
-Requests: {"do": "stream", ...} measures, {"do": "export", ...} writes the graphs that sherpa-onnx
-runs, as its maintainers' script does. Mel is computed over all of the audio at once, as NeMo's
-buffer does it, and shared out among the chunks.
+Requests: {"do": "stream", ...} measures; {"do": "export", ...} writes the graphs for sherpa-onnx,
+as the script of its maintainers does. NeMo's buffer computes mel of all audio at once; each chunk
+is charged its share.
 """
 
 import json
@@ -27,7 +27,7 @@ NEMO = "nemo.collections.asr.modules"
 
 
 def build(checkpoint):
-    """A NeMo model with the weights of the checkpoint, in float32."""
+    """Builds a float32 NeMo model with the weights of the checkpoint."""
     with safe_open(checkpoint, framework="pt") as archive:
         header = json.loads(archive.metadata()["wheatear"])
         state = {name: archive.get_tensor(name) for name in archive.keys()}  # noqa: SIM118
@@ -36,8 +36,8 @@ def build(checkpoint):
         config = OmegaConf.create(full_config(header, state, folder))
         prompted = "prompt_kernel.0.weight" in state
         model = (EncDecRNNTBPEModelWithPrompt if prompted else EncDecRNNTBPEModel)(cfg=config)
-    missing, strange = model.load_state_dict(state, strict=False)
-    wrong = [*strange, *(name for name in missing if not name.startswith("preprocessor."))]
+    missing, unexpected = model.load_state_dict(state, strict=False)
+    wrong = [*unexpected, *(name for name in missing if not name.startswith("preprocessor."))]
     if wrong:
         raise SystemExit(f"the weights do not fit NeMo's model: {', '.join(wrong[:4])}")
     if prompted:
@@ -46,7 +46,7 @@ def build(checkpoint):
 
 
 def full_config(header, state, tokenizer):
-    """What the checkpoint says, and what NeMo wants besides."""
+    """The configuration of the checkpoint, completed for NeMo."""
     config = header["config"]
     hidden, joint = config["decoder"]["prednet"]["pred_hidden"], config["joint"]["jointnet"]
     channels = state["encoder.pre_encode.conv.0.weight"].shape[0]
@@ -92,7 +92,7 @@ def full_config(header, state, tokenizer):
 
 
 def write_tokenizer(folder, pieces):
-    """A SentencePiece model of these pieces, in the files that NeMo looks for."""
+    """Writes a SentencePiece model of the pieces, in the files that NeMo reads."""
     model = sentencepiece_model_pb2.ModelProto()
     model.trainer_spec.model_type = 2  # BPE
     model.trainer_spec.vocab_size = len(pieces)
@@ -104,27 +104,29 @@ def write_tokenizer(folder, pieces):
     (folder / "tokenizer.vocab").write_text(lines, encoding="utf-8")
 
 
-# -- tokens as many as in speech: see wheatear.bench.token_rate
+# -- token rate: see wheatear.bench.token_rate
 
 
-def drawn(frame, prediction, outputs, odds):
-    """Tokens drawn from the digits of the first of a frame's and of a prediction's numbers."""
+def draw_tokens(frame, prediction, outputs, probability):
+    """Tokens drawn from the digits of the first value of a frame and of a prediction."""
     digits = (frame + prediction) * 4096.0
     digits = digits - torch.floor(digits)
-    tokens = 1 + (digits / odds * (outputs - 2)).to(torch.int64)
-    return torch.where(digits < odds, tokens, torch.full_like(tokens, outputs - 1))
+    tokens = 1 + (digits / probability * (outputs - 2)).to(torch.int64)
+    return torch.where(digits < probability, tokens, torch.full_like(tokens, outputs - 1))
 
 
-def speak(model, odds):
-    """Makes the joint's answers count as tokens as often as speech has them."""
+def force_token_rate(model, probability):
+    """Replaces the decisions of the joint by drawn tokens."""
     joint = type(model.joint).joint_after_projection
 
-    def answer(frames, predictions):
+    def joint_with_drawn_tokens(frames, predictions):
         logits = joint(model.joint, frames, predictions)
-        tokens = drawn(frames[:, :, None, 0], predictions[:, None, :, 0], logits.shape[-1], odds)
+        tokens = draw_tokens(
+            frames[:, :, None, 0], predictions[:, None, :, 0], logits.shape[-1], probability
+        )
         return logits.scatter(-1, tokens[..., None], 1e4)
 
-    model.joint.joint_after_projection = answer
+    model.joint.joint_after_projection = joint_with_drawn_tokens
 
 
 # -- streaming -----------------------------------------------------------------------------------
@@ -137,11 +139,10 @@ def choose_latency(model, latency_ms):
 
 @torch.inference_mode()
 def stream(model, request):
-    """Times of the chunks after the first `warm_up`, as wheatear.bench.measurements.Taken has
-    them."""
+    """Fields of wheatear.bench.measurements.Measurement for the chunks after the warm-up."""
     torch.set_num_threads(request["threads"])
     choose_latency(model, request["latency_ms"])
-    speak(model, request["odds"])
+    force_token_rate(model, request["token_probability"])
     samples = np.load(request["samples"])
     warm_up, chunks = request["warm_up"], request["chunks"]
     buffer = CacheAwareStreamingAudioBuffer(model, online_normalization=False)
@@ -183,7 +184,7 @@ def stream(model, request):
 
 
 class ExportedEncoder(torch.nn.Module):
-    """The encoder with the prompt kernel behind it, the language being `auto`."""
+    """The encoder and the prompt kernel, for the language `auto`."""
 
     def __init__(self, model):
         super().__init__()
@@ -195,18 +196,19 @@ class ExportedEncoder(torch.nn.Module):
 
 
 class ExportedJoint(torch.nn.Module):
-    """The joint, with as many tokens as in speech."""
+    """The joint, with drawn tokens."""
 
-    def __init__(self, model, odds):
+    def __init__(self, model, probability):
         super().__init__()
-        self.joint, self.odds = model.joint, odds
+        self.joint, self.probability = model.joint, probability
 
     def forward(self, frames, predictions):
         frames, predictions = frames.transpose(1, 2), predictions.transpose(1, 2)
         inside = self.joint.enc(frames)[:, :, None] + self.joint.pred(predictions)[:, None]
         logits = self.joint.joint_net(inside)
         outputs = logits.shape[-1]
-        tokens = drawn(frames[:, :, None, 0], predictions[:, None, :, 0], outputs, self.odds)
+        first = frames[:, :, None, 0], predictions[:, None, :, 0]
+        tokens = draw_tokens(*first, outputs, self.probability)
         chosen = torch.arange(outputs) == tokens[..., None]
         return logits + 1e4 * chosen.to(logits.dtype)
 
@@ -237,8 +239,9 @@ def export(model, request):
     )  # fmt: skip
     model.decoder.export(str(folder / "decoder.onnx"))
     frames, predictions = torch.randn(1, width, 1), torch.randn(1, decoder.pred_hidden, 1)
+    joint = ExportedJoint(model, request["token_probability"])
     torch.onnx.export(
-        ExportedJoint(model, request["odds"]), (frames, predictions), str(folder / "joiner.onnx"),
+        joint, (frames, predictions), str(folder / "joiner.onnx"),
         input_names=["encoder_outputs", "decoder_outputs"], output_names=["outputs"],
         opset_version=17, dynamo=False,
     )  # fmt: skip
@@ -259,7 +262,7 @@ def export(model, request):
 
 def main(checkpoint):
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is no part of the answer
     start = time.perf_counter()
     model = build(checkpoint)
     load_s = time.perf_counter() - start

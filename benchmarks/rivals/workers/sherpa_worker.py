@@ -14,8 +14,7 @@ import sherpa_onnx
 
 
 def stream(recognizer, request):
-    """Times of the chunks after the first `warm_up`, as wheatear.bench.measurements.Taken has
-    them."""
+    """Fields of wheatear.bench.measurements.Measurement for the chunks after the warm-up."""
     samples = np.load(request["samples"])
     warm_up, chunks = request["warm_up"], request["chunks"]
     chunk = request["latency_ms"] * 16
@@ -53,7 +52,7 @@ def stream(recognizer, request):
 
 def main(folder, threads):
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print is no answer
+    os.dup2(2, 1)  # output of libraries is no part of the answer
     start = time.perf_counter()
     parts = {part: str(Path(folder) / f"{part}.onnx") for part in ("encoder", "decoder", "joiner")}
     recognizer = sherpa_onnx.OnlineRecognizer.from_transducer(

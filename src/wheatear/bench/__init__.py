@@ -1,1 +1,1 @@
-"""Measures speed: of a bundle or of random weights, beside NeMo and sherpa-onnx if asked."""
+"""Speed of a model on this machine, and capacity of a server for live streams."""

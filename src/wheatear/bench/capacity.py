@@ -1,5 +1,4 @@
-"""How many live streams a machine sustains: the most whose 99th percentile of lag is below one
-chunk, found by playing more and fewer of them."""
+"""Number of live streams that a server sustains with a 99th percentile of lag below one chunk."""
 
 import asyncio
 import os
@@ -10,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from wheatear.bench.client import Heard, play
+from wheatear.bench.client import play
 from wheatear.errors import BenchError
 
-_MOST = 1024
+_MAX_STREAMS = 1024
 
 
 @dataclass(frozen=True)
 class Trial:
-    """So many streams of one latency, played once."""
+    """A number of streams of one latency, played once."""
 
     streams: int
     latency_ms: int
@@ -30,76 +29,83 @@ class Trial:
 
     @property
     def kept_up(self) -> bool:
-        """Whether all of it was answered within one chunk's time."""
+        """True if all streams were accepted and answered within the time of one chunk."""
         return not self.refused and not self.lost and self.lag_ms_p99 < self.latency_ms
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"kept_up": self.kept_up}
 
 
-def try_streams(url: str, streams: int, latency_ms: int, seconds: float) -> Trial:
-    """Plays so many streams.  Raises BenchError, also where nothing was said that could be late."""
-    heard: Heard = asyncio.run(play(url, streams, latency_ms, seconds))
-    if not heard.lags and not heard.refused and not heard.lost:
-        raise BenchError(
-            "the model said nothing of the speech that was played, so there is no lag to measure"
-        )
-    p50, p95, p99 = (round(heard.percentile(q), 1) for q in (50, 95, 99))
-    return Trial(streams, latency_ms, p50, p95, p99, heard.refused, heard.lost)
+def run_trial(url: str, streams: int, latency_ms: int, seconds: float) -> Trial:
+    """Plays streams once.  Raises BenchError if no answer has a lag to measure."""
+    result = asyncio.run(play(url, streams, latency_ms, seconds))
+    if not result.lags and not result.refused and not result.lost:
+        raise BenchError("the model recognized nothing of the speech: there is no lag to measure")
+    p50, p95, p99 = (round(result.percentile_ms(q), 1) for q in (50, 95, 99))
+    return Trial(streams, latency_ms, p50, p95, p99, result.refused, result.lost)
 
 
-def sustained(
-    url: str, latency_ms: int, seconds: float, on_trial: Callable[[Trial], None]
-) -> Trial | None:
-    """The trial of the most streams that are kept up with; None if not even one is.
+def find_capacity(trial_of: Callable[[int], Trial]) -> Trial | None:
+    """The trial with the most streams that kept up; None if one stream did not.
 
-    Doubles their number until they are late, then halves the gap, to a twentieth of it.  Where
-    most answers came in time and a few did not, it is played once more: a machine that is shared
-    stumbles now and then.
+    Doubles the number of streams until a trial is late, then halves the gap to a twentieth of the
+    number. A trial with only a few late answers is repeated: a shared machine stalls at times.
+
+    Args:
+        trial_of: Runs a trial of a number of streams.
     """
     best: Trial | None = None
-    few, many = 0, 1
+    low, streams = 0, 1
     failed: int | None = None
-    while many <= _MOST:
-        trial = try_streams(url, many, latency_ms, seconds)
-        on_trial(trial)
-        if not trial.kept_up and trial.lag_ms_p95 < latency_ms:
-            trial = try_streams(url, many, latency_ms, seconds)
-            on_trial(trial)
+    while streams <= _MAX_STREAMS:
+        trial = trial_of(streams)
+        if not trial.kept_up and trial.lag_ms_p95 < trial.latency_ms:
+            trial = trial_of(streams)
         if trial.kept_up:
-            best, few = trial, many
+            best, low = trial, streams
         else:
-            failed = many
+            failed = streams
         if failed is None:
-            many *= 2
-        elif failed - few <= max(1, few // 20):
+            streams *= 2
+        elif failed - low <= max(1, low // 20):
             break
         else:
-            many = (few + failed) // 2
+            streams = (low + failed) // 2
     return best
 
 
 @contextmanager
-def served(model: str | None, threads: int | None, tokens: float | None) -> Iterator[str]:
-    """A server of one's own that refuses nobody; its address.  Raises BenchError.
+def start_server(
+    model: str | None, threads: int | None, tokens_per_s: float | None
+) -> Iterator[str]:
+    """Runs a server without limits within the block and yields its URL.
 
-    tokens: how many its model says a second, whatever its weights say; None leaves it alone.
+    Args:
+        model: Path or name; None is the shipped model.
+        threads: Threads of a step; None is the server's default.
+        tokens_per_s: Forced token rate; None keeps the decisions of the model.
+
+    Raises:
+        BenchError: The server did not start.
     """
-    program = ["wheatear"] if tokens is None else ["wheatear.cli.bench_speaker", str(tokens)]
+    program = ["wheatear"]
+    if tokens_per_s is not None:
+        program = ["wheatear.cli.bench_speaker", str(tokens_per_s)]
     command = [sys.executable, "-m", *program, "serve", "--port", "0"]
     command += ["--model", model] if model else []
     command += ["--threads", str(threads)] if threads else []
-    unbounded = {"WHEATEAR_SERVE_LOAD": "1000", "WHEATEAR_SERVE_LIMITS_STREAMS": str(_MOST)}
-    unbounded["WHEATEAR_SERVE_LIMITS_STREAMS_PER_KEY"] = str(_MOST)
-    unbounded["WHEATEAR_SERVE_LIMITS_REQUESTS_PER_MINUTE"] = "1000000"
-    unbounded["WHEATEAR_SERVE_LOG_LEVEL"] = "error"
+    settings = {
+        "LOAD": "1000", "LIMITS_STREAMS": str(_MAX_STREAMS), "LOG_LEVEL": "error",
+        "LIMITS_STREAMS_PER_KEY": str(_MAX_STREAMS), "LIMITS_REQUESTS_PER_MINUTE": "1000000",
+    }  # fmt: skip
+    environment = {f"WHEATEAR_SERVE_{name}": value for name, value in settings.items()}
     process = subprocess.Popen(  # noqa: S603
-        command, stdout=subprocess.PIPE, text=True, env=os.environ | unbounded
+        command, stdout=subprocess.PIPE, text=True, env=os.environ | environment
     )
     try:
         line = process.stdout.readline() if process.stdout else ""
         if "listens on" not in line:
-            raise BenchError("the server that was to be measured did not start")
+            raise BenchError("the server to measure did not start")
         yield line.split()[-1]
     finally:
         process.terminate()

@@ -1,18 +1,16 @@
-"""Paced live streams against a running server, and how late its answers are.
+"""A load generator: live streams played to a server in real time, and the lag of its answers.
 
-Each stream sends speech over /ws as a microphone would: a block when its time has come, whatever
-the server does. The lag of an answer is from the moment the block left in which the newest sample
-lies that the answer can know of, to the moment the answer is there. It takes in all there is:
-socket, queue, batch, encoder, search, and back; a stream that falls behind lags more and more.
+Each stream sends speech over /ws like a microphone: a block whenever it is due, whatever the server
+does. An answer depends on samples up to some block; its lag is the time from sending that block to
+receiving the answer. The lag includes socket, queue, batching, encoder and search, and grows if the
+server falls behind.
 """
 
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass, field
-from itertools import count
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,47 +19,57 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import sample_speech
 from wheatear.errors import BenchError
 
-_PAUSE = 0.6  # seconds between two sayings of the speech
-_WARM = 3.0  # seconds at the beginning that are not counted
-_WINDOW = 0.0125  # seconds that a mel frame looks past its middle
+_PAUSE = 0.6  # seconds of silence between repetitions of the speech
+_WARM_UP = 3.0  # seconds at the beginning that are not measured
+_WINDOW = 0.0125  # seconds from the middle of a mel window to its end
 
 
 @dataclass
-class Heard:
-    """What became of some streams."""
+class LoadResult:
+    """Lags and ends of a number of streams."""
 
     lags: list[float] = field(default_factory=list)
-    """Seconds, of each answer that told new words."""
+    """Lag in seconds of each answer with new words."""
     refused: int = 0
-    """Streams that the server did not take."""
+    """Number of streams that the server rejected."""
     lost: int = 0
-    """Streams that ended before their time."""
+    """Number of streams that ended early."""
     ended: int = 0
-    """Streams whose end was told, after all they had sent."""
+    """Number of streams that received an end event after their last block."""
 
-    def percentile(self, q: float) -> float:
-        """Milliseconds of lag that q per cent of the answers stayed below."""
+    def percentile_ms(self, q: float) -> float:
+        """The q-th percentile of the lags, in milliseconds."""
         return float(np.percentile(self.lags, q)) * 1000 if self.lags else float("nan")
 
 
-async def play(url: str, streams: int, latency_ms: int, seconds: float, **query: str) -> Heard:
-    """Plays so many streams at a time to a server, each for so long.
+async def play(url: str, streams: int, latency_ms: int, seconds: float, **query: str) -> LoadResult:
+    """Plays concurrent streams to a server.
 
-    Streams begin spread over the first second, and at different places of the speech. `url` is the
-    server's, `query` more of what /ws is asked.  Raises BenchError if the server can't be reached.
+    Streams start within the first second, at different places of the speech.
+
+    Args:
+        url: Base URL of the server.
+        streams: Number of streams.
+        latency_ms: Latency of each stream.
+        seconds: Length of each stream.
+        **query: More query parameters of /ws.
+
+    Raises:
+        BenchError: The server cannot be reached.
     """
     speech = np.round(sample_speech() * 32767).astype("<i2")
     speech = np.concatenate([speech, np.zeros(int(_PAUSE * SAMPLE_RATE), "<i2")])
-    heard = Heard()
-    asked = "&".join(f"{name}={value}" for name, value in {"latency": latency_ms, **query}.items())
-    address = f"{url.replace('http', 'ws', 1)}/ws?rate={SAMPLE_RATE}&{asked}"
+    result = LoadResult()
+    query = {"rate": str(SAMPLE_RATE), "latency": str(latency_ms), **query}
+    fields = "&".join(f"{name}={value}" for name, value in query.items())
+    address = f"{url.replace('http', 'ws', 1)}/ws?{fields}"
     await asyncio.gather(
         *(
-            _stream(address, np.roll(speech, -n * 4001), n / streams, latency_ms, seconds, heard)
+            _stream(address, np.roll(speech, -n * 4001), n / streams, latency_ms, seconds, result)
             for n in range(streams)
         )
     )
-    return heard
+    return result
 
 
 async def _stream(
@@ -70,7 +78,7 @@ async def _stream(
     wait: float,
     latency_ms: int,
     seconds: float,
-    heard: Heard,
+    result: LoadResult,
 ) -> None:
     from websockets.asyncio.client import connect  # noqa: PLC0415  (an extra)
     from websockets.exceptions import ConnectionClosed, InvalidStatus  # noqa: PLC0415
@@ -80,50 +88,60 @@ async def _stream(
         async with connect(address, compression=None, open_timeout=20) as socket:
             first = json.loads(await socket.recv())
             if first["type"] != "ready":
-                heard.refused += first.get("code") == "overloaded"
-                heard.lost += first.get("code") != "overloaded"
+                result.refused += first.get("code") == "overloaded"
+                result.lost += first.get("code") != "overloaded"
                 return
             block = SAMPLE_RATE * (20 if latency_ms < 160 else 40) // 1000
             sent: list[float] = []
-            listener = asyncio.create_task(_listen(socket, sent, block, heard))
-            began = time.perf_counter()
-            for n in count():
-                if n * block >= seconds * SAMPLE_RATE:
-                    break
-                due = began + (n + 1) * block / SAMPLE_RATE  # when a microphone has filled it
+            receiver = asyncio.create_task(collect_lags(socket, sent, block, result))
+            start = time.perf_counter()
+            for n in range(int(np.ceil(seconds * SAMPLE_RATE / block))):
+                due = start + (n + 1) * block / SAMPLE_RATE  # when a microphone has filled it
                 await asyncio.sleep(max(0.0, due - time.perf_counter()))
                 at = np.arange(n * block, (n + 1) * block) % len(speech)
                 await socket.send(speech[at].tobytes())
                 sent.append(time.perf_counter())
             await socket.send("finish")
-            heard.ended += await asyncio.wait_for(listener, 60)
+            result.ended += await asyncio.wait_for(receiver, 60)
     except InvalidStatus as error:
         if error.response.status_code not in (429, 503):
-            raise BenchError(f"the server refuses {address}: {error}") from error
-        heard.refused += 1
+            raise BenchError(f"the server rejects {address}: {error}") from error
+        result.refused += 1
     except (ConnectionClosed, TimeoutError):
-        heard.lost += 1
+        result.lost += 1
     except OSError as error:
         raise BenchError(f"no server can be reached at {address}: {error}") from error
 
 
-async def _listen(socket: Any, sent: Sequence[float], block: int, heard: Heard) -> bool:
-    """Takes down the lag of what comes; whether the end was told."""
+async def collect_lags(
+    messages: AsyncIterable[str | bytes], sent: Sequence[float], block: int, result: LoadResult
+) -> bool:
+    """Appends the lags of a stream's answers to the result.
+
+    Args:
+        messages: Events of the server.
+        sent: Time at which each block was sent.
+        block: Samples in a block.
+        result: Collects the lags.
+
+    Returns:
+        True if the stream ended with an end event.
+    """
     end, lag = 0.0, None  # of the last partial
-    async for message in socket:
+    async for message in messages:
         now = time.perf_counter()
-        answer = json.loads(message)
-        # A turn that may end where the partial ends: it was told up to there of a chunk that goes
-        # further, so it does not say how much of the audio the answer can know of.
-        cut_short = answer["type"] == "turn" and answer["time"] == end
-        if lag is not None and not cut_short:
-            heard.lags.append(lag)
+        event = json.loads(message)
+        # A turn that ends at the end of the partial cuts it: the chunk contains later audio, so
+        # the block that the answer depends on is unknown.
+        is_cut = event["type"] == "turn" and event["time"] == end
+        if lag is not None and not is_cut:
+            result.lags.append(lag)
         lag = None
-        if answer["type"] == "partial":
-            end = answer["end"]
-            needs = int((end + _WINDOW) * SAMPLE_RATE) // block
-            if end > _WARM and needs < len(sent):
-                lag = now - sent[needs]
-        elif answer["type"] == "end":
+        if event["type"] == "partial":
+            end = event["end"]
+            needed = int((end + _WINDOW) * SAMPLE_RATE) // block
+            if end > _WARM_UP and needed < len(sent):
+                lag = now - sent[needed]
+        elif event["type"] == "end":
             return True
     return False

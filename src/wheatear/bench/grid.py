@@ -1,16 +1,16 @@
-"""Measures many settings in turn, round by round."""
+"""Combinations of settings, measured in turn, round by round."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-from wheatear.bench.engines import PEER_PRECISIONS, Engine
-from wheatear.bench.measurements import ONNXRUNTIME, OURS, Run, Setting, Taken
+from wheatear.bench.engines import Engine
+from wheatear.bench.measurements import ONNXRUNTIME, WHEATEAR, Measurement, Run, Setting
 
 
 @dataclass(frozen=True)
 class Grid:
-    """What is combined with what."""
+    """Values that are combined."""
 
     model: str
     latencies_ms: Sequence[int]
@@ -20,25 +20,30 @@ class Grid:
     whole: bool = False
     tokens_per_s: float | None = None
 
-    def settings(self, precisions: Sequence[str], peers: Sequence[str] = ()) -> list[Setting]:
-        """Of Wheatear in these precisions, and of peers: those that are not Wheatear itself have
-        a precision of their own and one stream.
+    def settings(
+        self,
+        precisions: Sequence[str],
+        onnxruntime: bool = False,
+        rivals: Mapping[str, str] | None = None,
+    ) -> list[Setting]:
+        """Returns every combination.
+
+        Args:
+            precisions: Precisions of Wheatear.
+            onnxruntime: True to add Wheatear without wheatear-native.
+            rivals: Precision of each rival by its name; rivals run one stream.
         """
         streams = (1,) if self.whole else self.streams
-        ours = [
-            (engine, precision, count)
-            for precision in precisions
-            for count in streams
-            for engine in (OURS, *({ONNXRUNTIME} & set(peers)))
-        ]
-        theirs = [(peer, PEER_PRECISIONS[peer], 1) for peer in peers if peer in PEER_PRECISIONS]
+        engines = (WHEATEAR, ONNXRUNTIME) if onnxruntime else (WHEATEAR,)
+        variants = [(engine, p, n) for p, n, engine in product(precisions, streams, engines)]
+        variants += [(name, precision, 1) for name, precision in (rivals or {}).items()]
         return [
             Setting(
                 engine, self.model, precision, latency_ms, count, threads, self.seconds,
                 self.whole, self.tokens_per_s,
             )
             for latency_ms, threads in product(self.latencies_ms, self.threads)
-            for engine, precision, count in [*ours, *theirs]
+            for engine, precision, count in variants
         ]  # fmt: skip
 
 
@@ -48,14 +53,22 @@ def measure(
     rounds: int,
     progress: Callable[[Setting, float], None],
 ) -> list[Run]:
-    """All settings once in each round, every other round backwards, so that whatever else the
-    machine does, or how warm it gets, hits all of them alike.
+    """Measures every setting once per round, every other round in reverse order.
 
-    `progress` is called with what is measured next and the share that is done. Raises BenchError.
+    Other work on the machine and its temperature then affect all settings alike.
+
+    Args:
+        settings: Settings to measure.
+        engines: Engines by the name in the settings.
+        rounds: Measurements of each setting.
+        progress: Called with the next setting and the share of work done.
+
+    Raises:
+        BenchError: An engine could not be measured.
     """
-    taken: dict[Setting, list[Taken]] = {setting: [] for setting in settings}
+    measured: dict[Setting, list[Measurement]] = {setting: [] for setting in settings}
     turns = [s for n in range(rounds) for s in (settings if n % 2 == 0 else settings[::-1])]
     for n, setting in enumerate(turns):
         progress(setting, n / len(turns))
-        taken[setting].append(engines[setting.engine].take(setting))
-    return [Run(setting, tuple(rounds)) for setting, rounds in taken.items()]
+        measured[setting].append(engines[setting.engine].measure(setting))
+    return [Run(setting, tuple(rounds)) for setting, rounds in measured.items()]

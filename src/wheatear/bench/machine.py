@@ -1,9 +1,10 @@
-"""What a figure was measured on."""
+"""The machine of a measurement, and the peak memory of a process."""
 
 import os
 import platform
 import re
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
@@ -18,17 +19,17 @@ import wheatear
 from wheatear.model.native_library import VARIABLE, native_path
 from wheatear.model.onnx_session import default_threads
 
-# What products of 8-bit numbers can be made of, by the names of Linux.
+# Instruction sets that matter for products of 8-bit numbers, by their names in Linux.
 _FLAGS = (
     *("ssse3", "sse4_1", "avx", "f16c", "fma", "avx2", "avx512f", "avx512bw", "avx512_vnni"),
     *("avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2"),
 )
-_READ = 1 << 27  # bytes: more than caches hold, of one core's share at least
+_READ_BYTES = 1 << 27  # more than the caches of a core hold
 _VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "GOTO_", "ORT_", "GLIBC_TUNABLES", "MALLOC_", VARIABLE)
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, system, versions, and the environment that changes speed."""
+    """Processor, system, versions, and environment variables that affect speed."""
     cpu, flags = _processor()
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -54,18 +55,43 @@ def describe_machine() -> dict[str, Any]:
 
 
 def reads_gb_s(threads: int) -> float:
-    """Gigabytes that so many threads read from memory in a second, the best of a few times.
+    """Memory read rate of `threads` threads in GB/s: the best of six trials.
 
-    A chunk of one stream reads all weights once, so it cannot be quicker than this.
+    A chunk of one stream reads all weights once, so the rate bounds its speed.
     """
-    parts = np.array_split(np.ones(_READ // 8, np.int64), threads)
+    parts = np.array_split(np.ones(_READ_BYTES // 8, np.int64), threads)
     best = 0.0
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(6):
-            began = time.perf_counter()
+            start = time.perf_counter()
             list(pool.map(np.max, parts))
-            best = max(best, _READ / (time.perf_counter() - began))
+            best = max(best, _READ_BYTES / (time.perf_counter() - start))
     return best / 1e9
+
+
+def peak_rss_mb(process: int | None = None) -> float:
+    """Peak resident memory in MB (10^6 bytes); 0 if the system does not report it.
+
+    Args:
+        process: Process id; None for this process.
+    """
+    try:
+        # Not getrusage: its peak is inherited from the parent process.
+        path = Path("/proc") / str(process or "self") / "status"
+        status = path.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return 0.0 if process else _rusage_mb()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) * 1024 / 1e6 if found else 0.0
+
+
+def _rusage_mb() -> float:
+    try:
+        import resource  # noqa: PLC0415  (not on Windows)
+    except ModuleNotFoundError:
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak * (1 if sys.platform == "darwin" else 1024) / 1e6
 
 
 def _version(distribution: str) -> str | None:
@@ -76,7 +102,7 @@ def _version(distribution: str) -> str | None:
 
 
 def _processor() -> tuple[str, set[str]]:
-    """Name and flags, as far as the system tells."""
+    """Name and flags, where the system reports them."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

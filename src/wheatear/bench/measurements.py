@@ -1,13 +1,12 @@
-"""What is measured, what one process found, and what all rounds of it come to."""
+"""Settings, the measurement of one process, and the statistics of all rounds."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
-OURS, ONNXRUNTIME, NEMO, SHERPA = "wheatear", "onnxruntime", "nemo", "sherpa"
-NEMO_CPP = "nemo-speech-cpp"
-"""Engines: Wheatear, the same without wheatear-native, NeMo, sherpa-onnx, NeMo-Speech.cpp."""
+WHEATEAR, ONNXRUNTIME = "wheatear", "onnxruntime"
+"""Names of engines: Wheatear, and Wheatear without wheatear-native."""
 STAGES = ("mel", "encoder", "predictor", "joint", "Python")
 
 
@@ -22,36 +21,36 @@ class Setting:
     streams: int
     threads: int
     seconds: float
-    """Of audio, for each stream, that count."""
+    """Seconds of measured audio per stream."""
     whole: bool = False
-    """A file of so many seconds, instead of streams."""
+    """True to transcribe one file instead of live streams."""
     tokens_per_s: float | None = None
-    """How many tokens a second of audio is made to bring; None: those that the weights find."""
+    """Tokens emitted per second of audio; None keeps the decisions of the model."""
 
     @property
-    def load(self) -> str:
-        """How much at a time, with how much: 8 streams, 2 threads."""
+    def size(self) -> str:
+        """Batch and threads for people, such as "8 streams, 2 threads"."""
         counts = {"stream": self.streams, "thread": self.threads}
-        return ", ".join(f"{n} {what}{'s' * (n > 1)}" for what, n in counts.items())
+        return ", ".join(f"{n} {unit}{'s' * (n > 1)}" for unit, n in counts.items())
 
 
 @dataclass(frozen=True)
-class Taken:
-    """What one process found."""
+class Measurement:
+    """One measurement of a setting, by one process."""
 
     chunk_ms: tuple[float, ...]
-    """Of each chunk of all streams together; of a file, of the file."""
+    """Time of each chunk of all streams, or of the file."""
     audio_s: float
-    """Seconds of audio in those chunks, of all streams."""
+    """Seconds of audio in the chunks, summed over streams."""
     cpu_s: float
-    """Processor time of the chunks, of all threads."""
+    """Processor time of the chunks, summed over threads."""
     tokens: int
     load_s: float
     peak_rss_mb: float
     stages: dict[str, float] = field(default_factory=dict)
-    """Seconds in each stage; empty where it cannot be told."""
+    """Seconds by stage; empty if the engine does not report stages."""
     load_average: float = 0.0
-    """Of the machine, just before."""
+    """Load average of the machine before the measurement."""
 
     @property
     def wall_s(self) -> float:
@@ -63,32 +62,30 @@ class Run:
     """All rounds of one setting."""
 
     setting: Setting
-    rounds: tuple[Taken, ...]
+    rounds: tuple[Measurement, ...]
 
     @property
     def chunk_ms(self) -> float:
-        """Median time of a chunk in the round that was disturbed least, for ratios."""
-        return min(float(np.median(taken.chunk_ms)) for taken in self.rounds)
+        """Median time of a chunk in the fastest round: the basis of ratios."""
+        return min(float(np.median(one.chunk_ms)) for one in self.rounds)
 
     @property
     def rtfx(self) -> float:
-        """Seconds of audio, of all streams, that a second computes."""
-        return self._sum("audio_s") / self._sum("wall_s")
+        """Seconds of audio, summed over streams, computed per second."""
+        return self._total("audio_s") / self._total("wall_s")
 
     def percentiles(self, *shares: float) -> list[float]:
-        """Of the times of all chunks of all rounds, in milliseconds."""
-        times = np.concatenate([taken.chunk_ms for taken in self.rounds])
+        """Percentiles of the chunk times of all rounds, in milliseconds."""
+        times = np.concatenate([one.chunk_ms for one in self.rounds])
         return [float(value) for value in np.percentile(times, shares)]
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the time, by stage; empty where it cannot be told."""
-        total = self._sum("wall_s")
-        stages = {
-            stage: sum(taken.stages.get(stage, 0.0) for taken in self.rounds) / total
-            for stage in STAGES
-        }
-        return stages if any(stages.values()) else {}
+        """Shares of the time by stage; empty if the engine does not report stages."""
+        if not any(one.stages for one in self.rounds):
+            return {}
+        spent = {stage: sum(one.stages.get(stage, 0.0) for one in self.rounds) for stage in STAGES}
+        return {stage: seconds / self._total("wall_s") for stage, seconds in spent.items()}
 
     def to_json(self) -> dict[str, Any]:
         p50, p95, p99 = self.percentiles(50, 95, 99)
@@ -99,35 +96,35 @@ class Run:
             result |= {"chunk_ms_p50": p50, "chunk_ms_p95": p95, "chunk_ms_p99": p99}
             result |= {"chunk_ms_best_p50": self.chunk_ms}
         return result | {
-            "chunks": sum(len(taken.chunk_ms) for taken in self.rounds),
+            "chunks": sum(len(one.chunk_ms) for one in self.rounds),
             "rtfx": self.rtfx,
-            "cpu_s_per_audio_s": self._sum("cpu_s") / self._sum("audio_s"),
-            "peak_rss_mb": max(taken.peak_rss_mb for taken in self.rounds),
-            "load_s": min(taken.load_s for taken in self.rounds),
-            "tokens_per_audio_s": self._sum("tokens") / self._sum("audio_s"),
+            "cpu_s_per_audio_s": self._total("cpu_s") / self._total("audio_s"),
+            "peak_rss_mb": max(one.peak_rss_mb for one in self.rounds),
+            "load_s": min(one.load_s for one in self.rounds),
+            "tokens_per_audio_s": self._total("tokens") / self._total("audio_s"),
             "shares": self.shares,
             "rounds": [
                 {
-                    "ms_p50": float(np.median(taken.chunk_ms)),
-                    "rtfx": taken.audio_s / taken.wall_s,
-                    "load_s": taken.load_s,
-                    "load_average": taken.load_average,
+                    "ms_p50": float(np.median(one.chunk_ms)),
+                    "rtfx": one.audio_s / one.wall_s,
+                    "load_s": one.load_s,
+                    "load_average": one.load_average,
                 }
-                for taken in self.rounds
+                for one in self.rounds
             ],
         }
 
-    def _sum(self, name: str) -> float:
-        return sum(getattr(taken, name) for taken in self.rounds)
+    def _total(self, name: str) -> float:
+        return sum(getattr(one, name) for one in self.rounds)
 
 
-def comparable(one: Setting, other: Setting) -> bool:
-    """Whether two engines do the same; peers have a precision of their own."""
+def are_comparable(one: Setting, other: Setting) -> bool:
+    """True if both do the same work; rivals have a precision of their own."""
     same = ("latency_ms", "streams", "threads")
     same += ("precision",) if other.engine == ONNXRUNTIME else ()
     return all(getattr(one, name) == getattr(other, name) for name in same)
 
 
-def ratio(run: Run, other: Run) -> float:
-    """How many times quicker `run` is than `other`, by chunk; of files, in all."""
+def speed_ratio(run: Run, other: Run) -> float:
+    """Speed of `run` in multiples of the speed of `other`."""
     return other.chunk_ms / run.chunk_ms

@@ -1,9 +1,7 @@
-"""Random weights of the published architectures: what speed depends on, without any download.
+"""Random weights in the shapes of the published checkpoints, without any download.
 
-A product takes the same time whatever its weights are, so a model of the exact shapes is as good
-for measuring as the one that was trained. What it says is nonsense; `wheatear.bench.token_rate`
-sees
-to it that there is as much of it as in speech.
+The time of a matrix product does not depend on its weights: a random model of the same shapes is as
+fast as the trained one. `wheatear.bench.token_rate` gives it the token rate of speech.
 """
 
 import hashlib
@@ -23,21 +21,21 @@ from wheatear.errors import BenchError, BundleError, MissingExtraError
 from wheatear.model.bundle import open_bundle
 from wheatear.model.store import models_folder
 
-Progress = Callable[[str, float], None]
-"""Called with what is being done and the share of it that is done."""
+ProgressCallback = Callable[[str, float], None]
+"""Called with the name of the step and the share of it that is done."""
 
 _SEED = 0
 
 
 @dataclass(frozen=True)
 class RandomModel:
-    """The shapes of a checkpoint of the family."""
+    """Shapes of a checkpoint of the Nemotron family."""
 
     contexts: tuple[tuple[int, int], ...]
-    """Frames of past and future, the default first."""
+    """Frames of left and right attention context, the default first."""
     pieces: int
     prompts: int
-    """Length of the one-hot language prompt, 0 without one."""
+    """Length of the one-hot language prompt; 0 for a model without one."""
     layers: int = 24
     width: int = 1024
     heads: int = 8
@@ -48,7 +46,7 @@ class RandomModel:
     bands: int = 128
 
     def tensors(self) -> Iterator[tuple[str, tuple[int, ...]]]:
-        """Names and shapes of the state dict, as NeMo saves it."""
+        """Yields names and shapes of the state dict in NeMo's naming."""
         yield from self._subsampling()
         for i in range(self.layers):
             yield from self._layer(f"encoder.layers.{i}")
@@ -142,7 +140,7 @@ RANDOM_MODELS = {
 
 
 def random_model(name: str) -> RandomModel:
-    """Raises BenchError naming those there are."""
+    """Shapes by name.  Raises BenchError for an unknown name."""
     try:
         return RANDOM_MODELS[name]
     except KeyError:
@@ -151,11 +149,9 @@ def random_model(name: str) -> RandomModel:
 
 
 def write_checkpoint(name: str, path: Path) -> None:
-    """Writes a model's checkpoint, the same bytes each time, a tensor in memory at a time.
+    """Writes a safetensors checkpoint: reproducible bytes, one tensor in memory at a time.
 
-    A safetensors file is a header and the values in a row; `wheatear.convert.checkpoints.open`
-    tells
-    what is in ours.
+    `wheatear.convert.checkpoints.open` describes the header.
     """
     model = random_model(name)
     tensors = dict(model.tensors())
@@ -182,11 +178,21 @@ def write_checkpoint(name: str, path: Path) -> None:
             file.write(values.data)
 
 
-def random_bundles(name: str, precisions: Sequence[str], progress: Progress) -> list[Path]:
-    """Bundles of a random model, in the models folder; those that are not there yet, or that
-    another version of the conversion wrote, are made: a minute for each of 0.6B.
+def random_bundles(name: str, precisions: Sequence[str], progress: ProgressCallback) -> list[Path]:
+    """Returns bundles of a random model in the models folder.
 
-    Raises BenchError, MissingExtraError, or OSError if the disk does.
+    Missing bundles, and those of another version of the converter, are written: this takes a
+    minute per bundle of 0.6 billion parameters.
+
+    Args:
+        name: One of `RANDOM_MODELS`.
+        precisions: Precisions of the bundles.
+        progress: Called while bundles are written.
+
+    Raises:
+        BenchError: Unknown name or precision.
+        MissingExtraError: The extra `convert` is not installed.
+        OSError: The disk is full or not writable.
     """
     random_model(name)
     folder = models_folder()
@@ -201,10 +207,8 @@ def random_bundles(name: str, precisions: Sequence[str], progress: Progress) -> 
 
 
 @contextmanager
-def random_checkpoint(name: str, progress: Progress) -> Iterator[Path]:
-    """A model's checkpoint, for as long as the block lasts: it is as large as it is quick to
-    write again.
-    """
+def random_checkpoint(name: str, progress: ProgressCallback) -> Iterator[Path]:
+    """Yields a checkpoint that is deleted after the block."""
     models_folder().mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".random-", dir=models_folder()) as folder:
         path = Path(folder) / f"random-{name}.safetensors"
@@ -214,7 +218,7 @@ def random_checkpoint(name: str, progress: Progress) -> Iterator[Path]:
 
 
 def _check_conversion(precisions: Sequence[str]) -> None:
-    """Fails before gigabytes are written for nothing."""
+    """Raises BenchError or MissingExtraError if the conversion cannot run."""
     try:
         from wheatear.convert.quantize import RECIPES  # noqa: PLC0415  (an extra, and slow to import)
     except ModuleNotFoundError as error:
@@ -225,17 +229,17 @@ def _check_conversion(precisions: Sequence[str]) -> None:
         raise BenchError(f"no precision {unknown.pop()!r}; choose one of {', '.join(RECIPES)}")
 
 
-def _convert(checkpoint: Path, out: Path, precision: str, progress: Progress) -> None:
+def _convert(checkpoint: Path, out: Path, precision: str, progress: ProgressCallback) -> None:
     from wheatear.convert.pipeline import convert  # noqa: PLC0415
 
     if out.exists():
         shutil.rmtree(out)
-    doing = f"converting {checkpoint.stem} to {precision}"
-    convert(checkpoint, out, precision, progress=lambda share: progress(doing, share))
+    step = f"converting {checkpoint.stem} to {precision}"
+    convert(checkpoint, out, precision, progress=lambda share: progress(step, share))
 
 
 def _is_current(bundle: Path) -> bool:
-    """Whether the bundle is one that this version would write."""
+    """True if this version of the converter wrote the bundle."""
     try:
         return open_bundle(bundle).manifest.source == maker()
     except BundleError:
@@ -244,12 +248,12 @@ def _is_current(bundle: Path) -> bool:
 
 @cache
 def maker() -> str:
-    """What a random bundle's manifest gives as its source."""
+    """The source in the manifest of a random bundle."""
     return f"random weights, made by {fingerprint('convert/**/*.py', 'bench/random_model.py')}"
 
 
 def fingerprint(*patterns: str) -> str:
-    """A hash of files of this package: what they wrote once is old when they have changed."""
+    """Hash of files of this package: their output is outdated when it changes."""
     digest = hashlib.sha256()
     for pattern in patterns:
         for file in sorted(Path(__file__).parents[1].glob(pattern)):

@@ -1,4 +1,4 @@
-"""The report: tables to read, and all there is as JSON."""
+"""Speed as tables for a terminal, and as JSON."""
 
 import json
 from collections.abc import Sequence
@@ -9,27 +9,27 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from wheatear.bench.measurements import OURS, STAGES, Run, comparable, ratio
+from wheatear.bench.measurements import STAGES, WHEATEAR, Run, are_comparable, speed_ratio
 
 _COSTS = ("x real time", "CPU s per s", "peak MB", "load s", "tokens/s")
 
 
 def write_json(path: Path, runs: Sequence[Run], machine: dict[str, Any]) -> None:
-    """A list of runs, the machine beside each.  Raises OSError."""
+    """Writes a list of runs, each with the machine.  Raises OSError."""
     data = [run.to_json() | {"machine": machine} for run in runs]
     path.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def print_report(console: Console, runs: Sequence[Run], machine: dict[str, Any]) -> None:
-    """The machine, a line for each run, where the time goes, and how peers compare."""
-    console.print(describe(machine), highlight=False)
-    for table in (_runs(runs), _shares(runs), _ratios(runs)):
+    """Prints the machine, a line per run, shares of stages, and ratios to other engines."""
+    console.print(machine_text(machine), highlight=False)
+    for table in (_times(runs), _shares(runs), _ratios(runs)):
         if table.row_count:
             console.print(table)
 
 
-def describe(machine: dict[str, Any]) -> str:
-    """What was measured on, in a few lines."""
+def machine_text(machine: dict[str, Any]) -> str:
+    """The machine in a few lines."""
     load = machine["load_average"]
     reads = ", ".join(
         f"{rate:g} ({n} thread{'s' * (n != '1')})" for n, rate in machine["reads_gb_s"].items()
@@ -42,13 +42,13 @@ def describe(machine: dict[str, Any]) -> str:
         f"Wheatear {machine['wheatear']}, wheatear-native {machine['wheatear_native'] or 'none'} "
         f"({machine['native_path'] or 'not used'}), onnxruntime {machine['onnxruntime']}, "
         f"numpy {machine['numpy']}, Python {machine['python']}, {machine['date'][:10]}",
-        f"load average beforehand {load[0]:.1f}" if load else "",
+        f"load average before {load[0]:.1f}" if load else "",
         environment,
     )
     return "\n".join(filter(None, lines))
 
 
-def _runs(runs: Sequence[Run]) -> Table:
+def _times(runs: Sequence[Run]) -> Table:
     first = runs[0].setting
     if first.whole:
         title = f"{first.model}: a file of {first.seconds:g} s, milliseconds"
@@ -60,7 +60,7 @@ def _runs(runs: Sequence[Run]) -> Table:
         data = run.to_json()
         shares = (50,) if first.whole else (50, 95, 99)
         table.add_row(
-            *_name(run),
+            *_labels(run),
             *(f"{value:.1f}" for value in (*run.percentiles(*shares), run.chunk_ms)),
             f"{data['rtfx']:.1f}",
             f"{data['cpu_s_per_audio_s']:.3f}",
@@ -75,27 +75,26 @@ def _shares(runs: Sequence[Run]) -> Table:
     table = _table("where the time goes, per cent", *STAGES)
     for run in runs:
         if shares := run.shares:
-            table.add_row(*_name(run), *(f"{100 * shares[stage]:.1f}" for stage in STAGES))
+            table.add_row(*_labels(run), *(f"{100 * shares[stage]:.1f}" for stage in STAGES))
     return table
 
 
 def _ratios(runs: Sequence[Run]) -> Table:
-    """Each of our runs against the peers at the same latency with as many threads."""
-    peers = sorted({run.setting.engine for run in runs} - {OURS})
-    table = _table("times as quick, by the best round of each", *peers)
+    """Runs of Wheatear against other engines at the same latency and number of threads."""
+    others = sorted({run.setting.engine for run in runs} - {WHEATEAR})
+    table = _table("times as fast, by the best round of each", *others)
     for run in runs:
-        ours = run.setting
-        theirs = {
-            other.setting.engine: f"{ratio(run, other):.1f}"
+        ratios = {
+            other.setting.engine: f"{speed_ratio(run, other):.1f}"
             for other in runs
-            if comparable(ours, other.setting)
+            if are_comparable(run.setting, other.setting)
         }
-        if ours.engine == OURS and theirs.keys() & peers:
-            table.add_row(*_name(run), *(theirs.get(peer, "") for peer in peers))
+        if run.setting.engine == WHEATEAR and ratios.keys() & others:
+            table.add_row(*_labels(run), *(ratios.get(other, "") for other in others))
     return table
 
 
-def _name(run: Run) -> tuple[str, ...]:
+def _labels(run: Run) -> tuple[str, ...]:
     setting = run.setting
     counts = (setting.latency_ms, setting.streams, setting.threads)
     return setting.engine, setting.precision, *map(str, counts)

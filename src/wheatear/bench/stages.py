@@ -1,4 +1,4 @@
-"""Where the time of a chunk goes: mel, the three graphs, and Python around them."""
+"""Time of a chunk by stage: mel, encoder, predictor, joint, and Python around them."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -13,20 +13,26 @@ from wheatear.model.onnx_session import Session
 
 @contextmanager
 def timed_stages() -> Iterator[dict[str, float]]:
-    """Counts seconds by stage, as long as the block lasts; what is left of the time is Python's.
+    """Yields seconds by stage, counted within the block; the rest of the time is Python.
 
-    Costs a third of a microsecond for each call that it times.
+    Each timed call costs a third of a microsecond.
     """
     seconds: dict[str, float] = defaultdict(float)
+    methods: list[tuple[type, str, Callable[[Any], str]]] = [
+        (MelSpectrogram, "push", lambda _: "mel"),
+        (MelSpectrogram, "finish", lambda _: "mel"),
+        (Session, "run", lambda session: session.path.stem),
+    ]
+    with suppress(ImportError):  # optional
+        native = import_module("wheatear_native")
+        methods += [
+            (native.Encoder, "step", lambda _: "encoder"),
+            (native.Decoder, "predict", lambda _: "predictor"),
+            (native.Decoder, "logits", lambda _: "joint"),
+        ]
     with ExitStack() as stack:
-        stack.enter_context(_timed(MelSpectrogram, "push", seconds, lambda _: "mel"))
-        stack.enter_context(_timed(MelSpectrogram, "finish", seconds, lambda _: "mel"))
-        stack.enter_context(_timed(Session, "run", seconds, lambda session: session.path.stem))
-        with suppress(ImportError):  # optional
-            native = import_module("wheatear_native")
-            stack.enter_context(_timed(native.Encoder, "step", seconds, lambda _: "encoder"))
-            stack.enter_context(_timed(native.Decoder, "predict", seconds, lambda _: "predictor"))
-            stack.enter_context(_timed(native.Decoder, "logits", seconds, lambda _: "joint"))
+        for owner, name, stage_of in methods:
+            stack.enter_context(_timed(owner, name, seconds, stage_of))
         yield seconds
 
 
@@ -34,9 +40,7 @@ def timed_stages() -> Iterator[dict[str, float]]:
 def _timed(
     owner: type, name: str, seconds: dict[str, float], stage_of: Callable[[Any], str]
 ) -> Iterator[None]:
-    """Counts the seconds in a method of `owner`, under the name that `stage_of` has for the object
-    it is called on.
-    """
+    """Adds the time of a method to the stage of the object that it is called on."""
     method = getattr(owner, name)
 
     def timed(self: Any, *arguments: Any) -> Any:

@@ -1,9 +1,9 @@
-"""As many tokens as speech has, whatever the weights say.
+"""A token rate like that of speech, independent of the weights.
 
-A token costs a run of the predictor and one more of the joint, so a model that says nothing is
-too quick, and random weights either say nothing or never stop. The joint is run as always, but
-whether its answer counts as a token is drawn from the digits of its inputs: each frame with each
-prediction is a fresh draw, the same however streams are batched.
+Each token costs a run of the predictor and one more of the joint. A model that emits nothing is too
+fast, and random weights emit either nothing or without end. The joint runs as usual, but its
+decision is drawn from the digits of its inputs: an independent draw for each frame and prediction,
+the same for any batching of streams.
 """
 
 from collections.abc import Iterator
@@ -18,39 +18,42 @@ from wheatear.decoder.greedy import Decoder
 Integers = NDArray[np.int64]
 
 SPEECH = 3.0
-"""Tokens a second: people say two to three words, many of one piece, and they pause."""
+"""Tokens per second of speech: two to three words, many of them one piece, and pauses."""
 _FRAMES_PER_SECOND = 12.5
-_DIGITS = 4096.0  # beyond the leading digits, in which neighbours are alike
+_DIGITS = 4096.0  # skips the leading digits, which are alike in neighboring frames
 
 
-def chance(tokens_per_s: float) -> float:
-    """Chance of a token at each question to the joint: after one the same frame is asked again,
-    so that each frame brings chance / (1 - chance) of them.
+def token_probability(tokens_per_s: float) -> float:
+    """Probability p of a token at each run of the joint.
+
+    The joint runs again on the same frame after a token: a frame yields p / (1 - p) of them.
     """
     return tokens_per_s / (_FRAMES_PER_SECOND + tokens_per_s)
 
 
-def drawn(projected: Floats, prediction: Floats, outputs: int, odds: float) -> Integers:
-    """Tokens [rows] for the joint's inputs [rows, joint]; the blank is the last of `outputs`."""
+def draw_tokens(
+    projected: Floats, prediction: Floats, outputs: int, probability: float
+) -> Integers:
+    """Tokens [rows] for the joint's inputs [rows, joint]; the last of `outputs` is the blank."""
     digits = (projected[:, 0] + prediction[:, 0]) * np.float32(_DIGITS)
     digits -= np.floor(digits)
-    tokens = 1 + (digits / odds * (outputs - 2)).astype(np.int64)
-    return np.where(digits < odds, tokens, outputs - 1)
+    tokens = 1 + (digits / probability * (outputs - 2)).astype(np.int64)
+    return np.where(digits < probability, tokens, outputs - 1)
 
 
 @contextmanager
-def speaking(tokens_per_s: float | None) -> Iterator[None]:
-    """Within the block joints answer with so many tokens; None leaves them alone."""
+def forced_token_rate(tokens_per_s: float | None) -> Iterator[None]:
+    """Makes greedy search emit this many tokens per second within the block; None: no change."""
     if tokens_per_s is None:
         yield
         return
-    odds, best = chance(tokens_per_s), Decoder.best
+    probability, best = token_probability(tokens_per_s), Decoder.best
 
-    def answer(self: Decoder, projected: Floats, prediction: Floats) -> tuple[Integers, Floats]:
+    def draw(self: Decoder, projected: Floats, prediction: Floats) -> tuple[Integers, Floats]:
         _tokens, logits = best(self, projected, prediction)
-        return drawn(projected, prediction, logits.shape[1], odds), logits
+        return draw_tokens(projected, prediction, logits.shape[1], probability), logits
 
-    Decoder.best = answer
+    Decoder.best = draw
     try:
         yield
     finally:

@@ -1,16 +1,17 @@
-"""A process that measures: one line of JSON in, what to do; one line of JSON out, what it found.
+"""Measures one setting of Wheatear: `python -m wheatear.bench.worker`.
 
-Each measurement of Wheatear has a process of its own, so that the time to load and the peak of
-memory are those of one setting: `python -m wheatear.bench.worker`.
+Standard input holds one JSON object with the setting and the bundle; the measurement goes to
+standard output. Each measurement has a process of its own: load time and peak memory are those of
+one setting.
 """
 
 import json
 import os
 import sys
 import time
+from collections.abc import MutableMapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -18,64 +19,61 @@ import wheatear
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import sample_speech
 from wheatear.audio.samples import Samples
-from wheatear.bench.measurements import Setting, Taken
-from wheatear.bench.memory import peak_rss_mb
+from wheatear.bench.machine import peak_rss_mb
+from wheatear.bench.measurements import Measurement, Setting
 from wheatear.bench.stages import timed_stages
-from wheatear.bench.token_rate import speaking
+from wheatear.bench.token_rate import forced_token_rate
 
-_WARM_UP = 1.0  # seconds of audio that do not count, or two chunks
+_WARM_UP = 1.0  # seconds of audio that are not measured, or two chunks
 
 
 def speech(seconds: float, offset: int = 0) -> Samples:
-    """A human voice over and over, beginning somewhere else for each stream."""
+    """The sample recording, repeated, from a sample offset on."""
     return np.resize(np.roll(sample_speech(), -offset), round(seconds * SAMPLE_RATE))
 
 
 def warm_up_chunks(latency_ms: int) -> int:
-    """Chunks before those that count."""
+    """Number of chunks before the measured ones."""
     return max(2, round(_WARM_UP * 1000 / latency_ms))
 
 
-def chunks_of(setting: Setting) -> int:
-    """Chunks that count."""
+def measured_chunks(setting: Setting) -> int:
+    """Number of measured chunks."""
     return max(1, round(setting.seconds * 1000 / setting.latency_ms))
 
 
-def take(setting: Setting, bundle: Path) -> Taken:
-    """Measures in this process; once only, if time to load and memory are to mean anything."""
+def measure(setting: Setting, bundle: Path) -> Measurement:
+    """Measures in this process; load time and memory are valid for the first call only."""
     start = time.perf_counter()
     recognizer = wheatear.load(bundle, threads=setting.threads)
     load_s = time.perf_counter() - start
-    with speaking(setting.tokens_per_s), timed_stages() as stages:
-        measure = _run_file if setting.whole else run_streams
-        chunk_ms, cpu_s, tokens = measure(recognizer, setting, stages)
+    with forced_token_rate(setting.tokens_per_s), timed_stages() as stages:
+        time_it = _time_file if setting.whole else time_streams
+        chunk_ms, cpu_s, tokens = time_it(recognizer, setting, stages)
     stages["Python"] = sum(chunk_ms) / 1000 - sum(stages.values())
-    return Taken(
-        chunk_ms=tuple(chunk_ms),
-        audio_s=len(chunk_ms) * _seconds(setting) * setting.streams,
-        cpu_s=cpu_s,
-        tokens=tokens,
-        load_s=load_s,
-        peak_rss_mb=peak_rss_mb(),
-        stages=dict(stages),
-    )
+    seconds = setting.seconds if setting.whole else setting.latency_ms / 1000
+    return Measurement(
+        tuple(chunk_ms), len(chunk_ms) * seconds * setting.streams, cpu_s, tokens, load_s,
+        peak_rss_mb(), dict(stages),
+    )  # fmt: skip
 
 
-def _seconds(setting: Setting) -> float:
-    """Of audio, in what is timed."""
-    return setting.seconds if setting.whole else setting.latency_ms / 1000
-
-
-def run_streams(
-    recognizer: wheatear.Recognizer, setting: Setting, stages: dict[str, float]
+def time_streams(
+    recognizer: wheatear.Recognizer, setting: Setting, stages: MutableMapping[str, float]
 ) -> tuple[list[float], float, int]:
-    """Milliseconds of each chunk, seconds of processor time and tokens of them all.
+    """Times live streams in lockstep: each push brings a chunk to every stream, in one batch.
 
-    Live streams in step: each push brings every stream a chunk, and all are computed in a batch.
+    Args:
+        recognizer: Recognizer of the setting's model.
+        setting: Latency, number of streams, seconds of audio.
+        stages: Seconds by stage, cleared after the warm-up.
+
+    Returns:
+        Milliseconds of each chunk, seconds of processor time, and number of tokens.
     """
     chunk = setting.latency_ms * SAMPLE_RATE // 1000
     warm_up = warm_up_chunks(setting.latency_ms)
-    chunks = warm_up + chunks_of(setting)
+    chunks = warm_up + measured_chunks(setting)
     streams = [
         recognizer.stream(latency_ms=setting.latency_ms, keep=False) for _ in range(setting.streams)
     ]
@@ -101,10 +99,10 @@ def run_streams(
     return chunk_ms, time.process_time() - cpu, tokens
 
 
-def _run_file(
-    recognizer: wheatear.Recognizer, setting: Setting, stages: dict[str, float]
+def _time_file(
+    recognizer: wheatear.Recognizer, setting: Setting, stages: MutableMapping[str, float]
 ) -> tuple[list[float], float, int]:
-    """Milliseconds for a file, once after a short one, seconds of processor time and tokens."""
+    """Times one file, after a short one; the same results as `time_streams`."""
     recognizer.transcribe(speech(_WARM_UP), latency_ms=setting.latency_ms)
     samples = speech(setting.seconds)
     stages.clear()
@@ -115,13 +113,12 @@ def _run_file(
 
 
 def main() -> None:
-    """Answers requests until there are no more."""
     answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)  # whatever libraries print is no answer
-    for line in sys.stdin:
-        request: dict[str, Any] = json.loads(line)
-        taken = take(Setting(**request["setting"]), Path(request["bundle"]))
-        print(json.dumps(asdict(taken)), file=answers, flush=True)
+    os.dup2(2, 1)  # output of libraries is no part of the answer
+    request = json.load(sys.stdin)
+    measurement = measure(Setting(**request["setting"]), Path(request["bundle"]))
+    json.dump(asdict(measurement), answers)
+    answers.close()
 
 
 if __name__ == "__main__":

@@ -1,23 +1,23 @@
-"""`wheatear bench`: how fast a model runs on this machine."""
+"""`wheatear bench`: speed of a model on this machine."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from wheatear.bench.chart import check_matplotlib, draw
-from wheatear.bench.engines import Wheatear, peer_engines
+from wheatear.bench.chart import check_matplotlib, draw_chart
+from wheatear.bench.engines import Rival, Wheatear
 from wheatear.bench.grid import Grid, measure
 from wheatear.bench.machine import describe_machine
-from wheatear.bench.measurements import NEMO, NEMO_CPP, ONNXRUNTIME, OURS, SHERPA, Setting
-from wheatear.bench.random_model import Progress as Show
-from wheatear.bench.random_model import random_bundles
-from wheatear.bench.report import describe, print_report, write_json
+from wheatear.bench.measurements import ONNXRUNTIME, WHEATEAR, Setting
+from wheatear.bench.random_model import ProgressCallback, random_bundles
+from wheatear.bench.report import machine_text, print_report, write_json
 from wheatear.bench.token_rate import SPEECH
 from wheatear.errors import BenchError
 from wheatear.model.bundle import open_bundle
@@ -29,7 +29,7 @@ _STREAM_SECONDS, _FILE_SECONDS = 20.0, 60.0
 
 
 def _split(kind: Any, tokens: Sequence[Token]) -> tuple[Any, ...]:
-    """80,560 and --latency 80 --latency 560 are the same."""
+    """Accepts lists such as 80,560 and repeated options alike."""
     items = [item.strip() for token in tokens for item in token.value.split(",")]
     return tuple(int(item) if kind == tuple[int, ...] else item for item in items)
 
@@ -39,123 +39,154 @@ Numbers = Annotated[tuple[int, ...], _LIST]
 Names = Annotated[tuple[str, ...], _LIST]
 
 
-def speed(
-    *,
-    random: str | None = None,
-    model: str | None = None,
-    precision: Names = (),
-    latency: Numbers = (),
-    streams: Numbers = (1,),
-    threads: Numbers = (1,),
-    whole: Annotated[bool, Parameter(negative="")] = False,
-    seconds: float | None = None,
-    rounds: int = 3,
-    tokens: float | None = None,
-    against: Names = (),
-    nemo_python: Path | None = None,
-    sherpa_python: Path | None = None,
-    nemo_speech_cpp: Path | None = None,
-    picture: Path | None = None,
-    json: Path | None = None,
-) -> None:
-    """Measure how fast a model runs on this machine.
-
-    Live streams are fed a chunk at a time, as fast as they are computed. Every combination of
-    what you list is measured in a process of its own, in each of several rounds, in turn.
-    docs/speed.md tells the method. Leave the machine alone meanwhile.
+@Parameter(name="*")
+@dataclass(frozen=True)
+class SpeedOptions:
+    """Options of a speed measurement.
 
     Parameters
     ----------
     random
-        Random weights of the exact shapes of "nemotron-3.5" or "nemotron-en", made in a minute
-        and kept beside the models; "tiny" to try the command.
+        Random weights in the exact shapes of "nemotron-3.5" or "nemotron-en", made in a minute and
+        kept next to the models; "tiny" to try the command.
     model
-        Bundle folder or model name; the model that comes with Wheatear if left out.
+        Bundle folder or model name; default: the shipped model.
     precision
-        Of random weights: fp32, int8, int4; several as int4,int8. int4 if left out.
+        Precisions of random weights: fp32, int8, int4; several as int4,int8; default: int4.
     latency
-        Milliseconds of each chunk, such as 80,560; all that the model has if left out.
+        Milliseconds of a chunk, such as 80,560; default: all latencies of the model.
     streams
-        Live streams that are computed in a batch, such as 1,8.
+        Number of live streams computed in a batch, such as 1,8.
     threads
-        Processors that an encoder step may use, such as 1,2.
+        Number of threads of an encoder step, such as 1,2.
     whole
         Measure a whole file instead of live streams.
     seconds
-        Of audio, for each stream and round: 20, or 60 of a file, if left out.
+        Seconds of audio per stream and round; default: 20, or 60 for a file.
     rounds
-        How often each combination is measured.
+        Number of measurements of each combination.
     tokens
-        Tokens that a second of audio is made to bring; 3 for random weights, which emit nonsense,
-        and what is recognised for a model.
-    against
-        Any of onnxruntime,nemo,sherpa,nemo-speech-cpp, measured in the same turns: Wheatear
-        without wheatear-native, or a peer on the same random weights, with one stream.
-    nemo_python
-        The python of an environment with nemo_toolkit[asr].
-    sherpa_python
-        The python of an environment with sherpa-onnx.
-    nemo_speech_cpp
-        NeMo-Speech.cpp's library libnemo_speech_asr_c.so.
+        Tokens emitted per second of audio; default: 3 for random weights, which emit nonsense, and
+        the recognized tokens for a model.
     picture
-        File to draw times and shares into.
+        File for a chart of times and shares.
     json
-        File to write all runs into, as a list.
+        File for all runs, as a list.
     """
-    _check({"--latency": latency, "--streams": streams, "--threads": threads, "--rounds": [rounds]})
-    if seconds is not None and not 0 < seconds < 36_000:
-        raise BenchError(f"--seconds is {seconds:g}; give more than 0 and less than 36,000")
-    if tokens is not None and not 0 <= tokens <= 100:
-        raise BenchError(f"--tokens is {tokens:g}; give 0 to 100 a second")
-    measurable = random is not None and not whole and 1 in streams
-    given = {NEMO: nemo_python, SHERPA: sherpa_python, NEMO_CPP: nemo_speech_cpp}
-    places = _places(against, given, measurable)
-    if picture is not None:
-        check_matplotlib()
-    for path in filter(None, (picture, json)):
-        path.open("ab").close()  # now rather than when all has been measured
-    with ExitStack() as stack:
-        show = stack.enter_context(show_progress())
-        name, bundles, manifest = choose_bundles(random, model, precision, show)
-        latencies = choose_latencies(manifest, latency)
-        usual = _FILE_SECONDS if whole else _STREAM_SECONDS
-        rate = SPEECH if random and tokens is None else tokens
-        grid = Grid(name, latencies, streams, threads, seconds or usual, whole, rate)
-        peers = stack.enter_context(peer_engines(random or "", places, latencies, show))
-        machine = describe_machine()
-        runs = measure(
-            grid.settings([*bundles], against),
-            {OURS: Wheatear(bundles), ONNXRUNTIME: Wheatear(bundles, native=False), **peers},
-            rounds,
-            lambda setting, share: show(_doing(setting), share),
-        )
-    if json is not None:
-        write_json(json, runs, machine)
-    console = Console()
-    print_report(Console(width=None if console.is_terminal else 160), runs, machine)
-    if picture is not None:
-        draw(picture, runs, f"{name}: {describe(machine)}")
+
+    random: str | None = None
+    model: str | None = None
+    precision: Names = ()
+    latency: Numbers = ()
+    streams: Numbers = (1,)
+    threads: Numbers = (1,)
+    whole: Annotated[bool, Parameter(negative="")] = False
+    seconds: float | None = None
+    rounds: int = 3
+    tokens: float | None = None
+    picture: Path | None = None
+    json: Path | None = None
+
+    def check(self) -> None:
+        """Raises BenchError for values out of range."""
+        counts = {"latency": self.latency, "streams": self.streams, "threads": self.threads}
+        for option, values in {**counts, "rounds": (self.rounds,)}.items():
+            if any(value < 1 for value in values):
+                raise BenchError(f"--{option} has {min(values)}; give numbers from 1 on")
+        if self.seconds is not None and not 0 < self.seconds < 36_000:
+            raise BenchError(f"--seconds is {self.seconds:g}; give more than 0, less than 36,000")
+        if self.tokens is not None and not 0 <= self.tokens <= 100:
+            raise BenchError(f"--tokens is {self.tokens:g}; give 0 to 100 per second")
 
 
-bench = App(name="bench", help="Measure how fast a model runs on this machine.")
+def speed(
+    *,
+    options: SpeedOptions = SpeedOptions(),
+    against: Annotated[Literal["onnxruntime"] | None, Parameter(negative="")] = None,
+) -> None:
+    """Measure the speed of a model on this machine.
+
+    Live streams get a chunk at a time, as fast as chunks are computed. Each combination of the
+    listed values is measured in a process of its own, in several rounds, in turn. docs/speed.md
+    describes the method. Run nothing else on the machine.
+
+    Parameters
+    ----------
+    against
+        onnxruntime: measure Wheatear without wheatear-native as well.
+    """
+    measure_speed(options, against is not None)
+
+
+bench = App(name="bench", help="Measure the speed of a model on this machine.")
 bench.default(speed)
 bench.command(speed)
 bench.command(
     "wheatear.cli.bench_server:serve",
     name="serve",
-    help="Measure how many live streams a server sustains.",
+    help="Measure the number of live streams that a server sustains.",
 )
-bench.command(
-    "benchmarks.profiling.operators_command:operators",
-    help="Show what the encoder spends its time on, operator by operator.",
-)
+
+OpenRivals = Callable[
+    [Sequence[int], ProgressCallback], AbstractContextManager[Mapping[str, Rival]]
+]
+"""Opens rivals by name, for some latencies."""
+
+
+def measure_speed(
+    options: SpeedOptions, onnxruntime: bool, open_rivals: OpenRivals | None = None
+) -> None:
+    """Measures, prints the report, writes JSON and chart.
+
+    Args:
+        options: Options of the command line.
+        onnxruntime: True to measure Wheatear without wheatear-native as well.
+        open_rivals: Opens rivals, measured in the same turns.
+
+    Raises:
+        WheatearError: Options make no sense, or an engine cannot be measured.
+        OSError: A file cannot be written.
+    """
+    options.check()
+    if onnxruntime and find_spec("wheatear_native") is None:
+        raise BenchError("wheatear-native is not installed: onnxruntime runs in any case")
+    if options.picture is not None:
+        check_matplotlib()
+    for path in filter(None, (options.picture, options.json)):
+        path.open("ab").close()  # fails before the measurement
+    with ExitStack() as stack:
+        show = stack.enter_context(show_progress())
+        name, bundles, manifest = choose_bundles(
+            options.random, options.model, options.precision, show
+        )
+        latencies = choose_latencies(manifest, options.latency)
+        seconds = options.seconds or (_FILE_SECONDS if options.whole else _STREAM_SECONDS)
+        tokens = SPEECH if options.random and options.tokens is None else options.tokens
+        grid = Grid(
+            name, latencies, options.streams, options.threads, seconds, options.whole, tokens
+        )
+        rivals = stack.enter_context(open_rivals(latencies, show)) if open_rivals else {}
+        machine = describe_machine()
+        precisions = {key: rival.precision for key, rival in rivals.items()}
+        runs = measure(
+            grid.settings([*bundles], onnxruntime, precisions),
+            {WHEATEAR: Wheatear(bundles), ONNXRUNTIME: Wheatear(bundles, native=False), **rivals},
+            options.rounds,
+            lambda setting, share: show(_step_text(setting), share),
+        )
+    if options.json is not None:
+        write_json(options.json, runs, machine)
+    console = Console()
+    print_report(Console(width=None if console.is_terminal else 160), runs, machine)
+    if options.picture is not None:
+        draw_chart(options.picture, runs, f"{name}: {machine_text(machine)}")
 
 
 def choose_bundles(
-    random: str | None, model: str | None, asked: Iterable[str], show: Show
+    random: str | None, model: str | None, precision: Iterable[str], show: ProgressCallback
 ) -> tuple[str, dict[str, Path], BundleManifest]:
-    """What the model is called, its bundles by precision, and what one of them says of itself."""
-    precisions = tuple(dict.fromkeys(asked))
+    """Returns the name of the model, its bundles by precision, and the manifest of one of them."""
+    precisions = tuple(dict.fromkeys(precision))
     if random is None:
         if precisions:
             raise BenchError("a model has the precision it was converted to: give no --precision")
@@ -170,54 +201,26 @@ def choose_bundles(
     return manifest.name, dict(zip(precisions, paths, strict=True)), manifest
 
 
-def choose_latencies(manifest: BundleManifest, asked: Sequence[int]) -> list[int]:
-    """All that the model has, if none are asked for.  Raises LatencyError."""
-    for latency_ms in asked:
+def choose_latencies(manifest: BundleManifest, requested: Sequence[int]) -> list[int]:
+    """The requested latencies, or all of the model.  Raises LatencyError."""
+    for latency_ms in requested:
         choose_mode(manifest.modes, manifest.default_mode, latency_ms)
-    return list(asked) or [mode.latency_ms for mode in manifest.modes]
-
-
-def _check(counts: Mapping[str, Sequence[int]]) -> None:
-    for option, values in counts.items():
-        if any(value < 1 for value in values):
-            raise BenchError(f"{option} has {min(values)}; give numbers from 1 on")
-
-
-def _places(
-    against: Sequence[str], given: Mapping[str, Path | None], measurable: bool
-) -> dict[str, Path]:
-    """Where each peer is: the Python of an environment with it, or its library."""
-    known = (ONNXRUNTIME, *given)
-    if unknown := [peer for peer in against if peer not in known]:
-        raise BenchError(f"--against has {unknown[0]!r}; it may have {', '.join(known)}")
-    if ONNXRUNTIME in against and find_spec("wheatear_native") is None:
-        raise BenchError("wheatear-native is not installed: onnxruntime is all there is")
-    places = {peer: place for peer, place in given.items() if peer in against and place}
-    for peer in against:
-        if peer in given and peer not in places:
-            if peer == NEMO_CPP:
-                raise BenchError(f"--against {peer} needs --{peer}, its library")
-            raise BenchError(f"--against {peer} needs --{peer}-python, of an environment with it")
-    if NEMO_CPP in places and not places[NEMO_CPP].is_file():
-        raise BenchError(f"--{NEMO_CPP}: there is no {places[NEMO_CPP]}")
-    if places and not measurable:
-        raise BenchError("peers are measured on --random weights with one live stream, only")
-    return places
+    return list(requested) or [mode.latency_ms for mode in manifest.modes]
 
 
 @contextmanager
-def show_progress() -> Iterator[Show]:
-    """A line of progress on standard error, if that is a terminal."""
+def show_progress() -> Iterator[ProgressCallback]:
+    """A progress bar on standard error, if that is a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as progress:
         task = progress.add_task("", total=1.0)
-        yield lambda doing, share: progress.update(task, description=doing, completed=share)
+        yield lambda step, share: progress.update(task, description=step, completed=share)
 
 
-def _doing(setting: Setting) -> str:
+def _step_text(setting: Setting) -> str:
     return (
-        f"measuring {setting.engine} {setting.precision}, {setting.latency_ms} ms, {setting.load}"
+        f"measuring {setting.engine} {setting.precision}, {setting.latency_ms} ms, {setting.size}"
     )

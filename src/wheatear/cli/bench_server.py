@@ -1,4 +1,4 @@
-"""`wheatear bench serve`: how many live streams a server sustains."""
+"""`wheatear bench serve`: number of live streams that a server sustains."""
 
 import json as jsonlib
 from contextlib import nullcontext
@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from wheatear.bench.capacity import Trial, served, sustained, try_streams
+from wheatear.bench.capacity import Trial, find_capacity, run_trial, start_server
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.random_model import random_bundles
 from wheatear.bench.token_rate import SPEECH
@@ -31,42 +31,41 @@ def serve(
     seconds: float = 20.0,
     json: Path | None = None,
 ) -> None:
-    """Measure how many live streams a server sustains.
+    """Measure the number of live streams that a server sustains.
 
-    Speech is played over /ws in real time, by as many streams at a time as you list, or, if you
-    list none, by more and fewer until the most are found whose 99th percentile of lag is below one
-    chunk. The lag is that of answers with new words, from the block of samples that they needed to
-    their arrival. The player runs on the same machine and takes its share of it.
+    Speech is played over /ws in real time by each listed number of streams. If none is listed, a
+    search finds the largest number whose 99th percentile of lag is below one chunk. Lag is measured
+    for answers with new words, from sending the block that they depend on to receiving them. The
+    client runs on the same machine and takes a share of it.
 
     Parameters
     ----------
     random
-        Random weights of the exact shapes of "nemotron-3.5" or "nemotron-en", as for "wheatear
-        bench".
+        Random weights in the shapes of "nemotron-3.5" or "nemotron-en", as for "wheatear bench".
     model
-        Bundles by path or name, each served in turn; the one that comes with Wheatear if left out.
+        Bundles by path or name, served one after another; default: the shipped model.
     precision
-        Of random weights: fp32, int8, int4; several as int4,int8. int4 if left out.
+        Precisions of random weights: fp32, int8, int4; several as int4,int8; default: int4.
     url
-        A server that runs already, with the limits that it has.
+        URL of a running server, with its own limits.
     latency
-        Milliseconds of each chunk, such as 80,560; all that the model has if left out.
+        Milliseconds of a chunk, such as 80,560; default: all latencies of the model.
     streams
-        Streams at a time, such as 1,8,16; the most are searched for if left out.
+        Numbers of concurrent streams, such as 1,8,16; default: search for the largest.
     threads
-        Processors that a step may use.
+        Number of threads of a step.
     tokens
-        Tokens that the model says a second, whatever its weights say; three, as people do, of
-        random weights if left out.
+        Tokens emitted per second, independent of the weights; default: 3 for random weights, the
+        recognized tokens for a model.
     seconds
-        How long each trial plays.
+        Seconds of a trial.
     json
-        File to write all trials to.
+        File for all trials.
     """
     if seconds < 5:
-        raise BenchError("give at least 5 seconds: the first three of a stream are not counted")
+        raise BenchError("give at least 5 seconds: the first three of a stream are not measured")
     if url is not None and (random or model or threads or tokens):
-        raise BenchError("a server that runs has its own model and threads; leave them out")
+        raise BenchError("a running server has its own model and threads; leave these options out")
     if random is not None:
         if model:
             raise BenchError("give --random or --model, not both")
@@ -84,7 +83,7 @@ def serve(
             raise BenchError(f"{manifest.name} has no {unknown[0]} ms; it has {known}")
         head = {"model": manifest.name, "precision": manifest.precision, "threads": threads}
         head = {"url": url} if url else head
-        with nullcontext(url) if url else served(name, threads, tokens) as address:
+        with nullcontext(url) if url else start_server(name, threads, tokens) as address:
             for ms in latency or known:
                 trials = _trials(address, ms, streams, seconds, console)
                 runs += [head | trial.to_json() for trial in trials]
@@ -99,26 +98,28 @@ def _trials(
 ) -> list[Trial]:
     trials: list[Trial] = []
 
-    def told(trial: Trial) -> None:
+    def trial_of(count: int) -> Trial:
+        trial = run_trial(url, count, latency_ms, seconds)
         trials.append(trial)
         late = "" if trial.kept_up else "  late"
-        late = f"  {trial.refused} refused" if trial.refused else late
+        late = f"  {trial.refused} rejected" if trial.refused else late
         console.print(
-            f"{latency_ms} ms, {trial.streams} streams: lag {trial.lag_ms_p50:g} ms in the middle, "
-            f"{trial.lag_ms_p99:g} at the 99th percentile{late}",
+            f"{latency_ms} ms, {trial.streams} streams: lag {trial.lag_ms_p50:g} ms (median), "
+            f"{trial.lag_ms_p99:g} ms (99th percentile){late}",
             highlight=False,
         )
+        return trial
 
     if streams:
         for count in streams:
-            told(try_streams(url, count, latency_ms, seconds))
+            trial_of(count)
     else:
-        sustained(url, latency_ms, seconds, told)
+        find_capacity(trial_of)
     return trials
 
 
 def _print(console: Console, runs: list[dict[str, Any]]) -> None:
-    """The most streams that were kept up with, by model and latency."""
+    """Prints the largest number of streams that kept up, by model and latency."""
     table = Table("model", "latency", "streams", "lag p50", "p95", "p99", box=None)
     best: dict[tuple[Any, int], dict[str, Any]] = {}
     for run in runs:
@@ -127,7 +128,7 @@ def _print(console: Console, runs: list[dict[str, Any]]) -> None:
         if run["kept_up"] and (not known["kept_up"] or run["streams"] > known["streams"]):
             best[key] = run
     for (name, ms), run in best.items():
-        count = str(run["streams"]) if run["kept_up"] else "none of those tried"
+        count = str(run["streams"]) if run["kept_up"] else "none"
         lags = (f"{run[f'lag_ms_p{q}']:g} ms" for q in (50, 95, 99))
         table.add_row(f"{name} {run.get('precision', '')}", f"{ms} ms", count, *lags)
     console.print(table)

@@ -1,4 +1,4 @@
-"""A process of our own that answers requests, a line of JSON each."""
+"""A worker process that answers requests, one line of JSON each."""
 
 import json
 import os
@@ -9,12 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, Self
 
-from wheatear.bench.memory import peak_rss_mb
+from wheatear.bench.engines import failure
+from wheatear.bench.machine import peak_rss_mb
 from wheatear.errors import BenchError
 
 
 class Process:
-    """Runs for as long as a `with` block lasts, or until `close`."""
+    """A process that ends with its `with` block, or with `close`."""
 
     def __init__(
         self,
@@ -22,11 +23,15 @@ class Process:
         command: Sequence[str | Path],
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """environment: variables beside those of this process.  Raises BenchError if there is no
-        such program.
+        """Starts the process.  Raises BenchError if the program does not exist.
+
+        Args:
+            name: Name of the engine in errors.
+            command: Program and arguments.
+            environment: Variables added to those of this process.
         """
         self._name = name
-        self._errors: IO[bytes] = tempfile.TemporaryFile()  # a pipe that nobody reads fills up
+        self._errors: IO[bytes] = tempfile.TemporaryFile()  # an unread pipe would fill up
         try:
             self._process = subprocess.Popen(  # noqa: S603
                 [str(part) for part in command],
@@ -37,8 +42,8 @@ class Process:
             self._errors.close()
             raise BenchError(f"cannot start {command[0]}: {error.strerror or error}") from error
 
-    def ask(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer to a request.  Raises BenchError if the process ends without one."""
+    def request(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        """Sends a request and returns the answer.  Raises BenchError if the process ends."""
         process = self._process
         assert process.stdin is not None  # noqa: S101  (they are pipes)
         assert process.stdout is not None  # noqa: S101
@@ -51,13 +56,11 @@ class Process:
         if not answer:
             code = process.wait()
             self._errors.seek(0)
-            said = self._errors.read().decode("utf-8", "replace").strip().splitlines()
-            why = said[-1] if said else f"it ended with code {code}"
-            raise BenchError(f"{self._name} cannot be measured: {why}")
+            raise failure(self._name, self._errors.read().decode("utf-8", "replace"), code)
         return json.loads(answer)
 
     def peak_rss_mb(self) -> float:
-        """The most memory it has held, megabytes."""
+        """Peak resident memory in MB."""
         return peak_rss_mb(self._process.pid)
 
     def __enter__(self) -> Self:
@@ -67,7 +70,7 @@ class Process:
         self.close()
 
     def close(self) -> None:
-        """Lets it end."""
+        """Closes its input and waits for its end."""
         try:
             self._process.communicate()
         finally:
