@@ -13,7 +13,7 @@ from checkpoints import ORACLE
 
 import wheatear
 from wheatear.convert.pipeline import convert
-from wheatear.model.native_library import VARIABLE
+from wheatear.model.native_library import NATIVE_VARIABLE
 
 
 def pytest_configure() -> None:
@@ -58,7 +58,7 @@ def engine(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "native" and find_spec("wheatear_native") is None:
         pytest.skip("wheatear-native is not installed")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(VARIABLE, "1" if request.param == "native" else "0")
+        patch.setenv(NATIVE_VARIABLE, "1" if request.param == "native" else "0")
         yield request.param
 
 
@@ -70,4 +70,4 @@ def recognizer_of(bundle_of: Callable[..., Path]) -> Callable[..., wheatear.Reco
     def loaded(bundle: Path, engine: str) -> wheatear.Recognizer:
         return wheatear.load(bundle, threads=1)
 
-    return lambda *model: loaded(bundle_of(*model), os.environ.get(VARIABLE, ""))
+    return lambda *model: loaded(bundle_of(*model), os.environ.get(NATIVE_VARIABLE, ""))

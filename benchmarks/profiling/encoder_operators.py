@@ -25,7 +25,7 @@ from wheatear.bench.worker import time_streams
 from wheatear.cli.bench import Numbers, choose_bundles, choose_latencies, show_progress
 from wheatear.errors import WheatearError
 from wheatear.model.bundle import ENCODER
-from wheatear.model.native_library import wanted
+from wheatear.model.native_library import use_native
 from wheatear.recognizer.recognizer import load
 
 BETWEEN = "between nodes"
@@ -64,7 +64,7 @@ def _profiled_sessions(folder: Path) -> Iterator[None]:
 
     ort.InferenceSession = Profiled
     try:
-        with wanted("0"):
+        with use_native("0"):
             yield
     finally:
         ort.InferenceSession = plain

@@ -52,7 +52,7 @@ from wheatear.model.bundle import open_bundle
 from wheatear.model.languages import resolve_language
 from wheatear.model.latency import LatencyMode, choose_mode
 from wheatear.model.locales import has_spaces
-from wheatear.model.native_library import wanted
+from wheatear.model.native_library import use_native
 from wheatear.model.vocabulary import Vocabulary
 from wheatear.transcript.detokenizer import Detokenizer
 
@@ -273,7 +273,7 @@ def bundles(study: Study, checkpoint: Path, done: Callable[[str], bool]) -> Iter
             if names:
                 convert(checkpoint, Path(folder) / precision, precision)
             for switch, name in names.items():
-                with wanted(switch):
+                with use_native(switch):
                     yield study.bundle(Path(folder) / precision, name)
 
 

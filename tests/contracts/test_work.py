@@ -25,7 +25,7 @@ import pytest
 
 import wheatear
 from wheatear.audio.reader import sample_speech
-from wheatear.model.native_library import VARIABLE
+from wheatear.model.native_library import NATIVE_VARIABLE
 
 CYCLES = {
     "onnxruntime": {"80 ms": 11.9, "320 ms": 26.5},
@@ -85,7 +85,7 @@ def start_counting(folder: Path, engine: str) -> subprocess.Popen:
         f"--callgrind-out-file={folder / 'counts'}", sys.executable, __file__,
     ]  # fmt: skip
     fixed = {"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "COUNTED": "1"}
-    return subprocess.Popen(command, env=os.environ | fixed | {VARIABLE: CHOICE[engine]})
+    return subprocess.Popen(command, env=os.environ | fixed | {NATIVE_VARIABLE: CHOICE[engine]})
 
 
 def cycles(folder: Path) -> dict[str, float]:

@@ -27,7 +27,7 @@ from wheatear.encoder.onnx_backend import GraphStep
 from wheatear.encoder.state import EncoderState, fresh_state
 from wheatear.model.bundle import Bundle, open_bundle
 from wheatear.model.latency import LatencyMode
-from wheatear.model.native_library import VARIABLE, native_path
+from wheatear.model.native_library import NATIVE_VARIABLE, native_isa
 
 native = pytest.importorskip("wheatear_native")
 
@@ -435,7 +435,7 @@ def test_it_is_used_where_it_is_and_wanted(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     kinds = []
     for wanted in ("", "1", "0"):
-        monkeypatch.setenv(VARIABLE, wanted)
+        monkeypatch.setenv(NATIVE_VARIABLE, wanted)
         kinds.append((type(Encoder(bundle, 1)._step), type(Decoder(bundle, 1)._networks)))
     assert kinds == [(NativeStep, NativeDecoder)] * 2 + [(GraphStep, GraphDecoder)]
 
@@ -450,14 +450,14 @@ def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
 
     monkeypatch.setattr(native, "Encoder", Asked)
     for path in native.paths():
-        monkeypatch.setenv(VARIABLE, path)
+        monkeypatch.setenv(NATIVE_VARIABLE, path)
         assert isinstance(Encoder(bundle, 1)._step, NativeStep)
-        assert native_path() == asked[-1] == path
-    monkeypatch.setenv(VARIABLE, "1")
-    assert native_path() == native.paths()[0]
-    monkeypatch.setenv(VARIABLE, "0")
-    assert native_path() is None
-    monkeypatch.setenv(VARIABLE, "sse1")
+        assert native_isa() == asked[-1] == path
+    monkeypatch.setenv(NATIVE_VARIABLE, "1")
+    assert native_isa() == native.paths()[0]
+    monkeypatch.setenv(NATIVE_VARIABLE, "0")
+    assert native_isa() is None
+    monkeypatch.setenv(NATIVE_VARIABLE, "sse1")
     with pytest.raises(wheatear.BundleError, match=r"NATIVE=sse1: .* computes by .*scalar on this"):
         Encoder(bundle, 1)
 
@@ -465,9 +465,9 @@ def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
 def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     monkeypatch.setattr("wheatear.encoder.native_backend.read_initialisers", lambda _: {})
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
     assert isinstance(Encoder(bundle, 1)._step, GraphStep)
-    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setenv(NATIVE_VARIABLE, "1")
     with pytest.raises(wheatear.BundleError, match="wheatear-native cannot run"):
         Encoder(bundle, 1)
 
@@ -476,9 +476,9 @@ def test_another_joint_is_left_to_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     operators = ["Add", "Relu", "MatMul", "Softmax", "ArgMax"]
     monkeypatch.setattr("wheatear.decoder.native_networks.read_operators", lambda _: operators)
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
     assert isinstance(Decoder(bundle, 1)._networks, GraphDecoder)
-    monkeypatch.setenv(VARIABLE, "1")
+    monkeypatch.setenv(NATIVE_VARIABLE, "1")
     with pytest.raises(wheatear.BundleError, match="its joint computes Add, Relu, MatMul, Softmax"):
         Decoder(bundle, 1)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from onnx import numpy_helper
 
 from wheatear.model.bundle import ENCODER, JOINT
-from wheatear.model.onnx_weights import check_places, read_initialisers, read_operators
+from wheatear.model.onnx_weights import check_external_data, read_initializers, read_operators
 
 
 @pytest.mark.parametrize("model", ["tiny-multi", "mel80"])
@@ -18,7 +18,7 @@ from wheatear.model.onnx_weights import check_places, read_initialisers, read_op
 def test_as_onnx_reads_them(bundle_of, model, precision):
     path = bundle_of(model, precision) / ENCODER
     expected = onnx.load(path).graph.initializer
-    found = read_initialisers(path)
+    found = read_initializers(path)
     assert found.keys() == {tensor.name for tensor in expected}
     for tensor in expected:
         array = numpy_helper.to_array(tensor)
@@ -41,7 +41,7 @@ def test_damage_is_an_error_and_never_another_one(bundle_of, tmp_path_factory, d
     path = tmp_path_factory.mktemp("damaged") / ENCODER
     path.write_bytes(damaged)
     with suppress(ValueError, KeyError, OSError):
-        read_initialisers(path)
+        read_initializers(path)
     with suppress(ValueError, OSError):
         read_operators(path)
 
@@ -73,7 +73,7 @@ def test_a_tensor_in_another_folder_is_found_wherever_it_is(tmp_path, where):
     path = tmp_path / "model" / "graph.onnx"
     path.write_bytes(outside(where).SerializeToString())
     with pytest.raises(ValueError, match=r"weights from '\.\./secret'"):
-        check_places(path)
+        check_external_data(path)
 
 
 def wrapped(field, message):
@@ -92,4 +92,4 @@ def test_graphs_inside_graphs_without_end(tmp_path):
     path = tmp_path / "graph.onnx"
     path.write_bytes(wrapped(7, graph))
     with pytest.raises(ValueError, match="too deep"):
-        check_places(path)
+        check_external_data(path)

@@ -9,7 +9,13 @@ import tarfile
 import pytest
 from tar_files import header
 
-from wheatear.model.tar_archive import ArchiveError, decompressed, part_of, read_members, read_whole
+from wheatear.model.tar_archive import (
+    ArchiveError,
+    decompressed,
+    list_members,
+    member_window,
+    read_member,
+)
 
 END = bytes(1024)
 
@@ -34,16 +40,16 @@ def test_members_are_those_of_tarfile(form):
     long = "/".join(["folder" * 10] * 4) if form != tarfile.USTAR_FORMAT else "some/folder"
     content = {"a": b"", f"./{long}/b": b"x" * 513, "c/Ünicode": b"yz"}
     file = io.BytesIO(tar(*content.items(), form=form))
-    members = read_members(file)
+    members = list_members(file)
     with tarfile.open(fileobj=io.BytesIO(file.getvalue())) as archive:
         expected = [(m.name.removeprefix("./"), m.size, m.offset_data) for m in archive]
     assert [(str(m.path), m.size, m.start) for m in members] == expected
-    assert [read_whole(file, m, 1000) for m in members] == list(content.values())
+    assert [read_member(file, m, 1000) for m in members] == list(content.values())
 
 
 def test_links_devices_and_folders_are_passed_over():
     file = io.BytesIO(tar(*((name, name.encode()) for name in "123456"), ("kept", b"data")))
-    assert [member.name for member in read_members(file)] == ["kept"]
+    assert [member.name for member in list_members(file)] == ["kept"]
 
 
 @pytest.mark.parametrize(
@@ -71,12 +77,12 @@ def test_links_devices_and_folders_are_passed_over():
 )
 def test_archives_that_lie(data, fault):
     with pytest.raises(ArchiveError, match=fault):
-        read_members(io.BytesIO(data))
+        list_members(io.BytesIO(data))
 
 
 def test_a_member_is_a_file():
     file = io.BytesIO(tar(("a", b"0123456789"), ("b", b"x")))
-    part = part_of(file, read_members(file)[0])
+    part = member_window(file, list_members(file)[0])
     assert (part.read(3), part.tell(), part.read(), part.read(5)) == (b"012", 3, b"3456789", b"")
     assert part.seek(-2, io.SEEK_END) == 8
     assert part.read(100) == b"89"
@@ -86,7 +92,7 @@ def test_a_member_is_a_file():
 def test_a_member_that_is_too_large():
     file = io.BytesIO(tar(("a", b"0123456789")))
     with pytest.raises(ArchiveError, match="10 bytes, more than 9"):
-        read_whole(file, read_members(file)[0], 9)
+        read_member(file, list_members(file)[0], 9)
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress, lzma.compress])

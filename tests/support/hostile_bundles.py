@@ -24,8 +24,8 @@ import onnx
 import wheatear
 from wheatear.errors import WheatearError
 from wheatear.model.bundle import open_bundle
-from wheatear.model.native_library import wanted
-from wheatear.model.onnx_weights import read_initialisers
+from wheatear.model.native_library import use_native
+from wheatear.model.onnx_weights import read_initializers
 
 VALUES = [
     *(0, 1, -1, 2**31 - 1, 2**31, 2**32 + 1, 2**63, 1e308, float("nan"), float("inf")),
@@ -202,7 +202,7 @@ def library_lies(bundle: Path) -> Iterator[Lie]:
     from wheatear.encoder import native_backend as native_step
 
     opened = open_bundle(bundle)
-    tensors = read_initialisers(bundle / "encoder.onnx")
+    tensors = read_initializers(bundle / "encoder.onnx")
     shape = native_step._shape(native, opened, tensors)
     weights = native_step._Weights(native, tensors, shape).all()
     sizes = [getattr(shape, name) for name, _type in native.Shape._fields_]
@@ -262,7 +262,7 @@ def against_folders(engine: str, bundle: Path, work: Path, every: int) -> dict[s
         lie(folder)
         counts["tried"] += 1
         try:
-            with wanted("1" if engine == "native" else "0"):
+            with use_native("1" if engine == "native" else "0"):
                 refusal = attempt(folder, samples)
         except BaseException:
             print(f"the lie was: {label}", file=sys.stderr)

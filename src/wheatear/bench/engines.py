@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from wheatear.bench.measurements import WHEATEAR, Measurement, Setting
 from wheatear.errors import BenchError
-from wheatear.model.native_library import VARIABLE
+from wheatear.model.native_library import NATIVE_VARIABLE
 
 
 class Engine(Protocol):
@@ -33,7 +33,7 @@ class Wheatear:
 
     def __init__(self, bundles: Mapping[str, Path], native: bool = True) -> None:
         self._bundles = bundles
-        self._environment = os.environ if native else os.environ | {VARIABLE: "0"}
+        self._environment = os.environ if native else os.environ | {NATIVE_VARIABLE: "0"}
 
     def measure(self, setting: Setting) -> Measurement:
         bundle = str(self._bundles[setting.precision].absolute())

@@ -16,7 +16,7 @@ import numpy as np
 import onnxruntime as ort
 
 import wheatear
-from wheatear.model.native_library import VARIABLE, native_path
+from wheatear.model.native_library import NATIVE_VARIABLE, native_isa
 from wheatear.model.onnx_session import default_threads
 
 # Instruction sets that matter for products of 8-bit numbers, by their names in Linux.
@@ -25,7 +25,16 @@ _FLAGS = (
     *("avx_vnni", "avx512_bf16", "amx_int8", "asimd", "asimddp", "i8mm", "sve", "sve2"),
 )
 _READ_BYTES = 1 << 27  # more than the caches of a core hold
-_VARIABLES = ("OPENBLAS", "OMP_", "MKL_", "GOTO_", "ORT_", "GLIBC_TUNABLES", "MALLOC_", VARIABLE)
+_VARIABLES = (
+    "OPENBLAS",
+    "OMP_",
+    "MKL_",
+    "GOTO_",
+    "ORT_",
+    "GLIBC_TUNABLES",
+    "MALLOC_",
+    NATIVE_VARIABLE,
+)
 
 
 def describe_machine() -> dict[str, Any]:
@@ -45,7 +54,7 @@ def describe_machine() -> dict[str, Any]:
         "wheatear": wheatear.__version__,
         "onnxruntime": ort.__version__,
         "wheatear_native": _version("wheatear-native"),
-        "native_path": native_path(),
+        "native_path": native_isa(),
         "numpy": np.__version__,
         "environment": {
             name: value for name, value in sorted(os.environ.items()) if name.startswith(_VARIABLES)

@@ -2,7 +2,7 @@
 
 from wheatear.common.terminal_text import printable
 from wheatear.errors import ModelNotFoundError
-from wheatear.model.published import Published, published_as
+from wheatear.model.published import PublishedModel, find_published
 from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
 
@@ -20,7 +20,7 @@ def info(model: str | None = None, /) -> None:
     try:
         found = find_bundle(model)
     except ModelNotFoundError:
-        published = None if model is None else published_as(model)
+        published = None if model is None else find_published(model)
         if published is None:
             raise
         _show(_about(str(model), published))
@@ -55,7 +55,7 @@ def info(model: str | None = None, /) -> None:
             print(f"\n{printable(text.strip(), lines=True)}")
 
 
-def _about(name: str, model: Published) -> dict[str, str]:
+def _about(name: str, model: PublishedModel) -> dict[str, str]:
     """What is known of a model that is not here."""
     return {
         "model": f"{name}, which is not here; to fetch it run: wheatear pull {name}",

@@ -19,10 +19,10 @@ from wheatear.errors import CheckpointError
 from wheatear.model.latency import LatencyMode, available_modes
 from wheatear.model.pieces import language_tags
 from wheatear.model.size_limits import (
-    LARGEST,
+    MAX_MODES,
+    MAX_PROMPTS,
+    MAX_SIZES,
     MAX_SYMBOLS,
-    MOST_MODES,
-    MOST_PROMPTS,
     check_size,
     check_state,
 )
@@ -181,7 +181,7 @@ class _Section:
             raise CheckpointError(
                 f"the checkpoint's {self._name}{key} is {repr(value)}, not a positive whole number"
             )
-        if value > (most := LARGEST[bound] if bound else _LARGEST):
+        if value > (most := MAX_SIZES[bound] if bound else _LARGEST):
             raise CheckpointError(
                 f"the checkpoint's {self._name}{key} is {repr(value)}; at most {most:,} can be run"
             )
@@ -243,7 +243,7 @@ def _features(section: _Section, weights: CheckpointWeights) -> MelSettings:
         raise CheckpointError(
             f"the checkpoint's pre-emphasis of {settings.preemphasis} is out of range"
         )
-    if not 0 < settings.win_length <= settings.n_fft <= LARGEST["features.fft"]:
+    if not 0 < settings.win_length <= settings.n_fft <= MAX_SIZES["features.fft"]:
         raise CheckpointError(
             f"the checkpoint's window of {settings.win_length} samples does not fit its "
             f"Fourier transform of {settings.n_fft} points"
@@ -280,10 +280,10 @@ def _modes(contexts: Any) -> tuple[tuple[LatencyMode, ...], LatencyMode]:
         for pair in pairs
     ):
         raise CheckpointError(f"the checkpoint's encoder.att_context_size is {repr(contexts)}")
-    if len(pairs) > MOST_MODES:
+    if len(pairs) > MAX_MODES:
         raise CheckpointError(f"the checkpoint has {len(pairs):,} attention contexts")
     for left, right in pairs:
-        if left > LARGEST["encoder.left"] or right >= LARGEST["encoder.longest_chunk"]:
+        if left > MAX_SIZES["encoder.left"] or right >= MAX_SIZES["encoder.longest_chunk"]:
             raise CheckpointError(
                 f"the checkpoint's attention context {repr([left, right])} is out of range"
             )
@@ -313,7 +313,7 @@ def _joint_output(weights: CheckpointWeights) -> str:
 def _max_symbols(config: _Section) -> int:
     greedy = config.section("decoding", optional=True).section("greedy", optional=True)
     value = greedy.get("max_symbols", None) or greedy.get("max_symbols_per_step", None)
-    if type(value) is int and value > (most := LARGEST["decoder.max_symbols"]):
+    if type(value) is int and value > (most := MAX_SIZES["decoder.max_symbols"]):
         raise CheckpointError(
             f"the checkpoint's decoding.greedy.max_symbols is {repr(value)}; at most {most} can be "
             f"run"
@@ -341,7 +341,7 @@ def _prompts(
     defaults = config.section("model_defaults", optional=True)
     dictionary = defaults.get("prompt_dictionary", None) or config.get("prompt_dictionary", None)
     prompts = {str(k): v for k, v in dictionary.items()} if isinstance(dictionary, Mapping) else {}
-    if not 0 < prompt_width <= MOST_PROMPTS or len(prompts) > MOST_PROMPTS:
+    if not 0 < prompt_width <= MAX_PROMPTS or len(prompts) > MAX_PROMPTS:
         raise CheckpointError(f"the checkpoint has {max(prompt_width, len(prompts))} prompts")
     if not prompts:
         raise CheckpointError(

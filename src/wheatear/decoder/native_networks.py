@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from wheatear.common.arrays import Floats
 from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
 from wheatear.model.native_library import NativeWeights
-from wheatear.model.onnx_weights import read_initialisers, read_operators
+from wheatear.model.onnx_weights import read_initializers, read_operators
 
 
 class NativeDecoder:
@@ -21,8 +21,8 @@ class NativeDecoder:
         Raises KeyError or ValueError for graphs with other weights than it knows.
         """
         s = bundle.manifest.decoder
-        predictor = NativeWeights(native, read_initialisers(bundle.path / PREDICTOR))
-        tensors = read_initialisers(bundle.path / JOINT)
+        predictor = NativeWeights(native, read_initializers(bundle.path / PREDICTOR))
+        tensors = read_initializers(bundle.path / JOINT)
         joint = NativeWeights(native, tensors)
         output = next(iter(tensors), "").rpartition(".")[0]  # a number in its name varies
         weights = [

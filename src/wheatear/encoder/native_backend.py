@@ -9,7 +9,7 @@ from wheatear.common.arrays import Floats
 from wheatear.encoder.state import Encoded, EncoderState, live, window
 from wheatear.model.bundle import ENCODER, Bundle
 from wheatear.model.native_library import NativeWeights, Tensors
-from wheatear.model.onnx_weights import read_initialisers
+from wheatear.model.onnx_weights import read_initializers
 from wheatear.model.size_limits import check_size
 
 
@@ -22,7 +22,7 @@ class NativeStep:
         Raises KeyError or ValueError for a graph with other weights than it knows.
         """
         self._native, self._bundle = native, bundle
-        tensors = read_initialisers(bundle.path / ENCODER)
+        tensors = read_initializers(bundle.path / ENCODER)
         shape = _shape(native, bundle, tensors)
         weights = _EncoderWeights(native, tensors, shape).all()
         self._encoder = native.Encoder(shape, weights, threads, path)

@@ -29,7 +29,7 @@ from wheatear.evaluate.manifest import (
     numbered_lines,
     read_clips,
 )
-from wheatear.model.locales import spelled
+from wheatear.model.locales import canonical_locale
 
 SUFFIXES = frozenset(
     {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3"}
@@ -306,7 +306,7 @@ def _with_locale(clips: tuple[Clip, ...], locale: str | None, path: Path) -> Ite
             raise ManifestError(
                 f"{path}: nothing tells the locale of {clip.id}; give it with --locale"
             )
-        yield replace(clip, locale=spelled(named))
+        yield replace(clip, locale=canonical_locale(named))
 
 
 def _named_apart(clips: Iterator[Clip]) -> Iterator[Clip]:

@@ -20,7 +20,7 @@ from typing import Any
 
 from wheatear.errors import ManifestError
 from wheatear.evaluate.clips import Clip
-from wheatear.model.locales import spelled
+from wheatear.model.locales import canonical_locale
 
 _LOCALE_KEYS = ("lang", "target_lang", "locale", "language", "source_lang")
 _ENDLESS = 1e9  # seconds that no recording has; such as 1e999, which JSON reads as infinite
@@ -139,7 +139,7 @@ def _locale(entry: dict[str, Any]) -> str:
         if not isinstance(value, str | None):
             raise ValueError(f"its {key!r} is {value!r}, not a locale such as 'en-US'")  # noqa: TRY004
         if value and value.strip():
-            return spelled(value)
+            return canonical_locale(value)
     return ""
 
 

@@ -32,8 +32,13 @@ from wheatear.model.manifest import (
     read_manifest,
     sha256,
 )
-from wheatear.model.pieces import Pieces, checked_pieces
-from wheatear.model.size_limits import LARGEST, LARGEST_MODEL, LARGEST_TEXT, LARGEST_VOCABULARY
+from wheatear.model.pieces import Pieces, pieces_from_json
+from wheatear.model.size_limits import (
+    MAX_MODEL_BYTES,
+    MAX_SIZES,
+    MAX_TEXT_BYTES,
+    MAX_VOCABULARY_BYTES,
+)
 
 ENCODER, PREDICTOR, JOINT = "encoder.onnx", "predictor.onnx", "joint.onnx"
 PIECES, LANGUAGES = "pieces.json", "languages.npy"
@@ -54,8 +59,8 @@ class Bundle:
         """Pieces of the tokenizer in id order."""
         path = self.path / PIECES
         try:
-            data = json.loads(read_limited(path, LARGEST_VOCABULARY))
-            return checked_pieces(data, self.manifest.decoder.blank)
+            data = json.loads(read_limited(path, MAX_VOCABULARY_BYTES))
+            return pieces_from_json(data, self.manifest.decoder.blank)
         except BundleError:
             raise
         except (ValueError, TypeError, RecursionError) as error:
@@ -74,7 +79,7 @@ class Bundle:
         if (
             len(shape) != 2
             or prod(shape) != table.size
-            or not 0 < shape[1] <= LARGEST["encoder.prompt"]
+            or not 0 < shape[1] <= MAX_SIZES["encoder.prompt"]
         ):
             raise BundleError(f"{path} is damaged: its size is not the one in its header")
         if shape[0] < rows:
@@ -84,7 +89,7 @@ class Bundle:
     def notices(self) -> dict[str, str]:
         """Returns license and notice texts by file name."""
         names = sorted(name for name in self.sizes if LICENSE_FILE.fullmatch(name))
-        return {name: read_limited(self.path / name, LARGEST_TEXT, "replace") for name in names}
+        return {name: read_limited(self.path / name, MAX_TEXT_BYTES, "replace") for name in names}
 
 
 def open_bundle(path: Path) -> Bundle:
@@ -100,8 +105,8 @@ def open_bundle(path: Path) -> Bundle:
         raise BundleError(
             f"{path / MANIFEST} is damaged: it does not list {', '.join(sorted(missing))}"
         )
-    if sum(size for size, _ in digests.values()) > LARGEST_MODEL:
-        raise BundleError(f"{path} is refused: it lists more than {LARGEST_MODEL >> 30} GB")
+    if sum(size for size, _ in digests.values()) > MAX_MODEL_BYTES:
+        raise BundleError(f"{path} is refused: it lists more than {MAX_MODEL_BYTES >> 30} GB")
     for name, (size, digest) in digests.items():
         _verify(path, name, size, digest)
     return Bundle(path, manifest, {name: size for name, (size, _) in digests.items()})

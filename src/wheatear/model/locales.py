@@ -109,7 +109,7 @@ LOCALES: tuple[Locale, ...] = (
 _FORTY = {locale.id.lower(): locale.id for locale in LOCALES}
 
 
-def spelled(locale: str) -> str:
+def canonical_locale(locale: str) -> str:
     """A locale with hyphens, in the spelling of the forty if it is one of them."""
     usual = locale.strip().replace("_", "-")
     return _FORTY.get(usual.lower(), usual)

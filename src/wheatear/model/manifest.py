@@ -12,10 +12,10 @@ from wheatear.audio.mel import SAMPLE_RATE, MelSettings
 from wheatear.errors import MALFORMED, BundleError
 from wheatear.model.latency import LatencyMode
 from wheatear.model.size_limits import (
-    LARGEST_MANIFEST,
-    MOST_FILES,
-    MOST_MODES,
-    MOST_PROMPTS,
+    MAX_FILES,
+    MAX_MANIFEST_BYTES,
+    MAX_MODES,
+    MAX_PROMPTS,
     check_size,
     check_state,
 )
@@ -144,8 +144,8 @@ class BundleManifest:
             "the frames are not 10 ms apart": f.hop_length == SAMPLE_RATE // 100,
             "the pre-emphasis is out of range": 0 <= f.preemphasis < 1,
             "the heads do not divide the width": e.width % e.heads == 0,
-            "there are too many modes": len(self.modes) <= MOST_MODES,
-            "there are too many prompts": len(self.prompts) <= MOST_PROMPTS,
+            "there are too many modes": len(self.modes) <= MAX_MODES,
+            "there are too many prompts": len(self.prompts) <= MAX_PROMPTS,
             "a text is not a string": all(isinstance(text, str) for text in texts),
             "the number of parameters is not a whole number": type(self.parameters) is int
             and self.parameters >= 0,
@@ -157,7 +157,7 @@ class BundleManifest:
                 for mode in self.modes
             ),
             "a prompt id is not a number, or out of range": all(
-                type(i) is int and 0 <= i < MOST_PROMPTS for i in self.prompts.values()
+                type(i) is int and 0 <= i < MAX_PROMPTS for i in self.prompts.values()
             ),
             "a delay is not in milliseconds": all(
                 type(n) is int and 0 <= n <= 2000 for pair in self.delays_ms.values() for n in pair
@@ -189,13 +189,13 @@ def read_manifest(folder: Path) -> tuple[BundleManifest, Digests]:
     if not path.is_file():
         raise BundleError(f"{folder} is not a bundle: it has no {MANIFEST}")
     try:
-        data = json.loads(read_limited(path, LARGEST_MANIFEST))
+        data = json.loads(read_limited(path, MAX_MANIFEST_BYTES))
         version, listed = data.pop("format"), data.pop("files")
         _check_format(folder, version)
         manifest = BundleManifest.from_json(data)
         manifest.check()
         digests = {name: _digest(entry) for name, entry in listed.items()}
-        if len(digests) > MOST_FILES:
+        if len(digests) > MAX_FILES:
             raise ValueError(f"it lists {len(digests):,} files")
     except BundleError:
         raise

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from wheatear.errors import BundleError, MissingExtraError
 from wheatear.model.bundle import Bundle
 
-VARIABLE = "WHEATEAR_NATIVE"
+NATIVE_VARIABLE = "WHEATEAR_NATIVE"
 
 # What graphs that do not fit end in.
 _MISFITS = (ValueError, LookupError, TypeError, ArithmeticError, OSError, MemoryError)
@@ -33,7 +33,7 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
 
     Raises MissingExtraError or BundleError if it was insisted on.
     """
-    choice = os.environ.get(VARIABLE, "")
+    choice = os.environ.get(NATIVE_VARIABLE, "")
     if choice == "0":
         return None
     try:
@@ -42,14 +42,14 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
         if not choice:
             return None
         raise MissingExtraError(
-            f"{VARIABLE}={choice} asks for wheatear-native, which is not there ({error}); "
-            f"install it or unset {VARIABLE}"
+            f"{NATIVE_VARIABLE}={choice} asks for wheatear-native, which is not there ({error}); "
+            f"install it or unset {NATIVE_VARIABLE}"
         ) from error
     path = "" if choice == "1" else choice
     if path and path not in native.paths():
         raise BundleError(
-            f"{VARIABLE}={choice}: wheatear-native computes by {', '.join(native.paths())} on this "
-            "machine; 0 is without it, 1 by the fastest"
+            f"{NATIVE_VARIABLE}={choice}: wheatear-native computes by "
+            f"{', '.join(native.paths())} on this machine; 0 is without it, 1 by the fastest"
         )
     try:
         return make(native, path)
@@ -57,13 +57,13 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
         if not choice:
             return None
         raise BundleError(
-            f"wheatear-native cannot run {bundle.path}: {error}; unset {VARIABLE}"
+            f"wheatear-native cannot run {bundle.path}: {error}; unset {NATIVE_VARIABLE}"
         ) from error
 
 
-def native_path() -> str | None:
+def native_isa() -> str | None:
     """The instruction set that models are run with, as far as wheatear-native runs them."""
-    choice = os.environ.get(VARIABLE, "")
+    choice = os.environ.get(NATIVE_VARIABLE, "")
     with suppress(ImportError):
         if choice != "0":
             fastest: str = import_module("wheatear_native").paths()[0]
@@ -72,16 +72,16 @@ def native_path() -> str | None:
 
 
 @contextmanager
-def wanted(choice: str) -> Iterator[None]:
+def use_native(choice: str) -> Iterator[None]:
     """Sets the variable for the models that are loaded in the block."""
-    before = os.environ.get(VARIABLE)
-    os.environ[VARIABLE] = choice
+    before = os.environ.get(NATIVE_VARIABLE)
+    os.environ[NATIVE_VARIABLE] = choice
     try:
         yield
     finally:
-        del os.environ[VARIABLE]
+        del os.environ[NATIVE_VARIABLE]
         if before is not None:
-            os.environ[VARIABLE] = before
+            os.environ[NATIVE_VARIABLE] = before
 
 
 class NativeWeights:

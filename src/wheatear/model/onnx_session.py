@@ -11,7 +11,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from wheatear.errors import BundleError
-from wheatear.model.onnx_weights import check_places
+from wheatear.model.onnx_weights import check_external_data
 
 _MOST_THREADS = 8
 _LONGEST_LINE = 400
@@ -26,7 +26,7 @@ def default_threads() -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Port:
+class TensorInfo:
     """An input or output of a graph."""
 
     name: str
@@ -47,7 +47,7 @@ class Session:
         """Raises BundleError if onnxruntime cannot run the graph."""
         self.path = path
         try:
-            check_places(path)
+            check_external_data(path)
         except (ValueError, OSError) as error:
             raise BundleError(f"cannot load {path}: {_line(error)}") from error
         options = ort.SessionOptions()
@@ -82,11 +82,11 @@ class Session:
                 )
 
     @property
-    def inputs(self) -> list[Port]:
+    def inputs(self) -> list[TensorInfo]:
         return [_port(value) for value in self._session.get_inputs()]
 
     @property
-    def outputs(self) -> list[Port]:
+    def outputs(self) -> list[TensorInfo]:
         return [_port(value) for value in self._session.get_outputs()]
 
     @property
@@ -120,7 +120,7 @@ def _line(error: Exception) -> str:
     return line if len(line) <= _LONGEST_LINE else f"{line[:_LONGEST_LINE]} ..."
 
 
-def _port(value: Any) -> Port:
+def _port(value: Any) -> TensorInfo:
     name = value.type.removeprefix("tensor(").removesuffix(")")
     shape = tuple(size if isinstance(size, int) else None for size in value.shape)
-    return Port(value.name, shape, np.dtype(_DTYPES.get(name, name)))
+    return TensorInfo(value.name, shape, np.dtype(_DTYPES.get(name, name)))

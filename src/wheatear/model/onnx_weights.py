@@ -23,7 +23,7 @@ _GRAPH, _NODE, _OPERATOR, _INITIALIZER = 7, 1, 4, 5
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL = 1, 2, 8, 9, 13
 
 
-def read_initialisers(path: Path) -> dict[str, NDArray[Any]]:
+def read_initializers(path: Path) -> dict[str, NDArray[Any]]:
     """The tensors of a graph by name, those beside it mapped into memory.
 
     Raises ValueError or OSError for a file that does not hold together.
@@ -57,7 +57,7 @@ def read_operators(path: Path) -> list[str]:
     ]
 
 
-def check_places(path: Path) -> None:
+def check_external_data(path: Path) -> None:
     """Raises ValueError for a graph that takes weights from anywhere but files beside it.
 
     Tensors are looked for wherever they may be: among the initialisers of a graph and of those

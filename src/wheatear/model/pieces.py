@@ -12,7 +12,7 @@ _CONTROL = ("<s>", "</s>", "<pad>")
 _BYTE = re.compile(r"<0x[0-9A-F]{2}>")
 _TAG = re.compile(r"<([\w-]+)>")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|\d{3})")
-MOST_PIECES = 1 << 20
+MAX_PIECES = 1 << 20
 
 # The protocol buffers of a SentencePiece model: https://github.com/google/sentencepiece,
 # sentencepiece_model.proto.
@@ -33,7 +33,7 @@ class Pieces:
     bytes: list[int] = field(default_factory=list)
 
 
-def checked_pieces(data: Mapping[str, Any], count: int) -> Pieces:
+def pieces_from_json(data: Mapping[str, Any], count: int) -> Pieces:
     """A vocabulary of `count` pieces as a bundle keeps it. Raises ValueError or TypeError."""
     pieces = Pieces(**data)
     listed = (pieces.unknown, pieces.control, pieces.bytes)
@@ -98,8 +98,8 @@ def pieces_from_sentencepiece(model: bytes) -> Pieces:
             kinds[kind].append(len(texts))
         texts.append(str(text, "utf-8"))
         scores.append(struct.unpack("<f", score)[0])
-        if len(texts) > MOST_PIECES:
-            raise ValueError(f"it has more than {MOST_PIECES:,} pieces")
+        if len(texts) > MAX_PIECES:
+            raise ValueError(f"it has more than {MAX_PIECES:,} pieces")
     if not texts:
         raise ValueError("it has no pieces")
     made = Pieces(texts, scores, kinds[_UNKNOWN_TYPE], kinds[_CONTROL_TYPE], kinds[_BYTE_TYPE])

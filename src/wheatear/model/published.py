@@ -37,7 +37,7 @@ NVIDIA_OPEN_MODEL = License(
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedModel:
     """A model on the hub."""
 
     about: str
@@ -57,7 +57,7 @@ class Published:
 
 
 PUBLISHED = {
-    "nemotron-3.5": Published(
+    "nemotron-3.5": PublishedModel(
         about="Nemotron 3.5, 40 locales, 0.6 billion parameters",
         repo="nvidia/nemotron-3.5-asr-streaming-0.6b",
         revision="1c8deaecc64b91f034d73e08dd8b64625eb3395d",
@@ -72,7 +72,7 @@ PUBLISHED = {
             ),
         },
     ),
-    "nemotron-en": Published(
+    "nemotron-en": PublishedModel(
         about="Nemotron Speech, English alone, 0.6 billion parameters",
         repo="nvidia/nemotron-speech-streaming-en-0.6b",
         revision="ebe59e5a817142986528bbbee5dba8db7b38ed50",
@@ -90,11 +90,11 @@ PUBLISHED = {
 }
 
 
-def published_as(name: str) -> Published | None:
+def find_published(name: str) -> PublishedModel | None:
     """The published model of that name or hub id."""
-    return PUBLISHED.get(name) or by_repository(name)
+    return PUBLISHED.get(name) or find_repository(name)
 
 
-def by_repository(repo: str) -> Published | None:
+def find_repository(repo: str) -> PublishedModel | None:
     """The published model of that hub id."""
     return next((p for p in PUBLISHED.values() if p.repo.lower() == repo.lower()), None)

@@ -9,7 +9,7 @@ import reprlib
 from collections.abc import Mapping
 from typing import Any
 
-LARGEST: Mapping[str, int] = {
+MAX_SIZES: Mapping[str, int] = {
     "features.bands": 512,
     "features.fft": 8192,
     "features.window": 8192,
@@ -31,19 +31,19 @@ LARGEST: Mapping[str, int] = {
 }
 MAX_SYMBOLS = 10
 """Tokens emitted for a frame at most, where a model does not set it; the default of NeMo."""
-LARGEST_STATE = 1 << 28
+MAX_STATE_BYTES = 1 << 28
 """Bytes that an encoder may keep for a stream; the largest of the family keeps 11 MB."""
-MOST_MODES, MOST_PROMPTS, MOST_FILES = 256, 4096, 1024
-LARGEST_MANIFEST, LARGEST_VOCABULARY, LARGEST_TEXT = 16 << 20, 64 << 20, 16 << 20  # bytes
-LARGEST_TOKENIZER, LARGEST_JSON = 16 << 20, 32 << 20  # bytes
-LARGEST_MODEL = 1 << 36  # bytes of all files together
+MAX_MODES, MAX_PROMPTS, MAX_FILES = 256, 4096, 1024
+MAX_MANIFEST_BYTES, MAX_VOCABULARY_BYTES, MAX_TEXT_BYTES = 16 << 20, 64 << 20, 16 << 20  # bytes
+MAX_TOKENIZER_BYTES, MAX_JSON_BYTES = 16 << 20, 32 << 20  # bytes
+MAX_MODEL_BYTES = 1 << 36  # bytes of all files together
 
 
 def check_size(name: str, value: Any) -> int:
     """The value, a whole number from 1 to the largest of that name. Raises ValueError."""
-    if type(value) is not int or not 0 < value <= LARGEST[name]:
+    if type(value) is not int or not 0 < value <= MAX_SIZES[name]:
         raise ValueError(
-            f"{name} is {reprlib.repr(value)}, not a whole number from 1 to {LARGEST[name]}"
+            f"{name} is {reprlib.repr(value)}, not a whole number from 1 to {MAX_SIZES[name]}"
         )
     return value
 
@@ -51,8 +51,8 @@ def check_size(name: str, value: Any) -> int:
 def check_state(layers: int, width: int, left: int, kernel: int) -> None:
     """Raises ValueError for an encoder that keeps too much for each stream."""
     size = 4 * layers * width * (2 * left + kernel)
-    if size > LARGEST_STATE:
+    if size > MAX_STATE_BYTES:
         raise ValueError(
             f"its encoder would keep {size >> 20:,} MB for each stream, "
-            f"more than {LARGEST_STATE >> 20}"
+            f"more than {MAX_STATE_BYTES >> 20}"
         )

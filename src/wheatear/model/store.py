@@ -9,7 +9,7 @@ from pathlib import Path
 from wheatear.common.telemetry import cache_folder
 from wheatear.errors import ModelNotFoundError
 from wheatear.model.manifest import MANIFEST
-from wheatear.model.published import PUBLISHED, published_as
+from wheatear.model.published import PUBLISHED, find_published
 
 SHIPPED = "wheatear-small"
 MODELS_VARIABLE = "WHEATEAR_MODELS"
@@ -75,7 +75,7 @@ def _is_model(path: Path) -> bool:
 
 
 def _not_found(name: str) -> str:
-    if published := published_as(name):
+    if published := find_published(name):
         return (
             f"the model {name} is not here; to fetch it run: wheatear pull {name}  "
             f"(about {published.size / 1e9:.1f} GB, {published.license.name}; looked in "

@@ -54,7 +54,7 @@ class Member:
         return self.path.name
 
 
-def read_members(file: IO[bytes]) -> list[Member]:
+def list_members(file: IO[bytes]) -> list[Member]:
     """The regular files of a plain tar. Raises ArchiveError."""
     end = file.seek(0, io.SEEK_END)
     members, at, seen, name = list[Member](), 0, 0, b""
@@ -186,13 +186,13 @@ def _unpack(
             plain.write(block)
 
 
-def part_of(file: IO[bytes], member: Member) -> Window:
+def member_window(file: IO[bytes], member: Member) -> Window:
     """A member to be read; the file must stay open meanwhile."""
     return Window(file, member.start, member.start + member.size)
 
 
-def read_whole(file: IO[bytes], member: Member, most: int) -> bytes:
+def read_member(file: IO[bytes], member: Member, most: int) -> bytes:
     """All bytes of a member. Raises ArchiveError if there are more than `most`."""
     if member.size > most:
         raise ArchiveError(f"its {member.name} has {member.size:,} bytes, more than {most:,}")
-    return part_of(file, member).read()
+    return member_window(file, member).read()

@@ -26,7 +26,7 @@ class Vocabulary:
         self._bytes = {i: int(data.pieces[i][1:-1], 16) for i in data.bytes}
 
     @classmethod
-    def of(cls, bundle: Bundle) -> "Vocabulary":
+    def from_bundle(cls, bundle: Bundle) -> "Vocabulary":
         """Returns the vocabulary of a bundle. Raises BundleError if the manifest differs."""
         data, blank = bundle.vocabulary, bundle.manifest.decoder.blank
         special = [*data.unknown, *data.control, *data.bytes]

@@ -88,7 +88,7 @@ class Recognizer:
             self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
         self._silence = Silence(bundle.manifest.encoder)
         self._beam_search = BeamSearch(self._decoder)
-        self.vocabulary = Vocabulary.of(bundle)
+        self.vocabulary = Vocabulary.from_bundle(bundle)
         self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
         self._trees_in_use: WeakValueDictionary[tuple[Phrase, ...], PhraseTree] = (
             WeakValueDictionary()

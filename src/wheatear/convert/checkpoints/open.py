@@ -27,15 +27,15 @@ from wheatear.convert.checkpoints.weights import Checkpoint, CheckpointWeights, 
 from wheatear.convert.checkpoints.yaml_config import LARGEST_YAML, read_yaml
 from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.model.manifest import LICENSE_FILE
-from wheatear.model.pieces import MOST_PIECES, pieces_from_sentencepiece, pieces_from_texts
-from wheatear.model.size_limits import LARGEST_TEXT, LARGEST_TOKENIZER
+from wheatear.model.pieces import MAX_PIECES, pieces_from_sentencepiece, pieces_from_texts
+from wheatear.model.size_limits import MAX_TEXT_BYTES, MAX_TOKENIZER_BYTES
 from wheatear.model.tar_archive import (
     ArchiveError,
     Member,
     decompressed,
-    part_of,
-    read_members,
-    read_whole,
+    list_members,
+    member_window,
+    read_member,
 )
 
 _MOST_TEXTS = 100
@@ -76,7 +76,7 @@ def open_checkpoint(path: Path) -> Iterator[Checkpoint]:
 def _checked(checkpoint: Checkpoint) -> Checkpoint:
     """Raises CheckpointError for too many pieces or texts, and for texts with lone surrogates."""
     pieces, texts = checkpoint.vocabulary.pieces, checkpoint.texts
-    if len(pieces) > MOST_PIECES or len(texts) > _MOST_TEXTS:
+    if len(pieces) > MAX_PIECES or len(texts) > _MOST_TEXTS:
         raise CheckpointError(f"{checkpoint.name} is refused: it has {len(pieces):,} pieces")
     try:
         "".join((checkpoint.name, *pieces, *texts.values())).encode()
@@ -92,7 +92,7 @@ def _checked(checkpoint: Checkpoint) -> Checkpoint:
 
 def _open_nemo(file: IO[bytes], path: Path) -> Checkpoint:
     try:
-        members = {member.name: member for member in read_members(file)}
+        members = {member.name: member for member in list_members(file)}
     except ArchiveError as error:
         raise CheckpointError(f"{path} is not a readable .nemo file: {error}") from error
 
@@ -103,7 +103,7 @@ def _open_nemo(file: IO[bytes], path: Path) -> Checkpoint:
 
     def content(name: str, most: int) -> bytes:
         try:
-            return read_whole(file, member(name), most)
+            return read_member(file, member(name), most)
         except ArchiveError as error:
             raise CheckpointError(f"{path} is refused: {error}") from error
 
@@ -114,17 +114,17 @@ def _open_nemo(file: IO[bytes], path: Path) -> Checkpoint:
         tokenizer = named.removeprefix("nemo:")
     else:
         tokenizer = next((n for n in members if n.endswith("tokenizer.model")), "tokenizer.model")
-    model = content(tokenizer, LARGEST_TOKENIZER)
+    model = content(tokenizer, MAX_TOKENIZER_BYTES)
     try:
         vocabulary = pieces_from_sentencepiece(model)
     except ValueError as error:
         raise CheckpointError(
             f"{path}: {tokenizer} is not a SentencePiece model: {error}"
         ) from error
-    weights = part_of(file, member("model_weights.ckpt"))
+    weights = member_window(file, member("model_weights.ckpt"))
     tensors = read_state_dict(cast("IO[bytes]", weights), f"{path}: model_weights.ckpt")
     texts = {
-        name: content(name, LARGEST_TEXT).decode("utf-8", "replace")
+        name: content(name, MAX_TEXT_BYTES).decode("utf-8", "replace")
         for name in members
         if LICENSE_FILE.fullmatch(name)
     }

@@ -26,12 +26,12 @@ from wheatear.convert.checkpoints.weights import (
 )
 from wheatear.errors import MALFORMED, CheckpointError
 from wheatear.model.manifest import LICENSE_FILE
-from wheatear.model.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
+from wheatear.model.pieces import MAX_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 from wheatear.model.size_limits import (
-    LARGEST_JSON,
-    LARGEST_TEXT,
-    LARGEST_TOKENIZER,
+    MAX_JSON_BYTES,
     MAX_SYMBOLS,
+    MAX_TEXT_BYTES,
+    MAX_TOKENIZER_BYTES,
 )
 
 _ARCHITECTURES = ("nemotron_asr_streaming", "nemotron3_5_asr")
@@ -94,7 +94,7 @@ def open_transformers(folder: Path, stack: ExitStack) -> Checkpoint:
     )
     translated["joint"]["jointnet"]["joint_hidden"] = weights.axis("joint.enc.weight", 0)
     texts = {
-        file.name: _read_bytes(file, LARGEST_TEXT).decode("utf-8", "replace")
+        file.name: _read_bytes(file, MAX_TEXT_BYTES).decode("utf-8", "replace")
         for file in sorted(folder.iterdir())
         if file.is_file() and LICENSE_FILE.fullmatch(file.name)
     }
@@ -120,7 +120,7 @@ def _translate(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[
     if front.get("mel_filters_dtype", "float32") != "float32":
         raise ValueError(f"mel_filters_dtype is {front['mel_filters_dtype']!r}")
     blank = config["blank_token_id"]
-    if type(blank) is not int or not 0 < blank < MOST_PIECES or config["vocab_size"] != blank + 1:
+    if type(blank) is not int or not 0 < blank < MAX_PIECES or config["vocab_size"] != blank + 1:
         raise ValueError(f"the blank {blank!r} is not the last of the tokens")
     rate = front.get("sampling_rate", SAMPLE_RATE)
     return nemo_config(
@@ -176,7 +176,7 @@ def _vocabulary(folder: Path, blank: int) -> tuple[Pieces, bytes | None]:
     """Reads the first `blank` tokens, and the SentencePiece model if the folder has one."""
     model = folder / "tokenizer.model"
     if model.is_file():
-        raw = _read_bytes(model, LARGEST_TOKENIZER)
+        raw = _read_bytes(model, MAX_TOKENIZER_BYTES)
         try:
             return pieces_from_sentencepiece(raw), raw
         except ValueError as error:
@@ -232,7 +232,7 @@ def _read_json(folder: Path, name: str) -> dict[str, Any]:
             f"{folder} is not a checkpoint in transformers' layout: it has no {name}"
         )
     try:
-        data = json.loads(_read_bytes(path, LARGEST_JSON))
+        data = json.loads(_read_bytes(path, MAX_JSON_BYTES))
     except CheckpointError:
         raise
     except (ValueError, RecursionError) as error:

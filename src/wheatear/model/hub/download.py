@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from wheatear.common import atomic_files as durable
 from wheatear.errors import DownloadError
-from wheatear.model.size_limits import LARGEST_MODEL
+from wheatear.model.size_limits import MAX_MODEL_BYTES
 
 _TRIES = 5  # in a row that bring nothing new
 _LONGEST_WAIT = 60.0  # seconds that a server may ask for
@@ -245,7 +245,7 @@ def _stranger(response: Any, file: RemoteFile, start: int) -> str | None:
 
 
 def _write(response: Any, partial: Path, start: int, file: RemoteFile, watch: Watch) -> None:
-    most = LARGEST_MODEL if file.size is None else file.size
+    most = MAX_MODEL_BYTES if file.size is None else file.size
     with partial.open("r+b" if start else "wb") as out:
         out.seek(start)
         for block in response.iter_bytes():

@@ -13,8 +13,8 @@ from wheatear.model.bundle import FILE_NAME
 from wheatear.model.hub.sources import PACKAGE_FILES, Source
 from wheatear.model.manifest import LICENSE_FILE
 from wheatear.model.onnx_session import default_threads
-from wheatear.model.size_limits import LARGEST_MODEL
-from wheatear.model.tar_archive import ArchiveError, decompressed, part_of, read_members
+from wheatear.model.size_limits import MAX_MODEL_BYTES
+from wheatear.model.tar_archive import ArchiveError, decompressed, list_members, member_window
 from wheatear.recognizer.external.package import is_package, open_model, write_record
 
 
@@ -48,7 +48,7 @@ def _unpack(archive: Path, folder: Path) -> None:
     encoder that belong to it."""
     try:
         with archive.open("rb") as packed, decompressed(packed) as tar:
-            members = read_members(tar)
+            members = list_members(tar)
             graphs = [m for m in members if m.name.endswith(".onnx")]
             beside = {m.path.parent for m in graphs if m.name.startswith("encoder")}
             if len(beside) != 1:
@@ -57,11 +57,11 @@ def _unpack(archive: Path, folder: Path) -> None:
                 )
             wanted = [m for m in members if m.path.parent in beside and _belongs(m.name)]
             free = shutil.disk_usage(folder).free
-            if sum(m.size for m in wanted) > min(LARGEST_MODEL, free):
+            if sum(m.size for m in wanted) > min(MAX_MODEL_BYTES, free):
                 raise DownloadError(f"{archive.name} unpacks to more than there is room for")
             for member in wanted:
                 with (folder / member.name).open("wb") as out:
-                    shutil.copyfileobj(part_of(tar, member), out, 1 << 20)
+                    shutil.copyfileobj(member_window(tar, member), out, 1 << 20)
     except ArchiveError as error:
         raise DownloadError(f"{archive.name} is no readable archive: {error}") from error
 

@@ -17,8 +17,8 @@ from wheatear.errors import DownloadError
 from wheatear.model.hub.download import RemoteFile, check_way, http_client, is_private, patiently
 from wheatear.model.hub.licenses import UNSTATED, Origin
 from wheatear.model.manifest import LICENSE_FILE
-from wheatear.model.published import PUBLISHED, License, Published, by_repository
-from wheatear.model.size_limits import LARGEST_MODEL
+from wheatear.model.published import PUBLISHED, License, PublishedModel, find_repository
+from wheatear.model.size_limits import MAX_MODEL_BYTES
 
 Kind = Literal["checkpoint", "transformers", "package", "archive"]
 
@@ -82,7 +82,7 @@ def is_offline() -> bool:
 
 def _in_cache(what: str, file: str | None, revision: str | None) -> Source:
     """A model that the hub's own cache has, as others have fetched it; DownloadError if not."""
-    published = PUBLISHED.get(what) or by_repository(what)
+    published = PUBLISHED.get(what) or find_repository(what)
     if published is not None and revision in (None, published.revision):
         name = file or published.file
         if path := _cached(published.repo, name, published.revision):
@@ -108,7 +108,7 @@ def _in_repository(repo: str, wanted: str | None, revision: str | None) -> Sourc
     from huggingface_hub import HfApi  # noqa: PLC0415  (an extra)
     from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415
 
-    endpoint, published = hub_address(), by_repository(repo)
+    endpoint, published = hub_address(), find_repository(repo)
     if published and revision is None:
         revision = published.revision
     info = patiently(
@@ -226,7 +226,7 @@ def _is_shard(name: str) -> bool:
     return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
 
 
-def _licenses(info: Any, published: Published | None) -> tuple[License, ...]:
+def _licenses(info: Any, published: PublishedModel | None) -> tuple[License, ...]:
     """What the table here knows; else what the card states, and the table of what it is made
     from."""
     if published:
@@ -237,7 +237,7 @@ def _licenses(info: Any, published: Published | None) -> tuple[License, ...]:
         licenses.append(License(str(stated), str(card.get("license_link") or "")))
     bases = card.get("base_model") if card is not None else None
     for base in [bases] if isinstance(bases, str) else bases or []:
-        if (known := by_repository(str(base))) and known.license not in licenses:
+        if (known := find_repository(str(base))) and known.license not in licenses:
             licenses.append(known.license)
     return tuple(licenses) or (UNSTATED,)
 
@@ -329,7 +329,7 @@ def _measured(file: RemoteFile) -> RemoteFile:
 
     headers = patiently(file.url, ask).headers
     length = headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > LARGEST_MODEL:
+    if length.isdecimal() and int(length) > MAX_MODEL_BYTES:
         raise DownloadError(f"{file.url} has {int(length):,} bytes, which is no model")
     return replace(
         file,

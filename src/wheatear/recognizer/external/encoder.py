@@ -24,7 +24,7 @@ from wheatear.encoder.encoder import ChunkedEncoder
 from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState
 from wheatear.errors import BundleError
 from wheatear.model.latency import LatencyMode
-from wheatear.model.onnx_session import Port, Session
+from wheatear.model.onnx_session import Session, TensorInfo
 from wheatear.recognizer.external.ports import EncoderPorts
 
 PAST_MEL = 9
@@ -179,7 +179,7 @@ class ForeignEncoder(ChunkedEncoder):
         return all(map(np.array_equal, both, run([0, 1], together=False)))
 
 
-def _as_prompts(prompts: Sequence[int], port: Port) -> NDArray[Any]:
+def _as_prompts(prompts: Sequence[int], port: TensorInfo) -> NDArray[Any]:
     """Ids, or one-hot rows, as the graph wants them."""
     if len(port.shape) == 1:
         return np.array(prompts, port.dtype)

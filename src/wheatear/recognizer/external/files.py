@@ -20,8 +20,8 @@ from typing import Any
 
 from wheatear.errors import MALFORMED, BundleError
 from wheatear.model.manifest import sha256
-from wheatear.model.pieces import MOST_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
-from wheatear.model.size_limits import LARGEST_JSON, MOST_PROMPTS
+from wheatear.model.pieces import MAX_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
+from wheatear.model.size_limits import MAX_JSON_BYTES, MAX_PROMPTS
 
 RECORD = "wheatear.json"
 _GENAI = "genai_config.json"
@@ -112,7 +112,7 @@ def read_vocabulary(folder: Path, blank: int) -> Pieces:
         if not path.is_file():
             continue
         try:
-            if path.stat().st_size > LARGEST_JSON:
+            if path.stat().st_size > MAX_JSON_BYTES:
                 raise ValueError("it is too large")
             found = read(path)
         except MALFORMED as error:
@@ -166,7 +166,7 @@ def _tokenizer(path: Path) -> list[str]:
 
 
 def _in_order(entries: Mapping[int, str]) -> list[str]:
-    if not entries or len(entries) > MOST_PIECES or entries.keys() != set(range(len(entries))):
+    if not entries or len(entries) > MAX_PIECES or entries.keys() != set(range(len(entries))):
         raise ValueError("its ids are not 0, 1, 2 ...")
     return [entries[i] for i in range(len(entries))]
 
@@ -204,7 +204,7 @@ def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str
             prompts.setdefault("auto", int(automatic))
     except MALFORMED as error:
         raise BundleError(f"{package.folder}: its prompt dictionary is damaged: {error}") from error
-    if not 0 < len(prompts) <= MOST_PROMPTS or min(prompts.values()) < 0:
+    if not 0 < len(prompts) <= MAX_PROMPTS or min(prompts.values()) < 0:
         raise BundleError(f"{package.folder}: its prompt dictionary is damaged")
     return prompts
 
@@ -254,7 +254,7 @@ def _json(folder: Path, name: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        data = json.loads(path.read_bytes()) if path.stat().st_size <= LARGEST_JSON else None
+        data = json.loads(path.read_bytes()) if path.stat().st_size <= MAX_JSON_BYTES else None
     except (ValueError, RecursionError) as error:
         raise BundleError(f"{path} is damaged: {error}") from error
     if not isinstance(data, dict):

@@ -17,7 +17,7 @@ from wheatear.common.arrays import Floats
 from wheatear.decoder.greedy import Decoder
 from wheatear.errors import BundleError
 from wheatear.model.manifest import DecoderShape
-from wheatear.model.onnx_session import Port, Session
+from wheatear.model.onnx_session import Session, TensorInfo
 from wheatear.model.size_limits import check_size
 
 
@@ -49,7 +49,9 @@ class _Graph:
         self.inputs, self.outputs, self.run = session.inputs, session.outputs, session.run
         self.together = False
 
-    def of_rank(self, ports: Sequence[Port], rank: int, count: int, what: str) -> list[Port]:
+    def of_rank(
+        self, ports: Sequence[TensorInfo], rank: int, count: int, what: str
+    ) -> list[TensorInfo]:
         """The ports of that rank, which have to be so many."""
         found = [p for p in ports if len(p.shape) == rank]
         if len(found) != count:
@@ -216,7 +218,7 @@ def _start(layers: int, hidden: int) -> tuple[NDArray[np.int64], Floats, Floats]
     return np.zeros(1, np.int64), zeros, zeros
 
 
-def _as_vectors(rows: Floats, port: Port) -> NDArray[Any]:
+def _as_vectors(rows: Floats, port: TensorInfo) -> NDArray[Any]:
     """[N, width] as [N, 1, width] or [N, width, 1]."""
     axis = 2 if port.shape[1] == rows.shape[1] else 1
     return np.expand_dims(rows, axis).astype(port.dtype)
@@ -228,7 +230,7 @@ def _vectors(output: NDArray[Any], width: int) -> Floats:
     return rows.astype(np.float32)
 
 
-def _state_shape(state: Port, name: str) -> tuple[int, int]:
+def _state_shape(state: TensorInfo, name: str) -> tuple[int, int]:
     layers, _batch, hidden = state.shape
     if layers is None or hidden is None:
         raise BundleError(f"{name} does not say how large its state is: {list(state.shape)}")
@@ -238,6 +240,6 @@ def _state_shape(state: Port, name: str) -> tuple[int, int]:
         raise BundleError(f"{name} is refused: {error}") from error
 
 
-def _frame_first(ports: Sequence[Port]) -> list[Port]:
+def _frame_first(ports: Sequence[TensorInfo]) -> list[TensorInfo]:
     """The input that takes what the encoder made before the others."""
     return sorted(ports, key=lambda port: "enc" not in port.name)

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from wheatear.errors import BundleError
-from wheatear.model.onnx_session import Port, Session
+from wheatear.model.onnx_session import Session, TensorInfo
 
 _LARGEST = 1 << 16
 
@@ -34,14 +34,14 @@ class Axes:
 
 @dataclass(frozen=True)
 class EncoderPorts:
-    mel: Port
-    past_mel: Port | None
+    mel: TensorInfo
+    past_mel: TensorInfo | None
     """Where the mel that was seen before is an input of its own."""
-    length: Port | None
-    channel: Port
-    time: Port
-    channel_length: Port | None
-    language: Port | None
+    length: TensorInfo | None
+    channel: TensorInfo
+    time: TensorInfo
+    channel_length: TensorInfo | None
+    language: TensorInfo | None
     frames: str
     channel_next: str
     time_next: str
@@ -91,12 +91,12 @@ def encoder_ports(session: Session, name: str) -> EncoderPorts:
     )
 
 
-def _cache(ports: Sequence[Port], kind: str, name: str) -> Port:
+def _cache(ports: Sequence[TensorInfo], kind: str, name: str) -> TensorInfo:
     found = [p for p in ports if len(p.shape) == 4 and kind in p.name]
     return _only(found, f"cache_last_{kind}", name)
 
 
-def _axes(cache: Port, name: str) -> Axes:
+def _axes(cache: TensorInfo, name: str) -> Axes:
     """The batch is the axis that is one or any number; layers come before it or after it."""
     first, second = cache.shape[:2]
     if second is not None and first in (1, None):
@@ -106,7 +106,7 @@ def _axes(cache: Port, name: str) -> Axes:
     raise BundleError(f"{name}: {cache.name} {list(cache.shape)} is not for one stream at a time")
 
 
-def _size(cache: Port, axis: int, told: Mapping[str, str], name: str) -> int:
+def _size(cache: TensorInfo, axis: int, told: Mapping[str, str], name: str) -> int:
     """A dimension of a cache; sherpa-onnx leaves some open and tells them beside the graph."""
     if (size := cache.shape[axis]) is not None:
         return size
@@ -116,7 +116,7 @@ def _size(cache: Port, axis: int, told: Mapping[str, str], name: str) -> int:
     return int(size)
 
 
-def _only(ports: Sequence[Port], what: str, name: str) -> Port:
+def _only(ports: Sequence[TensorInfo], what: str, name: str) -> TensorInfo:
     if len(ports) != 1:
         raise BundleError(
             f"{name} is no streaming encoder that is known here: it has {len(ports)} candidates "
@@ -125,5 +125,5 @@ def _only(ports: Sequence[Port], what: str, name: str) -> Port:
     return ports[0]
 
 
-def _first(ports: Iterable[Port]) -> Port | None:
+def _first(ports: Iterable[TensorInfo]) -> TensorInfo | None:
     return next(iter(ports), None)

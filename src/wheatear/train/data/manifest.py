@@ -15,7 +15,7 @@ from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError, ManifestError
 from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
 from wheatear.evaluate.manifest import InvalidLine, manifest_error, read_clips
-from wheatear.model.locales import spelled
+from wheatear.model.locales import canonical_locale
 from wheatear.train.data.mel import SAMPLE_RATE
 
 BadLines = Literal["refuse", "skip"]
@@ -80,7 +80,7 @@ def _utterance(clip: Clip, locale: str | None) -> Utterance:
     """Raises ValueError saying what is wrong with the line."""
     if not clip.reference:
         raise ValueError("its 'text' is ''")
-    named = clip.locale or spelled(locale or "")
+    named = clip.locale or canonical_locale(locale or "")
     if not named:
         raise ValueError("it names no locale: add 'lang', or give --locale")
     try:
