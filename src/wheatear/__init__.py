@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         WheatearError,
     )
     from wheatear.recognizer.options import StreamOptions
-    from wheatear.recognizer.recognizer import Recognizer, Stream, load
+    from wheatear.recognizer.recognizer import Recognizer, load
+    from wheatear.recognizer.stream import Stream
     from wheatear.transcript.formatting import TextFormat
     from wheatear.transcript.results import (
         Event,
@@ -100,7 +101,7 @@ _HOME_OF = {
     "TextFormat": "transcript.formatting",
     "Phrase": "decoder.boosting",
     "Recognizer": "recognizer.recognizer",
-    "Stream": "recognizer.recognizer",
+    "Stream": "recognizer.stream",
     "StreamOptions": "recognizer.options",
     "load": "recognizer.recognizer",
     "Event": "transcript.results",

@@ -285,6 +285,6 @@ def test_the_state_of_a_stream_does_not_grow(recognizer_of):
     sizes = []
     for _ in range(30):
         stream.push(np.zeros(16_000, np.float32))
-        state = stream._encoder_state
+        state = stream.state.encoder
         sizes.append((state.mel.nbytes < 200_000, state.keys_values.nbytes, state.conv.nbytes))
     assert len(set(sizes)) == 1

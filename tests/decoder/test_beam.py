@@ -152,7 +152,7 @@ def test_nothing_is_argued_over_for_long(shipped, seed) -> None:
     samples = np.tile(noisy(seed), 3)
     for at in range(0, len(samples), 1280):
         stream.push(samples[at : at + 1280])
-        assert stream._search.settled >= stream._search.frames - 26
+        assert stream.state.search.settled >= stream.state.search.frames - 26
 
 
 def test_a_turn_that_is_ended_has_all_its_words(shipped) -> None:
@@ -161,7 +161,7 @@ def test_a_turn_that_is_ended_has_all_its_words(shipped) -> None:
     events = [*stream.push(half), *stream.end_turn()]
     final = next(e for e in events if isinstance(e, wheatear.Final))
     assert final.text
-    assert not any(b.said for b in stream._search.beam)
+    assert not any(b.said for b in stream.state.search.beam)
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 import wheatear
 from wheatear.audio.reader import sample_speech
+from wheatear.encoder.encoder import Encoder
 from wheatear.encoder.silence import Silence
-from wheatear.recognizer.recognizer import Stream
+from wheatear.recognizer.stream import Stream
 
 SPEECH = sample_speech()
 
@@ -38,13 +39,13 @@ def told(stream: Stream, samples: np.ndarray, size: int = 16_000) -> list:
 def computed(monkeypatch: pytest.MonkeyPatch):
     """How many frames are encoded, and a switch to encode all of them."""
     counts = {"frames": 0}
-    step = wheatear.recognizer.recognizer.Encoder.step
+    step = Encoder.step
 
     def counting(self, states, frames, languages):
         counts["frames"] += frames * len(states)
         return step(self, states, frames, languages)
 
-    monkeypatch.setattr(wheatear.recognizer.recognizer.Encoder, "step", counting)
+    monkeypatch.setattr(Encoder, "step", counting)
 
     def all_of_it(on: bool) -> None:
         monkeypatch.setattr(Silence, "skips", (lambda *_: False) if on else SKIPS)

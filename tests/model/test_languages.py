@@ -146,6 +146,6 @@ def test_the_library_takes_the_nearest():
     recognizer = wheatear.load()
     for tag, locale in (("en-AU", "en-US"), ("de_AT", "de-DE"), ("pt-AO", "pt-BR")):
         stream = recognizer.stream(language=tag)
-        assert stream.language == recognizer.choose(tag, None)[1] == locale
+        assert stream.language == recognizer.resolve(tag, None)[1] == locale
         stream.switch(language="fr-BE")
         assert stream.language == "fr-CA"

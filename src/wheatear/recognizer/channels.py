@@ -10,7 +10,8 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.reader import AudioReader
 from wheatear.errors import AudioError
 from wheatear.recognizer.options import StreamOptions
-from wheatear.recognizer.recognizer import Recognizer, Stream
+from wheatear.recognizer.recognizer import Recognizer
+from wheatear.recognizer.stream import Stream
 from wheatear.transcript.results import Event, Final
 
 _MOST = 16

@@ -88,7 +88,7 @@ class ServedModel:
         for term in reversed(_terms(prompt or "", self.limits.phrase_letters - letters)):
             if len(found) + len(last) >= self.limits.phrases:
                 break
-            if term not in found and term not in last and self.recognizer.can_write(term):
+            if term not in found and term not in last and self.recognizer.can_tokenize(term):
                 last[term] = Phrase(term)
         return (*found.values(), *reversed(last.values()))
 
@@ -176,7 +176,7 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: LoadBudget) -
     name = name or recognizer.bundle.manifest.name
     modes = recognizer.bundle.manifest.default_mode
     for asked in (settings.latency_ms, settings.file_latency_ms):
-        recognizer.choose("auto", asked)
+        recognizer.resolve("auto", asked)
     scheduler = Scheduler(recognizer, budget, ModelObserver(metrics, name), settings.limits.streams)
     metrics.streams.labels(name).set_function(lambda: scheduler.live)
     return ServedModel(

@@ -24,12 +24,14 @@ import wheatear
 from wheatear.audio.mel import MelSpectrogram
 from wheatear.cli import main
 from wheatear.decoder.beam import BeamRules
+from wheatear.encoder import native_backend, onnx_backend
 from wheatear.encoder.state import frames_of
 from wheatear.errors import BundleError, LanguageError, LatencyError
 from wheatear.evaluate.engines.wheatear import Wheatear as Evaluated
 from wheatear.model.latency import LatencyMode
 from wheatear.recognizer.external.files import find_files, read_vocabulary
 from wheatear.recognizer.external.package import is_package, open_model, write_record
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.scheduler.admission import LoadBudget
 from wheatear.server.scheduler.scheduler import Scheduler, StreamEnded, StreamFailed
 from wheatear.transcript.results import Final
@@ -101,8 +103,8 @@ def same_start(monkeypatch):
         end = np.inf if state.mel_total is None else frames_of(state.mel_total, convolutions)
         return (position < end).astype(np.float32)
 
-    for step in ("graph_step", "native_step"):
-        monkeypatch.setattr(f"wheatear.{step}.live", live)
+    for backend in (onnx_backend, native_backend):
+        monkeypatch.setattr(backend, "live", live)
 
 
 def ids(transcript):
@@ -115,7 +117,10 @@ def model_of(kind):
 
 def encoded(recognizer, samples, prompt):
     """The encoder's frames."""
-    spectrogram, encoder = MelSpectrogram(recognizer.bundle.manifest.features), recognizer._encoder
+    spectrogram, encoder = (
+        MelSpectrogram(recognizer.bundle.manifest.features),
+        recognizer.bundle.encoder,
+    )
     mel = spectrogram.start()
     state = encoder.start(recognizer.bundle.manifest.default_mode)
     encoder.feed(state, spectrogram.push(mel, samples))
@@ -184,7 +189,7 @@ def test_frames_are_nemos_once_the_start_is_out_of_sight(foreign, kind):
 def test_graphs_in_half_precision(foreign, half, full):
     samples = speech("tiny-multi")
     found, expected = (encoded(foreign(kind), samples, 0) for kind in (half, full))
-    assert foreign(half)._encoder.start(LatencyMode(56, 3)).conv.dtype == np.float16
+    assert foreign(half).bundle.encoder.start(LatencyMode(56, 3)).conv.dtype == np.float16
     assert foreign(half).bundle.manifest.precision == "fp16"
     assert 0 < np.abs(found - expected).max() < 0.02
     assert len(ids(foreign(half).transcribe(samples))) > 20
@@ -250,11 +255,11 @@ def test_streams_together_get_what_each_gets_alone(foreign, kind, data):
 
 
 def test_batches_are_used_where_they_change_nothing(foreign):
-    assert foreign("sherpa-320")._encoder._batched
-    assert not foreign("sherpa-int8")._encoder._batched  # scales over the whole batch
-    assert not foreign("genai-560")._encoder._batched  # takes one
-    assert foreign("genai-560")._decoder._networks._joint.together
-    assert not foreign("soniqo-320")._decoder._networks._joint.together
+    assert foreign("sherpa-320").bundle.encoder._batched
+    assert not foreign("sherpa-int8").bundle.encoder._batched  # scales over the whole batch
+    assert not foreign("genai-560").bundle.encoder._batched  # takes one
+    assert foreign("genai-560").bundle.decoder._networks._joint.together
+    assert not foreign("soniqo-320").bundle.decoder._networks._joint.together
 
 
 @pytest.mark.parametrize("kind", ["sherpa-320", "sherpa-int8", "genai-560"])
@@ -353,7 +358,7 @@ def test_a_package_is_scheduled(foreign, kind):
     recognizer, samples = foreign(kind), speech("tiny-multi")[:60_000]
     scheduler = Scheduler(recognizer, LoadBudget(1000))
     told = [Heard() for _ in range(3)]
-    feeds = [scheduler.open(heard, live=n > 0) for n, heard in enumerate(told)]
+    feeds = [scheduler.open(heard, StreamOptions(), live=n > 0) for n, heard in enumerate(told)]
     for n, feed in enumerate(feeds):
         feed.push(samples[n * 700 :])
         feed.finish()
@@ -575,7 +580,7 @@ def test_vocabularies_of_every_form(tmp_path, name, content):
 
 def driven(recognizer, mel, prompt, window):
     """The tokens of mel frames in windows of that many, as they come."""
-    encoder, decoder = recognizer._encoder, recognizer._decoder
+    encoder, decoder = recognizer.bundle.encoder, recognizer.bundle.decoder
     state, search = encoder.start(encoder.mode), decoder.start()
     state.mel = mel.astype(np.float32)
     tokens = []
@@ -623,7 +628,7 @@ def test_sherpa_onnx_says_what_we_say_of_its_windows(package_of, foreign, kind):
     mel = np.array([features.get_frame(i) for i in range(features.num_frames_ready)])
     window = 9 + 8 * recognizer.bundle.manifest.default_mode.chunk
     ours = driven(recognizer, mel, 0, window)
-    pieces, tags = recognizer.vocabulary.pieces, recognizer.vocabulary.tags
+    pieces, tags = recognizer.engine.vocabulary.pieces, recognizer.engine.vocabulary.tags
     unsaid = {*tags, *recognizer.bundle.vocabulary.unknown}  # it leaves these out
     text = [pieces[i].replace("\u2581", " ") for i in ours if i not in unsaid]
     said = theirs.tokens(stream)

@@ -179,18 +179,18 @@ def test_bad_input_is_the_callers_alone(scheduler):
 
 
 def test_a_fault_in_a_step_ends_only_the_feed_it_belongs_to(recognizer, scheduler, monkeypatch):
-    samples, step = sample_speech(), recognizer.step
+    samples, step = sample_speech(), recognizer.engine.step
     bad: list[object] = []
 
-    def failing(streams, frames):
-        if any(stream in bad for stream in streams):
+    def failing(states, frames):
+        if any(state is one for state in states for one in bad):
             raise RuntimeError("a fault")
-        step(streams, frames)
+        return step(states, frames)
 
-    monkeypatch.setattr(recognizer, "step", failing)
+    monkeypatch.setattr(recognizer.engine, "step", failing)
     heard = [Heard() for _ in range(4)]
     feeds = [scheduler.open(h, StreamOptions(latency_ms=160)) for h in heard]
-    bad.append(feeds[2]._stream)
+    bad.append(feeds[2]._stream.state)
     for feed in feeds:
         feed.push(samples)
     for n, feed in enumerate(feeds):

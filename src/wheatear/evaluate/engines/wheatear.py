@@ -21,7 +21,8 @@ from wheatear.model.bundle import Bundle
 from wheatear.model.languages import AUTO
 from wheatear.model.manifest import MANIFEST
 from wheatear.recognizer.external.package import Package
-from wheatear.recognizer.recognizer import Recognizer, Stream
+from wheatear.recognizer.recognizer import Recognizer
+from wheatear.recognizer.stream import Stream
 from wheatear.transcript.results import Event, Final, Partial
 
 

@@ -171,7 +171,7 @@ class Deepgram(ProtocolHandler[Utterance]):
             try:
                 self.stream.count_control()
                 phrases = await self._phrases(tuple(event.keyterms))
-                await run_in_background(self._asked.served.recognizer.understand, phrases)
+                await run_in_background(self._asked.served.recognizer.compile_phrases, phrases)
                 self.stream.switch(phrases=phrases)
             except (PhraseError, ApiError) as error:
                 refusal = to_api_error(error)

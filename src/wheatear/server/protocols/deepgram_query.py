@@ -250,7 +250,7 @@ def _language(given: Parameters, served: ServedModel, warnings: list[Warned]) ->
 def _known_language(language: str, param: str, served: ServedModel) -> str:
     """The model's name of a language.  Raises ApiError."""
     try:
-        return served.recognizer.choose(language, None)[1]
+        return served.recognizer.resolve(language, None)[1]
     except WheatearError as error:
         raise to_api_error(error, param) from error
 

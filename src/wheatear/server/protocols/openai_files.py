@@ -179,7 +179,7 @@ class Files:
     async def _start(self, asked: Asked, upload: UploadFile) -> "FileJob":
         if asked.phrases:
             try:
-                await run_in_background(asked.served.recognizer.understand, asked.phrases)
+                await run_in_background(asked.served.recognizer.compile_phrases, asked.phrases)
             except PhraseError as error:
                 raise to_api_error(error, "keywords") from error
         return FileJob(asked, upload, self._limits)

@@ -109,8 +109,8 @@ def _understood(
     latency = given.number("latency_ms") or served.file_latency_ms
     try:
         for each in languages:
-            served.recognizer.choose(each, None)
-        mode, key = served.recognizer.choose(language, latency)
+            served.recognizer.resolve(each, None)
+        mode, key = served.recognizer.resolve(language, latency)
     except WheatearError as error:
         param = "latency_ms" if isinstance(error, LatencyError) else "language"
         raise to_api_error(error, param) from None

@@ -103,7 +103,7 @@ class Session:
             self.served.latency_for_delay(self.delay) if self.delay else self.served.latency_ms
         )
         for each in (*self.languages, language):
-            self.served.recognizer.choose(each, latency)
+            self.served.recognizer.resolve(each, latency)
         return StreamOptions(language, latency, self.rules, self.phrases)
 
     @cached_property
@@ -373,7 +373,7 @@ class Realtime(ProtocolHandler[Item]):
         else:
             options = new.options
             if new.phrases:
-                await run_in_background(new.served.recognizer.understand, new.phrases)
+                await run_in_background(new.served.recognizer.compile_phrases, new.phrases)
             self.stream.switch(
                 language=options.language,
                 latency_ms=options.latency_ms,

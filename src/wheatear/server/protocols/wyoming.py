@@ -263,7 +263,7 @@ class Wyoming(ProtocolHandler[Command]):
             self._note(f"vad_sensitivity {wanted[:80]!r} counts as default")
         phrases = await run_in_background(served.phrases, hints, ()) if hints else ()
         if phrases:
-            await run_in_background(served.recognizer.understand, phrases)
+            await run_in_background(served.recognizer.compile_phrases, phrases)
         return StreamOptions(asked.language or AUTO, served.latency_ms, asked.turns, phrases)
 
     def _told_language(self) -> str:

@@ -34,7 +34,8 @@ from wheatear.audio.samples import Samples, as_samples
 from wheatear.decoder.boosting import Phrase, PhraseTree
 from wheatear.errors import OverloadedError, StreamClosedError
 from wheatear.recognizer.options import StreamOptions
-from wheatear.recognizer.recognizer import Recognizer, Stream
+from wheatear.recognizer.recognizer import Recognizer
+from wheatear.recognizer.stream import Stream
 from wheatear.server.scheduler.admission import LoadBudget, StepCostModel
 from wheatear.transcript.results import Event, Final, Turn, shifted
 from wheatear.transcript.turns import TurnRules
@@ -208,14 +209,14 @@ class ScheduledStream:
         Raises LanguageError, LatencyError, PhraseError or OverloadedError, and then changes
         nothing.  New phrases take a moment, unless they have been understood before.
         """
-        mode, key = self._scheduler.recognizer.choose(
+        mode, key = self._scheduler.recognizer.resolve(
             self.language if language is None else language,
             self.latency_ms if latency_ms is None else latency_ms,
         )
         change: dict[str, Any] = {"language": key, "latency_ms": mode.latency_ms}
         if phrases is not None:
             change["phrases"] = tuple(Phrase(p) if isinstance(p, str) else p for p in phrases)
-        tree = self._scheduler.recognizer.understand(change.get("phrases", ()))
+        tree = self._scheduler.recognizer.compile_phrases(change.get("phrases", ()))
         with self._lock:
             self._check_open()
             if self.live and mode.latency_ms != self.latency_ms:
@@ -278,13 +279,16 @@ class ScheduledStream:
     def _prepare(self, chunks: int) -> None:
         """Hands on what waits until a step is ready, or what waits is not enough for one."""
         while not self._over:
-            self.frames = self._scheduler.recognizer.ready(self._stream, chunks)
+            engine, stream = self._stream.engine, self._stream
+            for step in engine.skip_silence(stream.state, chunks):
+                stream.receive(step)
+            self.frames = engine.ready(stream.state, chunks)
             if self.frames:
                 return
             self._tell(self._stream.take_events())  # of silence that was passed over
             if self._ending is not None:
                 self._end_stream()
-            elif (command := self._next(self._stream.wants(chunks))) is not None:
+            elif (command := self._next(engine.samples_needed(stream.state, chunks))) is not None:
                 self._do(command)
             else:
                 return
@@ -313,7 +317,7 @@ class ScheduledStream:
 
     def _do(self, command: _Command) -> None:
         match command.kind:
-            case "samples":
+            case "samples" if command.samples is not None:
                 self._stream.feed(command.samples)
                 self._arrived = command.arrived
             case "switch":
@@ -325,7 +329,7 @@ class ScheduledStream:
             case "cut" | "finish":
                 self._ending = command.kind
                 self._arrived = command.arrived
-                self._stream.end()
+                self._stream.end_input()
             case "clear":
                 self._begin_anew(self._stream.duration + command.dropped)
             case "abandon":
@@ -516,9 +520,10 @@ class Scheduler:
                 ]
                 for stream in streams:
                     stream.feed(noise[: 3 * latency_ms * SAMPLE_RATE // 1000])
-                self.recognizer.step(streams, self.recognizer.ready(streams[0]))  # warms up
+                engine, states = self.recognizer.engine, [stream.state for stream in streams]
+                engine.step(states, engine.ready(states[0]))  # warms up
                 began = time.perf_counter()
-                self.recognizer.step(streams, frames := self.recognizer.ready(streams[0]))
+                engine.step(states, frames := engine.ready(states[0]))
                 self.cost.measured(frames * count, time.perf_counter() - began)
 
     # -- the rounds
@@ -592,7 +597,7 @@ class Scheduler:
         frames, live = batch[0].frames, batch[0].live
         began = self._now()
         try:
-            self.recognizer.step([feed._stream for feed in batch], frames)
+            self._compute([feed._stream for feed in batch], frames)
         except Exception as error:  # noqa: BLE001
             self._step_alone(batch, frames, error)
         now = self._now()
@@ -609,13 +614,18 @@ class Scheduler:
             if not feed._over:
                 feed._tell(feed._stream.take_events())
 
+    def _compute(self, streams: Sequence[Stream], frames: int) -> None:
+        steps = self.recognizer.engine.step([stream.state for stream in streams], frames)
+        for stream, step in zip(streams, steps, strict=True):
+            stream.receive(step)
+
     def _step_alone(self, batch: Sequence[ScheduledStream], frames: int, error: Exception) -> None:
         """A step failed: finds out whose fault it was."""
         _log.error("a step of %d streams failed: %s", len(batch), error)
         for feed in batch:
-            if len(batch) > 1 and self.recognizer.ready(feed._stream, 1) == frames:
+            if len(batch) > 1 and self.recognizer.engine.ready(feed._stream.state) == frames:
                 try:
-                    self.recognizer.step([feed._stream], frames)
+                    self._compute([feed._stream], frames)
                 except Exception as own:  # noqa: BLE001
                     feed._fail(own)
             else:

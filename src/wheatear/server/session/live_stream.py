@@ -45,7 +45,7 @@ class LiveStream:
     ) -> "LiveStream":
         """Opens one.  Phrases may take a moment to be understood; no other socket waits for it."""
         if options.phrases:
-            await run_in_background(served.recognizer.understand, options.phrases)
+            await run_in_background(served.recognizer.compile_phrases, options.phrases)
         return cls(served, pcm, limits, options)
 
     @property
