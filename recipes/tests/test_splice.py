@@ -18,8 +18,8 @@ from recipes.wheatear_small import align, corpus
 from recipes.wheatear_small.recordings import Aligned, Run, read_aligned
 from recipes.wheatear_small.splice import Splicer
 from recipes.wheatear_small.text_filter import allowed, words
+from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.errors import CorpusError
-from wheatear.train.data.mel import SAMPLE_RATE
 
 
 @settings(max_examples=30, deadline=None)

@@ -24,13 +24,14 @@ import torch
 
 from recipes.wheatear_small.recordings import Aligned, Run, human_texts, read_lines
 from recipes.wheatear_small.text_filter import LOCALE_OF, held_words
+from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.errors import WheatearError
 from wheatear.train.data.manifest import Utterance
-from wheatear.train.data.mel import FRAME, SAMPLE_RATE, LogMel
+from wheatear.train.data.mel import FRAME, LogMel
 from wheatear.train.data.tokenizer import Tokenizer
 from wheatear.train.network.transducer import Network
-from wheatear.train.run.pretrained import find_checkpoint, read_start
+from wheatear.train.run.pretrained import find_checkpoint, read_pretrained
 
 LOOKAHEAD = 13
 _HOP = SAMPLE_RATE // 200  # 5 ms
@@ -161,7 +162,7 @@ def align(
     checkpoint: Path, clips: Path, excluded: frozenset[str], delay: float
 ) -> Iterator[Aligned]:
     """The recordings that may be trained on; delay: how late words are emitted, seconds."""
-    start = read_start(checkpoint)
+    start = read_pretrained(checkpoint)
     network = Network(start.config)
     start.fit(network)
     network.eval()

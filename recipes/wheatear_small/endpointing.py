@@ -18,10 +18,10 @@ import numpy as np
 
 import wheatear
 from recipes.wheatear_small.text_filter import LOCALE_OF
+from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.vad import Voice
 from wheatear.evaluate.clips import speech_span
 from wheatear.train.data.manifest import Utterance, read_manifest
-from wheatear.train.data.mel import SAMPLE_RATE
 
 _EARLY = 0.1  # seconds
 

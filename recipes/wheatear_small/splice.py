@@ -20,8 +20,8 @@ import soundfile as sf
 from recipes.wheatear_small import templates as texts
 from recipes.wheatear_small.recordings import Aligned
 from recipes.wheatear_small.text_filter import training_text
+from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
-from wheatear.train.data.mel import SAMPLE_RATE
 
 _FADE = 80  # samples: 5 ms
 _MOST_WORDS = 5  # of a stretch

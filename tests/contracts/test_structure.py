@@ -115,7 +115,6 @@ UNTESTED: set[str] = {
     "cli/pull.py",
     "cli/reproduce.py",
     "cli/serve.py",
-    "cli/train.py",
     "cli/transcription.py",
     "convert/architecture.py",
     "convert/checkpoints/gguf.py",
@@ -174,17 +173,6 @@ UNTESTED: set[str] = {
     "server/scheduler/admission.py",
     "server/session/connection.py",
     "server/session/live_stream.py",
-    "train/data/augment.py",
-    "train/network/lora.py",
-    "train/run/checkpoint.py",
-    "train/run/launch.py",
-    "train/run/objective.py",
-    "train/run/pretrained.py",
-    "train/run/progress.py",
-    "train/run/report.py",
-    "train/run/trainer.py",
-    "train/run/training_data.py",
-    "train/run/validation.py",
     "transcript/builder.py",
     "transcript/results.py",
     "transcript/segments.py",
@@ -220,7 +208,6 @@ PRIVATE: set[str] = {
     "convert/checkpoints/torch_pickle.py",
     "server/access/http_protocol.py",
     "server/scheduler/scheduler.py",
-    "train/run/trainer.py",
 }
 
 

@@ -12,7 +12,7 @@ PLACES = [
 PENDING = {
     *(f"src/wheatear/{name}" for name in (
         "audio", "cli", "common", "data", "decoder", "encoder", "evaluate",
-        "model", "recognizer", "server", "train", "transcript",
+        "model", "recognizer", "server", "transcript",
     )),
     *("tests", "recipes", "benchmarks", "docs", "native", "deploy", "examples"),
     "SECURITY.md",

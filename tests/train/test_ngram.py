@@ -54,7 +54,7 @@ def test_the_shares_of_what_may_follow_add_up_to_one(
         assert total == pytest.approx(1, abs=2e-3)
 
 
-def test_what_was_said_often_is_likely(tmp_path: Path) -> None:
+def test_frequent_continuation_is_likely(tmp_path: Path) -> None:
     model = read(tmp_path, ngram.arpa([list("abc")] * 9 + [list("acb")], 3))
     assert share(model, "a", "b") > 5 * share(model, "a", "c")
     assert share(model, "a", "b", "c") > 0.8
@@ -69,13 +69,13 @@ def test_a_model_of_texts_serves_a_search(tmp_path: Path) -> None:
     ngram.main([str(texts), "--out", str(out), "--order", "4"])
     recognizer = wheatear.load(threads=1)
     model = read_arpa(out, recognizer.engine.vocabulary)
-    asked = {"language": "en-US", "latency_ms": 1120}
-    heard = recognizer.transcribe(
-        sample_speech(), beam=BeamRules(8, model=model, model_weight=1.0), **asked
+    queried = {"language": "en-US", "latency_ms": 1120}
+    emitted = recognizer.transcribe(
+        sample_speech(), beam=BeamRules(8, model=model, model_weight=1.0), **queried
     )
-    plain = recognizer.transcribe(sample_speech(), beam=BeamRules(8), **asked)
+    plain = recognizer.transcribe(sample_speech(), beam=BeamRules(8), **queried)
     wanted = texts.read_text().splitlines()[0].lower().split()
-    right = [len(set(wanted) & set(t.text.lower().split())) for t in (heard, plain)]
+    right = [len(set(wanted) & set(t.text.lower().split())) for t in (emitted, plain)]
     assert right[0] >= right[1]
     with pytest.raises(CorpusError, match="order"):
         ngram.main([str(texts), "--out", str(out), "--order", "0"])

@@ -1,4 +1,4 @@
-"""`wheatear finetune`: a checkpoint goes on learning from your recordings."""
+"""`wheatear finetune`: trains a checkpoint further on a manifest of recordings."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from wheatear.cli.train import Device, follow, with_extra
+from wheatear.cli.train import Device, require_train_extra, run_plan
 from wheatear.errors import PlanError
 
 if TYPE_CHECKING:
-    from wheatear.train.run.config import Plan
+    from wheatear.train.run.config import TrainConfig
 
-PLAN = "plan.json"
+_PLAN = "plan.json"
 _SEVERAL = Parameter(consume_multiple=True, negative="")
 
 
@@ -49,69 +49,71 @@ def finetune(
 ) -> int:
     """Fine-tune a checkpoint on a manifest of recordings.
 
-    A twentieth of the sentences (of few, up to a fifth) is kept aside to validate on, unless you
-    give --validation. The error rates before, meanwhile and after are shown and written to
-    report.json, and the weights that did best are exported for "wheatear convert". Stop it with
-    Ctrl-C; the same command goes on.
+    Without --validation, a twentieth of the sentences (up to a fifth of few) is held out for it.
+    Error rates before, during and after training are shown and written to report.json. The
+    weights with the lowest error rate are exported for "wheatear convert". Ctrl-C stops the run;
+    the same command resumes it.
 
     Parameters
     ----------
     checkpoint
-        A .nemo or .safetensors file, or the name of a model that comes with its checkpoint.
+        A .nemo or .safetensors file, or the name of a model that includes its checkpoint.
     manifest
-        JSON lines: {"audio_filepath": "a.flac", "text": "Good morning.", "lang": "en-US"},
-        with "duration" and "offset" in seconds where a file holds more than the sentence.
+        JSON lines such as {"audio_filepath": "a.flac", "text": "Good morning.", "lang": "en-US"},
+        with "duration" and "offset" in seconds if a file contains more than the sentence.
     output
-        Folder of the run; NAME-finetuned beside you if left out.
+        Folder of the run; by default NAME-finetuned in the current folder.
     validation
         Manifests to validate on.
     rehearse
-        Manifest of what the model knew before, so that it does not forget.
+        Manifest of earlier training data, which keeps the model from forgetting it.
     rehearse_share
-        Share of the training audio that comes from --rehearse.
+        Share of --rehearse in the training audio.
     locale
-        Of manifest lines that name none.
+        Locale of manifest lines that name none.
     minutes
-        How long to train; 15 if neither this nor --steps is given.
+        Training time in minutes; 15 without --steps.
     steps
-        How many steps to train, instead of minutes.
+        Number of training steps, instead of --minutes.
     rate
         Peak learning rate.
     freeze
-        First encoder layers to keep as they are.
+        Number of first encoder layers to freeze.
     lora
         Rank of low-rank adapters to train instead of the encoder's weights; 0 for none.
     new_pieces
-        Word pieces to add to the vocabulary; letters and locale are added as needed.
+        Number of word pieces to add to the vocabulary. Missing letters and locales are always
+        added.
     latencies
-        Milliseconds that the result shall be good at.
+        Latencies in milliseconds to train for.
     batch_seconds
         Seconds of audio in a batch.
     max_seconds
-        Longest recording; longer ones are left out, and you are told.
+        Maximum length of a recording in seconds; longer ones are left out with a warning.
     accumulate
-        Batches in a step.
+        Number of batches in a step.
     patience
-        Validations after the warm-up without a better result after which to stop; 0 for never.
+        Number of validations without improvement, after the warm-up, that end the run; 0 for no
+        limit.
     augment
-        Share of clips with noise, reverberation, telephone band, and changed speed.
+        Share of clips with noise, reverberation, telephone band, or changed speed.
     bad_lines
-        What to do about manifest lines that cannot be used.
+        Refuse a manifest with unusable lines, or skip these lines.
     device
-        auto takes CUDA where there is any.
+        Device to train on; auto uses CUDA if available.
     processes
-        Processes that share each step.
+        Number of processes that share each step.
     threads
-        Of torch in each process.
+        Number of torch threads per process.
     workers
-        Processes that make batches, for each training process.
+        Number of processes that prepare batches, per training process.
     seed
-        Another seed, another order.
+        Seed of the order of clips, of augmentation and of dropout.
     """
-    with_extra("fine-tuning")
-    from wheatear.train.data.batches import Recipe  # noqa: PLC0415  (an extra, and slow to import)
+    require_train_extra("fine-tuning")
+    from wheatear.train.data.batches import BatchConfig  # noqa: PLC0415  (an extra, and slow to import)
     from wheatear.train.data.manifest import read_manifest  # noqa: PLC0415
-    from wheatear.train.run.config import LOOKAHEADS, Plan, Stage  # noqa: PLC0415
+    from wheatear.train.run.config import LOOKAHEADS, Stage, TrainConfig  # noqa: PLC0415
     from wheatear.train.run.pretrained import CHECKPOINT, find_checkpoint  # noqa: PLC0415
 
     found = find_checkpoint(checkpoint)
@@ -133,40 +135,38 @@ def finetune(
         }
         wanted = seconds["new"] * rehearse_share / (1 - rehearse_share)
         parts["old"] = wanted / seconds["old"]
-    recipe = Recipe(
+    batches = BatchConfig(
         parts, max_seconds=max_seconds, batch_seconds=batch_seconds, augment=augment,
         joined=0.05, silence=0.01,
     )  # fmt: skip
-    plan = Plan(
-        name=name, rate=rate, seed=seed, warmup=50, hold=0.5, ctc=0.0, forget=0.1,
+    plan = TrainConfig(
+        name=name, rate=rate, seed=seed, warmup=50, hold=0.5, ctc=0.0, token_dropout=0.1,
         minutes=0.0 if steps else (minutes if minutes is not None else 15.0), steps=steps or 0,
         pieces=new_pieces, start=str(found.absolute()), freeze=freeze, lora=lora,
         accumulate=accumulate, patience=patience, manifests=manifests, bad_lines=bad_lines,
         locale=locale, validation=tuple(str(path.absolute()) for path in validation),
         check_latencies=tuple(sorted({min(latencies), max(latencies)})),
-        stages=(Stage(1.0, recipe, tuple(LOOKAHEADS[ms] for ms in latencies)),),
+        stages=(Stage(1.0, batches, tuple(LOOKAHEADS[ms] for ms in latencies)),),
     )  # fmt: skip
     try:
         plan.check()
     except ValueError as error:
         raise PlanError(str(error)) from error
     work = output or Path(name)
-    kept = _keep(plan, work)
-    return follow(plan, work, ["train", str(kept)], device, processes, threads, workers)
+    path = _save_plan(plan, work)
+    return run_plan(plan, work, ["train", str(path)], device, processes, threads, workers)
 
 
-def _keep(plan: Plan, work: Path) -> Path:
-    """Writes the plan into the folder of the run; a run that goes on must go on with its own."""
-    from wheatear.train.run.config import Plan as Plans  # noqa: PLC0415
-
-    path = work / PLAN
+def _save_plan(plan: TrainConfig, work: Path) -> Path:
+    """Writes the plan into the folder of the run; only its duration may differ from an old one."""
+    path = work / _PLAN
     if path.exists():
-        before = Plans.read(path)
+        before = plan.read(path)
         longer = replace(before, minutes=plan.minutes, steps=plan.steps, patience=plan.patience)
         if longer != plan:
             raise PlanError(
                 f"{work} holds a run with other options: give another --output, or the options "
-                "of that run (how long it lasts may change)"
+                "of that run (minutes, steps and patience may change)"
             )
     try:
         work.mkdir(parents=True, exist_ok=True)

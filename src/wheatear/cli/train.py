@@ -1,4 +1,4 @@
-"""`wheatear train`: follows a training plan, alone or as several processes."""
+"""`wheatear train`: trains by a plan, in one process or several."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from wheatear.errors import MissingExtraError, PlanError
 
 if TYPE_CHECKING:
-    from wheatear.train.run.config import Plan
+    from wheatear.train.run.config import TrainConfig
 
 Device = Literal["auto", "cpu", "cuda"]
 
@@ -25,38 +25,39 @@ def train(
     threads: int | None = None,
     workers: int | None = None,
 ) -> int:
-    """Train a model from a plan, or go on where the run stopped.
+    """Train a model from a plan, or resume a stopped run.
 
-    Stop it with Ctrl-C (or SIGTERM): the step is finished and everything is saved. The same
-    command goes on from there. docs/training.md explains the plan, entry by entry.
+    Ctrl-C or SIGTERM finishes the step, saves the run and stops. The same command resumes it.
+    docs/training.md explains the entries of a plan.
 
     Parameters
     ----------
     config
-        The plan: a .toml or .json file.
+        Training plan, a .toml or .json file.
     work
-        Folder of the run; a folder with the plan's name beside you if left out.
+        Folder of the run; by default the name of the plan in the current folder.
     device
-        auto takes CUDA where there is any.
+        Device to train on; auto uses CUDA if available.
     processes
-        Processes that share each step; on a CPU two on two cores beat two threads in one.
+        Number of processes that share each step. On two CPU cores, two processes are faster
+        than two threads.
     threads
-        Of torch in each process; the cores shared out if left out.
+        Number of torch threads per process; by default the cores are divided by the processes.
     workers
-        Processes that make batches, for each training process.
+        Number of processes that prepare batches, per training process.
     """
-    with_extra("training")
-    from wheatear.train.run.config import Plan  # noqa: PLC0415
+    require_train_extra("training")
+    from wheatear.train.run.config import TrainConfig  # noqa: PLC0415
     from wheatear.train.run.loop import with_paths  # noqa: PLC0415  (an extra, and slow to import)
 
-    plan = with_paths(Plan.read(config), config.parent.absolute())
-    return follow(
+    plan = with_paths(TrainConfig.read(config), config.parent.absolute())
+    return run_plan(
         plan, work or Path(plan.name), ["train", str(config)], device, processes, threads, workers
     )
 
 
-def follow(
-    plan: Plan,
+def run_plan(
+    plan: TrainConfig,
     work: Path,
     command: list[str],
     device: Device,
@@ -64,10 +65,10 @@ def follow(
     threads: int | None,
     workers: int | None,
 ) -> int:
-    """Runs a plan here, or in several processes that get the same command."""
+    """Runs a plan in this process, or in several that get the same command."""
     from wheatear.train.run.launch import launch  # noqa: PLC0415
     from wheatear.train.run.loop import check_device, train  # noqa: PLC0415
-    from wheatear.train.run.training_data import gather  # noqa: PLC0415
+    from wheatear.train.run.training_data import load_training_data  # noqa: PLC0415
 
     for name, value in {"processes": processes, "threads": threads, "workers": workers}.items():
         if value is not None and value < 1:
@@ -81,7 +82,7 @@ def follow(
     threads = threads or max(1, (cores or 1) // processes)
     workers = workers or (1 if place == "cpu" else 4)
     if processes > 1 and "RANK" not in os.environ:
-        gather(plan, work, lambda _: None)  # one tokenizer, and bad lines are told once
+        load_training_data(plan, work, lambda _: None)  # makes the tokenizer, checks manifests
         options = {
             "--work": str(work), "--device": place, "--processes": str(processes),
             "--threads": str(threads), "--workers": str(workers),
@@ -89,23 +90,23 @@ def follow(
         return launch([*command, *(word for pair in options.items() for word in pair)], processes)
     trainer = train(plan, work, place, threads, workers)
     if not trainer.rank:
-        made = work / f"{plan.name}.safetensors"
-        print(f"{trainer.history.ended} at step {trainer.step}; {made}, report.json beside it")
-        if trainer.history.gained_nothing():
+        checkpoint = work / f"{plan.name}.safetensors"
+        print(f"{trainer.history.ended} at step {trainer.step}; wrote {checkpoint} and report.json")
+        if trainer.history.no_improvement():
             print(
-                f"nothing gained: no validation was better than the one before training, so these "
-                f"are the weights of {plan.start}; give more time or recordings, or another --rate"
+                f"no improvement: no validation was better than the one before training, so these "
+                f"are the weights of {plan.start}; use more time or recordings, or another --rate"
             )
-        print(f"to run it: wheatear convert {made} {work / plan.name}")
+        print(f"to run it: wheatear convert {checkpoint} {work / plan.name}")
     return 0
 
 
-def with_extra(what: str) -> None:
-    """Raises MissingExtraError where something that training needs is not installed."""
+def require_train_extra(what: str) -> None:
+    """Raises MissingExtraError if a package of the extra `train` is not installed."""
     for module in ("torch", "google.protobuf", "safetensors", "sentencepiece", "yaml"):
         try:
             found = find_spec(module)
-        except ModuleNotFoundError:  # of the package around it
+        except ModuleNotFoundError:  # raised for a missing parent package
             found = None
         if found is None:
             raise MissingExtraError(f"{what} needs {module}: pip install 'wheatear[train]'")

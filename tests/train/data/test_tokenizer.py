@@ -8,19 +8,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheatear.convert.checkpoints.open import open_checkpoint
-from wheatear.train.data.tokenizer import Tokenizer, tag
+from wheatear.train.data.tokenizer import Tokenizer, locale_tag
 
 ENGLISH = [f"The {a} {b} is here." for a in ("red", "green", "blue") for b in ("cat", "dog")] * 9
 DUTCH = [f"Het {a} {b} is geïnstalleerd." for a in ("rode", "groene") for b in ("huis", "één")] * 9
 OLD = Tokenizer.train(ENGLISH, ["en-US"], 60)
-NEW = OLD.grown(DUTCH, ["nl-NL"], 20)
+NEW = OLD.extended(DUTCH, ["nl-NL"], 20)
 
 
 def test_old_ids_stay_and_old_text_keeps_its_pieces() -> None:
     assert NEW.pieces()[: OLD.size] == OLD.pieces()
     for text in ENGLISH:
-        assert NEW.decode(NEW.encode(text, "en-US")) == (text, [tag("en-US")])
-    letters = OLD.grown(DUTCH, ["nl-NL"])
+        assert NEW.decode(NEW.encode(text, "en-US")) == (text, [locale_tag("en-US")])
+    letters = OLD.extended(DUTCH, ["nl-NL"])
     assert all(letters.encode(t, "en-US") == OLD.encode(t, "en-US") for t in ENGLISH)
 
 
@@ -28,8 +28,8 @@ def test_the_new_language_is_spelled_and_tagged() -> None:
     assert not OLD.has("nl-NL")
     assert NEW.has("nl-NL")
     for text in DUTCH:
-        assert NEW.decode(NEW.encode(text, "nl-NL")) == (text, [tag("nl-NL")])
-    letters = OLD.grown(DUTCH, ["nl-NL"])
+        assert NEW.decode(NEW.encode(text, "nl-NL")) == (text, [locale_tag("nl-NL")])
+    letters = OLD.extended(DUTCH, ["nl-NL"])
     assert letters.size < NEW.size
     assert len(NEW.encode(DUTCH[0], "nl-NL")) < len(letters.encode(DUTCH[0], "nl-NL"))
 
@@ -49,6 +49,6 @@ def test_a_checkpoint_of_nemo_grows_as_well() -> None:
         assert checkpoint.tokenizer is not None
         old = Tokenizer(checkpoint.tokenizer)
         assert [p for p, _ in old.pieces()] == checkpoint.vocabulary.pieces
-    new = old.grown(["Ĝis ĝi ŭa Ĝis"] * 3, ["eo"])
+    new = old.extended(["Ĝis ĝi ŭa Ĝis"] * 3, ["eo"])
     assert [p for p, _ in new.pieces()][: old.size] == [p for p, _ in old.pieces()]
-    assert new.decode(new.encode("Ĝis", "eo")) == ("Ĝis", [tag("eo")])
+    assert new.decode(new.encode("Ĝis", "eo")) == ("Ĝis", [locale_tag("eo")])

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from wheatear.train.network.loss import GROUP, joint_loss, lattice
+from wheatear.train.network.loss import MAX_LOGITS, joint_loss, lattice
 
 FRAMES, TOKENS = torch.tensor([6, 5, 3, 1]), torch.tensor([4, 2, 0, 3])
 PIECES, HIDDEN = 7, 5
@@ -31,10 +31,10 @@ def one_thread():
 def by_enumeration(blank: torch.Tensor, emit: torch.Tensor, frames: int, tokens: int):
     """-log of the summed probability of every path; blank [T, U+1], emit [T, U]."""
     paths = []
-    # A path says its tokens in frames of its choice, in order; each frame ends with a blank.
-    for said in itertools.combinations_with_replacement(range(frames), tokens):
-        emitted = sum((emit[t, u] for u, t in enumerate(said)), torch.zeros(()).double())
-        left = sum(blank[t, sum(s <= t for s in said)] for t in range(frames))
+    # A path emits its tokens in order, in any frames; each frame ends with a blank.
+    for emit_frames in itertools.combinations_with_replacement(range(frames), tokens):
+        emitted = sum((emit[t, u] for u, t in enumerate(emit_frames)), torch.zeros(()).double())
+        left = sum(blank[t, sum(s <= t for s in emit_frames)] for t in range(frames))
         paths.append(emitted + left)
     return -torch.logsumexp(torch.stack(paths), 0)
 
@@ -80,11 +80,11 @@ def assert_equal(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-# All utterances at once, a few at a time, the larger ones in slices, every cell alone.
-@pytest.mark.parametrize("group", [GROUP, 250, 60, 1])
-def test_loss_and_gradient_equal_enumeration(device: str, group: int) -> None:
+# All utterances at once, a few at a time, the larger ones in slices, each cell by itself.
+@pytest.mark.parametrize("max_logits", [MAX_LOGITS, 250, 60, 1])
+def test_loss_and_gradient_equal_enumeration(device: str, max_logits: int) -> None:
     ours, theirs = example(device), example()
-    loss = joint_loss(*ours, *(x.to(device) for x in EXAMPLE), group=group)
+    loss = joint_loss(*ours, *(x.to(device) for x in EXAMPLE), max_logits=max_logits)
     assert_equal(descended(loss, ours), descended(reference(*theirs, *EXAMPLE), theirs))
 
 
@@ -103,7 +103,7 @@ def test_random_shapes_equal_enumeration(lengths, pieces, hidden, cells, seed) -
     inputs = random_inputs(batch, longest, most, pieces, hidden)
     rest = torch.randint(0, pieces, (batch, most)), frames, tokens, torch.rand(batch).double()
     ours, theirs = leaves(inputs), leaves(inputs)
-    loss = joint_loss(*ours, *rest, group=cells * max(pieces + 1, hidden))
+    loss = joint_loss(*ours, *rest, max_logits=cells * max(pieces + 1, hidden))
     assert_equal(descended(loss, ours), descended(reference(*theirs, *rest), theirs))
 
 
@@ -118,7 +118,7 @@ def test_sliced_equals_whole(device: str, cells: int) -> None:
     rest = [x.to(device) for x in (targets, frames, tokens, torch.rand(6).double())]
     whole, sliced = leaves(inputs, device), leaves(inputs, device)
     expected = descended(joint_loss(*whole, *rest), whole)
-    assert_equal(descended(joint_loss(*sliced, *rest, group=cells * 31), sliced), expected)
+    assert_equal(descended(joint_loss(*sliced, *rest, max_logits=cells * 31), sliced), expected)
 
 
 def test_padding_of_targets_may_be_no_token() -> None:
@@ -142,7 +142,7 @@ def test_float32_is_close() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("group", [GROUP, 60])
+@pytest.mark.parametrize("max_logits", [MAX_LOGITS, 60])
 @pytest.mark.parametrize(
     "types",
     [
@@ -151,15 +151,15 @@ def test_float32_is_close() -> None:
         [torch.bfloat16, torch.bfloat16, torch.float32, torch.float32],  # what autocast hands over
     ],
 )
-def test_narrow_inputs_are_computed_in_float32(device: str, group: int, types: list) -> None:
+def test_narrow_inputs_are_computed_in_float32(device: str, max_logits: int, types: list) -> None:
     narrow = [
         x.detach().to(d).requires_grad_() for x, d in zip(example(device), types, strict=True)
     ]
     wide = leaves(narrow, torch.float32)
     rest = [x.to(device) for x in (TARGETS, FRAMES, TOKENS, SCALE.float())]
     with torch.autocast(device, dtype=torch.bfloat16):
-        loss = joint_loss(*narrow, *rest, group=group)
-    expected = joint_loss(*wide, *rest, group=group)
+        loss = joint_loss(*narrow, *rest, max_logits=max_logits)
+    expected = joint_loss(*wide, *rest, max_logits=max_logits)
     assert loss.dtype == torch.float32
     assert loss.item() == expected.item()
     loss.backward()
@@ -169,20 +169,20 @@ def test_narrow_inputs_are_computed_in_float32(device: str, group: int, types: l
         torch.testing.assert_close(a.grad, b.grad.to(dtype))
 
 
-@pytest.mark.parametrize("group", [GROUP, 60])
-def test_extreme_logits_stay_finite(group: int) -> None:
+@pytest.mark.parametrize("max_logits", [MAX_LOGITS, 60])
+def test_extreme_logits_stay_finite(max_logits: int) -> None:
     inputs = leaves(example(), torch.float32)
     with torch.no_grad():
         inputs[2].mul_(1e4)
         inputs[3].copy_(1e4 * (-1.0) ** torch.arange(PIECES + 1))  # blank is the least likely
-    loss = joint_loss(*inputs, TARGETS, FRAMES, TOKENS, SCALE.float(), group=group)
+    loss = joint_loss(*inputs, TARGETS, FRAMES, TOKENS, SCALE.float(), max_logits=max_logits)
     expected = reference(*(x.detach().double() for x in inputs), *EXAMPLE)
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
     loss.backward()
     assert all(x.grad.isfinite().all() for x in inputs)
 
 
-def test_every_path_leaves_each_frame_once_and_says_each_token_once() -> None:
+def test_each_path_has_one_blank_a_frame_and_each_token_once() -> None:
     torch.manual_seed(0)
     logits = torch.randn(4, 6, 5, 2).log_softmax(-1)
     _, by_blank, by_emit = lattice(logits[..., 0], logits[:, :, :4, 1], FRAMES, TOKENS)
@@ -210,7 +210,7 @@ def test_no_tensor_exceeds_the_bound_and_what_fits_is_computed_once(cells: int) 
     inputs = leaves(random_inputs(2, 20, 10, pieces, 4))
     targets = torch.randint(0, pieces, (2, 10))
     with Watch() as watch:
-        joint_loss(*inputs, targets, frames, tokens, torch.ones(2), group=cells * (pieces + 1))
+        joint_loss(*inputs, targets, frames, tokens, torch.ones(2), max_logits=cells * (pieces + 1))
     assert watch.largest <= cells * (pieces + 1)
     # 220 and 72 cells: together; the first in 18 + 2 frames; 5 frames of it, 13 of the second;
     # 2 and 7; 7 of 11 nodes and one frame.  All but the last slice of a group twice.
@@ -221,7 +221,7 @@ def test_no_tensor_exceeds_the_bound_and_what_fits_is_computed_once(cells: int) 
 PEAK = """
 import resource, sys
 import torch
-from wheatear.train.loss import joint_loss
+from wheatear.train.network.loss import joint_loss
 
 def run(frames, tokens, pieces, hidden):
     shapes = (1, frames, hidden), (1, tokens + 1, hidden), (pieces + 1, hidden), (pieces + 1,)

@@ -12,7 +12,7 @@ import torch
 import yaml
 
 from wheatear.train.data.mel import LogMel
-from wheatear.train.network.greedy import greedy
+from wheatear.train.network.greedy import greedy_search
 from wheatear.train.network.transducer import Network, NetworkConfig, chunk_mask
 from wheatear.train.run.checkpoint import config_from_nemo
 
@@ -56,7 +56,7 @@ def test_encoder_and_tokens_equal_nemo(model: str, lookahead: int) -> None:
     after_prompt = "encp" if network.config.prompts else "enc"
     expected = truth[f"{after_prompt}_R{lookahead}"]
     np.testing.assert_allclose(encoded[0, : int(frames)].T.numpy(), expected, atol=1e-4)
-    assert greedy(network, encoded, frames) == [truth[f"tokens_R{lookahead}"].tolist()]
+    assert greedy_search(network, encoded, frames) == [truth[f"tokens_R{lookahead}"].tolist()]
 
 
 def test_mel_equals_nemo() -> None:
@@ -67,7 +67,7 @@ def test_mel_equals_nemo() -> None:
     np.testing.assert_allclose(mel[0, : int(length)].numpy(), truth["mel"], atol=2e-3)
 
 
-def test_a_neighbour_in_the_batch_changes_nothing() -> None:
+def test_output_does_not_depend_on_the_batch() -> None:
     torch.manual_seed(0)
     network = Network(
         NetworkConfig(vocab_size=20, d_model=32, layers=2, predictor_hidden=16)
@@ -75,8 +75,8 @@ def test_a_neighbour_in_the_batch_changes_nothing() -> None:
     mel, lengths = torch.randn(2, 300, 128), torch.tensor([300, 171])
     prompts = torch.tensor([0, 101])
     both, frames = network.encode(mel, lengths, prompts, 3)
-    alone, _ = network.encode(mel[1:, :171], lengths[1:], prompts[1:], 3)
-    torch.testing.assert_close(both[1, : frames[1]], alone[0], atol=1e-5, rtol=1e-5)
+    single, _ = network.encode(mel[1:, :171], lengths[1:], prompts[1:], 3)
+    torch.testing.assert_close(both[1, : frames[1]], single[0], atol=1e-5, rtol=1e-5)
 
 
 def test_mask_is_whole_chunks() -> None:

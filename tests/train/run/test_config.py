@@ -1,16 +1,19 @@
-"""Plans: what is wrong is named, and what is written is read again."""
+"""Training plans: reading, writing, checks, learning rate."""
 
 from __future__ import annotations
 
-from dataclasses import fields
+import math
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
+from training_runs import (
+    PLAN,
+)
 
 from wheatear.errors import PlanError
-from wheatear.train.data import prompts
-from wheatear.train.data.batches import Recipe
-from wheatear.train.run.config import Plan
+from wheatear.train.data.batches import BatchConfig
+from wheatear.train.run.config import TrainConfig
 
 GOOD = """
 name = "x"
@@ -24,20 +27,20 @@ lookaheads = [0, 13]
 """
 
 
-def read(folder: Path, text: str) -> Plan:
+def read(folder: Path, text: str) -> TrainConfig:
     (folder / "plan.toml").write_text(text)
-    return Plan.read(folder / "plan.toml")
+    return TrainConfig.read(folder / "plan.toml")
 
 
-def test_a_plan_comes_back(tmp_path: Path) -> None:
+def test_written_plan_is_read_again(tmp_path: Path) -> None:
     plan = read(tmp_path, GOOD)
     plan.write(tmp_path / "plan.json")
-    assert Plan.read(tmp_path / "plan.json") == plan
+    assert TrainConfig.read(tmp_path / "plan.json") == plan
     assert plan.parts() == ["a"]
 
 
 @pytest.mark.parametrize(
-    ("was", "now", "says"),
+    ("old", "new", "message"),
     [
         ("steps = 10", "", "minutes or steps"),
         ("steps = 10", "steps = 10\nminutes = 3", "minutes or steps"),
@@ -48,7 +51,7 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
         ("rate = 1e-3", "", "rate"),
         ("pieces = 64", "", "needs pieces"),
         ("pieces = 64", "pieces = 64\nlora = 4", "starts from a checkpoint"),
-        ("pieces = 64", 'start = "a.nemo"\n[network]\nlayers = 3', "checkpoint's"),
+        ("pieces = 64", 'start = "a.nemo"\n[network]\nlayers = 3', "from the checkpoint"),
         ("pieces = 64", "pieces = 64\ncheck_latencies = [100]", "80, 160, 320, 560, 1120"),
         ("pieces = 64", 'pieces = 64\nbad_lines = "eat"', "refuse or skip"),
         ("pieces = 64", "pieces = 64\naccumulate = 0", "accumulate"),
@@ -62,41 +65,45 @@ def test_a_plan_comes_back(tmp_path: Path) -> None:
         ('name = "x"', 'name = "x', "cannot be read"),
     ],
 )
-def test_what_is_wrong_is_named(tmp_path: Path, was: str, now: str, says: str) -> None:
-    assert was in GOOD
-    with pytest.raises(PlanError, match=says):
-        read(tmp_path, GOOD.replace(was, now))
+def test_wrong_entry_is_named(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in GOOD
+    with pytest.raises(PlanError, match=message):
+        read(tmp_path, GOOD.replace(old, new))
 
 
-def test_a_plan_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_plan_raises(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match=r"no\.toml cannot be read: No such file"):
-        Plan.read(tmp_path / "no.toml")
+        TrainConfig.read(tmp_path / "no.toml")
 
 
-def test_new_locales_get_slots_that_nobody_has() -> None:
-    mine = prompts.fresh(["en-US", "de-DE", "xx-XX"], 128)
-    assert mine["en-US"] == mine["en"] == 0
-    assert mine["auto"] == 101
-    assert mine["xx-XX"] not in prompts.NVIDIA.values()
-    more = prompts.with_locales(mine, ["en-US", "yy-YY", "fr-CA"], 128)
-    assert more.items() >= mine.items()
-    assert more["fr-CA"] == 100
-    assert more["yy-YY"] not in mine.values()
-
-
-def test_a_model_whose_slots_are_taken_says_so() -> None:
-    with pytest.raises(PlanError, match="slots are taken"):
-        prompts.with_locales({f"l{i}": i for i in range(4)}, ["en-US"], 4)
-
-
-def test_the_plans_of_the_repository_read() -> None:
+def test_plans_of_the_repository_are_valid() -> None:
     for path in (Path(__file__).parents[3] / "recipes" / "wheatear_small").glob("*.toml"):
         if not path.name.startswith("corpus"):
-            plan = Plan.read(path)
+            plan = TrainConfig.read(path)
             assert set(plan.stages[-1].lookaheads) == {0, 1, 3, 6, 13}
 
 
-def test_the_guide_names_every_entry() -> None:
+def test_guide_names_all_entries() -> None:
     guide = (Path(__file__).parents[3] / "docs" / "training.md").read_text()
-    named = [*fields(Plan), *fields(Recipe)]
+    named = [*fields(TrainConfig), *fields(BatchConfig)]
     assert not [f.name for f in named if f"`{f.name}`" not in guide and f.name != "stages"]
+
+
+def test_learning_rate_rises_holds_and_falls() -> None:
+    assert PLAN.learning_rate(0, 0.0) == pytest.approx(PLAN.rate / 5)
+    assert PLAN.learning_rate(100, 0.4) == PLAN.rate
+    assert PLAN.learning_rate(100, 0.75) == pytest.approx(PLAN.rate / 2)
+    assert PLAN.learning_rate(100, 1.0) == pytest.approx(PLAN.rate / 100)
+
+
+@pytest.mark.parametrize("warmup", [1, 5, 50, 5000])
+@pytest.mark.parametrize("steps", [1, 2, 10, 100, 2000])
+def test_a_warm_up_takes_a_fifth_of_a_run_at_most(warmup: int, steps: int) -> None:
+    """However short the run is; a long one warms up for the steps of its plan."""
+    plan = replace(PLAN, warmup=warmup, steps=steps, hold=0.9)
+    rates = [plan.learning_rate(step, step / steps) for step in range(steps)]
+    reached = next((step for step, rate in enumerate(rates) if rate == plan.rate), steps)
+    assert reached <= max(1, math.ceil(0.2 * steps))
+    assert reached >= min(warmup - 1, round(0.2 * steps)) or steps == 1
+    assert rates[: reached + 1] == sorted(rates[: reached + 1])
+    assert min(rates) > 0

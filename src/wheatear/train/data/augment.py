@@ -1,7 +1,7 @@
-"""What happens to speech between a mouth and a recogniser, imitated on samples and mels.
+"""Augmentation of speech: speed, reverberation, noise, band limits, SpecAugment.
 
-All functions take and return float32 numpy arrays at 16 kHz ([n]) or torch log-mels ([M, bins])
-and draw from the given generator alone, so that a batch is a function of its seed.
+Functions take and return float32 samples [n] at 16 kHz, or a log-mel [M, bins].  They draw only
+from the given generator, so that a batch is a function of its seed.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
-from wheatear.train.data.mel import SAMPLE_RATE
 
 Generator = np.random.Generator
 
 
 def speed(samples: Samples, factor: float) -> Samples:
-    """Played faster (factor > 1) or slower: pitch and formants move along, as in a new voice."""
+    """Resamples speech to play faster (factor > 1) or slower; pitch and formants change too."""
     points = np.arange(0, len(samples) - 1, factor)
     return np.asarray(np.interp(points, np.arange(len(samples)), samples), np.float32)
 
 
 def reverb(samples: Samples, rng: Generator) -> Samples:
-    """A room: exponentially fading noise after the direct sound, 0.05 to 0.35 s."""
+    """Adds the reverberation of a room: decaying noise of 0.05 to 0.35 s."""
     size = int(SAMPLE_RATE * rng.uniform(0.05, 0.35))
     response = rng.standard_normal(size, np.float32) * np.exp(-6.9 * np.arange(size) / size)
     response *= rng.uniform(0.1, 0.5) / np.linalg.norm(response)
@@ -33,7 +33,7 @@ def reverb(samples: Samples, rng: Generator) -> Samples:
 
 
 def telephone(samples: Samples, rng: Generator) -> Samples:
-    """The band of a telephone (300-3400 Hz, roughly) or of a small microphone."""
+    """Limits speech to the band of a telephone (about 300-3400 Hz) or a small microphone."""
     spectrum = np.fft.rfft(samples)
     hertz = np.linspace(0, SAMPLE_RATE / 2, len(spectrum))
     low = rng.uniform(50, 300)
@@ -42,7 +42,7 @@ def telephone(samples: Samples, rng: Generator) -> Samples:
     return np.asarray(np.fft.irfft(spectrum, len(samples)), np.float32)
 
 
-def coloured_noise(size: int, rng: Generator) -> Samples:
+def colored_noise(size: int, rng: Generator) -> Samples:
     """Noise of unit power whose spectrum falls by a random power of the frequency."""
     spectrum = np.fft.rfft(rng.standard_normal(size, np.float32))
     spectrum /= np.arange(1, len(spectrum) + 1) ** rng.uniform(0, 0.9)
@@ -54,13 +54,13 @@ def coloured_noise(size: int, rng: Generator) -> Samples:
 
 
 def add_at_snr(samples: Samples, noise: Samples, decibels: float) -> Samples:
-    """Speech with noise so much weaker than it."""
+    """Adds noise to speech at a signal-to-noise ratio in decibels."""
     power = np.sqrt(np.mean(samples**2) / (np.mean(noise**2) + 1e-12))
     return np.asarray(samples + noise * (power * 10 ** (-decibels / 20)), np.float32)
 
 
-def mask(mel: torch.Tensor, rng: Generator) -> torch.Tensor:
-    """SpecAugment (Park et al. 2019, arXiv 1904.08779): bands and stretches of the mean level."""
+def spec_augment(mel: torch.Tensor, rng: Generator) -> torch.Tensor:
+    """Sets two bands and two time spans to the mean level (Park et al. 2019, arXiv 1904.08779)."""
     frames, bins = mel.shape
     mel, level = mel.clone(), float(mel.mean())
     for _ in range(2):

@@ -1,7 +1,7 @@
-"""The utterances of manifests, checked before anything is trained on.
+"""Utterances of manifests, checked before training.
 
-Lines are read as `wheatear.evaluate.manifest` says.  `.pcm` files are int16 little-endian, 16 kHz,
-mono; everything else is decoded as anywhere in Wheatear, at any rate and number of channels.
+`wheatear.evaluate.manifest` reads the lines.  `.pcm` files are int16 little-endian, 16 kHz, mono;
+all other files may be anything that Wheatear decodes.
 """
 
 from __future__ import annotations
@@ -11,23 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError, ManifestError
 from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
 from wheatear.evaluate.manifest import InvalidLine, manifest_error, read_clips
 from wheatear.model.locales import canonical_locale
-from wheatear.train.data.mel import SAMPLE_RATE
 
 BadLines = Literal["refuse", "skip"]
-_SHORTEST = 0.01
-"""Seconds of an utterance that can be trained on."""
-_TOO_LONG = 0.1
-"""Seconds that a duration may lie beyond the end of the file: durations are often rounded up."""
+_MIN_SECONDS = 0.01
+_MAX_OVERRUN = 0.1  # seconds past the end of the file: durations are often rounded up
 
 
 @dataclass(frozen=True)
 class Utterance:
-    """One sentence of a corpus."""
+    """One sentence of a corpus and its place in a file."""
 
     path: Path
     start: int
@@ -38,7 +36,7 @@ class Utterance:
     locale: str
 
     def read(self) -> Samples:
-        """float32 samples [n] at 16 kHz, mono."""
+        """Returns float32 samples [n] at 16 kHz, mono."""
         return read_stretch(self.path, self.start, self.size)
 
 
@@ -48,12 +46,16 @@ def read_manifest(
     locale: str | None = None,
     warn: Callable[[str], None] = print,
 ) -> list[Utterance]:
-    """The utterances of a manifest, every one with its audio there.
+    """Reads the utterances of a manifest and checks that their audio is there.
 
-    locale: that of lines which name none.  warn: called with a line about each skipped one.
+    Args:
+        path: Manifest in JSON lines.
+        bad_lines: "refuse" raises for lines that cannot be used, "skip" leaves them out.
+        locale: Locale of lines that name none.
+        warn: Called with a message for each skipped line.
 
-    Raises ManifestError naming file and line: for the first lines that cannot be used (unless
-    bad_lines is "skip"), and for a manifest that cannot be read or holds no usable line.
+    Raises:
+        ManifestError: The manifest cannot be read, holds no usable line, or has bad lines.
     """
     found, problems = [], []
     for line in read_clips(path):
@@ -77,7 +79,7 @@ def read_manifest(
 
 
 def _utterance(clip: Clip, locale: str | None) -> Utterance:
-    """Raises ValueError saying what is wrong with the line."""
+    """Makes an utterance of a line.  Raises ValueError with the reason if it cannot be used."""
     if not clip.reference:
         raise ValueError("its 'text' is ''")
     named = clip.locale or canonical_locale(locale or "")
@@ -93,9 +95,9 @@ def _utterance(clip: Clip, locale: str | None) -> Utterance:
     if left < 1:
         raise ValueError(f"it starts at {clip.start:g} s, where {clip.audio} has ended")
     duration = left / SAMPLE_RATE if clip.seconds is None else clip.seconds
-    if duration < _SHORTEST:
+    if duration < _MIN_SECONDS:
         raise ValueError(f"its duration is {duration:g} s")
-    if clip.start + duration > stored + _TOO_LONG:
+    if clip.start + duration > stored + _MAX_OVERRUN:
         raise ValueError(
             f"it ends at {clip.start + duration:g} s, but {clip.audio} has {stored:g} s of audio"
         )

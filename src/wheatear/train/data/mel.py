@@ -1,7 +1,7 @@
-"""NeMo's log-mel front end for batches of waveforms, in torch.
+"""Log-mel front end of NeMo for batches of waveforms, in torch.
 
-Pre-emphasis 0.97, symmetric Hann of 25 ms centred in 512 points, hop 10 ms, zeros around the
-ends, power spectrum, 128 Slaney mel bins, log(x + 2^-24), no normalisation.
+Pre-emphasis 0.97, symmetric Hann of 25 ms at the center of 512 points, hop 10 ms, zeros around
+the ends, power spectrum, 128 Slaney mel bins, log(x + 2^-24), no normalization.
 """
 
 from __future__ import annotations
@@ -10,13 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME, SAMPLE_RATE, MelSettings, slaney_bank
+from wheatear.audio.mel import LOG_GUARD, MEL_PER_FRAME, MelSettings, slaney_bank
 
 SETTINGS = MelSettings()
 HOP = SETTINGS.hop_length
 FRAME = MEL_PER_FRAME * HOP  # 80 ms, one encoder frame
-
-__all__ = ["FRAME", "HOP", "SAMPLE_RATE", "LogMel"]
 
 
 class LogMel(nn.Module):

@@ -1,4 +1,4 @@
-"""The language prompt: which slot of the one-hot stands for which locale."""
+"""Slots of locales in the one-hot language prompt."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ NVIDIA = {
 }  # fmt: skip
 
 
-def fresh(locales: Sequence[str], slots: int) -> dict[str, int]:
-    """The dictionary of a new model: NVIDIA's slots where known, the locale and its language."""
-    prompts = with_locales({AUTO: NVIDIA[AUTO]}, locales, slots)
+def new_prompts(locales: Sequence[str], slots: int) -> dict[str, int]:
+    """Makes the dictionary of a new model: a slot for each locale, shared by its language."""
+    prompts = add_locales({AUTO: NVIDIA[AUTO]}, locales, slots)
     for locale in locales:
         prompts.setdefault(locale.partition("-")[0], prompts[locale])
     return prompts
 
 
-def with_locales(prompts: Mapping[str, int], locales: Sequence[str], slots: int) -> dict[str, int]:
-    """The dictionary with a slot for each locale: its own, NVIDIA's, or the last free one.
+def add_locales(prompts: Mapping[str, int], locales: Sequence[str], slots: int) -> dict[str, int]:
+    """Adds a slot for each locale: NVIDIA's, or the last free one.
 
     Raises PlanError when all slots are taken.
     """

@@ -1,7 +1,7 @@
-"""First weights.
+"""Initial weights of a new network.
 
-PyTorch's defaults let the signal fade in the subsampling by eight: on digits, frame accuracy
-after 200 steps was 15 % with them and 86 % with these.
+With PyTorch's defaults the signal fades in the subsampling by eight: on digits, frame accuracy
+after 200 steps was 15 % with the defaults and 86 % with these weights.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from wheatear.train.network.transducer import Layer, Network
 
 
 @torch.no_grad()
-def initialise(network: Network) -> None:
+def initialize(network: Network) -> None:
     """Sets the weights in place."""
     mixing: list[nn.Module] = [network.encoder.pre_encode.out, network.joint.enc]
     mixing.append(network.joint.pred)
@@ -26,7 +26,7 @@ def initialise(network: Network) -> None:
             nn.init.normal_(module.weight, std=1 / 3)  # nine taps: keeps the variance
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.1)
-            module.weight[module.num_embeddings - 1] = 0  # nothing said yet
+            module.weight[module.num_embeddings - 1] = 0  # no token yet
         elif isinstance(module, Layer):
             attention = module.self_attn
             mixing += [module.feed_forward1.linear1, module.feed_forward2.linear1]

@@ -1,4 +1,4 @@
-"""Training a part of a network: frozen encoder layers, low-rank adapters.
+"""Fine-tuning a part of a network: frozen encoder layers, low-rank adapters.
 
 Source: Hu et al. 2021 (LoRA, arXiv 2106.09685).
 """
@@ -17,7 +17,7 @@ from wheatear.train.network.transducer import Network
 
 
 class _LowRank(nn.Module):
-    """weight [n, m] -> weight + up [n, r] @ down [r, m]; up is zero at first."""
+    """Maps weight [n, m] to weight + up [n, r] @ down [r, m]; up is zero at first."""
 
     def __init__(self, weight: Tensor, rank: int) -> None:
         super().__init__()
@@ -30,8 +30,8 @@ class _LowRank(nn.Module):
         return weight + self.up @ self.down
 
 
-def freeze(network: Network, layers: int) -> None:
-    """Keeps the subsampling and the first `layers` encoder layers as they are."""
+def freeze_layers(network: Network, layers: int) -> None:
+    """Excludes the subsampling and the first `layers` encoder layers from training."""
     if not 0 <= layers <= network.config.layers:
         raise PlanError(f"freeze is {layers}, but the encoder has {network.config.layers} layers")
     if layers:
@@ -39,11 +39,11 @@ def freeze(network: Network, layers: int) -> None:
             module.requires_grad_(False)
 
 
-def adapt(network: Network, rank: int) -> None:
-    """Gives every matrix product of the encoder layers that is not frozen an adapter of the rank.
+def add_adapters(network: Network, rank: int) -> None:
+    """Adds an adapter to each matrix of the encoder layers that are not frozen.
 
-    The encoder itself is frozen; predictor, joint and prompt kernel go on learning whole, since a
-    new locale has new rows in them.
+    The encoder's own weights are frozen.  Predictor, joint and prompt kernel are trained whole,
+    since a new locale has new rows in them.
     """
     if not 1 <= rank <= network.config.d_model:
         raise PlanError(f"lora is {rank}; give a rank from 1 to {network.config.d_model}")
@@ -57,8 +57,8 @@ def adapt(network: Network, rank: int) -> None:
         parametrize.register_parametrization(module, "weight", _LowRank(module.weight, rank))
 
 
-def merged(network: Network) -> dict[str, Tensor]:
-    """The state dict with the adapters added to the weights that they adapt."""
+def merged_state_dict(network: Network) -> dict[str, Tensor]:
+    """Returns the state dict with the adapters added to their weights."""
     found = {}
     for name, value in network.state_dict().items():
         if ".parametrizations." not in name:

@@ -1,12 +1,11 @@
-"""RNN-T loss with the joint inside (Graves 2012, arXiv 1211.3711).
+"""RNN-T loss with the joint included (Graves 2012, arXiv 1211.3711).
 
-The logits of all utterances together, [B, T, U+1, V+1], would not fit.  Here they exist for one
-slice of cells at a time and turn into their own gradient in place; a cell (t, u) of the lattice
-is frame t after u tokens.  Utterances that fit share a slice, packed without padding, and their
-logits are computed once.  Of one that does not fit, a first pass over its slices keeps two
-numbers a cell (blank and next token, normalised), the lattice is solved on these, and a second
-pass computes the logits again for the gradient.  Plain torch, so the same code runs on CPU and
-CUDA.
+The logits of all utterances together, [B, T, U+1, V+1], would not fit into memory.  They exist
+for one slice of cells at a time and are turned into their gradient in place; a cell (t, u) of
+the lattice is frame t after u tokens.  Utterances that fit share a slice, packed without padding,
+and their logits are computed once.  A longer utterance takes two passes over its slices: the first
+keeps the log-probabilities of blank and next token of each cell, from which the lattice is solved.
+The second computes the logits again for the gradient.  The same code runs on CPU and CUDA.
 """
 
 from __future__ import annotations
@@ -19,51 +18,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NEVER = -1e30  # log-probability of what cannot happen; finite, so that its gradient is too
-GROUP = 1 << 24  # logits held at once: 64 MiB in float32
+LOG_ZERO = -1e30  # log-probability of an impossible path; finite, so that its gradient is too
+MAX_LOGITS = 1 << 24  # logits in memory at once: 64 MiB in float32
 
 
 def lattice(
     blank: Tensor, emit: Tensor, frames: Tensor, tokens: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Negative log-likelihood of each utterance and its gradient.
+    """Computes the negative log-likelihood of each utterance and its gradient.
 
-    blank [B, T, U+1]: log-probability of leaving frame t after u tokens; emit [B, T, U]: of
-    saying token u+1 there; frames, tokens [B]: true lengths, frames >= 1.
-    Returns nll [B], d nll / d blank, d nll / d emit.
+    Args:
+        blank: [B, T, U+1] log-probability of the blank at frame t after u tokens.
+        emit: [B, T, U] log-probability of token u+1 there.
+        frames: [B] true lengths, at least 1.
+        tokens: [B] true lengths.
+
+    Returns:
+        nll [B], d nll / d blank, d nll / d emit.
     """
     blank = blank.detach().requires_grad_()
     emit = emit.detach().requires_grad_()
     with torch.enable_grad():
         batch, longest, width = blank.shape
         rows = longest + width - 1
-        # Shear, so that row n holds the cells with t + u = n: they depend on row n - 1 alone.
+        # Sheared: row n holds the cells with t + u = n, which depend only on row n - 1.
         n = torch.arange(rows, device=blank.device)[:, None]
         t = n - torch.arange(width, device=blank.device)  # [rows, U+1]
         valid = (t >= 0) & (t < longest)
         at = t.clamp(0, longest - 1).expand(batch, -1, -1)
-        leave = blank.gather(1, at).masked_fill(~valid, NEVER).unbind(1)
-        say = emit.gather(1, at[..., :-1]).masked_fill(~valid[:, :-1], NEVER).unbind(1)
-        edge = blank.new_full((batch, 1), NEVER)
+        blanks = blank.gather(1, at).masked_fill(~valid, LOG_ZERO).unbind(1)
+        emits = emit.gather(1, at[..., :-1]).masked_fill(~valid[:, :-1], LOG_ZERO).unbind(1)
+        edge = blank.new_full((batch, 1), LOG_ZERO)
         alpha = torch.cat((edge.new_zeros(batch, 1), edge.expand(-1, width - 1)), 1)
         alphas = [alpha]  # log-probability of reaching each cell of row n
         for row in range(rows - 1):
-            stay = alpha + leave[row]
-            spoke = torch.cat((edge, alpha[:, :-1] + say[row]), 1)
-            alpha = torch.logaddexp(stay, spoke)
+            stay = alpha + blanks[row]
+            emitted = torch.cat((edge, alpha[:, :-1] + emits[row]), 1)
+            alpha = torch.logaddexp(stay, emitted)
             alphas.append(alpha)
         utterance = torch.arange(batch, device=blank.device)
         last = frames - 1
         end = torch.stack(alphas, 1)[utterance, last + tokens, tokens]
         nll = -(end + blank[utterance, last, tokens])
-        # With one frame and no token nothing depends on emit: its gradient has to be made.
+        # With one frame and no token nothing depends on emit: its gradient is materialized.
         wanted = (blank, emit)
         by_blank, by_emit = torch.autograd.grad(nll.sum(), wanted, materialize_grads=True)
     return nll.detach(), by_blank, by_emit
 
 
 class _Block(NamedTuple):
-    """Frames [t, t + height) x nodes [u, u + width) of the lattice of one utterance."""
+    """Part of an utterance's lattice: frames [t, t + height) x nodes [u, u + width)."""
 
     utterance: int
     t: int
@@ -86,35 +90,35 @@ class _Block(NamedTuple):
         return self.utterance, slice(self.u, self.u + self.width)
 
 
-_Slice = list[_Block]  # what is computed at once; its cells lie end to end
+_Slice = list[_Block]  # blocks computed at once; their cells are concatenated
 
 
-def _cut(utterance: int, height: int, width: int, most: int) -> Iterator[_Slice]:
-    """Slices of at most `most` cells, in the order of the cells: whole frames, or parts of one."""
+def _split_lattice(utterance: int, height: int, width: int, most: int) -> Iterator[_Slice]:
+    """Splits a lattice into slices of at most `most` cells: whole frames, or parts of one."""
     rows, columns = max(1, most // width), min(width, most)
     for t in range(0, height, rows):
         for u in range(0, width, columns):
             yield [_Block(utterance, t, min(rows, height - t), u, min(columns, width - u))]
 
 
-def _plan(shapes: list[tuple[int, int]], most: int) -> Iterator[list[_Slice]]:
-    """Groups of utterances whose lattices are solved together; slices have at most `most` cells.
+def _group_utterances(shapes: list[tuple[int, int]], most: int) -> Iterator[list[_Slice]]:
+    """Yields groups of utterances whose lattices are solved together, as slices of `most` cells.
 
-    Small utterances come in groups of one slice, which need no second pass.  The others make one
-    group, for a lattice takes T + U steps, however many utterances it holds.
+    Small utterances are grouped in one slice, which needs no second pass.  The others make one
+    group, since solving takes T + U steps for any number of utterances.
     """
     packed: _Slice = []
     large: list[_Slice] = []
-    room = most
+    free = most
     for b, (height, width) in enumerate(shapes):
         if height * width > most:
-            large += _cut(b, height, width, most)
+            large += _split_lattice(b, height, width, most)
             continue
-        if height * width > room:
+        if height * width > free:
             yield [packed]
-            packed, room = [], most
+            packed, free = [], most
         packed.append(_Block(b, 0, height, 0, width))
-        room -= height * width
+        free -= height * width
     if packed:
         yield [packed]
     if large:
@@ -122,38 +126,40 @@ def _plan(shapes: list[tuple[int, int]], most: int) -> Iterator[list[_Slice]]:
 
 
 class _Joint:
-    """The joint, its gradients, and room for the logits of one slice."""
+    """The joint, its gradients, and a buffer for the logits of one slice."""
 
-    def __init__(self, inputs: list[Tensor], said: Tensor, room: int) -> None:
-        """said [B, U+1]: the token that each node would say; room: cells of the largest slice."""
-        # Sums over 13,088 classes and hundreds of steps want float32, whatever comes in.
+    def __init__(self, inputs: list[Tensor], next_tokens: Tensor, cells: int) -> None:
+        """Takes the token that follows each node, [B, U+1], and the cells of the largest slice."""
+        # Sums over 13,088 classes and hundreds of steps need float32 for inputs of any type.
         wide = reduce(torch.promote_types, [x.dtype for x in inputs], torch.float32)
         self.encoded, self.predicted, self.weight, self.bias = (x.to(wide) for x in inputs)
         self.grads = [
             torch.zeros_like(x) for x in (self.encoded, self.predicted, self.weight, self.bias)
         ]
-        self.said = said
-        self.room = self.bias.new_empty(room, len(self.bias))
-        self.held: _Slice | None = None  # whose logits the room holds
+        self.next_tokens = next_tokens
+        self.buffer = self.bias.new_empty(cells, len(self.bias))
+        self.current: _Slice | None = None  # whose logits are in the buffer
 
     def scores(self, blocks: _Slice) -> Tensor:
-        """[2, N]: log-probability of blank and of the next token in each cell.
+        """Returns the log-probabilities of blank and next token in each cell, [2, N].
 
-        Leaves what `descend` needs: softmax = powers / total.
+        Keeps `powers` and `total` for `backward`: softmax = powers / total.
         """
         self.hidden = self._hidden(blocks)
-        self.next = torch.cat([self.said[b.nodes].repeat(b.height) for b in blocks])[:, None]
-        logits = self.room[: len(self.hidden)]  # used again: new memory costs as much as a pass
+        self.emitted = torch.cat([self.next_tokens[b.nodes].repeat(b.height) for b in blocks])[
+            :, None
+        ]
+        logits = self.buffer[: len(self.hidden)]  # reused: new memory costs as much as a pass
         torch.addmm(self.bias, self.hidden, self.weight.t(), out=logits)
-        exits = torch.stack((logits[:, -1], logits.gather(1, self.next).squeeze(1)))
+        exits = torch.stack((logits[:, -1], logits.gather(1, self.emitted).squeeze(1)))
         top = logits.amax(1)
         self.powers = logits.sub_(top[:, None]).exp_()
         self.total = self.powers.sum(1)
-        self.held = blocks
+        self.current = blocks
         return exits - top - self.total.log()  # in this order: top may be large
 
     def _hidden(self, blocks: _Slice) -> Tensor:
-        """relu(enc + pred) of each cell, [N, H]."""
+        """Returns relu(enc + pred) of each cell, [N, H]."""
         sizes = [b.cells for b in blocks]
         hidden = self.encoded.new_empty(sum(sizes), self.encoded.shape[2])
         for b, part in zip(blocks, hidden.split(sizes), strict=True):
@@ -161,16 +167,16 @@ class _Joint:
             torch.add(encoded[:, None], predicted, out=part.view(b.height, b.width, -1))
         return hidden.relu_()
 
-    def descend(self, blocks: _Slice, by_scores: Tensor) -> None:
-        """Adds to the gradients, given that of the loss by the scores, [2, N]."""
-        if self.held is not blocks:
+    def backward(self, blocks: _Slice, by_scores: Tensor) -> None:
+        """Adds to the gradients, given the gradient of the loss by the scores, [2, N]."""
+        if self.current is not blocks:
             self.scores(blocks)
-        self.held = None  # the logits become their gradient:
+        self.current = None  # the logits become their gradient:
         # softmax * (visits of the cell) - (visits that took this exit)
         by_blank, by_emit = by_scores
         grad = self.powers.mul_((-(by_blank + by_emit) / self.total)[:, None])
         grad[:, -1] += by_blank
-        grad.scatter_add_(1, self.next, by_emit[:, None])
+        grad.scatter_add_(1, self.emitted, by_emit[:, None])
         encoded, predicted, weight, bias = self.grads
         weight.addmm_(grad.t(), self.hidden)
         bias.add_(grad.sum(0))
@@ -181,18 +187,17 @@ class _Joint:
             predicted[b.nodes] += cells.sum(0)
 
 
-def _solve(
+def _group_loss(
     joint: _Joint, slices: list[_Slice], shapes: list[tuple[int, int]],
     frames: Tensor, tokens: Tensor, scale: Tensor,
 ) -> Tensor:  # fmt: skip
-    """The losses of a group of utterances, [B]; adds their gradients times scale [B].
+    """Returns the losses of a group of utterances, [B]; adds their gradients times scale [B].
 
-    shapes: (frames, tokens + 1) of each utterance, as numbers; the slices hold their cells in
-    order.
+    shapes: (frames, tokens + 1) of each utterance; the slices hold their cells in order.
     """
     flat = torch.cat([joint.scores(blocks) for blocks in slices], 1)  # [2, N]
     heights, widths = zip(*shapes, strict=True)
-    box = flat.new_full((2, len(shapes), max(heights), max(widths)), NEVER)
+    box = flat.new_full((2, len(shapes), max(heights), max(widths)), LOG_ZERO)
     parts = flat.split([height * width for height, width in shapes], 1)
     for i, (shape, part) in enumerate(zip(shapes, parts, strict=True)):
         box[:, i, : shape[0], : shape[1]] = part.view(2, *shape)
@@ -200,35 +205,35 @@ def _solve(
     by_box = torch.stack((by_blank, F.pad(by_emit, (0, 1)))) * scale[:, None, None]
     by_flat = torch.cat([by_box[:, i, :t, :u].flatten(1) for i, (t, u) in enumerate(shapes)], 1)
     by_slices = by_flat.split([sum(b.cells for b in blocks) for blocks in slices], 1)
-    # Backwards, because the logits of the last slice are still there.
+    # In reverse, because the logits of the last slice are still in the buffer.
     for blocks, by_scores in reversed(list(zip(slices, by_slices, strict=True))):
-        joint.descend(blocks, by_scores)
+        joint.backward(blocks, by_scores)
     return nll
 
 
 class _JointLoss(torch.autograd.Function):
-    """Computes all gradients in the forward pass, while the logits are there."""
+    """Computes all gradients in the forward pass, while the logits are in memory."""
 
     @staticmethod
     def forward(
         ctx: Any, encoded: Tensor, predicted: Tensor, weight: Tensor, bias: Tensor,
-        targets: Tensor, frames: Tensor, tokens: Tensor, scale: Tensor, group: int,
+        targets: Tensor, frames: Tensor, tokens: Tensor, scale: Tensor, max_logits: int,
     ) -> Tensor:  # fmt: skip
         shapes = [(t, u + 1) for t, u in zip(frames.tolist(), tokens.tolist(), strict=True)]
-        # The last node says nothing, and padding may be no token: any will do, its share is zero.
+        # The last node emits nothing and padding may be no token: any token has a share of zero.
         node = torch.arange(targets.shape[1] + 1, device=targets.device)
-        said = F.pad(targets, (0, 1)).masked_fill(node >= tokens[:, None], 0)
-        # Of a small vocabulary the hidden layer is larger than the logits.
-        plan = list(_plan(shapes, max(1, group // max(weight.shape))))
-        room = max(sum(b.cells for b in blocks) for slices in plan for blocks in slices)
+        next_tokens = F.pad(targets, (0, 1)).masked_fill(node >= tokens[:, None], 0)
+        # With a small vocabulary the hidden layer is larger than the logits.
+        plan = list(_group_utterances(shapes, max(1, max_logits // max(weight.shape))))
+        cells = max(sum(b.cells for b in blocks) for slices in plan for blocks in slices)
         total = torch.zeros((), device=encoded.device)
         with torch.autocast(encoded.device.type, enabled=False):
-            joint = _Joint([encoded, predicted, weight, bias], said, room)
+            joint = _Joint([encoded, predicted, weight, bias], next_tokens, cells)
             for slices in plan:
                 members = list(dict.fromkeys(b.utterance for blocks in slices for b in blocks))
                 at = torch.tensor(members, device=frames.device)
                 weights = scale[at].to(joint.bias.dtype)
-                nll = _solve(
+                nll = _group_loss(
                     joint, slices, [shapes[b] for b in members], frames[at], tokens[at], weights
                 )
                 total = total + nll @ weights
@@ -238,23 +243,32 @@ class _JointLoss(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *outer: Tensor) -> tuple[Tensor | None, ...]:
-        # Narrow last: the outer gradient may be what lifts these into the range of float16.
+        # Narrowed last: the outer gradient may lift these into the range of float16.
         grads = zip(ctx.saved_tensors, ctx.dtypes, strict=True)
         return (*((g * outer[0]).to(dtype) for g, dtype in grads), None, None, None, None, None)
 
 
 def joint_loss(
     encoded: Tensor, predicted: Tensor, weight: Tensor, bias: Tensor,
-    targets: Tensor, frames: Tensor, tokens: Tensor, scale: Tensor, group: int = GROUP,
+    targets: Tensor, frames: Tensor, tokens: Tensor, scale: Tensor, max_logits: int = MAX_LOGITS,
 ) -> Tensor:  # fmt: skip
-    """Sum over utterances of scale[b] * RNN-T loss, with logits = relu(enc + pred) W' + bias.
+    """Computes the sum over utterances of scale[b] * RNN-T loss.
 
-    encoded [B, T, H] and predicted [B, U+1, H]: the joint's projections; weight [V+1, H], bias
-    [V+1], blank last; targets [B, U]; frames, tokens, scale [B]; group: logits held at once.
-    Computes in float32 (float64 if an input is), also under autocast; gradients have the inputs'
-    types.
+    logits = relu(encoded + predicted) W' + bias.  Computes in float32 (float64 if an input is),
+    also under autocast; gradients have the types of the inputs.
+
+    Args:
+        encoded: [B, T, H] projection of the encoder.
+        predicted: [B, U+1, H] projection of the predictor.
+        weight: [V+1, H], blank last.
+        bias: [V+1].
+        targets: [B, U].
+        frames: [B] true lengths.
+        tokens: [B] true lengths.
+        scale: [B].
+        max_logits: Logits in memory at once.
     """
     loss: Tensor = _JointLoss.apply(
-        encoded, predicted, weight, bias, targets, frames, tokens, scale, group
+        encoded, predicted, weight, bias, targets, frames, tokens, scale, max_logits
     )
     return loss

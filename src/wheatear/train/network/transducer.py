@@ -1,10 +1,8 @@
-"""The network in torch: cache-aware FastConformer encoder, predictor, joint, language prompt.
+"""Transducer in torch: cache-aware FastConformer encoder, predictor, joint, language prompt.
 
-Same topology and the very state-dict names of NeMo's EncDecRNNTBPEModelWithPrompt, so that a
-checkpoint moves either way (tests/train/network/test_transducer.py holds it against NeMo's own
-output).
-Here whole utterances are computed under the attention mask of one latency; streaming is the
-runtime's business.
+Topology and state-dict names are those of NeMo's EncDecRNNTBPEModelWithPrompt, so that checkpoints
+can be exchanged (tests/train/network/test_transducer.py compares the output with NeMo's).
+Whole utterances are computed under the attention mask of one latency, without streaming.
 
 Shapes: B utterances, M mel frames (10 ms), T encoder frames (80 ms), U tokens, d = d_model.
 
@@ -26,10 +24,10 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class NetworkConfig:
-    """Sizes of the network."""
+    """Sizes of a network."""
 
     vocab_size: int
-    """Pieces without the blank; the blank is the index after the last piece."""
+    """Number of pieces; the blank is the index after the last piece."""
     d_model: int = 160
     layers: int = 6
     heads: int = 4
@@ -38,17 +36,17 @@ class NetworkConfig:
     ff_expansion: int = 4
     conv_kernel: int = 9
     left_context: int = 56
-    """Frames of the past that attention sees, whole chunks at a time."""
+    """Past frames in the attention, in whole chunks."""
     predictor_hidden: int = 160
     predictor_layers: int = 2
     joint_hidden: int = 160
     prompts: int = 128
     """Slots of the language prompt; 0 for a model without one."""
     prompt_hidden: int = 0
-    """Hidden width of the prompt kernel; 0 means twice d_model as in NeMo."""
+    """Hidden width of the prompt kernel; 0: twice d_model, as in NeMo."""
     mel_shift: float = 0.0
     mel_scale: float = 1.0
-    """The first convolution sees (mel + shift) * scale; checkpoint.py folds that away."""
+    """The input of the first convolution is (mel + shift) * scale; export folds this away."""
     dropout: float = 0.1
 
 
@@ -73,21 +71,21 @@ class Subsampling(nn.Module):
 
     def forward(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """mel [B, M, mels], lengths [B] in mel frames -> [B, T, d], lengths [B] in frames."""
-        # Never in half precision: the log-mel is read to a hundredth of its range.
+        # Never in half precision, which is too coarse for the log-mel.
         with torch.autocast(mel.device.type, enabled=False):
-            return self._subsampled(mel, lengths)
+            return self._subsample(mel, lengths)
 
-    def _subsampled(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    def _subsample(self, mel: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         x = _zero_after(mel.unsqueeze(1), lengths)  # [B, 1, M, mels]
         x = (F.pad(x, (2, 1, 2, 1)) + self.shift) * self.scale
-        if x.device.type == "cpu":  # where the convolutions of torch are faster this way
+        if x.device.type == "cpu":  # faster for the convolutions of torch there
             x = x.contiguous(memory_format=torch.channels_last)
         for i, layer in enumerate(self.conv):
             if i in (2, 5):
-                x = F.pad(x, (2, 1, 2, 1))  # time and frequency alike: two before, one after
+                x = F.pad(x, (2, 1, 2, 1))  # in time and frequency: two before, one after
             x = layer(x)
             if i in (1, 4, 7):
-                # Past the end there is nothing at any stage, as in a stream that has ended.
+                # Zeros past the end at each stage, as in a stream that has ended.
                 lengths = lengths // 2 + 1
                 x = _zero_after(x, lengths)
         batch, channels, frames, bins = x.shape
@@ -95,7 +93,7 @@ class Subsampling(nn.Module):
 
 
 def _zero_after(x: Tensor, lengths: Tensor) -> Tensor:
-    """x [B, C, T, bins] with everything at or past the length zeroed."""
+    """Zeroes x [B, C, T, bins] from each length on."""
     inside = torch.arange(x.shape[2], device=x.device) < lengths[:, None]
     return x * inside[:, None, :, None]
 
@@ -132,7 +130,7 @@ class SelfAttention(nn.Module):
         v = self.linear_v(x).view(split).transpose(1, 2)
         p = self.linear_pos(positions).view(1, -1, *split[2:]).transpose(1, 2)
         by_position = _rel_shift((q + self.pos_bias_v).transpose(1, 2) @ p.transpose(-1, -2))
-        # Scores by content plus scores by distance, all in the one fused product of torch.
+        # Scores by content plus scores by distance, in one fused product.
         bias = (by_position / math.sqrt(split[3])).masked_fill(~allowed, -1e4)
         mixed = F.scaled_dot_product_attention(
             (q + self.pos_bias_u).transpose(1, 2), k, v, attn_mask=bias
@@ -141,7 +139,7 @@ class SelfAttention(nn.Module):
 
 
 def _rel_shift(scores: Tensor) -> Tensor:
-    """[B, heads, T, 2T-1] by distance -> [B, heads, T, T] by key (arXiv 1901.02860, app. B)."""
+    """Maps [B, heads, T, 2T-1] by distance to [B, heads, T, T] by key (1901.02860, app. B)."""
     batch, heads, frames, distances = scores.shape
     padded = F.pad(scores, (1, 0)).view(batch, heads, distances + 1, frames)
     return padded[:, :, 1:].reshape(batch, heads, frames, distances)[..., :frames]
@@ -155,7 +153,7 @@ class ConvModule(nn.Module):
         d, self.kernel = config.d_model, config.conv_kernel
         self.pointwise_conv1 = nn.Conv1d(d, 2 * d, 1, bias=False)
         self.depthwise_conv = nn.Conv1d(d, d, self.kernel, groups=d, bias=False)
-        self.batch_norm = nn.LayerNorm(d)  # NeMo's historic name: it is a layer norm
+        self.batch_norm = nn.LayerNorm(d)  # NeMo's name for a layer norm
         self.pointwise_conv2 = nn.Conv1d(d, d, 1, bias=False)
 
     def forward(self, x: Tensor, inside: Tensor) -> Tensor:
@@ -217,14 +215,14 @@ class Encoder(nn.Module):
 
 
 def chunk_mask(frames: int, lookahead: int, left: int, device: torch.device) -> Tensor:
-    """[T, T]: which key (column) each query (row) may see, in chunks of lookahead + 1."""
+    """Returns [T, T]: True where a query (row) may see a key (column), by chunks."""
     chunk = torch.arange(frames, device=device) // (lookahead + 1)
     behind = chunk[:, None] - chunk
     return (behind >= 0) & (behind <= left // (lookahead + 1))
 
 
 def relative_positions(frames: int, d: int, device: torch.device) -> Tensor:
-    """[2T-1, d]: sines and cosines of the distances T-1 ... -(T-1)."""
+    """Returns [2T-1, d]: sines and cosines of the distances T-1 ... -(T-1)."""
     distance = torch.arange(frames - 1, -frames, -1, device=device, dtype=torch.float32)
     rate = torch.exp(torch.arange(0, d, 2, device=device) * (-math.log(10_000.0) / d))
     angle = distance[:, None] * rate
@@ -245,7 +243,7 @@ class _Prediction(nn.Module):
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
-        blank = config.vocab_size  # its row is zero and stands for "nothing said yet"
+        blank = config.vocab_size  # its row is zero and means "no token yet"
         self.embed = nn.Embedding(blank + 1, config.predictor_hidden, padding_idx=blank)
         self.dec_rnn = _Recurrent(config)
 
@@ -254,7 +252,7 @@ State = tuple[Tensor, Tensor]
 
 
 class Predictor(nn.Module):
-    """The tokens so far -> [B, U, hidden]; NeMo calls it the decoder."""
+    """Prediction network over the tokens; NeMo calls it the decoder."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -262,20 +260,20 @@ class Predictor(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """tokens [B, U] -> [B, U, hidden] and the LSTM state after them."""
+        """Maps tokens [B, U] to [B, U, hidden] and the LSTM state after them."""
         x = self.dropout(self.prediction.embed(tokens))
         out, state = self.prediction.dec_rnn.lstm(x, state)
         return self.dropout(out), state
 
 
 class Joint(nn.Module):
-    """Frame and prediction -> logits over the pieces and the blank."""
+    """Joint network: frame and prediction to logits over the pieces and the blank."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
         self.enc = nn.Linear(config.d_model, config.joint_hidden)
         self.pred = nn.Linear(config.predictor_hidden, config.joint_hidden)
-        # Dropout of the joint is left out: the loss computes its gradient in one pass.
+        # Without dropout: the loss computes the gradient of the joint in one pass.
         output = nn.Linear(config.joint_hidden, config.vocab_size + 1)
         self.joint_net = nn.Sequential(nn.ReLU(), nn.Identity(), output)
 
@@ -289,7 +287,7 @@ class Joint(nn.Module):
 
 
 class Network(nn.Module):
-    """Everything that is exported; the heads of training live in loop.py."""
+    """Encoder, predictor, joint and prompt kernel: all that is exported."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -311,7 +309,7 @@ class Network(nn.Module):
         """mel [B, M, mels], lengths [B], prompts [B] (slot) -> [B, T, d], lengths [B]."""
         x, lengths = self.encoder(mel, lengths, lookahead)
         if self.config.prompts:
-            # One-hot after the features = one column of the first weight as a bias.
+            # A one-hot after the features is one column of the first weight as a bias.
             first, d = cast(nn.Linear, self.prompt_kernel[0]), self.config.d_model
             language = first.weight[:, d:].t()[prompts]  # [B, hidden]
             x = F.linear(x, first.weight[:, :d], first.bias) + language[:, None]

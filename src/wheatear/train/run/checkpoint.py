@@ -1,4 +1,4 @@
-"""Checkpoints: NeMo's configuration from and to ours, and the exported safetensors file."""
+"""Checkpoints: conversion of NeMo's configuration, and the exported safetensors file."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from wheatear.model.latency import PUBLISHED_LOOKAHEADS
 from wheatear.model.size_limits import MAX_SYMBOLS
 from wheatear.train.data.tokenizer import Tokenizer
 from wheatear.train.network.transducer import NetworkConfig
 
-LOOKAHEADS = (3, 0, 1, 6, 13)  # frames; the first is the default of a bundle
+_DEFAULT_LOOKAHEAD = 3  # frames
 
 
 def config_from_nemo(config: Mapping[str, Any]) -> NetworkConfig:
-    """Sizes from a model_config.yaml (already parsed)."""
+    """Reads sizes from the contents of a model_config.yaml."""
     encoder, predictor = config["encoder"], config["decoder"]
     context = encoder["att_context_size"]  # one pair, or a list of them
     return NetworkConfig(
@@ -44,7 +45,8 @@ def config_from_nemo(config: Mapping[str, Any]) -> NetworkConfig:
 
 
 def config_to_nemo(config: NetworkConfig, prompts: Mapping[str, int]) -> dict[str, Any]:
-    """What a converter needs of NeMo's model_config.yaml."""
+    """Makes the entries of NeMo's model_config.yaml that `wheatear convert` needs."""
+    lookaheads = sorted(PUBLISHED_LOOKAHEADS, key=lambda r: (r != _DEFAULT_LOOKAHEAD, r))
     return {
         "sample_rate": 16_000,
         "preprocessor": {
@@ -58,7 +60,7 @@ def config_to_nemo(config: NetworkConfig, prompts: Mapping[str, int]) -> dict[st
             "subsampling_conv_channels": config.subsampling_channels,
             "causal_downsampling": True, "ff_expansion_factor": config.ff_expansion,
             "self_attention_model": "rel_pos", "n_heads": config.heads,
-            "att_context_size": [[config.left_context, r] for r in LOOKAHEADS],
+            "att_context_size": [[config.left_context, r] for r in lookaheads],
             "att_context_style": "chunked_limited", "xscaling": False, "untie_biases": True,
             "conv_kernel_size": config.conv_kernel, "conv_norm_type": "layer_norm",
             "conv_context_size": "causal",
@@ -86,7 +88,7 @@ def config_to_nemo(config: NetworkConfig, prompts: Mapping[str, int]) -> dict[st
 
 
 def fold_input_scale(weights: Mapping[str, Tensor], config: NetworkConfig) -> dict[str, Tensor]:
-    """The same function of the raw log-mel, without the shift and scale of training.
+    """Folds shift and scale of the input into the first convolution.
 
     Exact, also at the borders: the zeros around the mel are added before shift and scale.
     """
@@ -98,25 +100,25 @@ def fold_input_scale(weights: Mapping[str, Tensor], config: NetworkConfig) -> di
 
 
 @dataclass(frozen=True)
-class Terms:
-    """What is written into a checkpoint beside its numbers."""
+class CheckpointInfo:
+    """Texts and configuration of an exported checkpoint."""
 
     name: str
-    about: Mapping[str, Any]
-    """The configuration, NeMo's layout."""
-    licence: str
+    nemo_config: Mapping[str, Any]
+    """Configuration in NeMo's layout."""
+    license: str
     notice: str
 
 
-def updated(
-    about: Mapping[str, Any], config: NetworkConfig, prompts: Mapping[str, int]
+def updated_nemo_config(
+    nemo_config: Mapping[str, Any], config: NetworkConfig, prompts: Mapping[str, int]
 ) -> dict[str, Any]:
-    """A started checkpoint's configuration, with what has grown in it."""
-    new = copy.deepcopy(dict(about))
+    """Updates a pretrained checkpoint's configuration to its new pieces and prompts."""
+    new = copy.deepcopy(dict(nemo_config))
     new["decoder"]["vocab_size"] = config.vocab_size
     for section in (new["joint"], new.get("aux_ctc", {}).get("decoder", {})):
         for key in ("num_classes", "vocabulary"):
-            section.pop(key, None)  # NeMo's copies of the vocabulary: the pieces are ours
+            section.pop(key, None)  # copies of the old vocabulary
     new.pop("labels", None)
     if prompts:
         new["model_defaults"]["prompt_dictionary"] = dict(prompts)
@@ -125,28 +127,34 @@ def updated(
     return new
 
 
-def export(
+def export_checkpoint(
     weights: Mapping[str, Tensor],
     config: NetworkConfig,
     tokenizer: Tokenizer,
-    terms: Terms,
+    info: CheckpointInfo,
     path: Path,
     dtype: torch.dtype = torch.float32,
 ) -> None:
     """Writes the file that `wheatear convert` reads, in one atomic step.
 
-    weights: the state dict without adapters.  dtype: of the stored tensors.
+    Args:
+        weights: State dict without adapters.
+        config: Sizes of the network.
+        tokenizer: Tokenizer of the network.
+        info: Texts and configuration to store.
+        path: File to write.
+        dtype: Type of the stored tensors.
     """
-    # How the training scaled its input, for going on from here.
+    # Input scale of the training, for fine-tuning this checkpoint.
     scale = {"mel_shift": config.mel_shift, "mel_scale": config.mel_scale}
     about = {
         "format": 1,
-        "name": terms.name,
-        "config": {**terms.about, **(scale if config.mel_shift else {})},
+        "name": info.name,
+        "config": {**info.nemo_config, **(scale if config.mel_shift else {})},
         "pieces": tokenizer.pieces(),
         "tokenizer": base64.b64encode(tokenizer.model).decode(),
-        "licence": terms.licence,
-        "notice": terms.notice,
+        "licence": info.license,
+        "notice": info.notice,
     }
     stored = {
         name: value.to(dtype).contiguous().cpu()
@@ -154,5 +162,5 @@ def export(
     }
     partial = path.with_suffix(".partial")
     save_file(stored, partial, metadata={"wheatear": json.dumps(about, ensure_ascii=False)})
-    partial.chmod(0o644)  # safetensors writes for the owner alone
+    partial.chmod(0o644)  # safetensors makes a file that only its owner can read
     os.replace(partial, path)

@@ -1,9 +1,9 @@
-"""Runs a training plan from where it stands to its end, or until it is asked to stop.
+"""Training loop: runs a plan until its end, or until SIGTERM or Ctrl-C.
 
 WORK holds the corpus (WORK/corpus, unless the plan names manifests) and receives tokenizer.model,
 state.pt, report.json, report.png and the checkpoint <name>.safetensors: the running average of
-the weights that did best in validation.  Starting again with the same WORK goes on where it
-stopped; a run whose schedule counts steps then equals one that was never stopped, bit by bit.
+the weights that did best in validation.  A run resumes from its WORK.  If its schedule counts
+steps, a resumed run gives the same bits as one that was never stopped.
 """
 
 from __future__ import annotations
@@ -21,80 +21,86 @@ import torch.distributed as dist
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from wheatear.errors import PlanError
-from wheatear.train.data.batches import Batch, Data, Recipe
-from wheatear.train.run.config import Plan
-from wheatear.train.run.launch import MEETING
-from wheatear.train.run.progress import Display
+from wheatear.train.data.batches import Batch, BatchBuilder, BatchConfig
+from wheatear.train.run.config import TrainConfig
+from wheatear.train.run.launch import RENDEZVOUS
+from wheatear.train.run.progress import ProgressDisplay
 from wheatear.train.run.report import write_report
 from wheatear.train.run.trainer import Trainer
-from wheatear.train.run.training_data import Material, gather
+from wheatear.train.run.training_data import load_training_data
 from wheatear.train.run.validation import mean_wer, validate
 
 
-class _Stream(IterableDataset[Batch]):
-    """Every `every`-th batch from `skip` on; runs in the loader's worker processes."""
+class _BatchDataset(IterableDataset[Batch]):
+    """Each `every`-th batch from `skip` on; iterated in the worker processes of the loader."""
 
-    def __init__(self, data: Data, recipe: Recipe, seed: int, skip: int, every: int) -> None:
-        self.data, self.recipe, self.seed = data, recipe, seed
+    def __init__(
+        self, builder: BatchBuilder, config: BatchConfig, seed: int, skip: int, every: int
+    ) -> None:
+        self.builder, self.config, self.seed = builder, config, seed
         self.skip, self.every = skip, every
 
     def __iter__(self) -> Iterator[Batch]:
         torch.set_num_threads(1)
-        # Who asks the run to stop asks the trainer, which stops its workers.
+        # Requests to stop go to the trainer, which stops its workers.
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         worker = get_worker_info()
         number, count = (worker.id, worker.num_workers) if worker else (0, 1)
         skip = self.skip + number * self.every
-        return self.data.stream(self.recipe, self.seed, skip, self.every * count)
+        return self.builder.stream(self.config, self.seed, skip, self.every * count)
 
 
-def batches_of(trainer: Trainer, workers: int = 1) -> Iterator[Batch]:
-    """Batches of the current stage, from where it stands, the same for any number of workers."""
-    plan, material = trainer.plan, trainer.material
-    data = Data(material.parts, material.tokenizer, material.prompts, trainer.network.config.mels)
-    stream = _Stream(
-        data, plan.stages[trainer.stage].recipe, plan.seed + trainer.stage,
+def training_batches(trainer: Trainer, workers: int = 1) -> Iterator[Batch]:
+    """Yields the remaining batches of the current stage, the same for any number of workers."""
+    plan, data = trainer.plan, trainer.data
+    dataset = _BatchDataset(
+        BatchBuilder(data.parts, data.tokenizer, data.prompts, data.config.mels),
+        plan.stages[trainer.stage].batches, plan.seed + trainer.stage,
         trainer.batches + trainer.rank, trainer.ranks,
     )  # fmt: skip
-    return iter(DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=6))
+    return iter(DataLoader(dataset, batch_size=None, num_workers=workers, prefetch_factor=6))
 
 
 class Loop:
-    """A trainer on its way through the plan."""
+    """Steps, validations and saves of a run, in the order of its plan."""
 
-    def __init__(self, trainer: Trainer, display: Display, workers: int = 1) -> None:
+    def __init__(self, trainer: Trainer, display: ProgressDisplay, workers: int = 1) -> None:
         self.trainer, self.display, self.workers = trainer, display, workers
         self._window: list[dict[str, float]] = []
         self._begun = time.monotonic(), trainer.progress
 
     def run(self, save_every: float = 300.0) -> None:
-        """save_every: seconds.  Whatever ends the run, the state is saved."""
+        """Trains until the end of the plan or a request to stop, and saves the state.
+
+        Args:
+            save_every: Seconds between saves.
+        """
         trainer = self.trainer
         trainer.history.ended = ""
         trainer.network.train()
-        if trainer.material.start and not trainer.history.checks:
-            self._check()  # what it was before
-        batches = batches_of(trainer, self.workers)
+        if trainer.data.pretrained and not trainer.history.checks:
+            self._validate()  # error rates before training
+        batches = training_batches(trainer, self.workers)
         clock = saved = time.monotonic()
         while trainer.progress < 1 and not trainer.stopping:
             if trainer.progress >= trainer.plan.stages[trainer.stage].until:
                 trainer.stage, trainer.batches = trainer.stage + 1, 0
-                self.display.say(f"stage {trainer.stage + 1} of {len(trainer.plan.stages)}")
-                batches = batches_of(trainer, self.workers)
-            some = [next(batches) for _ in range(trainer.plan.accumulate)]
+                self.display.message(f"stage {trainer.stage + 1} of {len(trainer.plan.stages)}")
+                batches = training_batches(trainer, self.workers)
+            accumulated = [next(batches) for _ in range(trainer.plan.accumulate)]
             now = time.monotonic()
-            self._window.append(trainer.update(some, now - clock))
+            self._window.append(trainer.update(accumulated, now - clock))
             clock = now
             self._show()
-            if self._due():
-                self._check()
+            if self._validation_due():
+                self._validate()
                 clock = time.monotonic()
             if not trainer.rank and now - saved > save_every:
                 self._save()
                 saved = time.monotonic()
         trainer.history.ended = trainer.history.ended or (
-            "the plan is done" if trainer.progress >= 1 else "asked to stop"
+            "the plan is done" if trainer.progress >= 1 else "stopped by a signal"
         )
         if not trainer.rank:
             self._log()
@@ -103,13 +109,12 @@ class Loop:
     def _save(self) -> None:
         trainer = self.trainer
         trainer.save()
-        count = sum(p.numel() for p in trainer.network.parameters())
         about = {
             "name": trainer.plan.name,
             "started_from": trainer.plan.start or None,
-            "parameters": count,
+            "parameters": sum(p.numel() for p in trainer.network.parameters()),
             "trained_parameters": sum(p.numel() for p in trainer.trained.values()),
-            **trainer.material.summary(),
+            **trainer.data.summary(),
             "steps": trainer.step,
             "minutes": round(trainer.seconds / 60, 2),
             "audio_hours_seen": round(trainer.audio / 3600, 2),
@@ -120,26 +125,24 @@ class Loop:
         }
         write_report(trainer.work, trainer.history, about)
 
-    # -- validation
-
-    def _due(self) -> bool:
-        """Evenly spread over the run, the last at its end; told by progress, not by chance."""
+    def _validation_due(self) -> bool:
+        """True if progress has reached the next validation; the last is at the end."""
         trainer, checks = self.trainer, self.trainer.plan.checks
         done = sum(check["progress"] > 0 for check in trainer.history.checks)
         return done < checks and trainer.progress >= (done + 1) / checks
 
-    def _check(self) -> None:
-        """Measures in the first process while the others wait."""
+    def _validate(self) -> None:
+        """Validates in the first process while the others wait."""
         trainer, plan = self.trainer, self.trainer.plan
         if not plan.checks:
             return
         stop = False
         if not trainer.rank:
             history = trainer.history
-            with trainer.averaged():
+            with trainer.averaged_weights():
                 rows = validate(
-                    trainer.network, trainer.material.tokenizer, trainer.material.prompts,
-                    trainer.material.validation, plan.check_latencies,
+                    trainer.network, trainer.data.tokenizer, trainer.data.prompts,
+                    trainer.data.validation, plan.check_latencies,
                 )  # fmt: skip
             mean = mean_wer(rows)
             best = history.best is None or mean < history.best
@@ -152,30 +155,28 @@ class Loop:
             if best:
                 history.best, history.best_step = mean, trainer.step
                 trainer.export()
-            self.display.check(trainer.step, rows, best)
-            stop = 0 < plan.patience <= history.waiting()
+            self.display.validation(trainer.step, rows, best)
+            stop = 0 < plan.patience <= history.checks_without_improvement()
         else:
             trainer.history.checks.append({"step": trainer.step, "progress": trainer.progress})
-        if trainer.agree(stop):
+        if trainer.broadcast(stop):
             trainer.stopping = True
             trainer.history.ended = f"no better in {plan.patience} validations"
 
-    # -- what is shown
-
-    def _left(self) -> float:
-        """Seconds until the end, as fast as it has been going."""
+    def _left_s(self) -> float:
+        """Estimates the seconds until the end."""
         trainer = self.trainer
         if not trainer.plan.steps:
             return max(0.0, 60 * trainer.plan.minutes - trainer.seconds)
         begun, before = self._begun
-        gone = max(1e-9, trainer.progress - before)
-        return (time.monotonic() - begun) * (1 - trainer.progress) / gone
+        done = max(1e-9, trainer.progress - before)
+        return (time.monotonic() - begun) * (1 - trainer.progress) / done
 
     def _show(self) -> None:
         trainer = self.trainer
         if not trainer.rank:
-            self.display.advance(trainer.step, trainer.progress, self._left())
-            if self.display.due():
+            self.display.advance(trainer.step, trainer.progress, self._left_s())
+            if self.display.log_due():
                 self._log()
 
     def _log(self) -> None:
@@ -190,27 +191,34 @@ class Loop:
         trainer.history.losses.append(row)
         self._window = []
         speed = trainer.audio / max(1e-9, trainer.seconds)
-        self.display.losses(row, self._left(), trainer.audio / 3600, speed)
+        self.display.losses(row, self._left_s(), trainer.audio / 3600, speed)
 
 
-def train(plan: Plan, work: Path, device: str, threads: int, workers: int) -> Trainer:
-    """Runs a plan in this process (one of several, where the environment says so).
+def train(plan: TrainConfig, work: Path, device: str, threads: int, workers: int) -> Trainer:
+    """Runs a plan in this process, which is one of several if RANK is in the environment.
 
-    Raises ManifestError, CheckpointError or PlanError.
+    Args:
+        plan: Plan whose paths are absolute or relative to the current folder.
+        work: Folder of the run.
+        device: "cpu" or "cuda".
+        threads: Threads of torch.
+        workers: Processes that make batches.
+
+    Raises:
+        ManifestError, CheckpointError, PlanError
     """
     rank = int(os.environ.get("RANK", "0"))
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
-        _meet("nccl" if device == "cuda" else "gloo", rank)
+        _join_processes("nccl" if device == "cuda" else "gloo", rank)
     place = torch.device(device, rank) if device == "cuda" else torch.device(device)
-    with Display(quiet=rank > 0) as display:
-        material = gather(plan, work, display.say)
-        trainer = Trainer(plan, material, work, place)
-        _introduce(trainer, material, display)
+    with ProgressDisplay(quiet=rank > 0) as display:
+        trainer = Trainer(plan, load_training_data(plan, work, display.message), work, place)
+        display.message(_description(trainer))
         if trainer.load():
-            display.say(f"going on at step {trainer.step}")
+            display.message(f"resuming at step {trainer.step}")
         try:
-            with _signals(trainer):
+            with _stopping_on_signals(trainer):
                 Loop(trainer, display, workers).run()
         finally:
             if dist.is_initialized():
@@ -218,32 +226,32 @@ def train(plan: Plan, work: Path, device: str, threads: int, workers: int) -> Tr
     return trainer
 
 
-def _meet(backend: str, rank: int) -> None:
-    """Finds the other processes: by a file if `launch` started them, else as torchrun says."""
-    if path := os.environ.get(MEETING):
+def _join_processes(backend: str, rank: int) -> None:
+    """Connects to the other processes: by a file if `launch` started them, else like torchrun."""
+    if path := os.environ.get(RENDEZVOUS):
         size = int(os.environ["WORLD_SIZE"])
         dist.init_process_group(backend, f"file://{path}", rank=rank, world_size=size)
     else:
         dist.init_process_group(backend)
 
 
-def _introduce(trainer: Trainer, material: Material, display: Display) -> None:
-    summary = material.summary()
+def _description(trainer: Trainer) -> str:
+    summary = trainer.data.summary()
     every = sum(p.numel() for p in trainer.network.parameters())
     trained = sum(p.numel() for p in trainer.trained.values())
     share = "" if trained == every else f", {trained:,} of them trained"
-    display.say(
+    return (
         f"{trainer.plan.name}: {every:,} parameters{share}, {summary['pieces']} pieces; "
         f"{summary['hours']:.2f} h of {', '.join(summary['locales'])}; on {trainer.device}"
     )
 
 
 @contextmanager
-def _signals(trainer: Trainer) -> Iterator[None]:
-    """SIGTERM and Ctrl-C end the run after a step, with everything saved; twice ends it at once."""
+def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
+    """Makes SIGTERM and Ctrl-C stop the run after a step; a second one stops it at once."""
 
     def stop(number: int, _frame: object) -> None:
-        trainer.asked = True
+        trainer.stop_requested = True
         signal.signal(number, signal.default_int_handler)
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -254,8 +262,8 @@ def _signals(trainer: Trainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def with_paths(plan: Plan, folder: Path) -> Plan:
-    """The plan with its manifests and its start found from the folder that it lies in."""
+def with_paths(plan: TrainConfig, folder: Path) -> TrainConfig:
+    """Resolves the manifests and the start of a plan relative to its folder."""
     start = plan.start
     if start and (folder / start).exists():
         start = str(folder / start)
@@ -268,7 +276,7 @@ def with_paths(plan: Plan, folder: Path) -> Plan:
 
 
 def check_device(device: str) -> str:
-    """`cpu`, `cuda` or `auto`; raises PlanError where there is no such device."""
+    """Returns `cpu` or `cuda` for a device or `auto`.  Raises PlanError if there is no CUDA."""
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():

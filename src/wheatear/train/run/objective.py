@@ -1,4 +1,4 @@
-"""What training minimises: transducer, CTC and frame supervision on one encoder."""
+"""Training objective: transducer, CTC and frame losses on one encoder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from wheatear.train.network.transducer import Network, NetworkConfig
 
 
 class Heads(nn.Module):
-    """Training only: what the encoder says frame by frame, without the predictor."""
+    """Output layers on the encoder that are used only in training."""
 
     def __init__(self, config: NetworkConfig) -> None:
         super().__init__()
@@ -22,30 +22,30 @@ class Heads(nn.Module):
         self.ctc = nn.Linear(config.d_model, config.vocab_size + 1)
 
 
-class Weights(NamedTuple):
-    """How the parts of the loss are weighed."""
+class LossWeights(NamedTuple):
+    """Weights of the parts of the loss, and options of the transducer's part."""
 
     frame: float = 0.0
     ctc: float = 0.3
-    forget: float = 0.0
-    """Share of the predictor's tokens that are hidden."""
+    token_dropout: float = 0.0
+    """Share of the predictor's tokens that are replaced by the blank."""
     transducer_share: float = 1.0
-    """Share of the clips that the transducer's loss looks at."""
+    """Share of the clips in the transducer's loss."""
     bf16: bool = False
 
 
-def losses(
-    network: Network, heads: Heads, batch: Batch, lookahead: int, weights: Weights
+def loss_of_batch(
+    network: Network, heads: Heads, batch: Batch, lookahead: int, weights: LossWeights
 ) -> tuple[Tensor, dict[str, float]]:
-    """The loss of a batch per token, and its parts to print."""
+    """Computes the loss of a batch per token, and its parts for the log."""
     blank = network.config.vocab_size
     with torch.autocast(batch.mel.device.type, torch.bfloat16, enabled=weights.bf16):
         encoded, frames = network.encode(batch.mel, batch.mel_lengths, batch.prompts, lookahead)
     encoded = encoded.float()
     tokens = batch.target_lengths
-    # The end of a clip counts as a token, so that clips of silence do not weigh without bound.
+    # The end of a clip counts as a token, which bounds the weight of clips of silence.
     scale = 1.0 / (float(tokens.sum()) + len(frames))
-    transducer = _transducer(network, batch, encoded, frames, weights) * scale
+    transducer = _transducer_loss(network, batch, encoded, frames, weights) * scale
     total = (1 - weights.ctc) * transducer
     parts = {"rnnt": transducer.item()}
     if weights.ctc:
@@ -68,23 +68,23 @@ def losses(
     return total, parts
 
 
-def _transducer(
-    network: Network, batch: Batch, encoded: Tensor, frames: Tensor, weights: Weights
+def _transducer_loss(
+    network: Network, batch: Batch, encoded: Tensor, frames: Tensor, weights: LossWeights
 ) -> Tensor:
-    """Its loss summed over the clips, or an estimate of the sum from a random share of them."""
+    """Sums the RNN-T loss over the clips, or estimates the sum from a random share of them."""
     blank, clips = network.config.vocab_size, len(frames)
     count = max(1, round(clips * weights.transducer_share))
-    some = torch.randperm(clips)[:count].to(frames.device) if count < clips else slice(None)
-    targets, tokens = batch.targets[some], batch.target_lengths[some]
-    said = targets
-    if weights.forget:
-        hidden = torch.rand(said.shape, device=said.device) < weights.forget
-        said = said.masked_fill(hidden, blank)
+    chosen = torch.randperm(clips)[:count].to(frames.device) if count < clips else slice(None)
+    targets, tokens = batch.targets[chosen], batch.target_lengths[chosen]
+    history = targets
+    if weights.token_dropout:
+        dropped = torch.rand(history.shape, device=history.device) < weights.token_dropout
+        history = history.masked_fill(dropped, blank)
     start = targets.new_full((len(targets), 1), blank)
-    predicted, _ = network.decoder(torch.cat((start, said), 1))
+    predicted, _ = network.decoder(torch.cat((start, history), 1))
     output = network.joint.output
     return joint_loss(
-        network.joint.enc(encoded[some]), network.joint.pred(predicted),
-        output.weight, output.bias, targets, frames[some], tokens,
+        network.joint.enc(encoded[chosen]), network.joint.pred(predicted),
+        output.weight, output.bias, targets, frames[chosen], tokens,
         encoded.new_full((len(targets),), clips / len(targets)),
     )  # fmt: skip

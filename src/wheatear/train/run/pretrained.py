@@ -1,7 +1,7 @@
-"""Where fine-tuning starts: the weights, pieces and prompts of a finished checkpoint.
+"""Pretrained checkpoints for fine-tuning: weights, tokenizer and prompts.
 
-A checkpoint is a .nemo file, a safetensors file of this room, or the name or folder of a bundle
-that has its checkpoint.safetensors beside it, as the shipped model does.
+A checkpoint is a .nemo file, a safetensors file made by `wheatear train`, or the name or folder
+of a bundle that contains checkpoint.safetensors, as the shipped model does.
 """
 
 from __future__ import annotations
@@ -25,33 +25,33 @@ CHECKPOINT = "checkpoint.safetensors"
 
 
 @dataclass(frozen=True)
-class Start:
-    """A checkpoint, as training needs it."""
+class Pretrained:
+    """Contents of a checkpoint."""
 
     name: str
-    about: dict[str, Any]
-    """The configuration, NeMo's layout."""
+    nemo_config: dict[str, Any]
+    """Configuration in NeMo's layout."""
     config: NetworkConfig
     tokenizer: Tokenizer
     prompts: dict[str, int]
     weights: dict[str, Tensor]
-    licence: str
+    license: str
     notice: str
 
-    def fit(self, network: Network) -> None:
-        """Copies the weights into a network that may have more pieces, appended to these.
+    def copy_to(self, network: Network) -> None:
+        """Copies the weights into a network that may have additional pieces.
 
-        A new piece sounds like nothing yet and is written with the mean of the old rows, a little
-        rarer; the blank stays the last row.
+        The rows of a new piece are the mean of the old rows, with a lower bias; the blank stays
+        the last row.
         """
         own = network.state_dict()
-        grown = network.config.vocab_size - self.config.vocab_size
+        extended = network.config.vocab_size - self.config.vocab_size
         for name, value in self.weights.items():
             if own[name].shape == value.shape:
                 own[name].copy_(value)
             else:
                 pieces, blank = value[:-1], value[-1:]
-                new = pieces.mean(0, keepdim=True).expand(grown, *pieces.shape[1:])
+                new = pieces.mean(0, keepdim=True).expand(extended, *pieces.shape[1:])
                 if value.ndim == 1:
                     new = new - 1.0
                 elif name.endswith("embed.weight"):
@@ -60,9 +60,9 @@ class Start:
 
 
 def find_checkpoint(name: str) -> Path:
-    """The checkpoint file of a path or of a model's name.
+    """Returns the checkpoint file of a path or a model's name.
 
-    Raises CheckpointError for a bundle that has none, ModelNotFoundError for no such thing.
+    Raises CheckpointError if there is none.
     """
     path = Path(name)
     if path.is_file():
@@ -76,25 +76,26 @@ def find_checkpoint(name: str) -> Path:
         ) from error
     if not (bundle / CHECKPOINT).is_file():
         raise CheckpointError(
-            f"the bundle {bundle} holds no {CHECKPOINT}, and its weights are quantised: "
+            f"the bundle {bundle} holds no {CHECKPOINT}, and its weights are quantized: "
             "fine-tune the checkpoint that it was converted from"
         )
     return bundle / CHECKPOINT
 
 
-def read_start(path: Path) -> Start:
-    """Reads a checkpoint whole.
+def read_pretrained(path: Path) -> Pretrained:
+    """Reads a checkpoint.
 
-    Raises CheckpointError when it is damaged or of an architecture that this room does not train.
+    Raises CheckpointError if it is damaged or its architecture cannot be trained.
     """
     with open_checkpoint(path) as checkpoint:
+        nemo_config = checkpoint.config
         try:
-            config = config_from_nemo(checkpoint.config)
+            config = config_from_nemo(nemo_config)
         except (KeyError, TypeError, IndexError) as error:
             raise CheckpointError(
                 f"{path}: its configuration has no usable entry {error}; it cannot be trained"
             ) from error
-        _refuse_others(path, checkpoint.config)
+        _check_architecture(path, nemo_config)
         names = [n for n in checkpoint.weights.names() if not n.startswith("preprocessor.")]
         read = checkpoint.weights.read
         weights = {name: torch.from_numpy(np.array(read(name), np.float32)) for name in names}
@@ -105,12 +106,12 @@ def read_start(path: Path) -> Start:
                 list(zip(checkpoint.vocabulary.pieces, checkpoint.vocabulary.scores, strict=True))
             )
         )
-        about, name, texts = checkpoint.config, checkpoint.name, checkpoint.texts
+        name, texts = checkpoint.name, checkpoint.texts
     for kind in ("weight", "bias"):  # NeMo leaves a dropout of zero out of the sequence
         if f"joint.joint_net.1.{kind}" in weights:
             weights[f"joint.joint_net.2.{kind}"] = weights.pop(f"joint.joint_net.1.{kind}")
-    if shift := about.get("mel_shift"):
-        config = replace(config, mel_shift=shift, mel_scale=about["mel_scale"])
+    if shift := nemo_config.get("mel_shift"):
+        config = replace(config, mel_shift=shift, mel_scale=nemo_config["mel_scale"])
         _unfold(weights, config)
     if "prompt_kernel.0.weight" in weights:
         config = replace(config, prompt_hidden=len(weights["prompt_kernel.0.weight"]))
@@ -125,20 +126,20 @@ def read_start(path: Path) -> Start:
             f"{_shape(found.get(wrong[0]))} instead of {_shape(expected.get(wrong[0]))}"
             f" ({len(wrong)} tensors differ)"
         )
-    defaults = about.get("model_defaults") or {}
+    defaults = nemo_config.get("model_defaults") or {}
     prompts = dict(defaults.get("prompt_dictionary") or {})
-    licence = next((t for n, t in texts.items() if n.startswith("LIC")), "")
+    license_text = next((t for n, t in texts.items() if n.startswith("LIC")), "")
     notice = next((t for n, t in texts.items() if n.startswith("NOTICE")), "")
-    return Start(name, about, config, tokenizer, prompts, weights, licence, notice)
+    return Pretrained(name, nemo_config, config, tokenizer, prompts, weights, license_text, notice)
 
 
 def _shape(shape: torch.Size | None) -> str:
     return "absent" if shape is None else str(list(shape))
 
 
-def _refuse_others(path: Path, about: dict[str, Any]) -> None:
-    """What the network in torch does not do though the converter may."""
-    encoder = about["encoder"]
+def _check_architecture(path: Path, nemo_config: dict[str, Any]) -> None:
+    """Raises CheckpointError for options that can be converted but not trained."""
+    encoder = nemo_config["encoder"]
     fixed = {
         "conv_norm_type": "layer_norm", "use_bias": False, "xscaling": False,
         "att_context_style": "chunked_limited", "self_attention_model": "rel_pos",
@@ -153,7 +154,7 @@ def _refuse_others(path: Path, about: dict[str, Any]) -> None:
 
 
 def _unfold(weights: dict[str, Tensor], config: NetworkConfig) -> None:
-    """The inverse of checkpoint.fold_input_scale, for as good a start as the training had."""
+    """Restores shift and scale of the input, which checkpoint.fold_input_scale folded away."""
     name = "encoder.pre_encode.conv.0"
     folded = weights[f"{name}.weight"]
     weights[f"{name}.bias"] = weights[f"{name}.bias"] - config.mel_shift * folded.sum((1, 2, 3))

@@ -1,4 +1,4 @@
-"""What a training run shows while it goes on: a bar on a terminal, lines elsewhere."""
+"""Progress of a training run: a bar on a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 from rich.table import Table
 
-EVERY = 10.0  # seconds between lines of losses
+_LOG_INTERVAL_S = 10.0
 _SHOWN = ("rnnt", "ctc", "frame accuracy", "norm", "rate")
 
 
-class Display:
-    """On standard error, or nowhere (for all processes but the first)."""
+class ProgressDisplay:
+    """Writes to standard error, or nowhere if quiet (all processes but the first)."""
 
     def __init__(self, quiet: bool = False) -> None:
         self.console = Console(stderr=True, quiet=quiet)
@@ -28,36 +28,36 @@ class Display:
         self._task = self._bar.add_task("training", total=1.0, left="?")
         self._last = time.monotonic()
 
-    def __enter__(self) -> Display:
+    def __enter__(self) -> ProgressDisplay:
         self._bar.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def due(self) -> bool:
-        """Whether it is time for a line."""
-        return time.monotonic() - self._last >= EVERY
+    def log_due(self) -> bool:
+        """True if the next line of losses is due."""
+        return time.monotonic() - self._last >= _LOG_INTERVAL_S
 
-    def advance(self, step: int, progress: float, left: float) -> None:
-        """left: estimated seconds until the end."""
+    def advance(self, step: int, progress: float, left_s: float) -> None:
+        """Moves the bar; `left_s` is the estimated time until the end."""
         self._bar.update(
-            self._task, completed=progress, description=f"step {step}", left=_time(left)
+            self._task, completed=progress, description=f"step {step}", left=_time(left_s)
         )
 
-    def losses(self, row: Mapping[str, float], left: float, hours: float, speed: float) -> None:
-        """hours of audio seen so far, at `speed` times real time."""
+    def losses(self, row: Mapping[str, float], left_s: float, hours: float, speed: float) -> None:
+        """Prints losses, hours of audio since the start, and speed in times of real time."""
         self._last = time.monotonic()
         shown = "  ".join(f"{key} {row[key]:.4g}" for key in _SHOWN if key in row)
-        self.say(
-            f"step {row['step']:g}  {row['minutes']:.1f} min, {_time(left)} left  {shown}  "
+        self.message(
+            f"step {row['step']:g}  {row['minutes']:.1f} min, {_time(left_s)} left  {shown}  "
             f"{hours:.2f} h of audio, {speed:.0f}x real time"
         )
 
-    def check(self, step: int, rows: Sequence[Mapping[str, Any]], best: bool) -> None:
-        """A validation: WER (CER) by locale and latency."""
+    def validation(self, step: int, rows: Sequence[Mapping[str, Any]], best: bool) -> None:
+        """Prints WER (CER) by locale and latency."""
         latencies = sorted({row["latency_ms"] for row in rows})
-        table = Table(title=f"validation at step {step}{', the best so far' if best else ''}")
+        table = Table(title=f"validation at step {step}{', the best yet' if best else ''}")
         table.add_column("WER (CER) %")
         for latency in latencies:
             table.add_column(f"{latency} ms", justify="right")
@@ -68,7 +68,8 @@ class Display:
             table.add_row(locale, *cells)
         self.console.print(table)
 
-    def say(self, line: str) -> None:
+    def message(self, line: str) -> None:
+        """Prints a line."""
         self.console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""The written report of a run: report.json and a picture of its curves."""
+"""Report of a run: report.json and a plot of its curves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass
 class History:
-    """What a run has shown so far; saved and restored with it."""
+    """Losses and validations of a run, saved and restored with it."""
 
     losses: list[dict[str, float]] = field(default_factory=list)
     """step, minutes, and means since the last entry."""
@@ -22,14 +22,14 @@ class History:
     """Lowest mean word error rate of a validation."""
     best_step: int = 0
     ended: str = ""
-    """Why the run ended; empty while it goes on."""
+    """Reason for the end of the run; empty while it runs."""
 
-    def waiting(self) -> int:
-        """Validations since the best one, those of the warm-up left out."""
+    def checks_without_improvement(self) -> int:
+        """Counts validations since the best one, without those of the warm-up."""
         since = [check for check in self.checks if check["step"] > self.best_step]
         return sum(not check.get("warming", False) for check in since)
 
-    def gained_nothing(self) -> bool:
+    def no_improvement(self) -> bool:
         """True if the best validation was the one before the first step."""
         return bool(self.checks) and self.checks[0]["step"] == self.best_step == 0
 

@@ -12,44 +12,45 @@ import torch
 
 from wheatear.evaluate.normalizer import characters, plain, units
 from wheatear.evaluate.wer import count_edits
+from wheatear.train.data.batches import pad
 from wheatear.train.data.manifest import Utterance
 from wheatear.train.data.mel import LogMel
 from wheatear.train.data.tokenizer import Tokenizer
-from wheatear.train.network.greedy import greedy
+from wheatear.train.network.greedy import greedy_search
 from wheatear.train.network.transducer import Network
 from wheatear.train.run.config import LOOKAHEADS
 
-_BATCH = 8  # clips; long ones are sorted together
+_BATCH_CLIPS = 8
 
 
-def _number(text: str) -> int:
+def _random_order(text: str) -> int:
     return int.from_bytes(hashlib.sha256(b"validation " + text.lower().encode()).digest()[:8])
 
 
-def hold_out(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
-    """(to train on, kept aside): a twentieth of each locale's sentences, however often spoken.
+def split_validation(utterances: Sequence[Utterance]) -> tuple[list[Utterance], list[Utterance]]:
+    """Splits into training utterances and a twentieth of each locale's sentences for validation.
 
-    Of few sentences up to a fifth is kept, since a handful says little; of fewer than five, none.
+    At least eight sentences are held out, but at most a fifth: of fewer than five, none.
     """
     by_locale: dict[str, set[str]] = defaultdict(set)
     for utterance in utterances:
         by_locale[utterance.locale].add(utterance.text.lower())
-    aside: set[str] = set()
+    held_out: set[str] = set()
     for sentences in by_locale.values():
         count = min(max(len(sentences) // 20, 8), len(sentences) // 5)
-        aside |= set(sorted(sentences, key=_number)[:count])
-    kept = [u for u in utterances if u.text.lower() in aside]
-    return [u for u in utterances if u.text.lower() not in aside], kept
+        held_out |= set(sorted(sentences, key=_random_order)[:count])
+    training = [u for u in utterances if u.text.lower() not in held_out]
+    return training, [u for u in utterances if u.text.lower() in held_out]
 
 
-def choose(utterances: Iterable[Utterance], clips: int) -> list[Utterance]:
-    """So many clips of each locale, the same in every run."""
+def choose_clips(utterances: Iterable[Utterance], clips: int) -> list[Utterance]:
+    """Chooses a number of clips of each locale, the same in every run."""
     by_locale: dict[str, list[Utterance]] = defaultdict(list)
     for utterance in utterances:
         by_locale[utterance.locale].append(utterance)
     chosen: list[Utterance] = []
     for _, found in sorted(by_locale.items()):
-        found.sort(key=lambda u: (_number(u.text), str(u.path), u.start))
+        found.sort(key=lambda u: (_random_order(u.text), str(u.path), u.start))
         chosen += found[:clips]
     return chosen
 
@@ -62,47 +63,44 @@ def validate(
     utterances: Sequence[Utterance],
     latencies: Sequence[int],
 ) -> list[dict[str, Any]]:
-    """A row for each locale and latency: clips, words, wer, cer (per cent).
+    """Measures error rates by greedy search over whole utterances, with the locale as prompt.
 
-    Of locales that do not put spaces between words, characters count as words.
-
-    Greedy search over whole utterances under the mask of the latency, the locale given as prompt.
+    Returns a row for each locale and latency: clips, words, wer and cer in per cent.  In locales
+    without spaces between words, characters count as words.
     """
     device = next(network.parameters()).device
     mel, was_training = LogMel(network.config.mels), network.training
     network.eval()
     counts: dict[tuple[str, int], np.ndarray] = defaultdict(lambda: np.zeros(5, int))
     ordered = sorted(utterances, key=lambda u: u.size)
-    for at in range(0, len(ordered), _BATCH):
-        clips = ordered[at : at + _BATCH]
-        lengths = torch.tensor([u.size for u in clips])
-        samples = torch.zeros(len(clips), int(lengths.max()))
-        for row, u in zip(samples, clips, strict=True):
-            audio = torch.from_numpy(u.read())[: u.size]
-            row[: len(audio)] = audio
-        features, frames = (x.to(device) for x in mel(samples, lengths))
+    for at in range(0, len(ordered), _BATCH_CLIPS):
+        clips = ordered[at : at + _BATCH_CLIPS]
+        features, frames = (x.to(device) for x in mel(*pad([u.read() for u in clips])))
         slots = torch.tensor([prompts.get(u.locale, 0) for u in clips], device=device)
         for latency in latencies:
             encoded, sizes = network.encode(features, frames, slots, LOOKAHEADS[latency])
-            for u, ids in zip(clips, greedy(network, encoded, sizes), strict=True):
-                said, heard = (plain(t, u.locale) for t in (u.text, tokenizer.decode(ids)[0]))
-                by_word = count_edits(units(said, u.locale), units(heard, u.locale))
-                by_letter = count_edits(characters(said), characters(heard))
+            for u, ids in zip(clips, greedy_search(network, encoded, sizes), strict=True):
+                texts = u.text, tokenizer.decode(ids)[0]
+                reference, hypothesis = (plain(text, u.locale) for text in texts)
+                words = count_edits(units(reference, u.locale), units(hypothesis, u.locale))
+                chars = count_edits(characters(reference), characters(hypothesis))
                 counts[u.locale, latency] += (
-                    1, by_word.length, by_word.errors, by_letter.length, by_letter.errors,
+                    1, words.length, words.errors, chars.length, chars.errors
                 )  # fmt: skip
     network.train(was_training)
-    return [
-        {
-            "locale": locale, "latency_ms": latency, "clips": clips, "words": said,
-            "wer": round(100 * wrong / max(1, said), 2),
-            "cer": round(100 * slips / max(1, letters), 2),
-        }
-        for (locale, latency), found in sorted(counts.items())
-        for clips, said, wrong, letters, slips in (found.tolist(),)
-    ]  # fmt: skip
+    rows = []
+    for (locale, latency), found in sorted(counts.items()):
+        count, length, errors, char_length, char_errors = found.tolist()
+        rows.append(
+            {
+                "locale": locale, "latency_ms": latency, "clips": count, "words": length,
+                "wer": round(100 * errors / max(1, length), 2),
+                "cer": round(100 * char_errors / max(1, char_length), 2),
+            }
+        )  # fmt: skip
+    return rows
 
 
 def mean_wer(rows: Sequence[dict[str, Any]]) -> float:
-    """Mean over locales and latencies, each counting alike."""
+    """Returns the unweighted mean over locales and latencies."""
     return sum(row["wer"] for row in rows) / len(rows)
