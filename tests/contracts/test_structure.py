@@ -76,6 +76,19 @@ def test_imports_point_one_way(package):
     assert {(file, module.rpartition(".")[0]) for file, module in against} <= OWED
 
 
+# Folders within train/: data and network know nothing of runs, nor of each other.
+TRAIN_ARROWS = {"data": set(), "network": set(), "run": {"data", "network"}}
+
+
+@pytest.mark.parametrize("folder", TRAIN_ARROWS)
+def test_imports_within_train_point_one_way(folder):
+    for file in (SOURCE / "train" / folder).glob("*.py"):
+        for module in imported_modules(file):
+            if module.startswith("wheatear.train."):
+                imported = module.split(".")[2]
+                assert imported in TRAIN_ARROWS[folder] | {folder}, f"{file} imports {module}"
+
+
 def test_every_package_has_its_arrows():
     found = {p.stem for p in SOURCE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     assert found - {"__init__", "__main__"} == set(ARROWS)
