@@ -27,6 +27,7 @@ import wheatear
 from wheatear.audio import ffmpeg as media
 from wheatear.audio.reader import open_audio
 
+sys.path.insert(0, str(Path(__file__).parents[2]))
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 from checkpoints import ORACLE
 from hostile_bundles import seal

@@ -20,8 +20,8 @@ def fused(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     return np.where((lost != 0) & even, towards, total).astype(np.float32)
 
 
-def quantised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """x [rows, inputs] as codes [rows, blocks, 32] and scales [rows, blocks]."""
+def quantize_input(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Quantizes x [rows, inputs] to codes [rows, blocks, 32] and scales [rows, blocks]."""
     blocks = -(-x.shape[1] // BLOCK)
     padded = np.zeros((len(x), blocks * BLOCK), np.float32)
     padded[:, : x.shape[1]] = x
@@ -34,14 +34,14 @@ def quantised(x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def product(codes: np.ndarray, scales: np.ndarray, bias: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """What a linear layer is to give, in integers: blocks summed exactly, then added in order."""
+    """Expected output of a linear layer: blocks summed exactly in integers, added in order."""
     outputs, blocks, width = codes.shape
     if width == BLOCK:
         weights = codes.astype(np.int64) - 128
     else:
         weights = np.stack([codes & 15, codes >> 4], -1).reshape(outputs, blocks, BLOCK)
         weights = weights.astype(np.int64) - 8
-    activations, activation_scales = quantised(x)
+    activations, activation_scales = quantize_input(x)
     scales = scales.reshape(outputs, blocks)
     out = np.broadcast_to(bias, (len(x), outputs))
     for b in range(blocks):

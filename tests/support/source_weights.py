@@ -1,7 +1,7 @@
-"""Writes the oracle's checkpoints in the layouts that others publish them in.
+"""Writes the oracle's checkpoints in the layouts of transformers, GGUF and Wheatear.
 
-`write_transformers` is written from what transformers 5.23 writes, and `write_gguf` from what
-NeMo-Speech.cpp (4f96762) does, which reads its files; neither from what our readers expect.
+`write_transformers` follows the files of transformers 5.23, and `write_gguf` those that
+NeMo-Speech.cpp (4f96762) writes and reads. Neither follows the readers of this package.
 """
 
 import base64
@@ -14,11 +14,14 @@ from typing import Any
 import gguf
 import ml_dtypes  # noqa: F401  (bfloat16 in numpy)
 import numpy as np
-from checkpoints import ORACLE
+from checkpoints import ORACLE, answers, language_of, speech
 from safetensors.numpy import save_file
 
+import wheatear
 from benchmarks.rivals import gguf_export as gguf_pack
 from benchmarks.rivals.gguf_export import gguf_keys, gguf_kind, gguf_name
+from wheatear.convert import convert
+from wheatear.convert.architecture import Architecture, read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.model.pieces import Pieces
 
@@ -39,14 +42,41 @@ def read_source(model: str) -> Source:
         return Source(checkpoint.config, checkpoint.vocabulary, checkpoint.tokenizer, tensors)
 
 
-def write_own(path: Path, source: Source, tensors: dict[str, np.ndarray], name: str) -> Path:
-    """Our own safetensors with other values."""
+def architecture(path: Path) -> Architecture:
+    with open_checkpoint(path) as checkpoint:
+        return read_architecture(checkpoint)
+
+
+def loaded(checkpoint: Path, out: Path) -> wheatear.Recognizer:
+    """Converts a checkpoint to float32 and loads it."""
+    convert(checkpoint, out, "fp32")
+    return wheatear.load(out, threads=1)
+
+
+def tokens(recognizer: wheatear.Recognizer, model: str, latency_ms: int) -> list[int]:
+    """Tokens for the speech and the language of an oracle checkpoint."""
+    language = language_of(recognizer, int(answers(model)["prompt_index"]))
+    transcript = recognizer.transcribe(speech(model), language=language, latency_ms=latency_ms)
+    return [token.id for token in transcript.tokens]
+
+
+def own_checkpoint(path: Path, model: str = "tiny-multi", **changes: Any) -> Path:
+    """Writes a checkpoint of the oracle as Wheatear's safetensors, with changes of its header."""
+    source = read_source(model)
+    texts = {"licence": "CC0", "notice": "None."}
+    return write_own(path, source, source.tensors, "mine", **texts, **changes)
+
+
+def write_own(
+    path: Path, source: Source, tensors: dict[str, np.ndarray], name: str, **changes: Any
+) -> Path:
+    """Writes Wheatear's safetensors with other values."""
     header = {
         "format": 1,
         "name": name,
         "config": source.config,
         "pieces": list(zip(source.vocabulary.pieces, source.vocabulary.scores, strict=True)),
-    }
+    } | changes
     save_file(tensors, path, metadata={"wheatear": json.dumps(header)})
     return path
 
@@ -185,7 +215,7 @@ def _processor(source: Source) -> dict[str, Any]:
 
 
 def _tokenizer(vocabulary: Pieces) -> dict[str, Any]:
-    """`<pad>` takes the id that the model's blank has."""
+    """Content of tokenizer.json, in which `<pad>` has the id of the model's blank."""
     pieces = vocabulary.pieces
     special = ["<unk>", *(p for p in pieces if re.fullmatch(r"<[a-z]{2,3}-[A-Z]{2}>", p))]
     added = [(pieces.index(p), p) for p in special]
@@ -208,7 +238,7 @@ def _tokenizer(vocabulary: Pieces) -> dict[str, Any]:
 
 
 def rounded(source: Source) -> dict[str, np.ndarray]:
-    """The tensors as they come out of a q8_0 file."""
+    """Returns the tensors with the values of a q8_0 file."""
     new = {}
     for name, values in source.tensors.items():
         squeezed = values[..., 0] if ".pointwise_conv" in name else values

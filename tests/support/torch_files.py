@@ -6,7 +6,12 @@ import tarfile
 import zipfile
 from pathlib import Path
 
+import numpy as np
+import pytest
 from checkpoints import ORACLE
+
+from wheatear.convert.checkpoints.torch_pickle import read_state_dict
+from wheatear.errors import CheckpointError
 
 
 def unpacked(model="tiny-multi"):
@@ -120,3 +125,14 @@ TorchPickler.dispatch[Raw] = save_raw
 
 
 GOOD = tensor("FloatStorage", "0", 4, (4,), (1,))
+
+
+RECORD = {"0": np.zeros(4, "<f4").tobytes()}
+
+
+def assert_rejected(program, match="refused|damaged|no tensors|not a state dict", records=None):
+    """Checks that a pickle is rejected with a short message of one line."""
+    with pytest.raises(CheckpointError, match=match) as error:
+        read_state_dict(torch_zip(program, records or RECORD), "bad.ckpt")
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 400

@@ -52,7 +52,7 @@ def encode(
 
 def search(arch: Architecture, weights: CheckpointWeights, encoded: Floats) -> list[int]:
     """Returns the greedy RNN-T tokens for encoder output [frames, width]."""
-    predictor = _Predictor(arch, weights)
+    predictor = Predictor(arch, weights)
     prediction = predictor.step(arch.blank)
     output = weights.read(f"{arch.output}.weight"), weights.optional(f"{arch.output}.bias")
     activation = {
@@ -178,7 +178,7 @@ def _convolution(arch: Architecture, weights: CheckpointWeights, name: str, x: F
     return weights.linear(f"{name}.pointwise_conv2", _silu(x))
 
 
-class _Predictor:
+class Predictor:
     """The LSTM and its projection, one token at a time."""
 
     def __init__(self, arch: Architecture, weights: CheckpointWeights) -> None:
