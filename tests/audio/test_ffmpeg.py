@@ -26,9 +26,10 @@ from media_files import SPEECH, _film, _film_stream, made
 import wheatear
 from wheatear.audio import ffmpeg as media
 from wheatear.audio.ffmpeg import FfmpegReader
-from wheatear.audio.ffmpeg_worker import _tag_options, _Track
-from wheatear.audio.file_type import Container, kind_of
-from wheatear.audio.reader import AudioLimits, RawFormat, open_audio
+from wheatear.audio.ffmpeg_worker import Track, tag_options
+from wheatear.audio.file_type import Container, container_at
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import AudioLimits, open_audio
 from wheatear.cli import main
 from wheatear.cli.batch_plan import jobs_of
 from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError, OverloadedError
@@ -97,7 +98,7 @@ def test_tags_may_be_of_any_encoding(form, codec):
 )
 def test_pyav_is_asked_for_what_it_knows(version, named):
     """Version 19 dropped an argument by name, and every file failed with it."""
-    assert ("metadata_errors" in _tag_options(version)) is named
+    assert ("metadata_errors" in tag_options(version)) is named
 
 
 @pytest.mark.parametrize(("form", "codec"), [("mp4", "aac"), ("webm", "libopus")])
@@ -157,7 +158,7 @@ def test_the_same_samples_from_wherever_they_come(tmp_path):
 
 def test_channels_apart():
     np.testing.assert_array_equal(
-        read(io.BytesIO(made("mp4", "aac")), apart=True)[:, 0],
+        read(io.BytesIO(made("mp4", "aac")), separate_channels=True)[:, 0],
         read(io.BytesIO(made("mp4", "aac"))),
     )
 
@@ -412,8 +413,8 @@ def test_sound_that_lies_in_another_file(server):
 
 def test_no_decoder_of_pictures_runs():
     """What a picture's decoder would have found out is not known."""
-    track = _Track(io.BytesIO(made("mp4", "aac", video=True)), "mov")
-    assert track._container.streams.video[0].codec_context.pix_fmt is None
+    track = Track(io.BytesIO(made("mp4", "aac", video=True)), "mov")
+    assert track.container.streams.video[0].codec_context.pix_fmt is None
     with av.open(io.BytesIO(made("mp4", "aac", video=True))) as container:
         assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
 
@@ -421,14 +422,14 @@ def test_no_decoder_of_pictures_runs():
 def test_what_a_file_is():
     for form, codec, rate in [*EXACT, *LATE]:
         data = made(form, codec, rate)
-        kind = kind_of(lambda at, size, data=data: data[at : at + size])
+        kind = container_at(lambda at, size, data=data: data[at : at + size])
         assert kind is not None
         names = {"ipod": "mov", "mp4": "mov", "3gp": "mov", "webm": "matroska", "adts": "aac"}
         assert kind.demuxer == names.get(form, form)
     sound = (SPEECH * 32767).astype("<i2").tobytes()
     for raw in (sound, bytes(4000), b"\xff" * 4000, b"G" + bytes(4000), b"\xff\xf1" + bytes(4000)):
-        assert kind_of(lambda at, size, raw=raw: raw[at : at + size]) is None
-    assert kind_of(lambda *_: b"") is None
+        assert container_at(lambda at, size, raw=raw: raw[at : at + size]) is None
+    assert container_at(lambda *_: b"") is None
 
 
 # -- the process ---------------------------------------------------------------------------------
@@ -441,7 +442,7 @@ def program(tmp_path, monkeypatch):
     def write(text):
         path = tmp_path / "program.py"
         path.write_text(text)
-        monkeypatch.setattr(media, "_PROGRAM", path)
+        monkeypatch.setattr(media, "WORKER", path)
 
     return write
 
@@ -461,10 +462,10 @@ def test_a_decoder_that_dies(program):
 def test_a_decoder_that_takes_forever_is_ended_by_the_system(program):
     path = media.__file__.replace("ffmpeg.py", "")
     program(
-        f"import sys; sys.path.append({path!r}); import unpack\n"
-        "unpack._CPU = 1\n"
-        "unpack._unpack = lambda *_: [None for _ in iter(int, 1)]\n"
-        "unpack.main()"
+        f"import sys; sys.path.append({path!r}); import ffmpeg_worker\n"
+        "ffmpeg_worker.CPU_SECONDS = 1\n"
+        "ffmpeg_worker.decode = lambda *_: [None for _ in iter(int, 1)]\n"
+        "ffmpeg_worker.main()"
     )
     with pytest.raises(AudioError, match="CPU time"):
         open_audio(io.BytesIO(made("mp4", "aac")))

@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from piped_audio import Dribble, read
 
 import wheatear
-from wheatear.audio.reader import RawFormat, open_audio, sample_speech
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import open_audio, sample_speech
 from wheatear.audio.samples import as_samples
 from wheatear.errors import AudioError, AudioTruncatedWarning, SpoolError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from wheatear.audio import ffmpeg as media
-from wheatear.audio import file_type as kinds
+from wheatear.audio import file_type
 from wheatear.audio import sandbox as confine
 
 PROGRAM = Path(confine.__file__)
@@ -180,9 +180,9 @@ def test_nothing_of_the_environment_reaches_the_decoder(monkeypatch):
 
     monkeypatch.setenv("HF_TOKEN", "secret")
     monkeypatch.setenv("WHEATEAR_SERVE_KEY", "secret")
-    monkeypatch.setattr(kinds, "is_installed", lambda: True)
+    monkeypatch.setattr(file_type, "has_ffmpeg", lambda: True)
     monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(media.AudioError, match="no decoder starts"):
-        media.FfmpegReader(sys.stdin, kinds.MATROSKA, "x.webm", (0, 1))
+        media.FfmpegReader(sys.stdin, file_type.MATROSKA, "x.webm", (0, 1))
     assert "secret" not in seen["env"].values()
     assert not {name for name in seen["env"] if "TOKEN" in name or "KEY" in name}

@@ -8,7 +8,8 @@ import pytest
 
 import wheatear
 from wheatear import BeamRules, Phrase, TextFormat, TurnRules, WheatearError
-from wheatear.audio.reader import AudioLimits, RawFormat
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import AudioLimits
 from wheatear.transcript.subtitles import CueRules
 
 NAN, INF = math.nan, math.inf

@@ -24,7 +24,7 @@ import numpy as np
 import soundfile
 
 import wheatear
-from wheatear.audio import ffmpeg as media
+from wheatear.audio.file_type import has_ffmpeg
 from wheatear.audio.reader import open_audio
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -338,5 +338,5 @@ TARGETS: dict[str, Target] = {
     ),
     "sound": Target(sound_of(sounds), read_sound),
 }
-if media.is_installed():
+if has_ffmpeg():
     TARGETS["container"] = Target(sound_of(containers), read_sound)

@@ -12,7 +12,8 @@ import soundfile
 
 import wheatear
 from wheatear import AudioError
-from wheatear.audio.reader import RawFormat, open_audio, sample_speech
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import open_audio, sample_speech
 from wheatear.cli import main
 from wheatear.recognizer.channels import transcribe_channels
 from wheatear.recognizer.options import StreamOptions
@@ -42,7 +43,10 @@ def apart(path: object, **options: Any) -> list[Final]:
     finals: list[Final] = []
     recognizer = wheatear.load(threads=1)
     transcribe_channels(
-        recognizer, open_audio(path, apart=True), finals.append, StreamOptions(**options)
+        recognizer,
+        open_audio(path, separate_channels=True),
+        finals.append,
+        StreamOptions(**options),
     )
     return finals
 
@@ -64,7 +68,7 @@ def test_each_channel_says_what_it_says_alone_and_turns_are_in_order(call: Path)
 
 def test_turns_are_told_while_the_audio_goes_on(call: Path) -> None:
     """A silent channel holds nothing back."""
-    reader = open_audio(call, apart=True)
+    reader = open_audio(call, separate_channels=True)
     read: list[float] = []
 
     def counted():
@@ -92,14 +96,14 @@ def test_other_rates_and_raw_pcm(call: Path, tmp_path: Path) -> None:
     raw = tmp_path / "call.bin"
     raw.write_bytes(samples.astype("<i2").tobytes())
     finals: list[Final] = []
-    audio = open_audio(raw, RawFormat(channels=2), apart=True)
+    audio = open_audio(raw, RawFormat(channels=2), separate_channels=True)
     transcribe_channels(wheatear.load(threads=1), audio, finals.append, StreamOptions())
     assert [(f.channel, f.text) for f in finals] == expected
-    blocks = list(open_audio(call, apart=True))
+    blocks = list(open_audio(call, separate_channels=True))
     assert {b.shape[1] for b in blocks} == {2}
     slow = tmp_path / "slow.wav"
     soundfile.write(slow, samples[:, :], 48_000)
-    assert np.concatenate(list(open_audio(slow, apart=True))).shape[1] == 2
+    assert np.concatenate(list(open_audio(slow, separate_channels=True))).shape[1] == 2
     soundfile.write(tmp_path / "many.wav", np.zeros((RATE, 17)), RATE)
     with pytest.raises(AudioError, match="17 channels"):
         apart(tmp_path / "many.wav")
@@ -133,7 +137,7 @@ def test_formats_tell_the_channel(
 
 
 def test_what_was_heard_before_a_fault_is_told(call: Path) -> None:
-    reader = open_audio(call, apart=True)
+    reader = open_audio(call, separate_channels=True)
     blocks, reader._blocks = reader._blocks, None
 
     def broken():

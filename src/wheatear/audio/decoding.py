@@ -1,7 +1,7 @@
-"""The decoders of a recording, in the order in which they are tried: libsndfile, then FFmpeg.
+"""Decoders of a recording, in the order in which they are tried.
 
-PCM in WAV files is read here; all else by one of them. libsndfile is opened for the kinds that are
-meant for it and must find what the first bytes said; FFmpeg runs in a process of its own.
+PCM in WAV files is read here. libsndfile is opened for its types and must find what the first bytes
+showed. FFmpeg runs in a process of its own.
 """
 
 import os
@@ -9,162 +9,141 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from functools import cache, partial
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 import soundfile
 
-from wheatear.audio import ffmpeg as media
-from wheatear.audio import file_type as kinds
-from wheatear.audio import sample_encoding as encodings
+from wheatear.audio import file_type
 from wheatear.audio.byte_source import Source, Window, is_on_disk
-from wheatear.audio.completeness import TOLERANCE, Block, Decoder, Opening, Outcome
-from wheatear.audio.containers.recordings import Part, has_index
-from wheatear.audio.containers.wav import WavFormat, WavReader, header_of
-from wheatear.audio.file_type import Container
-from wheatear.audio.samples import Samples
+from wheatear.audio.completeness import TOLERANCE, Decoder, Opening, Outcome
+from wheatear.audio.containers.chunks import has_index
+from wheatear.audio.containers.recordings import Recording
+from wheatear.audio.containers.wav import WavFormat, WavReader, read_format
+from wheatear.audio.ffmpeg import FfmpegReader
+from wheatear.audio.pcm import block_frames, check_format
+from wheatear.audio.sample_encoding import decode_samples
+from wheatear.audio.samples import Block, Samples
 from wheatear.errors import AudioError, SpoolError
 
-HIGHEST_RATE = 768_000
-MOST_CHANNELS = 64
-_BLOCK_SECONDS = 0.5
-_LARGEST_BLOCK = 1 << 21  # values; what many channels at high rates are kept to
 _UNKNOWN_FRAMES = 1 << 62  # libsndfile's number for a length that the file does not state
-_GOES_ON = ("MP3",)  # what libsndfile reads on after an error
-_FAR = 1000  # more than the frames of an mp3 file differ in size
+_RESUMED = ("MP3",)  # formats that libsndfile continues to read after an error
+_FAR = 1000  # more than the ratio of sizes between frames of an mp3 file
 _PATIENCE = 3  # errors in a row, with nothing decoded between them
 
 
-def decoders_of(part: Part, window: Window, name: str, closing: ExitStack) -> list[Opening]:
-    """The decoders of a recording, whose bytes are those of `window`."""
-    kind = part.kind
-    form = header_of(window) if kind is kinds.WAV else None
-    if form is not None and form.encoding and window.peek(0, 4) != b"RIFX":
-        return [lambda: WavDecoder(window, form, name)]
-    found: list[Opening] = []
-    if kind.library:
-        found.append(lambda: _Trimmed(_Library(part, window, name, closing), part))
-    if kind.demuxer and (kinds.is_installed() or not kind.library):
-        found.append(lambda: _Trimmed(_Foreign(kind, window, name, closing), part))
-    return found if part.plain else found[::-1]
+class Decoders:
+    """Decoders of one recording, with the files and processes that they hold."""
+
+    def __init__(self, recording: Recording, file: Window, name: str) -> None:
+        self._stack = ExitStack()
+        window = file.part(recording.start, recording.end)
+        container = recording.container
+        self.openings: list[Opening] = []
+        form = read_format(window) if container is file_type.WAV else None
+        if form is not None and form.encoding:
+            self.openings.append(cache(partial(WavDecoder, window, form, name)))
+            return
+        if container.sndfile:
+            self.openings.append(
+                cache(partial(_SndfileDecoder, recording, window, name, self._stack))
+            )
+        if container.demuxer and (file_type.has_ffmpeg() or not container.sndfile):
+            self.openings.append(cache(partial(_open_ffmpeg, recording, window, name, self._stack)))
+        if not recording.is_plain:
+            self.openings.reverse()
+
+    def open_first(self) -> float | None:
+        """Opens the first decoder that can be, so that errors come early; returns its duration."""
+        error: AudioError | None = None
+        for opening in list(self.openings):
+            try:
+                return opening().duration
+            except AudioError as refusal:
+                error = error or refusal
+                self.openings.remove(opening)
+        raise error or AudioError("there is no decoder")
+
+    def close(self) -> None:
+        """Closes what the decoders opened."""
+        self._stack.close()
 
 
-@dataclass
-class _Trimmed:
-    """A decoder, without the samples that an encoder put before and after the sound."""
-
-    decoder: Decoder
-    part: Part
-
-    def blocks(self) -> Iterator[Block]:
-        skipped, kept = self.part.skipped, self.part.kept
-        for samples, rate in self.decoder.blocks():
-            block = samples[skipped:]
-            skipped -= len(samples) - len(block)
-            if kept is not None:
-                block = block[:kept]
-                kept -= len(block)
-            if len(block):
-                yield block, rate
-
-    def outcome(self) -> Outcome:
-        return self.decoder.outcome()
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds that the decoder found promised."""
-        return getattr(self.decoder, "duration", None)
-
-
-def check_form(rate: int, channels: int, name: str) -> None:
-    """Raises AudioError for rates and channels that no recording has."""
-    if not 1 <= channels <= MOST_CHANNELS:
-        raise AudioError(f"{name} has {channels} channels; 1 to {MOST_CHANNELS} work")
-    if not 1000 <= rate <= HIGHEST_RATE:
-        raise AudioError(f"{name} has a sample rate of {rate} Hz; 1000 to {HIGHEST_RATE} Hz work")
-
-
-def block_size(rate: int, channels: int) -> int:
-    """Frames of a block."""
-    return min(int(rate * _BLOCK_SECONDS), _LARGEST_BLOCK // channels)
-
-
-def spooled(file: Any, closing: ExitStack) -> BinaryIO:
-    """The rest of a file, as one on disk that is gone when it is closed."""
+def spool(file: Any, closing: ExitStack) -> BinaryIO:
+    """Copies the rest of a file to a temporary one on disk."""
     try:
-        spool = closing.enter_context(tempfile.TemporaryFile())
-        shutil.copyfileobj(file, spool, 1 << 20)
-        spool.seek(0)
+        copy = closing.enter_context(tempfile.TemporaryFile())
+        shutil.copyfileobj(file, copy, 1 << 20)
+        copy.seek(0)
     except OSError as error:
         raise SpoolError(
             f"cannot copy the audio to disk to decode it: {error.strerror or error}; set TMPDIR to "
             f"a folder with room"
         ) from error
-    return spool
+    return copy
 
 
 class WavDecoder:
-    """PCM in WAV files."""
+    """Decoder of PCM in WAV files."""
+
+    duration = None
 
     def __init__(self, source: Source, form: WavFormat, name: str) -> None:
-        check_form(form.rate, form.channels, name)
+        check_format(form.rate, form.channels, name)
         self._reader, self._name = WavReader(source), name
 
     def blocks(self) -> Iterator[Block]:
+        """Yields the sound from its beginning."""
         for form, data in self._reader.data():
-            check_form(form.rate, form.channels, self._name)
-            samples = encodings.decoded(data, str(form.encoding))
+            check_format(form.rate, form.channels, self._name)
+            samples = decode_samples(data, str(form.encoding))
             yield samples.reshape(-1, form.channels), form.rate
 
     def outcome(self) -> Outcome:
+        """Returns the outcome, once all blocks have been taken."""
         tally, note = self._reader.tally, None
         if tally.beyond > TOLERANCE:
-            said = tally.read - tally.beyond
             note = (
-                f"has a wrong header: by it the sound ends at {said:.1f} s; "
+                f"has a wrong header: by it the sound ends at {tally.read - tally.beyond:.1f} s; "
                 f"{tally.beyond:.1f} s that follow were read as well"
             )
         return Outcome(tally.promised, tolerance=0.02, note=note)
 
 
-class _Library:
-    """What libsndfile decodes."""
+class _SndfileDecoder:
+    """Decoder by libsndfile."""
 
-    def __init__(self, part: Part, window: Window, name: str, closing: ExitStack) -> None:
-        if part.kind is kinds.MPEG:
+    def __init__(self, recording: Recording, window: Window, name: str, closing: ExitStack) -> None:
+        container = recording.container
+        if container is file_type.MPEG:
             window = Window(window.file, window.start, window.end, _FAR * len(window))
-        self._part, self._window = part, window
+        self._window = window
         try:
-            self._file = closing.enter_context(soundfile.SoundFile(_handle(window)))
+            file = closing.enter_context(soundfile.SoundFile(_handle(window)))
         except (soundfile.LibsndfileError, TypeError, OSError) as error:
             _reraise(window)
             reason = str(getattr(error, "error_string", error)).rstrip(".")
             raise AudioError(
-                f"cannot decode {name}: {reason}. {kinds.readable()}; raw PCM with its format given"
+                f"cannot decode {name}: {reason}. {file_type.readable_formats()}; raw PCM with its "
+                f"format given"
             ) from error
-        if self._file.format not in part.kind.library:
-            raise AudioError(f"cannot decode {name}: it is no {part.kind.about[2:].strip()}")
-        check_form(self._file.samplerate, self._file.channels, name)
-        # soundfile seeks after every block that it reads from a file that can; a decoder that has
-        # to find its place again loses samples (mp3) or fails (flac of unknown length).
-        self._file.seekable = lambda: False  # type: ignore[method-assign]
+        if file.format not in container.sndfile:
+            raise AudioError(f"cannot decode {name}: it is no {container.about[2:].strip()}")
+        check_format(file.samplerate, file.channels, name)
+        # soundfile seeks after each block of a file that can. A decoder that has to find its place
+        # again loses samples (mp3) or fails (flac of unknown length).
+        file.seekable = lambda: False  # type: ignore[method-assign]
+        is_estimate = file.format == "MP3" or container is file_type.WAV
+        is_known = not is_estimate and file.frames < _UNKNOWN_FRAMES
+        self.duration = file.frames / file.samplerate if is_known else None
+        self._file = file
         self._fault: str | None = None
 
-    @property
-    def _promised(self) -> float | None:
-        frames, rate = self._file.frames, self._file.samplerate
-        estimated = self._file.format == "MP3" or self._part.kind is kinds.WAV
-        return None if estimated or frames >= _UNKNOWN_FRAMES else frames / rate
-
     def blocks(self) -> Iterator[Block]:
-        for samples in self._samples():
-            yield samples, self._file.samplerate
-
-    def _samples(self) -> Iterator[Samples]:
-        """All that comes; after an error, what it was decoded before it, and what comes later."""
+        """Yields the sound; after an error, the samples before it and those that come later."""
         file, stuck = self._file, 0
-        size = block_size(file.samplerate, file.channels)
+        size = block_frames(file.samplerate, file.channels)
         while stuck < _PATIENCE:
             block = np.full((size, file.channels), np.nan, np.float32)
             try:
@@ -176,47 +155,38 @@ class _Library:
                 unset = np.flatnonzero(np.isnan(block[:, 0]))
                 block = block[: unset[0]] if len(unset) else block
                 stuck = 0 if len(block) else stuck + 1
-                if file.format not in _GOES_ON:
+                if file.format not in _RESUMED:
                     stuck = _PATIENCE
             finally:
                 _reraise(self._window)
-            yield block
+            yield block, file.samplerate
 
     def outcome(self) -> Outcome:
-        return Outcome(self._promised, fault=self._fault)
+        """Returns the outcome, once all blocks have been taken."""
+        return Outcome(self.duration, fault=self._fault)
 
 
-class _Foreign:
-    """What FFmpeg decodes."""
-
-    def __init__(self, kind: Container, window: Window, name: str, closing: ExitStack) -> None:
-        file, start, end = window.file, window.start, window.end
-        if not is_on_disk(file):  # it needs a file of the system's
-            window.seek(0)
-            file, start, end = spooled(window, closing), 0, len(window)
-        try:
-            self._unpacked = media.FfmpegReader(file, kind, name, (start, end))
-        except AudioError as error:
-            if kind is kinds.MOV and not has_index(window):
-                raise AudioError(
-                    f"cannot decode {name}: it is cut off before its index (moov), without which "
-                    f"nothing of it can be read"
-                ) from error
-            raise
-        closing.callback(self._unpacked.close)
-        check_form(self._unpacked.rate, self._unpacked.channels, name)
-        self.duration = self._unpacked.duration
-
-    def blocks(self) -> Iterator[Block]:
-        unpacked = self._unpacked
-        yield from unpacked.blocks(block_size(unpacked.rate, unpacked.channels))
-
-    def outcome(self) -> Outcome:
-        return self._unpacked.outcome()
+def _open_ffmpeg(recording: Recording, window: Window, name: str, closing: ExitStack) -> Decoder:
+    file, start, end = window.file, window.start, window.end
+    if not is_on_disk(file):  # the process needs a file of the system
+        window.seek(0)
+        file, start, end = spool(window, closing), 0, len(window)
+    try:
+        reader = FfmpegReader(file, recording.container, name, (start, end))
+    except AudioError as error:
+        if recording.container is file_type.MOV and not has_index(window):
+            raise AudioError(
+                f"cannot decode {name}: it is cut off before its index (moov), without which "
+                f"nothing of it can be read"
+            ) from error
+        raise
+    closing.callback(reader.close)
+    check_format(reader.rate, reader.channels, name)
+    return reader
 
 
 def _handle(window: Window) -> Any:
-    """What libsndfile opens: where that is possible the system's file, which calls no Python."""
+    """Returns a file for libsndfile: the system's where possible, which calls no Python."""
     if is_on_disk(window.file) and window.seek(0, os.SEEK_END) == len(window):
         number = window.file.fileno()
         if window.start == 0 and window.end == os.fstat(number).st_size:

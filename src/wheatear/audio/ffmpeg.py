@@ -1,9 +1,7 @@
-"""The sound in files that FFmpeg decodes.
+"""Decoding by FFmpeg, in a process of its own (`ffmpeg_worker.py`), with the extra `media`.
 
-FFmpeg is given the kind of a file, which its first bytes have shown: no playlist, no subtitle, no
-image and no script gets near it. It runs as a program, `wheatear.audio.ffmpeg_worker`, in a
-process of its own;
-the extra `media` brings it.
+FFmpeg is given the type that the first bytes have shown: no playlist, subtitle, image or script is
+opened.
 """
 
 import errno
@@ -19,14 +17,14 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from wheatear.audio.completeness import Block, Outcome
-from wheatear.audio.file_type import SUFFIXES, Container, is_installed, require
+from wheatear.audio.completeness import Outcome
+from wheatear.audio.file_type import Container, check_readable
+from wheatear.audio.pcm import block_frames
+from wheatear.audio.samples import Block
 from wheatear.errors import AudioError, OverloadedError
 
-__all__ = ["SUFFIXES", "FfmpegReader", "is_installed"]
-
-_PROGRAM = Path(__file__).with_name("ffmpeg_worker.py")
-# What Python may need to start and to find PyAV; tokens and keys of the server stay with it.
+WORKER = Path(__file__).with_name("ffmpeg_worker.py")
+# Variables that Python may need to start and to find PyAV; the server's tokens and keys stay out.
 _ENVIRONMENT = (
     *("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT", "PYTHONHOME", "PYTHONPATH"),
     *("PYTHONUSERBASE", "PYTHONNOUSERSITE", "PYTHONDONTWRITEBYTECODE"),
@@ -34,34 +32,48 @@ _ENVIRONMENT = (
 _ROUNDING = 0.5  # seconds that a container may promise too much: encoders work in whole packets
 _LONGEST_HEADER = 1000
 _BLOCK = struct.Struct("<III")  # rate, channels, frames; the samples follow
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM)
 
 
 class FfmpegReader:
-    """The first sound track of a file, on its way out of it.  To be closed.
+    """Decoder of the first sound track of a file. Must be closed.
 
-    `rate` in Hz, `channels`, and `duration` in seconds, where the file tells it.
+    `rate` is in Hz, `duration` in seconds, if the file states it.
     """
 
     def __init__(
-        self, file: BinaryIO, kind: Container, name: str, place: tuple[int, int] | None = None
+        self,
+        file: BinaryIO,
+        container: Container,
+        name: str,
+        span: tuple[int, int] | None = None,
     ) -> None:
-        """file: one of the system's.  place: where in it the recording begins and ends; the whole
-        file if left out.  Raises AudioError for what cannot be decoded.
+        """Starts the process.
+
+        Args:
+            file: a file of the system.
+            container: its type.
+            name: its name in messages.
+            span: offsets of the recording's beginning and end; the whole file if None.
+
+        Raises:
+            AudioError: the file cannot be decoded.
+            OverloadedError: the system starts no process.
         """
-        require(kind, name)
+        check_readable(container, name)
         self._name, self._closed = name, False
-        self._ended: dict[str, Any] = {}
+        self._report: dict[str, Any] = {}
         try:
-            self._process = subprocess.Popen(  # noqa: S603  (a program and a word of ours)
-                [sys.executable, "-P", str(_PROGRAM), kind.demuxer, *map(str, place or ())],
+            self._process = subprocess.Popen(  # noqa: S603  (own program and arguments)
+                [sys.executable, "-P", str(WORKER), container.demuxer, *map(str, span or ())],
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                process_group=0,  # Ctrl-C on a terminal is for the program that reads it
+                process_group=0,  # Ctrl-C on a terminal is for the parent
                 env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
             )
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM):
+            if error.errno in _OUT_OF_RESOURCES:
                 raise OverloadedError(
                     f"no decoder starts for {name}: {error.strerror}; try again, or raise the "
                     f"limit (ulimit -n, ulimit -u)"
@@ -70,7 +82,7 @@ class FfmpegReader:
         self._out = cast("BinaryIO", self._process.stdout)
         self._err = cast("BinaryIO", self._process.stderr)
         try:
-            header = self._header()
+            header = self._read_header()
         except BaseException:
             self.close()
             raise
@@ -78,12 +90,13 @@ class FfmpegReader:
         self.channels: int = header["channels"]
         self.duration: float | None = header["duration"]
 
-    def blocks(self, size: int) -> Iterator[Block]:
-        """The sound in blocks of at most `size` frames, with their rate, which may change.
+    def blocks(self) -> Iterator[Block]:
+        """Yields the sound in blocks, whose rate and channels may change.
 
-        Raises AudioError if nothing can be read; if only the rest can't be, `outcome` has why.
+        Raises AudioError if nothing can be read; a fault after that is in `outcome`.
         """
         some = False
+        size = block_frames(self.rate, self.channels)
         while len(head := self._out.read(_BLOCK.size)) == _BLOCK.size:
             rate, channels, frames = _BLOCK.unpack(head)
             while frames > 0:
@@ -95,37 +108,37 @@ class FfmpegReader:
                     samples = np.frombuffer(data, "<f4", whole * channels)
                     yield samples.reshape(-1, channels), rate
                 frames = frames - count if whole == count else 0
-        self._ended = self._report()
-        if "error" in self._ended and (self._closed or not some):
-            raise AudioError(f"{self._name} {self._ended['error']}")
+        self._report = self._read_report()
+        if "error" in self._report and (self._closed or not some):
+            raise AudioError(f"{self._name} {self._report['error']}")
 
     def outcome(self) -> Outcome:
-        """The outcome, once all blocks have been taken."""
-        ended = self._ended
-        if "error" in ended:
-            return Outcome(self.duration, _ROUNDING, fault=ended["error"])
+        """Returns the outcome, once all blocks have been taken."""
+        report = self._report
+        if "error" in report:
+            return Outcome(self.duration, _ROUNDING, fault=report["error"])
         return Outcome(
-            ended["promised"], _ROUNDING, ended["fault"], ended["bad"], ended["first_bad"]
+            report["promised"], _ROUNDING, report["fault"], report["bad"], report["first_bad"]
         )
 
     def close(self) -> None:
-        """Ends the process, in whatever state it is; from any thread."""
+        """Ends the process in any state, from any thread."""
         self._closed = True
         self._process.kill()
         self._process.wait()
         self._out.close()
         self._err.close()
 
-    def _header(self) -> dict[str, Any]:
+    def _read_header(self) -> dict[str, Any]:
         if line := self._out.readline(_LONGEST_HEADER):
             return json.loads(line)
-        raise AudioError(f"{self._name} {self._report()['error']}")
+        raise AudioError(f"{self._name} {self._read_report()['error']}")
 
-    def _report(self) -> dict[str, Any]:
-        """What the process said at its end."""
-        said = self._err.read().decode(errors="replace").strip()
+    def _read_report(self) -> dict[str, Any]:
+        """Returns the last line of the process, or an error made of its exit code."""
+        text = self._err.read().decode(errors="replace").strip()
         code = self._process.wait()
-        last = said.rpartition("\n")[2]
+        last = text.rpartition("\n")[2]
         try:
             return json.loads(last)
         except ValueError:

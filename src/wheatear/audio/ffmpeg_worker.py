@@ -1,21 +1,20 @@
-"""A program that takes the sound out of a container: a file in, float32 frames out, by FFmpeg.
+"""A program that decodes the sound in a container by FFmpeg: a file in, float32 frames out.
 
-    python -P unpack.py DEMUXER [START END] < FILE
+    python -P ffmpeg_worker.py DEMUXER [START END] < FILE
 
-FFmpeg is a great deal of C that reads what strangers send. It runs here in a process of its own,
-whose memory and time are bounded and which can open no file, no socket and no program once its
-libraries are loaded (`confine.py`): 5 kB that claim an index of a billion entries end this process,
-not the one that serves others. The demuxer is given, so that no file chooses it; nothing is opened
-but the file; no decoder runs but those of sound. This program imports neither Wheatear nor numpy,
-which would take longer than all else that it does.
+FFmpeg is a large C library that parses untrusted files. Here it runs in a process of its own, whose
+memory and time are bounded, and which can open no file, socket or program once its libraries are
+loaded (`sandbox.py`). A file of 5 kB whose index claims a billion entries ends this process, and
+not the one that serves others. The caller sets the demuxer, so that no file chooses it; only the
+file itself is opened, and only decoders of sound run. This program imports neither Wheatear nor
+numpy, because that would take longer than all else that it does.
 
-Of a file that has several recordings, START and END are the bytes of one.
+START and END are offsets of one recording in a file that has several.
 
-Standard output has a line of JSON, {"rate", "channels", "duration"}, and the sound of the first
-sound track in blocks: rate, channels, frames (32-bit each), and the frames, little-endian, channels
-interleaved. Rate and channels may change. Where the track begins later than the container,
-or has a gap, there is silence: times are those that a player shows. Standard error ends with a line
-of JSON: {"error"}, or what `_Track.report` says.
+Standard output has a line of JSON, {"rate", "channels", "duration"}, and the first sound track in
+blocks: rate, channels, frames (32-bit each), and the frames, little-endian, channels interleaved.
+Rate and channels may change. Silence fills the time before a late track and in gaps: times are
+those that a player shows. Standard error ends with a line of JSON: {"error"}, or `Track.report`.
 """
 
 import io
@@ -23,7 +22,7 @@ import json
 import re
 import struct
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from itertools import chain
@@ -35,24 +34,15 @@ from typing import Any, BinaryIO
 
 import av
 
+CPU_SECONDS = 30
+"""Processor time, to which a tenth of the audio's duration is added."""
 _MEMORY = 1 << 29  # bytes of address space, of which the libraries take a quarter
-_CPU = 30  # seconds, beside a tenth of the audio's
-_CPU_OF_ALL = 6 * 3600  # seconds that no recording may take more than
-_ESTIMATES = (
-    "aac",
-    "ac3",
-    "amr",
-    "dts",
-    "eac3",
-    "loas",
-    "mp3",
-    "mpeg",
-    "mpegts",
-)  # demuxers that guess lengths from the file's size
-_UNTIMED = ("aac", "ac3", "amr", "dts", "eac3", "loas", "mp3")  # times that FFmpeg counts itself
+_CPU_OF_ALL = 6 * 3600  # seconds, for any recording
+_UNTIMED = ("aac", "ac3", "amr", "dts", "eac3", "loas", "mp3")  # FFmpeg counts their times itself
+_ESTIMATED = (*_UNTIMED, "mpeg", "mpegts")  # demuxers that guess durations from the file's size
 _JITTER = 0.1  # seconds that times may be off by without being a gap
-_LONGEST_GAP = 3600.0  # seconds; times that leap farther are wrong
-_PATIENCE = 20  # packets that may fail, beside as many as were decoded
+_LONGEST_GAP = 3600.0  # seconds; larger steps are wrong times
+_PATIENCE = 20  # packets that may fail, in addition to as many as were decoded
 _PCM = "s16le s16be s24le s24be s32le s32be f32le f32be f64le f64be u8 s8 mulaw alaw bluray dvd"
 _CODECS = (
     *("aac", "aac_latm", "alac", "ac3", "eac3", "dca", "flac", "opus", "vorbis", "speex", "qdm2"),
@@ -63,54 +53,41 @@ _CODECS = (
 )
 
 
-class RefusedError(Exception):
-    """What is wrong with a file: the rest of a sentence that begins with its name."""
+class RejectedError(Exception):
+    """Fault of a file: the rest of a sentence that begins with its name."""
 
 
 def main() -> None:
     """Writes the sound and the report."""
     _load_all()
-    confine = run_path(str(Path(__file__).with_name("sandbox.py")))["confine"]
-    confine(_MEMORY, _CPU_OF_ALL)
-    _bound("RLIMIT_CPU", _CPU)
+    sandbox = run_path(str(Path(__file__).with_name("sandbox.py")))
+    sandbox["confine"](_MEMORY, _CPU_OF_ALL)
+    sandbox["set_limit"]("CPU", CPU_SECONDS)
     try:
         with open(0, "rb", buffering=0) as file, open(1, "wb") as out:
             start, end = map(int, sys.argv[2:4]) if len(sys.argv) > 3 else (0, 1 << 62)
-            report = _unpack(_Bytes(file, start, end), sys.argv[1], out)
+            report = decode(_Span(file, start, end), sys.argv[1], out, sandbox["set_limit"])
     except BrokenPipeError:
-        return  # nobody listens any more
-    except RefusedError as error:
+        return  # the reader has closed
+    except RejectedError as error:
         report = {"error": str(error)}
     except MemoryError:
         report = {"error": "takes more memory to read than a recording would"}
-    except Exception as error:  # noqa: BLE001  (whatever FFmpeg comes upon is the file's fault)
+    except Exception as error:  # noqa: BLE001  (all errors of FFmpeg are faults of the file)
         report = {"error": f"cannot be decoded: {getattr(error, 'strerror', None) or error}"}
     print(json.dumps(report), file=sys.stderr)
 
 
 def _load_all() -> None:
-    """Imports what PyAV would import when a file asks for it, since no file can be opened then."""
+    """Imports the modules that PyAV imports on demand, since no file can be opened later."""
     for part in walk_packages(av.__path__, "av."):
         if not part.name.endswith(("__main__", "datasets")):
-            with suppress(Exception):  # a part that another release has, and this system has not
+            with suppress(Exception):  # a module that this system does not support
                 import_module(part.name)
 
 
-def _bound(name: str, most: int) -> None:
-    """Bounds what this process may use, on systems that have such bounds."""
-    try:
-        import resource  # noqa: PLC0415
-
-        kind = getattr(resource, name)
-        hard = resource.getrlimit(kind)[1]
-        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(kind, (soft, hard))
-    except (ImportError, ValueError, OSError):
-        pass
-
-
-class _Bytes:
-    """A stretch of a file as a file, without a name, which demuxers go by."""
+class _Span:
+    """Part of a file as a file without a name, because demuxers go by names."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file, self._start = file, start
@@ -128,31 +105,38 @@ class _Bytes:
         return self._file.tell() - self._start
 
 
-def _unpack(file: Any, demuxer: str, out: BinaryIO) -> dict[str, Any]:
-    track = _Track(file, demuxer)
+def decode(
+    file: Any, demuxer: str, out: BinaryIO, set_limit: Callable[[str, int], bool]
+) -> dict[str, Any]:
+    """Writes the sound and returns the report."""
+    track = Track(file, demuxer)
     frames = track.frames()
-    first = next(frames, None)  # what containers say of the rate is not always so
+    first = next(frames, None)  # containers may state another rate
     if first is not None:
         track.rate, track.channels = first.sample_rate, first.layout.nb_channels
         frames = chain([first], frames)
     header = {"rate": track.rate, "channels": track.channels, "duration": track.duration}
     out.write(json.dumps(header).encode() + b"\n")
+    minutes = 0
     for data in track.sound(frames):
         out.write(struct.pack("<III", track.rate, track.channels, len(data) // 4 // track.channels))
         out.write(data)
+        if track.seconds > 60 * minutes:
+            minutes += 1
+            set_limit("CPU", CPU_SECONDS + 6 * minutes)
     return track.report()
 
 
-def _tag_options(version: str) -> dict[str, Any]:
-    """Options of `av.open` that let tags be of any encoding. PyAV 19 needs none and has none."""
+def tag_options(version: str) -> dict[str, Any]:
+    """Returns the options of `av.open` that allow tags in any encoding; PyAV 19 has none."""
     return {"metadata_errors": "replace"} if int(version.split(".", 1)[0]) < 19 else {}
 
 
-class _Track:
-    """The first sound track of a file."""
+class Track:
+    """First sound track of a file."""
 
     def __init__(self, file: Any, demuxer: str) -> None:
-        self._container = av.open(
+        self.container = av.open(
             SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell),
             mode="r",
             format=demuxer,
@@ -161,26 +145,27 @@ class _Track:
                 "codec_whitelist": ",".join(_CODECS),
                 "protocol_whitelist": "none",
             },
-            **_tag_options(av.__version__),
+            **tag_options(av.__version__),
         )
-        if not self._container.streams.audio:
-            raise RefusedError("holds no sound")
-        self._stream = self._container.streams.audio[0]
+        if not self.container.streams.audio:
+            raise RejectedError("holds no sound")
+        self._stream = self.container.streams.audio[0]
         self._codec = self._stream.codec_context
         if self._codec is None or self._codec.name not in _CODECS:
             name = "unknown" if self._codec is None else self._codec.name
-            raise RefusedError(f"holds sound of a codec that is not read: {name}")
-        if self._codec.name == "flac":  # whose damaged frames it would take for sound
+            raise RejectedError(f"holds sound of a codec that is not read: {name}")
+        if self._codec.name == "flac":  # damaged frames would decode to noise
             self._codec.options = {"err_detect": "crccheck+explode"}
         self._counted = demuxer == "flac"  # its frames are numbered
         self.rate, self.channels = self._codec.sample_rate, self._codec.layout.nb_channels
-        start = self._container.start_time
+        start = self.container.start_time
         self._start = None if start is None else start / av.time_base
         self._timed = demuxer not in _UNTIMED
-        told = demuxer not in _ESTIMATES
-        self._promised = self._end() if told else None
-        whole = (self._container.duration or 0) / av.time_base
-        self.duration = self._promised or ((whole if whole > 0 else None) if told else None)
+        self._promised = self.duration = None
+        if demuxer not in _ESTIMATED:
+            whole = (self.container.duration or 0) / av.time_base
+            self._promised = self._end()
+            self.duration = self._promised or (whole if whole > 0 else None)
         self._before = 0.0  # seconds, until rate or channels changed last
         self._read = 0  # frames since then
         self._good = self._bad = 0  # packets
@@ -188,27 +173,26 @@ class _Track:
         self._fault: str | None = None
 
     def frames(self) -> Iterator[Any]:
-        """Decodes. A packet that cannot be decoded is counted; FFmpeg drops the codec's padding."""
+        """Yields decoded frames; counts packets that cannot be decoded."""
         try:
-            for packet in self._container.demux(self._stream):
+            for packet in self.container.demux(self._stream):
                 if packet.has_sidedata("encryption_info"):
-                    raise RefusedError("is encrypted")
+                    raise RejectedError("is encrypted")
                 yield from self._decoded(packet)
         except av.FFmpegError as error:
             self._fault = error.strerror
             yield from self._decoded(None)
         if not self._good and (self._bad or self._fault):
-            raise RefusedError("holds no sound that can be decoded: it is damaged or encrypted")
+            raise RejectedError("holds no sound that can be decoded: it is damaged or encrypted")
 
     def sound(self, frames: Iterable[Any]) -> Iterator[bytes]:
-        """Decoded frames -> their bytes, with silence where there is no sound."""
+        """Yields the bytes of frames, and of silence in gaps."""
         interleaved, form = av.AudioResampler(format="flt"), None
         size = 4 * self.channels
-        minutes = 0
         for frame in frames:
             if form not in (None, _form(frame)):
                 interleaved = av.AudioResampler(format="flt")
-                self._before, self._read = self._seconds, 0
+                self._before, self._read = self.seconds, 0
                 self.rate, self.channels = frame.sample_rate, frame.layout.nb_channels
                 size = 4 * self.channels
             form = _form(frame)
@@ -221,16 +205,10 @@ class _Track:
             for out in interleaved.resample(frame):
                 self._read += out.samples
                 yield bytes(out.planes[0])[: out.samples * size]
-            if self._seconds > 60 * minutes:
-                minutes += 1
-                _bound("RLIMIT_CPU", _CPU + 6 * minutes)
 
     def report(self) -> dict[str, Any]:
-        """Seconds that were read and that the file promised, if it did; packets that could not be
-        decoded, and when the first; and why reading stopped before the end, if it did.
-        """
+        """Returns seconds promised, bad packets and the time of the first, and a final fault."""
         return {
-            "read": self._seconds,
             "promised": self._promised,
             "bad": self._bad,
             "first_bad": self._first_bad,
@@ -238,17 +216,18 @@ class _Track:
         }
 
     @property
-    def _seconds(self) -> float:
+    def seconds(self) -> float:
+        """Duration of the sound so far."""
         return self._before + (self._read / self.rate if self.rate else 0.0)
 
     def _decoded(self, packet: Any) -> list[Any]:
         try:
             frames = self._codec.decode(packet)
         except av.FFmpegError as error:
-            self._first_bad = self._first_bad if self._bad else self._seconds
+            self._first_bad = self._first_bad if self._bad else self.seconds
             self._bad += 1
             if self._bad > self._good + _PATIENCE:
-                raise RefusedError(
+                raise RejectedError(
                     f"cannot be decoded from {self._first_bad:.1f} s on: it is damaged or encrypted"
                 ) from error
             return []
@@ -259,18 +238,18 @@ class _Track:
         """Frames of silence before a frame that begins later than the last one ended."""
         if frame.time is None or not self._timed:
             return 0
-        if self._start is None or (self._counted and not self._seconds):
+        if self._start is None or (self._counted and not self.seconds):
             self._start = frame.time
-        gap = frame.time - self._start - self._seconds
+        gap = frame.time - self._start - self.seconds
         if not _JITTER < gap < _LONGEST_GAP:
             return 0
-        if self._counted:  # FFmpeg drops damaged frames without a word
-            self._first_bad = self._first_bad if self._bad else self._seconds
+        if self._counted:  # FFmpeg drops damaged frames silently
+            self._first_bad = self._first_bad if self._bad else self.seconds
             self._bad += 1
         return round(gap * self.rate)
 
     def _end(self) -> float | None:
-        """When the track ends, in seconds from the container's start, if that is told."""
+        """Returns the end of the track in seconds from the container's start, if stated."""
         stream, start = self._stream, self._start or 0.0
         end = 0.0
         if stream.duration and stream.time_base:
@@ -278,13 +257,13 @@ class _Track:
         elif tag := re.fullmatch(r"(\d+):(\d+):([\d.]+)", stream.metadata.get("DURATION", "")):
             hours, minutes, seconds = map(float, tag.groups())  # Matroska's
             end = 3600 * hours + 60 * minutes + seconds - start
-        elif len(self._container.streams) == 1 and self._container.duration:
-            end = self._container.duration / av.time_base - start
+        elif len(self.container.streams) == 1 and self.container.duration:
+            end = self.container.duration / av.time_base - start
         return end if end > 0 else None
 
 
 def _form(frame: Any) -> tuple[int, str, str]:
-    """What a resampler takes for granted of all its frames."""
+    """Properties that must not change within a resampler's input."""
     return frame.sample_rate, frame.layout.name, frame.format.name
 
 

@@ -1,11 +1,8 @@
-"""Any audio -> float32 mono samples at 16 kHz, in blocks, so that length costs no memory.
+"""Reads any audio as float32 samples at 16 kHz, in blocks, in constant memory.
 
-Files are cut into the recordings in them (`wheatear.audio.containers.recordings`) and decoded
-(`wheatear.audio.decoding`),
-under an account of what is missing (`wheatear.audio.completeness`). Raw PCM is taken as it is;
-pipes are
-looked into to tell which of these it is. Channels are averaged and other rates resampled block by
-block (`wheatear.audio.resampler`), with the same result as in one go.
+Files are cut into their recordings (`containers.recordings`) and decoded (`decoding`), under an
+account of what is missing (`completeness`). The first bytes of a pipe show if it is a file or PCM.
+Channels are averaged, and other rates resampled, block by block (`resampler`).
 """
 
 import math
@@ -15,29 +12,32 @@ import stat
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from dataclasses import dataclass
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
 from functools import partial
 from importlib.resources import files
-from numbers import Integral
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wheatear.audio import file_type as kinds
-from wheatear.audio import sample_encoding as encodings
-from wheatear.audio.byte_source import Pipe, Source, Window, size_of_file
-from wheatear.audio.completeness import Account, Block, Decoder, Opening
-from wheatear.audio.containers.recordings import Layout, Part, layout_of
-from wheatear.audio.containers.wav import header_of
-from wheatear.audio.decoding import WavDecoder, block_size, check_form, decoders_of, spooled
+from wheatear.audio import file_type
+from wheatear.audio.byte_source import Pipe, Window, size_of_file
+from wheatear.audio.completeness import Account
+from wheatear.audio.containers.recordings import Layout, Recording, layout_of
+from wheatear.audio.containers.wav import read_format
+from wheatear.audio.decoding import Decoders, WavDecoder, spool
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.resampler import Converter
-from wheatear.audio.samples import Samples, as_samples
-from wheatear.common.arguments import check_kind, check_number, shown
+from wheatear.audio.pcm import RawFormat, raw_blocks
+from wheatear.audio.resampler import BlockConverter
+from wheatear.audio.samples import Block, Samples, as_samples
+from wheatear.common.arguments import check_number
 from wheatear.errors import AudioError, AudioTruncatedWarning
+
+RAW_SUFFIXES = (".raw", ".pcm", ".s16")
+"""Suffixes of headerless 16 kHz mono 16-bit PCM."""
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,3}[^/]|data:[a-z]+/")
 
 
 class BinaryFile(Protocol):
@@ -48,21 +48,17 @@ class BinaryFile(Protocol):
 
 
 AudioSource = str | os.PathLike[str] | BinaryFile | NDArray[np.floating] | NDArray[np.int16]
-"""Arguments of `open_audio`: a path, "-", a binary file, or an array of 16 kHz samples."""
-
-_RAW_ENCODINGS = ("s16", "f32", "s16be", "mulaw", "alaw")
-_RAW_SUFFIXES = (".raw", ".pcm", ".s16")
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/{1,3}[^/]|data:[a-z]+/")
+"""Audio that `open_audio` reads: a path, "-", a binary file, or an array of 16 kHz samples."""
 
 
 @dataclass(frozen=True)
 class AudioLimits:
-    """How much audio may come out of a source, however small it is packed."""
+    """Limits on the audio of one source, which may be small on disk."""
 
     seconds: float | None = None
-    """More is an AudioError: at once where the source tells its length, else when it is decoded."""
+    """Maximum duration. More is an AudioError, at once if the source states its duration."""
     bytes: int | None = None
-    """Of samples, 4 for each of all channels at their own rate; more is an AudioError."""
+    """Maximum size of decoded samples: 4 bytes for each of all channels at their own rate."""
 
     def __post_init__(self) -> None:
         for name in ("seconds", "bytes"):
@@ -71,81 +67,82 @@ class AudioLimits:
 
 
 @dataclass(frozen=True)
-class RawFormat:
-    """Headerless audio, channels interleaved: s16 and f32 (16-bit integers and 32-bit floats,
-    little-endian), s16be (big-endian), mulaw and alaw (G.711).
-    """
+class _SourceOptions:
+    """Name of a source and options of `open_audio`."""
 
-    rate: int = SAMPLE_RATE
-    channels: int = 1
-    encoding: str = "s16"
+    name: str
+    separate_channels: bool
+    limits: AudioLimits
+    on_damage: Callable[[str], None]
+    closing: ExitStack = field(default_factory=ExitStack)
+    """Resources that the reader closes."""
+    damage: list[str] = field(default_factory=list)
 
-    def __post_init__(self) -> None:
-        for name in ("rate", "channels"):
-            check_kind(
-                f"{name} of raw audio", getattr(self, name), Integral, "a whole number", AudioError
+    def report(self, message: str) -> None:
+        """Keeps a sentence about damage and passes it on."""
+        self.damage.append(message)
+        self.on_damage(message)
+
+    def check_seconds(self, seconds: float | None) -> None:
+        """Raises AudioError for more than the limit."""
+        most = self.limits.seconds
+        if most is not None and seconds is not None and seconds > most:
+            raise AudioError(f"{self.name} is longer than {most:g} s, the limit that is set")
+
+    def check_bytes(self, size: int) -> None:
+        """Raises AudioError for more than the limit."""
+        if self.limits.bytes is not None and size > self.limits.bytes:
+            raise AudioError(
+                f"{self.name} unpacks to more than {self.limits.bytes} bytes of samples, the limit "
+                f"that is set: fewer channels, or a lower rate, will do"
             )
-        if self.encoding not in _RAW_ENCODINGS:
-            known = ", ".join(_RAW_ENCODINGS)
-            raise AudioError(f"raw audio is one of {known}, not {shown(self.encoding)}")
-        check_form(self.rate, self.channels, "raw audio")
-
-    @property
-    def frame(self) -> int:
-        """Bytes of one sample of every channel."""
-        return self.channels * encodings.size_of(self.encoding)
 
 
 class AudioReader:
-    """Audio being read: iterate for blocks of float32 samples at 16 kHz. Can be read once.
+    """Iterable over blocks of float32 samples at 16 kHz. Can be read once.
 
-    Blocks are [n], channels averaged, or [n, channels] where they were asked for apart.
+    Blocks are [n] with channels averaged, or [n, channels] with channels kept separate.
     """
 
     def __init__(
-        self,
-        blocks: Iterator[Samples],
-        duration: float | None,
-        closing: ExitStack,
-        damage: list[str],
+        self, blocks: Iterator[Samples], duration: float | None, options: _SourceOptions, live: bool
     ) -> None:
         self._blocks: Iterator[Samples] | None = blocks
-        self._closing = closing
-        self._damage = damage
+        self._options = options
         self.duration = duration
-        """Seconds, where it is known beforehand; live audio and pipes have None."""
-        self.live = False
-        """True if the audio may still be spoken while it is read, as through a pipe."""
+        """Seconds, if known beforehand; None for live audio and pipes."""
+        self.live = live
+        """True if the audio may still be recorded while it is read, as through a pipe."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """A sentence for each thing found missing or doubtful so far; complete after the end."""
-        return tuple(self._damage)
+        """Sentences about missing or doubtful audio so far; complete after the end."""
+        return tuple(self._options.damage)
 
     def __iter__(self) -> Iterator[Samples]:
         if self._blocks is None:
             raise AudioError("this audio has been read already; open it again")
         blocks, self._blocks = self._blocks, None
-        with self._closing:
+        with self._options.closing:
             yield from blocks
 
-    def watch(self, look: Callable[[], None]) -> None:
-        """Calls `look` before each block is read; what it raises ends the reading."""
+    def watch(self, callback: Callable[[], None]) -> None:
+        """Calls a function before each block; an exception of it ends the reading."""
         if self._blocks is not None:
-            self._blocks = _watched(self._blocks, look)
+            self._blocks = _watched(self._blocks, callback)
 
     def close(self) -> None:
         """Closes what `open_audio` opened; reading to the end does so too."""
-        self._closing.close()
+        self._options.closing.close()
 
 
-def _watched(blocks: Iterator[Samples], look: Callable[[], None]) -> Iterator[Samples]:
+def _watched(blocks: Iterator[Samples], callback: Callable[[], None]) -> Iterator[Samples]:
     while True:
-        look()
+        callback()
         try:
             block = next(blocks)
         except StopIteration:
-            look()  # what looked like the end may have been a signal
+            callback()  # a signal may look like the end
             return
         yield block
 
@@ -157,236 +154,171 @@ def _warn(message: str) -> None:
 def open_audio(
     source: AudioSource,
     raw: RawFormat | None = None,
-    apart: bool = False,
+    separate_channels: bool = False,
     limits: AudioLimits | None = None,
     on_damage: Callable[[str], None] = _warn,
 ) -> AudioReader:
-    """Opens a path, "-" (standard input), a binary file object or an array of 16 kHz samples.
+    """Opens audio for reading.
 
-    `raw` says that the source is PCM without a header; paths ending in .raw, .pcm or .s16, and
-    what comes through a pipe and is no file format, are taken for 16 kHz mono 16-bit PCM without
-    being told. `apart` keeps the channels apart. Raises AudioError if it cannot be read or decoded,
-    and, here or while it is read, if it is more than `limits` allow.
+    Args:
+        source: a path, "-" for standard input, a binary file object, or samples [n] at 16 kHz.
+        raw: format of headerless PCM. Without it, paths that end in .raw, .pcm or .s16, and pipes
+            of no known file format, are 16 kHz mono 16-bit PCM.
+        separate_channels: yield blocks [n, channels] instead of the average.
+        limits: bounds on duration and size.
+        on_damage: called with a sentence for each missing or damaged part, after all that is left
+            has been read. By default these are warnings of the class AudioTruncatedWarning.
 
-    `on_damage` is called with a sentence for each thing that is missing of a source that is cut off
-    or damaged, after all that is there has been read; if left out, an AudioTruncatedWarning is
-    raised as Python raises warnings. `AudioReader.warnings` has the same sentences.
+    Returns:
+        A reader, to be iterated over or closed.
+
+    Raises:
+        AudioError: the source cannot be read or decoded, or exceeds the limits. It may also be
+            raised while blocks are read.
     """
-    limits = limits or AudioLimits()
-    damage: list[str] = []
 
-    def report(message: str) -> None:
-        damage.append(message)
-        on_damage(message)
-
-    def asked_of(name: str) -> _Asked:
-        return _Asked(name, apart, limits, report, damage)
-
+    opening: Callable[[RawFormat | None, _SourceOptions], AudioReader]
     if isinstance(source, np.ndarray):
-        samples = as_samples(source)
-        samples = samples[:, None] if apart else samples
-        asked = asked_of("the audio")
-        asked.check(len(samples) / SAMPLE_RATE)
-        blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
-        return AudioReader(blocks, len(samples) / SAMPLE_RATE, ExitStack(), damage)
-    closing = ExitStack()
+        name, opening = "the audio", partial(_open_samples, as_samples(source))
+    elif isinstance(source, str) and source == "-":
+        name, opening = "standard input", partial(_open_pipe, _standard_input())
+    elif isinstance(source, str | os.PathLike):
+        reject_address(os.fsdecode(source))
+        name, opening = str(source), partial(_open_path, Path(source))
+    elif hasattr(source, "read"):
+        name, opening = "the audio", partial(_open_stream, source)
+    else:
+        raise AudioError(
+            f"audio must be a path, '-', a binary file or a numpy array of samples, "
+            f"not {type(source).__name__}"
+        )
+    options = _SourceOptions(name, separate_channels, limits or AudioLimits(), on_damage)
     try:
-        if isinstance(source, str) and source == "-":
-            return _open_pipe(_stdin(), raw, asked_of("standard input"), closing)
-        if isinstance(source, str | os.PathLike):
-            refuse_address(os.fsdecode(source))
-            return _open_path(Path(source), raw, asked_of(str(source)), closing)
-        if hasattr(source, "read"):
-            return _open_stream(source, raw, asked_of("the audio"), closing)
+        return opening(raw, options)
     except BaseException:
-        closing.close()
+        options.closing.close()
         raise
-    raise AudioError(
-        f"audio must be a path, '-', a binary file or a numpy array of samples, "
-        f"not {type(source).__name__}"
-    )
 
 
 def sample_speech(name: str = "en-US") -> Samples:
-    """The short recording of a human voice that comes with Wheatear, at 16 kHz."""
+    """Returns the short recording of speech that Wheatear includes, at 16 kHz."""
     with (files("wheatear") / "data" / "samples" / f"{name}.flac").open("rb") as file:
         return np.concatenate(list(open_audio(file)))
 
 
-# -- sources -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Asked:
-    """How a source is called and what is wanted of it."""
-
-    name: str
-    apart: bool
-    limits: AudioLimits
-    on_damage: Callable[[str], None]
-    damage: list[str]
-    """The sentences that `on_damage` was called with."""
-
-    def check(self, seconds: float | None) -> None:
-        """Raises AudioError if this is longer than may be."""
-        most = self.limits.seconds
-        if most is not None and seconds is not None and seconds > most:
-            raise AudioError(f"{self.name} is longer than {most:g} s, the limit that is set")
-
-    def check_size(self, size: int) -> None:
-        """Raises AudioError if these are more bytes of samples than may be."""
-        if self.limits.bytes is not None and size > self.limits.bytes:
-            raise AudioError(
-                f"{self.name} unpacks to more than {self.limits.bytes} bytes of samples, the limit "
-                f"that is set: fewer channels, or a lower rate, will do"
-            )
-
-
-def _stdin() -> Any:
-    if sys.stdin is None:
-        raise AudioError("there is no standard input to read from")
-    return sys.stdin.buffer
-
-
-def refuse_address(name: str) -> None:
-    """Raises AudioError for what is an address rather than a path."""
+def reject_address(name: str) -> None:
+    """Raises AudioError for a URL in place of a path."""
     if _ADDRESS.match(name) and not os.path.exists(name):
         raise AudioError(
             f"{name} is a URL, and URLs are not read: download the file first, and give its path"
         )
 
 
-def _open_path(path: Path, raw: RawFormat | None, asked: _Asked, closing: ExitStack) -> AudioReader:
+def _standard_input() -> Any:
+    if sys.stdin is None:
+        raise AudioError("there is no standard input to read from")
+    return sys.stdin.buffer
+
+
+def _open_samples(samples: Samples, _raw: RawFormat | None, options: _SourceOptions) -> AudioReader:
+    seconds = len(samples) / SAMPLE_RATE
+    options.check_seconds(seconds)
+    samples = samples[:, None] if options.separate_channels else samples
+    blocks = (samples[i : i + SAMPLE_RATE] for i in range(0, len(samples), SAMPLE_RATE))
+    return AudioReader(blocks, seconds, options, live=False)
+
+
+def _open_path(path: Path, raw: RawFormat | None, options: _SourceOptions) -> AudioReader:
     try:
-        folder = path.is_dir()
-        file = None if folder else closing.enter_context(path.open("rb"))
+        is_folder = path.is_dir()
+        file = None if is_folder else options.closing.enter_context(path.open("rb"))
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         raise AudioError(f"cannot read {path}: {getattr(error, 'strerror', error)}") from error
-    if folder:
+    if is_folder:
         raise AudioError(f"{path} is a folder, not an audio file")
-    if raw is None and path.suffix.lower() in _RAW_SUFFIXES:
+    if raw is None and path.suffix.lower() in RAW_SUFFIXES:
         raw = RawFormat()
-    return _open_stream(file, raw, asked, closing)
+    return _open_stream(file, raw, options)
 
 
-def _open_stream(
-    file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitStack
-) -> AudioReader:
+def _open_stream(file: Any, raw: RawFormat | None, options: _SourceOptions) -> AudioReader:
     if not getattr(file, "seekable", lambda: True)():
-        return _open_pipe(file, raw, asked, closing)
-    if raw is not None:
-        size = size_of_file(file)
-        duration = None if size is None else size // raw.frame / raw.rate
-        return _reader(_raw_blocks(file, raw), duration, Account(asked.name), asked, closing)
-    return _open_file(file, asked, closing)
+        return _open_pipe(file, raw, options)
+    if raw is None:
+        return _open_file(file, options)
+    size = size_of_file(file)
+    duration = None if size is None else size // raw.frame_bytes / raw.rate
+    return _reader(raw_blocks(file, raw), duration, Account(options.name), options)
 
 
-def _open_file(file: Any, asked: _Asked, closing: ExitStack) -> AudioReader:
-    """Audio of a file format, from a file that can seek."""
+def _open_file(file: Any, options: _SourceOptions) -> AudioReader:
+    """Opens a file that can seek, of any type."""
     file.seek(0)
     window = Window(file, 0, size_of_file(file) or 0)
-    account = Account(asked.name)
-    layout = _layout(window, asked)
-    asked.check(layout.seconds)
-    opened = _decoders(window, layout.parts[0], asked, closing)
-    duration = layout.seconds
-    if len(layout.parts) == 1:
-        opened, stated = _opened(opened)
+    layout = layout_of(window, options.check_seconds)
+    if not layout.recordings:
+        _reject(window, layout, options.name)
+    options.check_seconds(layout.seconds)
+    first, duration = _decoders(layout.recordings[0], window, options), layout.seconds
+    if len(layout.recordings) == 1:
+        stated = first.open_first()
         duration = stated if duration is None else duration
-    blocks = _recordings(window, layout, opened, account, asked, closing)
-    return _reader(blocks, duration, account, asked, closing)
+    account = Account(options.name)
+    blocks = _decode(window, layout, first, account, options)
+    return _reader(blocks, duration, account, options)
 
 
-def _decoders(window: Window, part: Part, asked: _Asked, closing: ExitStack) -> "_Decoders":
-    stack = ExitStack()
-    closing.callback(stack.close)  # by whom the audio is closed meanwhile
-    return _Decoders(decoders_of(part, window.part(part.start, part.end), asked.name, stack), stack)
+def _reject(window: Window, layout: Layout, name: str) -> None:
+    """Raises AudioError for a file without recordings."""
+    if layout.rejected is not None:
+        file_type.check_readable(layout.rejected, name)
+    reason = "it is empty" if not len(window) else "it is no kind of audio file that is known"
+    if file_type.is_text(window.peek(0, file_type.HEAD_BYTES)):
+        reason = "it is text, not audio"
+    formats = file_type.readable_formats()
+    raise AudioError(f"cannot decode {name}: {reason}. {formats}; raw PCM with its format given")
 
 
-@dataclass(frozen=True)
-class _Decoders:
-    """The decoders of a recording, and what is to be closed after them."""
-
-    openings: list[Opening]
-    stack: ExitStack
+def _decoders(recording: Recording, window: Window, options: _SourceOptions) -> Decoders:
+    decoders = Decoders(recording, window, options.name)
+    options.closing.callback(decoders.close)
+    return decoders
 
 
-def _same(decoder: Decoder) -> Decoder:
-    return decoder
-
-
-def _opened(decoders: _Decoders) -> tuple[_Decoders, float | None]:
-    """Opens the first decoder that can be, so that what can't be read is known early; and the
-    duration that it tells.  Raises AudioError if none can.
-    """
-    refusal: AudioError | None = None
-    for number, opening in enumerate(decoders.openings):
-        try:
-            decoder = opening()
-        except AudioError as error:
-            refusal = refusal or error
-            continue
-        openings = [partial(_same, decoder), *decoders.openings[number + 1 :]]
-        return _Decoders(openings, decoders.stack), getattr(decoder, "duration", None)
-    raise refusal or AudioError("there is no decoder")
-
-
-def _layout(window: Window, asked: _Asked) -> Layout:
-    """The recordings in a file.  Raises AudioError if there are none."""
-    layout = layout_of(window, asked.check)
-    if not layout.parts:
-        if layout.refused is not None:
-            kinds.require(layout.refused, asked.name)
-        reason = "it is empty" if not len(window) else "it is no kind of audio file that is known"
-        if text := kinds.about_text(window.peek(0, kinds.HEAD)):
-            reason = f"it is {text}, not audio"
-        raise AudioError(
-            f"cannot decode {asked.name}: {reason}. {kinds.readable()}; raw PCM with its format "
-            f"given"
-        )
-    return layout
-
-
-def _recordings(
+def _decode(
     window: Window,
     layout: Layout,
-    opened: _Decoders | None,
+    first: Decoders | None,
     account: Account,
-    asked: _Asked,
-    closing: ExitStack,
+    options: _SourceOptions,
 ) -> Iterator[Block]:
-    """The sound of all recordings in a file.  opened: the decoders of the first one."""
-    account.lost += layout.lost
-    for part in layout.parts:
-        decoders, opened = opened or _decoders(window, part, asked, closing), None
-        with decoders.stack:
-            blocks = account.decoded(decoders.openings, part.expected, part.faults)
-            for number, (samples, rate) in enumerate(blocks):
-                if number == 0 and part.pause:
-                    yield np.zeros((round(part.pause * rate), samples.shape[1]), np.float32), rate
-                yield samples, rate
-        account.missing += part.owed
+    """Yields the sound of all recordings in a file. first: decoders of the first one."""
+    account.lost_bytes += layout.lost
+    for recording in layout.recordings:
+        decoders, first = first or _decoders(recording, window, options), None
+        with closing(decoders):
+            yield from account.decode(recording, decoders.openings)
 
 
-def _open_pipe(file: Any, raw: RawFormat | None, asked: _Asked, closing: ExitStack) -> AudioReader:
-    """Audio from something that cannot seek: PCM as it comes, with or without a WAV header.
+def _open_pipe(file: Any, raw: RawFormat | None, options: _SourceOptions) -> AudioReader:
+    """Opens a source that cannot seek: PCM as it arrives, with or without a WAV header.
 
-    Other formats have decoders that seek; what is piped in then goes to disk, not to memory.
+    Decoders of other formats seek; these are copied to disk first.
     """
-    pipe, account, live = Pipe(file), Account(asked.name), not _is_regular(file)
-    if raw is None and kinds.is_wav(pipe.look(12)):
-        form = header_of(pipe)
+    pipe, account, live = Pipe(file), Account(options.name), not _is_regular(file)
+    if raw is None and file_type.WAV.begins(pipe.look(12)):
+        form = read_format(pipe)
         if form is not None and form.encoding:
-            blocks = _piped_wav(pipe, WavDecoder(pipe, form, asked.name), account, asked, closing)
-            return _reader(blocks, None, account, asked, closing, live)
-    if raw is None and _is_file(pipe.look(kinds.HEAD), asked.name):
-        return _open_file(spooled(pipe, closing), asked, closing)
-    blocks = _raw_blocks(pipe, raw or RawFormat())
-    return _reader(blocks, None, account, asked, closing, live)
+            blocks = _decode_wav(pipe, WavDecoder(pipe, form, options.name), account, options)
+            return _reader(blocks, None, account, options, live)
+    if raw is None and _is_file(pipe.look(file_type.HEAD_BYTES), options.name):
+        return _open_file(spool(pipe, options.closing), options)
+    blocks = raw_blocks(pipe, raw or RawFormat())
+    return _reader(blocks, None, account, options, live)
 
 
 def _is_regular(file: Any) -> bool:
-    """True for a file on disk, such as standard input that was redirected from one."""
+    """True for a file on disk, such as redirected standard input."""
     try:
         return stat.S_ISREG(os.fstat(file.fileno()).st_mode)
     except (AttributeError, OSError, ValueError):
@@ -394,86 +326,68 @@ def _is_regular(file: Any) -> bool:
 
 
 def _is_file(head: bytes, name: str) -> bool:
-    """True if the first bytes of a pipe are a file's.  Raises AudioError for what is no audio."""
+    """True if a pipe begins as a file does. Raises AudioError if it is not audio."""
 
     def peek(at: int, size: int) -> bytes:
         return head[at : at + size]
 
-    kind = kinds.kind_of(peek) or (kinds.MPEG if kinds.past_tags(peek, 0) else None)
-    if kind is None and (found := kinds.find(peek, len(head))):
-        kind = found[1]
-    if kind is None and (text := kinds.about_text(head)):
-        raise AudioError(f"{name} is {text}, not audio; raw PCM can be declared with --raw")
-    if kind is None and kinds.is_noise(head):
+    container = file_type.container_at(peek)
+    if container is None and file_type.past_tags(peek, 0):
+        container = file_type.MPEG
+    if container is None and (found := file_type.find_container(peek, len(head))):
+        container = found[1]
+    if container is not None:
+        file_type.check_readable(container, name)
+        return True
+    if file_type.is_text(head):
+        raise AudioError(f"{name} is text, not audio; raw PCM can be declared with --raw")
+    if file_type.is_noise(head):
         raise AudioError(
             f"{name} is no kind of audio file that is known, and its bytes are too random for "
             f"16-bit PCM; declare raw PCM with --raw"
         )
-    if kind is not None:
-        kinds.require(kind, name)
-    return kind is not None
+    return False
 
 
-def _piped_wav(
-    pipe: Pipe, decoder: WavDecoder, account: Account, asked: _Asked, closing: ExitStack
+def _decode_wav(
+    pipe: Pipe, decoder: WavDecoder, account: Account, options: _SourceOptions
 ) -> Iterator[Block]:
-    """A WAV file as it comes, and the files that may be joined to it."""
-    yield from account.decoded([partial(_same, decoder)], None)
-    if pipe.look(kinds.HEAD):
-        rest = spooled(pipe, closing)
+    """Yields a WAV file as it arrives, and the files that may be joined to it."""
+    yield from account.decode(Recording(file_type.WAV, 0, 0), [lambda: decoder])
+    if pipe.look(file_type.HEAD_BYTES):
+        rest = spool(pipe, options.closing)
         window = Window(rest, 0, size_of_file(rest) or 0)
-        layout = layout_of(window, asked.check)
-        yield from _recordings(window, layout, None, account, asked, closing)
-
-
-# -- blocks --------------------------------------------------------------------------------------
-
-
-def _raw_blocks(file: Source | Any, raw: RawFormat) -> Iterator[Block]:
-    """Blocks [n, channels] of headerless PCM, as soon as they arrive.
-
-    Bytes at the end that make no whole frame are not audio.
-    """
-    block = block_size(raw.rate, raw.channels) * raw.frame
-    read = getattr(file, "read1", file.read)
-    rest = b""
-    while data := read(block):
-        data = rest + data
-        whole = len(data) // raw.frame * raw.frame
-        rest = data[whole:]
-        samples = encodings.decoded(data[:whole], raw.encoding)
-        yield samples.reshape(-1, raw.channels), raw.rate
+        layout = layout_of(window, options.check_seconds)
+        yield from _decode(window, layout, None, account, options)
 
 
 def _reader(
     blocks: Iterator[Block],
     duration: float | None,
     account: Account,
-    asked: _Asked,
-    closing: ExitStack,
+    options: _SourceOptions,
     live: bool = False,
 ) -> AudioReader:
-    """Blocks of any form as they are asked for.  duration: what the file says."""
-    asked.check(duration)
-    reader = AudioReader(_converted(blocks, account, asked), duration, closing, asked.damage)
-    reader.live = live
-    return reader
+    options.check_seconds(duration)
+    return AudioReader(_converted(blocks, account, options), duration, options, live)
 
 
-def _converted(blocks: Iterator[Block], account: Account, asked: _Asked) -> Iterator[Samples]:
-    """Blocks at 16 kHz; at their end what is missing is reported."""
-    converter = Converter(asked.name, asked.apart)
-    yield from converter.convert(_limited(blocks, asked))
-    account.read = account.read or converter.seconds  # of what needs no decoder
+def _converted(
+    blocks: Iterator[Block], account: Account, options: _SourceOptions
+) -> Iterator[Samples]:
+    """Yields blocks at 16 kHz, and reports at their end what is missing."""
+    converter = BlockConverter(options.name, options.separate_channels)
+    yield from converter.convert(_limited(blocks, options))
+    account.read_seconds = account.read_seconds or converter.seconds  # PCM needs no decoder
     account.faults += converter.notes
-    account.close(asked.on_damage)
+    account.close(options.report)
 
 
-def _limited(blocks: Iterator[Block], asked: _Asked) -> Iterator[Block]:
+def _limited(blocks: Iterator[Block], options: _SourceOptions) -> Iterator[Block]:
     seconds, size = 0.0, 0
     for samples, rate in blocks:
         size += 4 * samples.size
-        asked.check_size(size)
+        options.check_bytes(size)
         seconds += len(samples) / rate
-        asked.check(seconds)
+        options.check_seconds(seconds)
         yield samples, rate

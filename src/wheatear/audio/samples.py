@@ -9,6 +9,8 @@ from wheatear.errors import AudioError
 
 Samples = NDArray[np.float32]
 """Audio in -1 .. 1: [n] for one channel, [n, channels] for several."""
+Block = tuple[Samples, int]
+"""Samples [n, channels] and their rate in Hz."""
 SamplesLike = NDArray[np.floating] | NDArray[np.int16] | Sequence[float]
 """Arguments of `as_samples`."""
 

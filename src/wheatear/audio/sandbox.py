@@ -1,13 +1,13 @@
-"""Takes from a process all that decoding a file does not need, for good.
+"""Permanently removes all privileges from a process that decoding a file does not need.
 
     confine(memory, seconds)    for the calling process, once its libraries are loaded
-    python confine.py           prints as JSON what this system grants
+    python sandbox.py           prints as JSON what this system grants
 
-After it, on Linux: no file can be opened and no folder read, no socket made, no program run, no
-other process started, traced or signaled, no privilege gained. Threads, memory within its bound,
-and the files and pipes that are open already stay. What a kernel or a container refuses is left
-out: limits hold on every Unix, Landlock since Linux 5.13, the filter of system calls on x86-64 and
-ARM of 64 bits. This file imports the standard library alone, since it runs where that is all.
+On Linux the process can then open no file, read no folder, make no socket, run no program, start,
+trace or signal no other process, and gain no privilege. It keeps threads, memory within its bound,
+and the files and pipes that are open. Measures that a kernel or a container refuses are left out:
+limits hold on every Unix, Landlock since Linux 5.13, the filter of system calls on x86-64 and
+64-bit ARM. This file imports only the standard library, because nothing else is there when it runs.
 
 Sources: landlock(7), seccomp(2), capabilities(7), and the kernel's tables of system calls.
 """
@@ -59,9 +59,9 @@ _PR_SET_SECCOMP, _PR_SET_DUMPABLE, _PR_SET_NO_NEW_PRIVS = 22, 4, 38
 
 
 def confine(memory: int, seconds: int) -> dict[str, bool]:
-    """Confines the calling process and its later threads; what of it the system granted.
+    """Confines the calling process and its later threads; returns what the system granted.
 
-    memory: bytes of address space. seconds: of processor time that may ever be asked for.
+    memory: bytes of address space. seconds: hard limit on processor time.
     """
     granted = {}
     if sys.platform == "linux":
@@ -73,25 +73,28 @@ def confine(memory: int, seconds: int) -> dict[str, bool]:
         granted["capabilities"] = _drop_capabilities(libc, machine)
         granted["landlock"] = _close_files(libc)
         granted["seccomp"] = _filter(libc, machine)
-    granted["limits"] = _limit(memory, seconds)
+    wanted = {"CORE": 0, "FSIZE": 0, "NOFILE": 3, "MEMLOCK": 0, "AS": memory, "CPU": seconds}
+    limited = [set_limit(name, most, most) for name, most in wanted.items()]
+    granted["limits"] = all(limited)
     return granted
 
 
-def _limit(memory: int, seconds: int) -> bool:
-    """Sets limits, soft and hard."""
+def set_limit(name: str, soft: int, hard: int | None = None) -> bool:
+    """Sets limits on a resource, at most its present hard limit; True if the system did.
+
+    hard: None keeps the present one.
+    """
     if resource is None:
         return False
-    done = True
-    wanted = {"CORE": 0, "FSIZE": 0, "NOFILE": 3, "MEMLOCK": 0, "AS": memory, "CPU": seconds}
-    for name, most in wanted.items():
-        try:
-            kind = getattr(resource, f"RLIMIT_{name}")
-            hard = resource.getrlimit(kind)[1]
-            most = most if hard == resource.RLIM_INFINITY else min(most, hard)  # noqa: PLW2901
-            resource.setrlimit(kind, (most, most))
-        except (AttributeError, ValueError, OSError):
-            done = False
-    return done
+    try:
+        kind = getattr(resource, f"RLIMIT_{name}")
+        present = resource.getrlimit(kind)[1]
+        most = sys.maxsize if present == resource.RLIM_INFINITY else present
+        limits = min(soft, most), present if hard is None else min(hard, most)
+        resource.setrlimit(kind, limits)
+    except (AttributeError, ValueError, OSError):
+        return False
+    return True
 
 
 def _prctl(libc: ctypes.CDLL, option: int, *values: int) -> int:
@@ -100,7 +103,7 @@ def _prctl(libc: ctypes.CDLL, option: int, *values: int) -> int:
 
 
 def _drop_capabilities(libc: ctypes.CDLL, machine: str) -> bool:
-    """Leaves those of an ordinary user to a process of root's."""
+    """Drops the capabilities of a process of root."""
     if machine not in _MACHINE:
         return False
     header = struct.pack("<Ii", 0x20080522, 0)  # the third version
@@ -108,7 +111,7 @@ def _drop_capabilities(libc: ctypes.CDLL, machine: str) -> bool:
 
 
 def _close_files(libc: ctypes.CDLL) -> bool:
-    """Landlock without a rule: no access to any file system, no connection, no signal."""
+    """Restricts by Landlock without a rule: no file system, no connection, no signal."""
     zero = ctypes.c_size_t(0)
     version = libc.syscall(_CREATE_RULESET, None, zero, ctypes.c_uint32(1))
     if version < 1:
@@ -126,7 +129,7 @@ def _close_files(libc: ctypes.CDLL) -> bool:
 
 
 def _filter(libc: ctypes.CDLL, machine: str) -> bool:
-    """Refuses every system call that decoding does not need."""
+    """Installs a filter of system calls that rejects those that decoding does not need."""
     if machine not in _ALLOWED or sys.byteorder != "little" or struct.calcsize("P") != 8:
         return False
     program = _program(machine, os.getpid())
@@ -138,7 +141,7 @@ def _filter(libc: ctypes.CDLL, machine: str) -> bool:
 
 
 def _program(machine: str, process: int) -> list[tuple[int, int, int, int]]:
-    """The filter in BPF: operation, lines to skip if true, if false, and a number."""
+    """Returns the filter in BPF: operation, lines to skip if true, if false, and a number."""
     arch, clone, clone3, tgkill, prlimit, ioctl, _capset = _MACHINE[machine]
     refuse = (_RETURN, 0, 0, _REFUSE | _EPERM)
     allow = (_RETURN, 0, 0, _ALLOW)
@@ -146,12 +149,12 @@ def _program(machine: str, process: int) -> list[tuple[int, int, int, int]]:
     program = [
         *((_LOAD, 0, 0, _ARCH), (_EQUAL, 1, 0, arch), (_RETURN, 0, 0, _KILL)),
         (_LOAD, 0, 0, _NUMBER),
-        # As if there was none: the C library then takes clone, whose flags can be seen.
+        # Reported as missing, so that the C library takes clone, whose flags are visible.
         *((_EQUAL, 0, 1, clone3), (_RETURN, 0, 0, _REFUSE | _ENOSYS)),
         *((_EQUAL, 0, 1, ioctl), (_RETURN, 0, 0, _REFUSE | _ENOTTY)),
         *((_EQUAL, 0, 4, clone), first, (_ANY_BIT, 0, 1, _CLONE_THREAD), allow, refuse),
     ]
-    for number, value in ((tgkill, process), (prlimit, 0)):  # of this process alone
+    for number, value in ((tgkill, process), (prlimit, 0)):  # only of this process
         program += [(_EQUAL, 0, 4, number), first, (_EQUAL, 0, 1, value), allow, refuse]
     for number in _ALLOWED[machine]:
         program += [(_EQUAL, 0, 1, number), allow]

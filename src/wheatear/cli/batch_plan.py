@@ -7,16 +7,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from wheatear.audio import ffmpeg as media
+from wheatear.audio.file_type import readable_suffixes
 from wheatear.errors import AudioError
 from wheatear.transcript.writers import TranscriptFormat
 
-_SUFFIXES = frozenset(
-    [
-        *(".aif", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".rf64"),
-        *(".w64", ".wav"),
-    ]
-)  # what is taken from a folder
 _SUFFIX_OF = {"verbose_json": "json"}
 
 
@@ -69,7 +63,7 @@ def _audio_in(folder: str, recursive: bool) -> Iterator[tuple[str, str]]:
     cannot be read.  Hidden files and folders, which systems make beside the real ones, are left
     out; linked folders are visited once.
     """
-    suffixes = _SUFFIXES | media.SUFFIXES if media.is_installed() else _SUFFIXES
+    suffixes = readable_suffixes()
     unread: list[OSError] = []
     seen: set[tuple[int, int]] = set()
     _is_new(folder, seen)

@@ -16,7 +16,7 @@ from rich.text import Text
 
 import wheatear
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.pcm import HIGHEST_RATE, PcmDecoder
+from wheatear.audio.pcm import HIGHEST_LIVE_RATE, PcmDecoder
 from wheatear.audio.samples import Samples
 from wheatear.cli import complain, note
 from wheatear.cli.options import Asked
@@ -160,7 +160,7 @@ def _heard(sound: Any, device: int | None) -> Iterator[Samples]:
             sound.check_input_settings(device=device, channels=1, samplerate=rate)
         except sound.PortAudioError:
             own = int(sound.query_devices(device, "input")["default_samplerate"])
-            rate = min(own, HIGHEST_RATE)  # what records faster also records at this
+            rate = min(own, HIGHEST_LIVE_RATE)  # what records faster also records at this
         pcm = PcmDecoder(rate, "f32")
         with sound.InputStream(
             device=device, channels=1, samplerate=rate, dtype="float32",

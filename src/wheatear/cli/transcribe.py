@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 import wheatear
-from wheatear.audio.reader import AudioReader, RawFormat
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import AudioReader
 from wheatear.cli import BAD_INPUT, app, complain, note, suggestion
 from wheatear.cli.batch import Batch, work_off
 from wheatear.cli.batch_plan import jobs_of

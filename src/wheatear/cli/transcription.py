@@ -5,7 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TextIO
 
-from wheatear.audio.reader import AudioReader, RawFormat, open_audio
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import AudioReader, open_audio
 from wheatear.cli.signals import interrupts
 from wheatear.errors import WheatearError
 from wheatear.recognizer.channels import transcribe_channels

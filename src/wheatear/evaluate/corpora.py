@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from wheatear.audio.file_type import AUDIO_SUFFIXES
 from wheatear.errors import ManifestError
 from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.manifest import (
@@ -31,10 +32,6 @@ from wheatear.evaluate.manifest import (
 )
 from wheatear.model.locales import canonical_locale
 
-SUFFIXES = frozenset(
-    {".aac", ".aif", ".aiff", ".au", ".caf", ".flac", ".m4a", ".mp3"}
-    | {".mp4", ".oga", ".ogg", ".opus", ".w64", ".wav", ".webm"}
-)
 _LOCALE = re.compile(r"[a-z]{2,3}[-_]([A-Za-z]{4}[-_])?([A-Za-z]{2}|\d{3})")
 _QUOTED = re.compile(r'"(?:[^"]|"")*""(?:[^"]|"")*"')
 _SHOWN = 40  # characters of a column's name in a message
@@ -108,7 +105,7 @@ def _visible(paths: Iterable[Path]) -> list[Path]:
 def _sounds(folder: Path) -> list[Path]:
     """The audio files anywhere below a folder."""
     found = _visible(folder.rglob("*"))
-    return [file for file in found if file.suffix.lower() in SUFFIXES and file.is_file()]
+    return [file for file in found if file.suffix.lower() in AUDIO_SUFFIXES and file.is_file()]
 
 
 def _manifest(path: Path) -> tuple[Clip, ...]:

@@ -13,8 +13,9 @@ from typing import BinaryIO
 
 import numpy as np
 
-from wheatear.audio import file_type as kinds
-from wheatear.audio.reader import AudioLimits, AudioReader, RawFormat, open_audio
+from wheatear.audio import file_type
+from wheatear.audio.pcm import RawFormat
+from wheatear.audio.reader import AudioLimits, AudioReader, open_audio
 from wheatear.errors import AudioError
 from wheatear.server.api_errors import ApiError
 
@@ -147,9 +148,9 @@ def _bad_type(why: str) -> ApiError:
 
 
 def is_file(head: bytes) -> bool:
-    """True if audio begins like a file that is read.  head: its first `kinds.HEAD` bytes."""
-    kind = kinds.kind_of(lambda at, size: head[at : at + size])
-    return kind is not None and not kind.refused
+    """True if audio begins as a readable file.  head: its first `HEAD_BYTES` bytes."""
+    kind = file_type.container_at(lambda at, size: head[at : at + size])
+    return kind is not None and not kind.is_rejected
 
 
 def check_file(encoding: str, head: bytes) -> None:
@@ -170,7 +171,7 @@ def opened(
     Raises what `open_audio` raises.
     """
     file.seek(0)
-    head = file.read(_LOOKED_AT if raw and raw.encoding == "l16" else kinds.HEAD)
+    head = file.read(_LOOKED_AT if raw and raw.encoding == "l16" else file_type.HEAD_BYTES)
     file.seek(0)
     if raw is not None and is_file(head):
         on_damage("the audio is a file with a header, which counts: the encoding and the sample "

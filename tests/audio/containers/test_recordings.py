@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from media_files import made
 from piped_audio import Dribble
 
-from wheatear.audio import file_type as kinds
-from wheatear.audio.file_type import kind_of
-from wheatear.audio.pcm import PcmDecoder
-from wheatear.audio.reader import RawFormat, open_audio, sample_speech
+from wheatear.audio import file_type
+from wheatear.audio.file_type import container_at
+from wheatear.audio.pcm import PcmDecoder, RawFormat
+from wheatear.audio.reader import open_audio, sample_speech
 from wheatear.errors import AudioError
 
 SPEECH = sample_speech()
@@ -57,7 +57,7 @@ def packed(form, subtype=None, rate=16000, channels=1):
 @cache
 def mp3_without_tag(rate=16000, channels=1):
     data = packed("MP3", None, rate, channels)
-    frame = kinds.mpeg.frame_of(data[:4])
+    frame = file_type.mpeg.frame_of(data[:4])
     return data[frame.size :]
 
 
@@ -313,7 +313,7 @@ def test_one_damaged_frame_of_flac():
 
 
 def test_one_damaged_frame_of_flac_without_the_second_decoder(monkeypatch):
-    monkeypatch.setattr(kinds, "is_installed", lambda: False)
+    monkeypatch.setattr(file_type, "has_ffmpeg", lambda: False)
     data = bytearray(packed("FLAC"))
     data[len(data) // 2] ^= 0x55
     samples, said = told(io.BytesIO(data))
@@ -429,7 +429,7 @@ def test_raw_pcm_is_never_taken_for_mpeg_audio():
         quiet[1:2] = 0x1C14
         data = quiet.tobytes()
         guessed += guessed_layer_1(data)
-        assert kind_of(lambda at, size, data=data: data[at : at + size]) is None
+        assert container_at(lambda at, size, data=data: data[at : at + size]) is None
         with pytest.raises(AudioError, match=r"cannot decode the audio.*raw PCM with its format"):
             open_audio(io.BytesIO(data))
         np.testing.assert_array_equal(
@@ -442,8 +442,8 @@ def test_raw_pcm_is_never_taken_for_mpeg_audio():
 @given(data=st.binary(min_size=12, max_size=3000), lead=st.sampled_from([b"\xff\xff", b"\xff\xfb"]))
 def test_bytes_that_begin_like_a_frame_are_no_stream(data, lead):
     data = lead + data
-    kind = kind_of(lambda at, size: data[at : at + size])
-    assert kind is not kinds.MPEG
+    kind = container_at(lambda at, size: data[at : at + size])
+    assert kind is not file_type.MPEG
 
 
 # -- channels ------------------------------------------------------------------------------------

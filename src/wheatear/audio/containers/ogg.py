@@ -1,4 +1,4 @@
-"""Ogg (RFC 3533): the links of a chain, from page to page, and how much sound each promises."""
+"""Ogg (RFC 3533): the links of a chain, page by page, and the duration that each states."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,42 +6,65 @@ from dataclasses import dataclass
 from wheatear.audio.byte_source import Peek
 
 _BLOCK = 1 << 20
-_NOWHERE = (1 << 64) - 1  # the position of a page on which no packet ends
-_LONGEST_START = 30.0  # seconds; a stream that begins later was recorded in the middle
+_LONGEST_HEADER = 282  # bytes of a page's header
+_LAST_POSITION = 1 << 63  # positions from here on mean that no packet ends on the page
+_LATEST_START = 30.0  # seconds; a later first page means a recording that began midway
 
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """One recording of a chain: the pages from one set of beginnings to the next."""
+    """One recording of a chain: the pages from one group of first pages to the next."""
 
     start: int
     end: int
-    sound: bool
-    """True if one of its streams is Vorbis, Opus, Speex or FLAC, and there is no other."""
+    is_sound: bool
+    """True if its only stream is Vorbis, Opus, Speex or FLAC."""
     seconds: float | None
-    """What the position of its last page promises; None where no page has one."""
+    """Duration by the position of its last page; None if no page has one."""
     ended: bool
-    """True if its last page says that it is the last."""
+    """True if its last page is marked as the last."""
     holes: int
-    """Pages that are missing, or damaged beyond recognition."""
+    """Places where pages are missing or damaged."""
 
 
 @dataclass(slots=True)
 class _Stream:
-    """The pages of the first sound stream of a link."""
+    """Pages of the first sound stream of a link."""
 
     serial: int
     rate: int
     skipped: int
+    """Samples before the sound."""
     number: int = 0
+    """Expected number of the next page."""
     first: int | None = None
     last: int | None = None
+    """Positions of the first and the last page that have one."""
     ended: bool = False
 
+    def follow(self, header: bytes) -> bool:
+        """Takes a page; returns True if pages are missing before it."""
+        number = int.from_bytes(header[18:22], "little")
+        is_hole = number != self.number and not header[5] & 2
+        self.number = number + 1 & 0xFFFFFFFF
+        position = int.from_bytes(header[6:14], "little")
+        if 0 < position < _LAST_POSITION:
+            self.first = position if self.first is None else self.first
+            self.last = position
+        self.ended |= bool(header[5] & 4)
+        return is_hole
 
-def links(peek: Peek, start: int) -> Iterator[Link]:
-    """Yields the links that begin at an offset, up to what is no Ogg."""
-    at = start
+    @property
+    def seconds(self) -> float | None:
+        """Duration by the positions of its pages."""
+        if self.last is None or self.first is None:
+            return None
+        before = self.first if self.first > _LATEST_START * self.rate else self.skipped
+        return max(0, self.last - before) / self.rate
+
+
+def links(peek: Peek, at: int) -> Iterator[Link]:
+    """Yields the links that begin at an offset, up to bytes that are not Ogg."""
     while peek(at, 4) == b"OggS":
         link = _link(peek, at)
         yield link
@@ -54,58 +77,37 @@ def _link(peek: Peek, start: int) -> Link:
     at, holes, streams, begun, stream = start, 0, 0, False, None
     buffer, base = b"", start
     while True:
-        if at + 282 > base + len(buffer):
+        if at + _LONGEST_HEADER > base + len(buffer):
             buffer, base = peek(at, _BLOCK), at
-        head = buffer[at - base : at - base + 27]
-        if head[:4] != b"OggS" or len(head) < 27:
-            found = _next_page(peek, at) if head else None
+        header = buffer[at - base : at - base + 27]
+        if header[:4] != b"OggS" or len(header) < 27:
+            found = _next_page(peek, at) if header else None
             if found is None:
                 break
             holes, at = holes + 1, found
             continue
-        lacing = buffer[at - base + 27 : at - base + 27 + head[26]]
-        end = at + 27 + head[26] + sum(lacing)
-        flags, serial = head[5], int.from_bytes(head[14:18], "little")
-        if flags & 2:
+        lacing = buffer[at - base + 27 : at - base + 27 + header[26]]
+        body = at + 27 + header[26]
+        serial = int.from_bytes(header[14:18], "little")
+        if header[5] & 2:  # the first page of a stream
             if begun:
                 break  # the next link
             streams += 1
-            stream = stream or _stream_of(serial, peek(at + 27 + head[26], 64))
+            stream = stream or _stream_of(serial, peek(body, 64))
         else:
             begun = True
-        if not peek(end - 1, 1):
-            at = end  # the last page is incomplete
-            break
+        at = body + sum(lacing)
+        if not peek(at - 1, 1):
+            break  # the page is incomplete
         if stream is not None and stream.serial == serial:
-            holes += _follow(stream, head)
-        at = end
+            holes += stream.follow(header)
     if stream is None:
         return Link(start, at, False, None, True, holes)
-    return Link(start, at, streams == 1, _seconds(stream), stream.ended, holes)
-
-
-def _follow(stream: _Stream, head: bytes) -> int:
-    """Takes a page of the stream; returns 1 if pages are missing before it."""
-    number = int.from_bytes(head[18:22], "little")
-    hole = number != stream.number and not head[5] & 2
-    stream.number = number + 1 & 0xFFFFFFFF
-    position = int.from_bytes(head[6:14], "little")
-    if 0 < position < _NOWHERE >> 1:
-        stream.first = position if stream.first is None else stream.first
-        stream.last = position
-    stream.ended |= bool(head[5] & 4)
-    return int(hole)
-
-
-def _seconds(stream: _Stream) -> float | None:
-    if stream.last is None or stream.first is None:
-        return None
-    before = stream.first if stream.first > _LONGEST_START * stream.rate else stream.skipped
-    return max(0, stream.last - before) / stream.rate
+    return Link(start, at, streams == 1, stream.seconds, stream.ended, holes)
 
 
 def _stream_of(serial: int, packet: bytes) -> _Stream | None:
-    """The stream that a first packet announces, if it is sound."""
+    """Returns the stream that a first packet announces, if it is sound."""
 
     def number(at: int, size: int) -> int:
         return int.from_bytes(packet[at : at + size], "little")

@@ -1,21 +1,22 @@
-"""WAV and RF64, read from chunk to chunk: the same from a file as through a pipe.
+"""WAV and RF64 files, read chunk by chunk in the same way from a file and through a pipe.
 
-Headers are often wrong: recorders that write into a pipe leave 0 or a very large number, four bytes
-cannot count past 4 GiB, some writers count their own header. What decides is what follows the
-samples: another chunk, another file, or more samples.
+Headers are often wrong. Recorders that write into a pipe leave 0 or a very large number, four bytes
+cannot count past 4 GiB, some writers count their own header. The bytes after the samples decide:
+another chunk, another file, or more samples.
 """
 
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from wheatear.audio.byte_source import Source
-from wheatear.audio.file_type import kind_of, past_tags
+from wheatear.audio.byte_source import Peek, Source
+from wheatear.audio.containers.chunks import UNKNOWN_SIZE, chunks
+from wheatear.audio.containers.tags import past_tags
+from wheatear.audio.file_type import container_at
 from wheatear.audio.sample_encoding import size_of
 
-_UNKNOWN = 0x7FFF_0000  # sizes from here on are left by writers that did not know
 _LONGEST_HEADER = 1 << 20
-_FEW = 4  # bytes after the samples that are nothing
+_FEW = 4  # bytes after the samples that mean nothing
 _RIFFS = (b"RIFF", b"RF64", b"BW64")
 _FILES = (*_RIFFS, b"ID3\2", b"ID3\3", b"ID3\4", b"TAG", b"APETAGEX", b"fLaC", b"OggS", b"FORM")
 _ENCODINGS = {
@@ -28,7 +29,7 @@ _NAMES = b"""
 """
 _CHUNKS = frozenset([*(name.replace(b"_", b" ") for name in _NAMES.split()), b"_PMX"])
 _NAME = re.compile(rb"[A-Za-z_][A-Za-z0-9_ ]{3}")
-_NEXT = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE[a-zA-Z0-9 ]{4}", re.DOTALL)
+_NEXT_FILE = re.compile(rb"(?:RIFF|RF64|BW64)....WAVE[a-zA-Z0-9 ]{4}", re.DOTALL)
 _NEXT_BYTES = 16
 
 
@@ -37,34 +38,41 @@ class WavFormat:
     """The `fmt ` chunk."""
 
     code: int
-    """1 is PCM, 3 floats, 6 and 7 are G.711's laws, 0x55 is mp3."""
+    """1 for PCM, 3 for floats, 6 and 7 for G.711's laws, 0x55 for mp3."""
     rate: int
     channels: int
     encoding: str | None
-    """One of `wheatear.audio.sample_encoding`; None where a decoder is needed."""
+    """An encoding of `wheatear.audio.sample_encoding`; None if a decoder is needed."""
     bytes_per_second: int
 
     @property
-    def frame(self) -> int:
+    def frame_bytes(self) -> int:
         """Bytes of one sample of every channel."""
         return self.channels * size_of(self.encoding) if self.encoding else 1
 
 
-def header_of(source: Source) -> WavFormat | None:
-    """The format of a WAV file that comes next, of which nothing is taken; None if it has none.
+def wav_chunks(peek: Peek) -> Iterator[tuple[bytes, int, int]]:
+    """Yields name, offset and size of the bodies of a file's chunks."""
+    return chunks(peek, 12, "<4sI")
 
-    Files whose samples are compressed are told apart by `encoding`.
-    """
-    at = 12
-    while len(head := source.look(at + 8)) == at + 8 and at < _LONGEST_HEADER:
-        name, size = head[at : at + 4], int.from_bytes(head[at + 4 : at + 8], "little")
+
+def read_format(source: Source) -> WavFormat | None:
+    """Reads ahead to the format of a WAV file; None if it has none or is big-endian."""
+    if source.look(4) == b"RIFX":
+        return None
+    for name, at, size in wav_chunks(_peek(source)):
         if name == b"fmt ":
-            return _format(source.look(at + 8 + min(size, 40))[at + 8 :])
-        at += 8 + size + size % 2
+            return _parse_format(_peek(source)(at, min(size, 40)))
+        if at + size > _LONGEST_HEADER:
+            break
     return None
 
 
-def _format(body: bytes) -> WavFormat | None:
+def _peek(source: Source) -> Peek:
+    return lambda at, size: source.look(at + size)[at:]
+
+
+def _parse_format(body: bytes) -> WavFormat | None:
     if len(body) < 14:
         return None
 
@@ -77,172 +85,161 @@ def _format(body: bytes) -> WavFormat | None:
     width = align // channels if channels else 0
     bits = number(14, 2)
     if code in (1, 3) and not (8 * width - 8 < bits <= 8 * width):
-        width = (bits + 7) // 8  # the alignment is wrong; bits are what everybody reads
+        width = (bits + 7) // 8  # the alignment is wrong; other readers use the bits
     return WavFormat(code, rate, channels, _ENCODINGS.get((code, width)), number(8, 4))
 
 
 @dataclass
 class Tally:
-    """Seconds that the headers of a WAV file promised, and what there was."""
+    """Seconds that the headers of a WAV file promised, and those that were read."""
 
     promised: float = 0.0
     read: float = 0.0
     beyond: float = 0.0
-    """Read, though by the header the samples had ended."""
+    """Seconds read after the end that the header states."""
 
 
 class WavReader:
-    """The samples of a WAV file, and of those joined to it, as they come from a source.
+    """Samples of a WAV file, and of those joined to it, as they come from a source.
 
-    Stops at the end, at what is no WAV, and before a joined file whose samples are compressed.
+    Stops at the end, at bytes that are not WAV, and before a joined file of compressed samples.
     """
 
     def __init__(self, source: Source, dry: bool = False) -> None:
-        """dry: passes over the samples to see how many there are."""
-        self._source, self._dry = source, dry
+        """dry: skips the samples and only counts them."""
+        self.source, self._dry = source, dry
+        self._peek = _peek(source)
         self._riff_end = 0
         self.tally = Tally()
 
     def data(self) -> Iterator[tuple[WavFormat, bytes]]:
-        """Yields the bytes of the samples, in whole frames; none where it runs dry."""
+        """Yields the bytes of whole frames; none in a dry run."""
         while (form := self._open()) is not None:
             wide: int | None = None
-            while self._is_chunk(head := self._source.look(_NEXT_BYTES), strict=form.seen):
+            seen = False
+            while self._is_chunk(head := self.source.look(_NEXT_BYTES), strict=seen):
                 name, size = head[:4], int.from_bytes(head[4:8], "little")
                 if name == b"ds64":
-                    wide = int.from_bytes(self._source.look(24)[16:], "little")
+                    wide = int.from_bytes(self._peek(16, 8), "little")
                 if name == b"fmt ":
-                    form.now = _format(self._source.look(8 + min(size, 40))[8:]) or form.now
+                    form = _parse_format(self._peek(8, min(size, 40))) or form
                 if name != b"data":
-                    self._skip(size)
+                    self._skip_chunk(size)
                     continue
-                self._source.skip(8)
-                known = 0 < size < _UNKNOWN
+                self.source.skip(8)
+                known = 0 < size < UNKNOWN_SIZE
                 if wide is not None and size in (0, 0xFFFF_FFFF):
                     size, known, wide = wide, 0 < wide < 1 << 62, None
-                form.seen = True
-                yield from self._samples(form.now, size, known)
+                seen = True
+                yield from self._samples(form, size, known)
 
-    def _open(self) -> "_Open | None":
+    def _open(self) -> WavFormat | None:
         """Takes the beginning of the next file, if it can be read here."""
-        self._source.skip(past_tags(self._peek, 0))
-        head = self._source.look(12)
+        self.source.skip(past_tags(self._peek, 0))
+        head = self.source.look(12)
         if head[:4] not in _RIFFS or head[8:] != b"WAVE":
             return None
-        form = header_of(self._source)
+        form = read_format(self.source)
         if form is None or form.encoding is None or not form.channels or not form.rate:
             return None
         size = int.from_bytes(head[4:8], "little")
-        self._riff_end = self._source.at + 8 + size if 0 < size < _UNKNOWN else 0
-        self._source.skip(12)
-        return _Open(form)
+        self._riff_end = self.source.at + 8 + size if 0 < size < UNKNOWN_SIZE else 0
+        self.source.skip(12)
+        return form
 
-    def _skip(self, size: int) -> None:
-        """Passes a chunk that is no sound; of odd sizes, some writers leave out the padding."""
-        self._source.skip(8 + size)
+    def _skip_chunk(self, size: int) -> None:
+        """Skips a chunk without samples; some writers leave out the padding of odd sizes."""
+        self.source.skip(8 + size)
         if size % 2:
-            head = self._source.look(5)
-            self._source.skip(int(head[:4] not in _CHUNKS or head[1:] in _CHUNKS))
+            head = self.source.look(5)
+            self.source.skip(int(head[:4] not in _CHUNKS or head[1:] in _CHUNKS))
 
     def _samples(
         self, form: WavFormat, size: int, known: bool
     ) -> Iterator[tuple[WavFormat, bytes]]:
-        """Takes a data chunk and what follows it, as long as that is sound."""
-        if size == 0 and self._settled(0):
+        """Takes a data chunk and the samples that follow it."""
+        if size == 0 and self._is_settled(0):
             return
-        second, tally, begun = form.rate * form.frame, self.tally, self._source.at
+        second, tally, begun = form.rate * form.frame_bytes, self.tally, self.source.at
         if known:
-            yield from self._taken(form, size)
-        took = self._source.at - begun
+            yield from self._take(form, size)
+        took = self.source.at - begun
         tally.read += took / second
         if known and took < size:
-            whole = took == 0 and self._source.look(1)  # a whole file in place of samples
+            whole = took == 0 and self.source.look(1)  # a whole file in place of samples
             tally.promised += 0 if whole else size / second
             return
         tally.promised += took / second
-        if self._settled(size):
+        if self._is_settled(size):
             return
-        begun = self._source.at
-        yield from self._taken(form, None)
-        beyond = (self._source.at - begun) / second
+        begun = self.source.at
+        yield from self._take(form, None)
+        beyond = (self.source.at - begun) / second
         tally.read += beyond
         tally.promised += beyond
         tally.beyond += beyond if known else 0
 
-    def _taken(self, form: WavFormat, size: int | None) -> Iterator[tuple[WavFormat, bytes]]:
-        """Takes `size` bytes, or all there are, but for another file among them."""
+    def _take(self, form: WavFormat, size: int | None) -> Iterator[tuple[WavFormat, bytes]]:
+        """Takes `size` bytes, or all if None, up to another file among them."""
         if self._dry:
-            self._source.skip(self._source.left or 0 if size is None else size)
+            self.source.skip(self.source.left or 0 if size is None else size)
             return
         rest = b""
-        for data in self._up_to_next_file(size, form.frame * max(1, form.rate // 2)):
+        for data in self._up_to_next_file(size, form.frame_bytes * max(1, form.rate // 2)):
             data = rest + data  # noqa: PLW2901
-            whole = len(data) // form.frame * form.frame
+            whole = len(data) // form.frame_bytes * form.frame_bytes
             rest = data[whole:]
             if whole:
                 yield form, data[:whole]
 
     def _up_to_next_file(self, size: int | None, most: int) -> Iterator[bytes]:
-        while data := self._source.read(most if size is None else min(most, size)):
-            found = _NEXT.search(data)
-            place = found.start() if found else _beginning(data)
-            if found is None and place is not None:  # its beginning, or bytes that look so
-                self._source.unread(data[place:])
-                if _NEXT.match(self._source.look(_NEXT_BYTES)):
-                    found = True
-                else:
-                    self._source.skip(len(data) - place)
-                    place = len(data)
-            elif found:
-                self._source.unread(data[place:])
-            if data[:place]:
-                yield data[:place]
-            if found:
+        while data := self.source.read(most if size is None else min(most, size)):
+            found = _NEXT_FILE.search(data)
+            place = found.start() if found else _partial_mark(data)
+            is_next = found is not None
+            if place is not None:
+                self.source.unread(data[place:])
+                if found is None:  # the beginning of a mark, or bytes that look like it
+                    is_next = _NEXT_FILE.match(self.source.look(_NEXT_BYTES)) is not None
+                    if not is_next:
+                        self.source.skip(len(data) - place)
+            kept = data[:place] if is_next else data
+            if kept:
+                yield kept
+            if is_next:
                 return
             size = None if size is None else size - len(data)
 
-    def _settled(self, size: int) -> bool:
+    def _is_settled(self, size: int) -> bool:
         """True if no more samples follow; takes the bytes by which the size was wrong."""
-        head = self._source.look(_NEXT_BYTES + 3)
+        head = self.source.look(_NEXT_BYTES + 3)
         if len(head) < _FEW:
-            self._source.skip(len(head))
+            self.source.skip(len(head))
             return True
         for skipped in (1, 0, 2, 3) if size % 2 else (0, 1, 2, 3):
             there = head[skipped:]
-            frames = there[:1] == b"\xff" and kind_of(self._peek, skipped) is not None
+            frames = there[:1] == b"\xff" and container_at(self._peek, skipped) is not None
             if (
                 frames
                 or there.startswith(_FILES)
                 or self._is_chunk(there, strict=True, sure=skipped > 0)
             ):
-                self._source.skip(skipped)
+                self.source.skip(skipped)
                 return True
         return False
 
     def _is_chunk(self, head: bytes, strict: bool, sure: bool = False) -> bool:
-        """True if a chunk begins. strict: samples may come too. sure: only known names."""
+        """True if a chunk begins. strict: samples may come too. sure: only known names count."""
         if len(head) < 8:
             return False
         if head[:4] in _CHUNKS or not strict:
             return head[:4] not in _RIFFS or head[8:12] != b"WAVE"
-        end = self._source.at + 8 + int.from_bytes(head[4:8], "little")
+        end = self.source.at + 8 + int.from_bytes(head[4:8], "little")
         return not sure and end <= self._riff_end + 1 and bool(_NAME.match(head))
 
-    def _peek(self, at: int, size: int) -> bytes:
-        return self._source.look(at + size)[at:]
 
-
-@dataclass
-class _Open:
-    """A file whose chunks are being passed."""
-
-    now: WavFormat
-    seen: bool = False
-    """True once samples have come."""
-
-
-def _beginning(data: bytes) -> int | None:
-    """Where the beginning of another file may lie, cut off by the end of the data."""
+def _partial_mark(data: bytes) -> int | None:
+    """Finds where the mark of another file may begin that the end of the data cuts off."""
     tail = max(0, len(data) - _NEXT_BYTES + 1)
     for at in range(tail, len(data)):
         if any(name.startswith(data[at : at + 4]) for name in _RIFFS):

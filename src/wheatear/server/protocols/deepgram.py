@@ -32,7 +32,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from wheatear import __version__
-from wheatear.audio import file_type as kinds
+from wheatear.audio import file_type
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import PhraseError, WheatearError
 from wheatear.recognizer.options import StreamOptions
@@ -347,7 +347,7 @@ class Recordings:
                     sha256.update(piece)
                     await upload.write(piece)
                 await upload.seek(0)
-                raw, asked = asked.body(await upload.read(kinds.HEAD), content_type)
+                raw, asked = asked.body(await upload.read(file_type.HEAD_BYTES), content_type)
                 served = asked.served
                 phrases = await run_in_background(served.phrases, None, asked.keyterms)
             except BaseException:
