@@ -1,18 +1,17 @@
-"""What rounding weights costs, by recipe: encoder error, tokens and words of real recordings.
+"""Compares quantization recipes by encoder error, tokens and words on recordings.
 
     python -m benchmarks.quantization.study CHECKPOINT MANIFEST [--output DIR]
     python -m benchmarks.quantization.study CHECKPOINT MANIFEST --sensitivity search-4-32
     python -m benchmarks.quantization.study CHECKPOINT MANIFEST --recipe search-4-32+search-8-32
 
-Weights are rounded in memory, and everything is computed in float32 by the numpy reference, so
-that a recipe needs no kernel to be tried; `--bundles` puts beside it what `convert` writes, as it
-is run, activations in 8 bits. MANIFEST is whatever `wheatear evaluate` reads.
+Weights are rounded in memory, and the numpy reference computes everything in float32, so that a
+recipe needs no kernel. `--bundles` adds the bundles that `convert` writes, with activations in 8
+bits as in use. MANIFEST is any list of recordings that `wheatear evaluate` reads.
 
-A recipe is LAYERS or LAYERS+ENDS, each METHOD-BITS-BLOCK (`benchmarks.quantization.roundings`),
-and may
-go on with +KIND=METHOD-BITS-BLOCK for weights with KIND in their name, or those of the `last`
-layer. Alone, KIND=... leaves all others in float32. `gptq` and `activations` are for layers, and
-need `--calibration`, recordings other than those of MANIFEST.
+A recipe is LAYERS or LAYERS+ENDS, each METHOD-BITS-BLOCK (`benchmarks.quantization.roundings`).
++KIND=METHOD-BITS-BLOCK adds weights with KIND in their name, or those of the `last` layer. A recipe
+of KIND=... only leaves all other weights in float32. `gptq` and `activations` are for layers and
+need `--calibration`: recordings that are not in MANIFEST.
 """
 
 from __future__ import annotations
@@ -83,24 +82,24 @@ RESULTS = "study.jsonl"
 
 @dataclass(frozen=True)
 class Row:
-    """What a recipe costs."""
+    """Errors of a recipe."""
 
     recipe: str
     size: float | None
-    """Bytes of a weight, the mean over layers and ends; None of bundles."""
+    """Mean bytes of a weight over layers and ends; None for bundles."""
     encoder: float
-    """Root mean square of the encoder outputs' difference, relative to the outputs'."""
+    """Root mean square error of the encoder output, relative to its root mean square."""
     tokens: int
-    """That differ, by edit distance."""
+    """Edit distance to the tokens in float32."""
     of_tokens: int
     errors: int
-    """In words, or characters where there are no spaces."""
+    """Errors in words, or in characters for languages without spaces."""
     of_words: int
 
 
 @dataclass(frozen=True)
-class _Heard:
-    """A clip by the checkpoint in float32."""
+class _Baseline:
+    """A clip and the output of the checkpoint in float32."""
 
     clip: Clip
     mel: Floats
@@ -109,12 +108,12 @@ class _Heard:
     tokens: list[int]
 
 
-Listen = Callable[[Floats, int | None], tuple[Floats, list[int]]]
-"""From mel and prompt to encoder output and tokens."""
+Transcriber = Callable[[Floats, int | None], tuple[Floats, list[int]]]
+"""Function from mel and prompt to encoder output and tokens."""
 
 
-class Observed(CheckpointWeights):
-    """Weights that add up what goes into the products of layers."""
+class ObservedWeights(CheckpointWeights):
+    """Weights that sum the products of the inputs of each linear layer."""
 
     def __init__(self, tensors: Mapping[str, StoredTensor]) -> None:
         super().__init__(tensors)
@@ -131,7 +130,7 @@ class Observed(CheckpointWeights):
 
 
 class Study:
-    """A checkpoint in float32 and clips, to hold recipes against."""
+    """A checkpoint in float32 and clips, with which recipes are compared."""
 
     def __init__(
         self,
@@ -144,17 +143,17 @@ class Study:
         self.mode: LatencyMode = choose_mode(self.arch.modes, self.arch.default_mode, latency_ms)
         self._scoring = scoring
         self._vocabulary = Vocabulary(source.vocabulary, self.arch.tags)
-        self._exact = _held(source.weights)
+        self._exact = _in_memory(source.weights)
         self._grams: dict[str, Floats] = {}
         exact = self._reference(CheckpointWeights(self._exact))
-        self._heard = []
+        self._baselines = []
         for clip in clips:
             mel, prompt = mel_of(self.arch, clip.read()), self._prompt(clip)
-            self._heard.append(_Heard(clip, mel, prompt, *exact(mel, prompt)))
+            self._baselines.append(_Baseline(clip, mel, prompt, *exact(mel, prompt)))
 
     def calibrate(self, clips: Sequence[Clip]) -> None:
-        """Looks at what goes into each product, for methods that ask for it."""
-        observed = Observed(self._exact)
+        """Observes the inputs of each linear layer, for methods that need them."""
+        observed = ObservedWeights(self._exact)
         for clip in clips:
             mel = mel_of(self.arch, clip.read())
             reference.encode(self.arch, observed, mel, self.mode, self._prompt(clip))
@@ -164,7 +163,7 @@ class Study:
         return self._row("float32", 4.0, self._reference(CheckpointWeights(self._exact)))
 
     def recipe(self, recipe: str) -> Row:
-        """Raises CheckpointError for what is no recipe, or none for this checkpoint."""
+        """Measures a recipe; raises CheckpointError for an invalid or unsuitable one."""
         rounded = dict(self._exact)
         roundings = self._roundings(recipe)
         for name, rounding in roundings.items():
@@ -182,24 +181,24 @@ class Study:
         return self._row(name, None, lambda mel, prompt: runner.run(mel, self.mode, prompt))
 
     def one_at_a_time(self, rounding: str) -> list[str]:
-        """Recipes that round the weights of a single kind, then of a single layer."""
+        """Returns recipes that round the weights of a single kind, or of a single layer."""
         kinds = [k for k in _KINDS if any(k in name for name in self._exact)]
         layers = [f"layers.{i}." for i in range(self.arch.layers)]
         return [f"{kind}={rounding}" for kind in (*kinds, *layers)]
 
-    def _reference(self, weights: CheckpointWeights) -> Listen:
-        def listen(mel: Floats, prompt: int | None) -> tuple[Floats, list[int]]:
+    def _reference(self, weights: CheckpointWeights) -> Transcriber:
+        def transcribe(mel: Floats, prompt: int | None) -> tuple[Floats, list[int]]:
             encoded = reference.encode(self.arch, weights, mel, self.mode, prompt)
             return encoded, reference.search(self.arch, weights, encoded)
 
-        return listen
+        return transcribe
 
     def _prompt(self, clip: Clip) -> int | None:
         prompts = self.arch.prompts
         return prompts[resolve_language(prompts, clip.locale)] if prompts else None
 
     def _roundings(self, recipe: str) -> dict[str, Rounding]:
-        """By weight.  Raises CheckpointError."""
+        """Returns the rounding of each weight that the recipe names."""
         parts = recipe.split("+")
         plain = [parse_rounding(part) for part in parts if "=" not in part]
         if len(plain) > 2:
@@ -214,7 +213,7 @@ class Study:
         return found
 
     def _of_kind(self, kind: str) -> list[str]:
-        """Weights with it in their name: of products that are usually rounded, else any matrix."""
+        """Returns weights with `kind` in their name: rounded ones, or if none, any matrices."""
         kind = f"layers.{self.arch.layers - 1}." if kind == "last" else kind
         named = [name for name in self._exact if kind in name]
         usual = [name for name in named if _LAYERS.fullmatch(name) or _ENDS.fullmatch(name)]
@@ -228,21 +227,21 @@ class Study:
         matrix = weight.reshape(weight.shape[0], weight.shape[1])
         return round_weight(matrix, rounding, self._grams.get(name)).reshape(weight.shape)
 
-    def _row(self, recipe: str, size: float | None, listen: Listen) -> Row:
+    def _row(self, recipe: str, size: float | None, transcribe: Transcriber) -> Row:
         different = whole = 0.0
         tokens = of_tokens = errors = of_words = 0
-        for heard in self._heard:
-            encoded, found = listen(heard.mel, heard.prompt)
-            different += float(((encoded - heard.encoded) ** 2).sum())
-            whole += float((heard.encoded**2).sum())
-            tokens += edit_distance(heard.tokens, found)
-            of_tokens += len(heard.tokens)
-            said, words = (
-                self._units(text, heard.clip.locale)
-                for text in (heard.clip.reference, self._text(found))
+        for exact in self._baselines:
+            encoded, emitted = transcribe(exact.mel, exact.prompt)
+            different += float(((encoded - exact.encoded) ** 2).sum())
+            whole += float((exact.encoded**2).sum())
+            tokens += edit_distance(exact.tokens, emitted)
+            of_tokens += len(exact.tokens)
+            expected, words = (
+                self._units(text, exact.clip.locale)
+                for text in (exact.clip.reference, self._text(emitted))
             )
-            errors += count_edits(said, words).errors
-            of_words += len(said)
+            errors += count_edits(expected, words).errors
+            of_words += len(expected)
         return Row(recipe, size, (different / whole) ** 0.5, tokens, of_tokens, errors, of_words)
 
     def _text(self, tokens: Sequence[int]) -> str:
@@ -254,8 +253,8 @@ class Study:
         return normal.split() if has_spaces(locale) else characters(normal)
 
 
-def _held(weights: CheckpointWeights) -> dict[str, StoredTensor]:
-    """All of them in memory: they are read for every clip."""
+def _in_memory(weights: CheckpointWeights) -> dict[str, StoredTensor]:
+    """Reads all weights, because every clip uses them."""
     return {name: _stored(weights.read(name)) for name in weights.names()}
 
 
@@ -264,7 +263,7 @@ def _stored(values: Floats) -> StoredTensor:
 
 
 def bundles(study: Study, checkpoint: Path, done: Callable[[str], bool]) -> Iterator[Row]:
-    """What `convert` writes, as onnxruntime and, where it is, wheatear-native run it."""
+    """Measures the bundles of `convert` in onnxruntime and, if installed, wheatear-native."""
     engines = {"0": "onnxruntime"} | ({"1": "native"} if find_spec("wheatear_native") else {})
     for precision in ("fp32", "int8", "int4"):
         names = {k: f"bundle {precision}, {name}" for k, name in engines.items()}
@@ -278,7 +277,7 @@ def bundles(study: Study, checkpoint: Path, done: Callable[[str], bool]) -> Iter
 
 
 class Results:
-    """Rows as they come, in a file if there is a folder for it, so that a study can go on."""
+    """Rows of a study, stored in a file of `folder`, so that a study can be resumed."""
 
     def __init__(self, folder: Path | None, about: Mapping[str, object]) -> None:
         """Raises CheckpointError if the folder holds another study."""
@@ -306,7 +305,7 @@ class Results:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """In Markdown."""
+    """Formats the rows as a table in Markdown."""
     lines = ["| recipe | bytes a weight | encoder error | tokens that differ | errors |"]
     lines.append("| --- | --- | --- | --- | --- |")
     for row in rows:
@@ -318,7 +317,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def run(a: argparse.Namespace) -> list[Row]:
-    """Raises WheatearError."""
+    """Runs a study with the options of `main`."""
     clips = choose(read_corpus(a.manifest).clips, (), a.clips)
     about = {
         "checkpoint": str(a.checkpoint), "manifest": str(a.manifest), "clips": len(clips),
@@ -349,18 +348,28 @@ def run(a: argparse.Namespace) -> list[Row]:
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="What rounding weights costs, by recipe.")
-    parser.add_argument("checkpoint", type=Path, help="whatever wheatear convert reads")
-    parser.add_argument("manifest", type=Path, help="recordings with what was said in them")
-    parser.add_argument("--recipe", nargs="*", default=(), help="instead of those compared")
-    parser.add_argument("--sensitivity", metavar="ROUNDING", help="by kind, and by layer")
-    parser.add_argument("--bundles", action="store_true", help="what convert writes, as it is run")
+    parser = argparse.ArgumentParser(description="Compares quantization recipes.")
+    parser.add_argument("checkpoint", type=Path, help="any checkpoint that wheatear convert reads")
+    parser.add_argument("manifest", type=Path, help="recordings with their transcripts")
+    parser.add_argument(
+        "--recipe", nargs="*", default=(), help="recipes, in place of the default ones"
+    )
+    parser.add_argument(
+        "--sensitivity", metavar="ROUNDING", help="round one kind of weight, or one layer"
+    )
+    parser.add_argument(
+        "--bundles", action="store_true", help="measure the bundles that convert writes"
+    )
     parser.add_argument("--calibration", type=Path, help="other recordings, for gptq")
-    parser.add_argument("--clips", type=int, help="at most so many of each locale")
-    parser.add_argument("--latency", type=int, help="milliseconds; the checkpoint's default")
+    parser.add_argument("--clips", type=int, help="maximum number of each locale")
+    parser.add_argument("--latency", type=int, help="in milliseconds (default: the checkpoint's)")
     parser.add_argument("--numbers", choices=("written", "spoken"), default="written")
-    parser.add_argument("--fold-accents", nargs="*", default=(), help="as wheatear evaluate")
-    parser.add_argument("--output", type=Path, help="folder to keep results in, and to go on from")
+    parser.add_argument(
+        "--fold-accents", nargs="*", default=(), help="locales, as in wheatear evaluate"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="folder of the results; an existing study is resumed"
+    )
     print(table(run(parser.parse_args(argv))))
 
 

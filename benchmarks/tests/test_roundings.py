@@ -1,4 +1,4 @@
-"""Roundings: within their bounds, and no worse than what they are to be better than."""
+"""Rounding methods: bounds of their errors, and comparisons with each other."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ ROUNDINGS = st.builds(
 
 
 def gram_of(inputs: int, seed: int = 0, rows: int = 200) -> np.ndarray:
-    """Of inputs that go together."""
+    """Gram matrix of correlated inputs."""
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((rows, inputs)) @ rng.standard_normal((inputs, inputs))
     x = x.astype(np.float32)
@@ -45,8 +45,8 @@ def in_blocks(values: np.ndarray, block: int) -> np.ndarray:
 
 @settings(max_examples=150, deadline=None)
 @given(weight=WEIGHTS, rounding=ROUNDINGS)
-def test_a_block_has_no_more_values_than_codes(weight, rounding):
-    """Of any shape, also where the last block is not full; what is left can be stored."""
+def test_block_has_no_more_values_than_codes(weight, rounding):
+    """Shapes include those with an incomplete last block."""
     back = round_weight(weight, rounding, gram_of(weight.shape[1]))
     assert back.shape == weight.shape
     assert back.dtype == np.float32
@@ -61,7 +61,7 @@ def test_a_block_has_no_more_values_than_codes(weight, rounding):
 
 @settings(max_examples=100, deadline=None)
 @given(weight=WEIGHTS, bits=st.sampled_from(BITS), block=st.sampled_from(BLOCKS))
-def test_nearest_is_off_by_half_a_step_at_most(weight, bits, block):
+def test_nearest_has_at_most_half_a_step_of_error(weight, bits, block):
     back = round_weight(weight, Rounding("nearest", bits, block))
     off = np.abs(in_blocks(weight - back, block)).max(-1)
     step = np.abs(in_blocks(weight, block)).max(-1) / ((1 << bits - 1) - 1)
@@ -70,8 +70,8 @@ def test_nearest_is_off_by_half_a_step_at_most(weight, bits, block):
 
 @settings(max_examples=100, deadline=None)
 @given(weight=WEIGHTS, block=st.sampled_from(BLOCKS))
-def test_no_block_is_worse_for_more_scales_tried(weight, block):
-    """Seven codes a side, what rounding to nearest has, is among them."""
+def test_more_scales_never_increase_the_error(weight, block):
+    """The scale of rounding to nearest is among those tried."""
     error = {
         how: (in_blocks(round_weight(weight, Rounding(how, 4, block)) - weight, block) ** 2).sum(-1)
         for how in ("nearest", "fine")
@@ -82,10 +82,10 @@ def test_no_block_is_worse_for_more_scales_tried(weight, block):
 
 @settings(max_examples=60, deadline=None)
 @given(weight=WEIGHTS, rounding=ROUNDINGS, power=st.integers(-4, 12))
-def test_twice_the_weight_is_twice_as_much(weight, rounding, power):
-    """`convert` folds factors into weights: halves, and the scale of the encoder's input."""
+def test_rounding_commutes_with_powers_of_two(weight, rounding, power):
+    """`convert` folds factors into weights: one half, and the scale of the encoder's input."""
     gram, factor = gram_of(weight.shape[1]), np.float32(2.0**power)
-    weight[np.abs(weight) < 2.0**-6 / min(factor, 1)] = 0  # of those, 16 bits hold fewer digits
+    weight[np.abs(weight) < 2.0**-6 / min(factor, 1)] = 0  # below, float16 has fewer digits
     once = round_weight(weight, rounding, gram) * factor
     np.testing.assert_allclose(
         round_weight(weight * factor, rounding, gram), once, rtol=1e-5, atol=1e-6 * factor
@@ -94,8 +94,8 @@ def test_twice_the_weight_is_twice_as_much(weight, rounding, power):
 
 @settings(max_examples=60, deadline=None)
 @given(weight=WEIGHTS, bits=st.sampled_from(BITS), power=st.integers(-24, -8))
-def test_a_scale_too_small_for_16_bits_costs_next_to_nothing(weight, bits, power):
-    """Below 2^-14 a half has a grid of 2^-24: what a scale is off by, times the largest code."""
+def test_scale_below_float16_has_a_small_error(weight, bits, power):
+    """Below 2^-14 float16 has a grid of 2^-24, which bounds the error of a scale."""
     weight *= np.float32(2.0**power)
     back = round_weight(weight, Rounding("search", bits, 32))
     step = np.abs(in_blocks(weight, 32)).max(-1) / ((1 << bits - 1) - 1)
@@ -112,19 +112,19 @@ def test_a_scale_too_small_for_16_bits_costs_next_to_nothing(weight, bits, power
     scale=st.sampled_from([2.0**-10, 0.25, 3.0]),  # of those that 16 bits hold
     seed=st.integers(0, 99),
 )
-def test_what_has_few_values_stays(method, bits, block, inputs, scale, seed):
-    """Whole numbers of a step, with the largest code in every block, are what codes stand for."""
+def test_weight_on_the_grid_is_unchanged(method, bits, block, inputs, scale, seed):
+    """Multiples of a step, with the largest code in every block, are exact codes."""
     rng, top = np.random.default_rng(seed), (1 << bits - 1) - 1
     weight = rng.integers(-top, top + 1, (3, inputs)).astype(np.float32)
     weight[:, ::block] = top
     if method == "k-quant":
-        weight[:, ::block] = 2 * top + 1  # its codes are all on one side then
+        weight[:, ::block] = 2 * top + 1  # so that all its codes are on one side
         weight = np.abs(weight)
     weight *= np.float32(scale)
     back = round_weight(weight, Rounding(method, bits, block), gram_of(inputs))
     if bits == 4 or method == "nearest":
         np.testing.assert_allclose(back, weight, rtol=1e-4, atol=1e-5 * scale)
-    else:  # of 8 bits not every scale is among those tried: one may be cut off by a code
+    else:  # with 8 bits not every scale is tried, so that one code may be clipped
         assert np.abs(back - weight).max() <= 1.2 * scale
 
 
@@ -139,8 +139,8 @@ def test_gptq_is_no_worse_than_nearest_on_its_calibration(weight, bits, seed):
     assert np.all(error["gptq"] <= error["nearest"] * (1 + 1e-5) + 1e-6)
 
 
-def test_inputs_make_outputs_better():
-    """By a good deal where inputs go together: what calibration is for."""
+def test_calibration_reduces_the_output_error():
+    """The inputs are correlated."""
     weight = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
     gram = gram_of(96)
     error = {
@@ -150,7 +150,7 @@ def test_inputs_make_outputs_better():
     assert error["gptq"] < 0.5 * error["fine"] < 0.5 * error["nearest"]
 
 
-def test_loud_inputs_count_for_more():
+def test_loud_inputs_have_more_weight():
     weight = np.random.default_rng(1).standard_normal((64, 96)).astype(np.float32)
     gram = np.diag(np.where(np.arange(96) % 8, 1, 100).astype(np.float32))
     error = {
@@ -172,11 +172,11 @@ def test_a_zero_point_helps_weights_of_one_sign():
 @pytest.mark.parametrize("method", METHODS)
 def test_zeros_stay_zeros(method):
     weight = np.zeros((2, 70), np.float32)
-    for gram in (gram_of(70), np.zeros((70, 70), np.float32)):  # also where nothing was heard
+    for gram in (gram_of(70), np.zeros((70, 70), np.float32)):  # also for silent inputs
         assert not round_weight(weight, Rounding(method, 4, 32), gram).any()
 
 
-def test_search_is_what_convert_writes():
+def test_search_equals_the_quantization_of_convert():
     weight = np.random.default_rng(3).standard_normal((8, 70)).astype(np.float32)
     expected = dequantize(*quantize(weight, 4), 4, 70)
     assert np.array_equal(round_weight(weight, parse_rounding("search-4-32")), expected)
@@ -187,7 +187,7 @@ def test_names_and_sizes():
     assert parse_rounding("nearest-8-32").size == 1.125
     assert parse_rounding("k-quant-4-32").size == 0.640625
     for wrong in ("nearest", "nearest-4", "nearest-5-32", "nearest-4-16", "best-4-32", "4-32", ""):
-        with pytest.raises(CheckpointError, match="METHOD-BITS-BLOCK of nearest, search"):
+        with pytest.raises(CheckpointError, match="METHOD-BITS-BLOCK with nearest, search"):
             parse_rounding(wrong)
     for method in CALIBRATED:
         with pytest.raises(CheckpointError, match=f"{method}-4-32 is for layers, with recordings"):

@@ -1,4 +1,4 @@
-"""The study's command on a tiny checkpoint: what is rounded, what is told, and going on."""
+"""The study's command on a tiny checkpoint: recipes, tables, resumed studies."""
 
 import json
 import re
@@ -19,7 +19,7 @@ CHECKPOINT = ORACLE / "tiny-multi.nemo"
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Two stretches of the sample recording."""
+    """Two parts of the sample recording."""
     folder = tmp_path_factory.mktemp("clips")
     (sample_speech() * 32767).astype("<i2").tofile(folder / "a.pcm")
     lines = [
@@ -40,8 +40,8 @@ def study(manifest):
 
 
 @pytest.fixture
-def told(capsys):
-    """Runs the command; its table as rows by recipe."""
+def rows_of(capsys):
+    """Runs the command and returns the rows of its table by recipe."""
 
     def run(*arguments):
         main([str(argument) for argument in arguments])
@@ -53,7 +53,7 @@ def told(capsys):
     return run
 
 
-def test_fewer_bits_cost_more(study):
+def test_fewer_bits_have_more_error(study):
     exact, eight, four = (
         study.float32(), study.recipe("search-8-32"), study.recipe("search-4-32"),
     )  # fmt: skip
@@ -66,23 +66,23 @@ def test_fewer_bits_cost_more(study):
     assert study.recipe("gptq-4-32+search-8-32").encoder < four.encoder
 
 
-def test_parts_of_a_recipe_are_what_they_say(study):
+def test_recipe_rounds_the_parts_that_it_names(study):
     layers = study.recipe("search-4-32+search-8-32")
     assert 0.625 < layers.size < study.recipe("search-4-32+search-8-32+linear2=search-8-32").size
-    # A kind alone: the sum of what is rounded is the whole, and ends are no part of the layers.
+    # The parts add up to the whole, and ends are no part of the layers.
     one, two = (study.recipe(f"{layer}=search-4-32") for layer in ("layers.0.", "last"))
     assert 0.625 < one.size == two.size < 4
     ends = study.recipe("pre_encode.out=search-4-32+joint=search-4-32")
     assert one.size + two.size + ends.size == pytest.approx(2 * 4 + 0.625)
-    # The joint comes behind the encoder; positions, which stay in float, before its end.
+    # The joint follows the encoder. Positions, which stay in float32, are part of it.
     assert study.recipe("joint.joint_net=search-4-32").encoder == 0
     positions = study.recipe("linear_pos=nearest-4-32")
     assert positions.size == 4
     assert positions.encoder > 0
 
 
-def test_what_convert_writes_is_near_what_is_told_of_its_recipe(study, tmp_path):
-    """Activations of 8 bits come on top."""
+def test_bundle_has_the_error_of_its_recipe(study, tmp_path):
+    """The bundle also has activations in 8 bits."""
     convert(CHECKPOINT, tmp_path / "int4", "int4")
     bundle = study.bundle(tmp_path / "int4", "int4")
     weights = study.recipe("search-4-32+search-8-32+last=search-8-32")
@@ -90,14 +90,14 @@ def test_what_convert_writes_is_near_what_is_told_of_its_recipe(study, tmp_path)
     assert bundle.size is None
 
 
-def test_a_study_goes_on_where_it_stopped(told, manifest, tmp_path):
+def test_study_is_resumed(rows_of, manifest, tmp_path):
     common = (CHECKPOINT, manifest, "--output", tmp_path / "out")
-    first = told(*common, "--recipe", "nearest-8-32")
+    first = rows_of(*common, "--recipe", "nearest-8-32")
     assert list(first) == ["float32", "nearest-8-32"]
     assert first["float32"][:2] == ["4.000", "0.00%"]
     results = tmp_path / "out" / "study.jsonl"
     kept = results.read_text()
-    rows = told(*common, "--recipe", "nearest-8-32", "search-4-32")
+    rows = rows_of(*common, "--recipe", "nearest-8-32", "search-4-32")
     assert results.read_text().startswith(kept)
     assert len(results.read_text().splitlines()) == 4
     assert rows["nearest-8-32"] == first["nearest-8-32"]
@@ -107,9 +107,9 @@ def test_a_study_goes_on_where_it_stopped(told, manifest, tmp_path):
         main([*map(str, common), "--clips", "1"])
 
 
-def test_everything_in_one_table(told, manifest):
-    """Bundles as both engines run them, and the weights one kind and one layer at a time."""
-    rows = told(CHECKPOINT, manifest, "--bundles", "--sensitivity", "nearest-4-32")
+def test_bundles_and_sensitivities_are_in_one_table(rows_of, manifest):
+    """Bundles in both engines, and weights of one kind or one layer at a time."""
+    rows = rows_of(CHECKPOINT, manifest, "--bundles", "--sensitivity", "nearest-4-32")
     kinds = [name.removesuffix("=nearest-4-32") for name in rows if "=" in name]
     assert {"feed_forward1.linear1", "self_attn.linear_pos", "joint.enc"} <= set(kinds)
     assert kinds[-2:] == ["layers.0.", "layers.1."]
@@ -119,7 +119,7 @@ def test_everything_in_one_table(told, manifest):
     assert not any(row[0] for name, row in rows.items() if name.startswith("bundle"))
 
 
-def test_refusals(study, manifest, told):
+def test_invalid_recipe_is_rejected(study, manifest, rows_of):
     for recipe, reason in (
         ("int4", "METHOD-BITS-BLOCK"),
         ("search-4-32+search-8-32+search-8-32", "more parts than layers and ends"),
@@ -129,4 +129,4 @@ def test_refusals(study, manifest, told):
         with pytest.raises(CheckpointError, match=reason):
             study.recipe(recipe)
     with pytest.raises(CheckpointError, match="gptq-4-32 is for layers, with recordings"):
-        told(CHECKPOINT, manifest, "--recipe", "gptq-4-32")
+        rows_of(CHECKPOINT, manifest, "--recipe", "gptq-4-32")
