@@ -102,7 +102,6 @@ LONG: set[str] = {
     "server/protocols/openai_files.py",
     "server/protocols/openai_realtime.py",
     "server/protocols/wyoming.py",
-    "server/scheduler/scheduler.py",
 }
 UNTESTED: set[str] = {
     "audio/mixer.py",
@@ -169,7 +168,6 @@ UNTESTED: set[str] = {
     "server/metrics.py",
     "server/protocols/deepgram_query.py",
     "server/protocols/openai_events.py",
-    "server/scheduler/admission.py",
     "server/session/connection.py",
     "server/session/live_stream.py",
     "transcript/builder.py",
@@ -206,7 +204,6 @@ PRIVATE: set[str] = {
     "cli/signals.py",
     "convert/checkpoints/torch_pickle.py",
     "server/access/http_protocol.py",
-    "server/scheduler/scheduler.py",
 }
 
 

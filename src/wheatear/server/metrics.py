@@ -72,13 +72,13 @@ class ModelObserver(Observer):
         self._file = metrics.step_seconds.labels(model, "file")
         self._streams = metrics.step_streams.labels(model)
 
-    def stepped(self, streams: int, frames: int, seconds: float, live: bool) -> None:
+    def on_step(self, streams: int, frames: int, seconds: float, live: bool) -> None:
         (self._live if live else self._file).observe(seconds)
         if live:
             self._streams.observe(streams)
 
-    def waited(self, latency_ms: int, seconds: float) -> None:
+    def on_lag(self, latency_ms: int, seconds: float) -> None:
         self._metrics.lag_seconds.labels(self._model, str(latency_ms)).observe(seconds)
 
-    def refused(self) -> None:
+    def on_rejected(self) -> None:
         self._metrics.refused.labels("overload").inc()

@@ -178,7 +178,7 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: LoadBudget) -
     for asked in (settings.latency_ms, settings.file_latency_ms):
         recognizer.resolve("auto", asked)
     scheduler = Scheduler(recognizer, budget, ModelObserver(metrics, name), settings.limits.streams)
-    metrics.streams.labels(name).set_function(lambda: scheduler.live)
+    metrics.streams.labels(name).set_function(lambda: scheduler.admission.streams)
     return ServedModel(
         name,
         recognizer,

@@ -33,7 +33,8 @@ from wheatear.recognizer.external.files import find_files, read_vocabulary
 from wheatear.recognizer.external.package import is_package, open_model, write_record
 from wheatear.recognizer.options import StreamOptions
 from wheatear.server.scheduler.admission import LoadBudget
-from wheatear.server.scheduler.scheduler import Scheduler, StreamEnded, StreamFailed
+from wheatear.server.scheduler.events import StreamEnded, StreamFailed
+from wheatear.server.scheduler.scheduler import Scheduler
 from wheatear.transcript.results import Final
 
 # Dialect, checkpoint and frames of a chunk; the published chunks among them.
@@ -354,7 +355,7 @@ class Heard(list):
 
 @pytest.mark.parametrize("kind", ["sherpa-320", "genai-560"])
 def test_a_package_is_scheduled(foreign, kind):
-    """LiveStream feeds and a file at once, whether or not the graph takes batches."""
+    """Live streams and a file at once, with and without batches in the graph."""
     recognizer, samples = foreign(kind), speech("tiny-multi")[:60_000]
     scheduler = Scheduler(recognizer, LoadBudget(1000))
     told = [Heard() for _ in range(3)]

@@ -41,7 +41,7 @@ from wheatear.server.background import run_in_background
 from wheatear.server.protocols.deepgram_query import Asked, asked_of
 from wheatear.server.protocols.openai_files import FileJob, Files, Intake
 from wheatear.server.protocols.openai_form import Asked as Wanted
-from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
+from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import check_size

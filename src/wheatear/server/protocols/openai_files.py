@@ -32,12 +32,8 @@ from wheatear.server.background import run_in_background
 from wheatear.server.metrics import Metrics
 from wheatear.server.parameters import unknown_name
 from wheatear.server.protocols.openai_form import Asked, asked_of
-from wheatear.server.scheduler.scheduler import (
-    FeedEvent,
-    ScheduledStream,
-    StreamEnded,
-    StreamFailed,
-)
+from wheatear.server.scheduler.events import FeedEvent, StreamEnded, StreamFailed
+from wheatear.server.scheduler.feed import ScheduledStream
 from wheatear.server.served_models import ServedModels
 from wheatear.server.session.upload import Upload, read_form
 from wheatear.server.settings import Limits

@@ -53,7 +53,7 @@ from wheatear.server.protocols.openai_events import (
     wrong_value,
 )
 from wheatear.server.protocols.openai_files import logprobs
-from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
+from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import Audio as Spoken

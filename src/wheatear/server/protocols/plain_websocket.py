@@ -15,7 +15,7 @@ from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.background import run_in_background
 from wheatear.server.parameters import Parameters
-from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
+from wheatear.server.scheduler.events import FeedEvent, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler, words_of
 from wheatear.server.session.json_messages import check_size

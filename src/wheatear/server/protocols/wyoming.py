@@ -44,7 +44,7 @@ from wheatear.server.api_errors import ApiError, no_room
 from wheatear.server.app import Service
 from wheatear.server.background import run_in_background, set_caller
 from wheatear.server.parameters import nearest, unknown_name
-from wheatear.server.scheduler.scheduler import FeedEvent, Flushed, StreamEnded
+from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModel, ServedModels, rules_for_eagerness
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS

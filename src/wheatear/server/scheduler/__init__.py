@@ -1,1 +1,1 @@
-"""Schedules streams on one recognizer, and admits new ones while the machine has room."""
+"""Scheduler of streams on one recognizer, with admission control.  Imports no web framework."""

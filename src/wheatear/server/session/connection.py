@@ -26,7 +26,7 @@ from wheatear.server.access.message_buffers import OWN_BYTES, Share
 from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES
 from wheatear.server.api_errors import SOCKET_CODES, ApiError, no_room, shutting_down, to_api_error
 from wheatear.server.metrics import Metrics
-from wheatear.server.scheduler.scheduler import FeedEvent, StreamEnded
+from wheatear.server.scheduler.events import FeedEvent, StreamEnded
 from wheatear.server.served_models import ServedModel
 from wheatear.server.session.live_stream import LiveStream
 from wheatear.server.session.utterance import Utterance

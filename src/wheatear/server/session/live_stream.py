@@ -10,7 +10,7 @@ from wheatear.recognizer.options import StreamOptions
 from wheatear.server.access.limits import TokenBucket
 from wheatear.server.api_errors import ApiError
 from wheatear.server.background import run_in_background
-from wheatear.server.scheduler.scheduler import FeedEvent, StreamFailed
+from wheatear.server.scheduler.events import FeedEvent, StreamFailed
 from wheatear.server.served_models import ServedModel
 from wheatear.server.settings import Limits
 
@@ -107,7 +107,7 @@ class LiveStream:
 
         Raises ApiError if it comes all the time.
         """
-        if self.scheduled.changes_waiting >= _MOST_CHANGES:
+        if self.scheduled.phrase_changes >= _MOST_CHANGES:
             raise ApiError(
                 429, f"{_MOST_CHANGES} changes of phrases wait for the audio before them to be "
                 "transcribed; send them less often"
