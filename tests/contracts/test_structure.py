@@ -15,12 +15,7 @@ SOURCE = ROOT / "src" / "wheatear"
 
 _OURS = ("wheatear", "recipes", "benchmarks")
 # Imports against the arrows that are still to be removed.
-OWED: set[tuple[str, str]] = {
-    ("model/hub/external_package.py", "wheatear.recognizer.external.package"),
-    ("model/hub/pull.py", "wheatear.convert"),
-    ("model/hub/pull.py", "wheatear.convert.pipeline"),
-    ("model/hub/pull.py", "wheatear.convert.quantize"),
-}
+OWED: set[tuple[str, str]] = set()
 
 
 def imported_modules(file):
@@ -124,7 +119,6 @@ UNTESTED: set[str] = {
     "cli/locales.py",
     "cli/options.py",
     "cli/output_options.py",
-    "cli/pull.py",
     "cli/reproduce.py",
     "cli/serve.py",
     "cli/transcription.py",
@@ -145,10 +139,6 @@ UNTESTED: set[str] = {
     "evaluate/records.py",
     "evaluate/summary.py",
     "evaluate/timing.py",
-    "model/hub/download.py",
-    "model/hub/external_package.py",
-    "model/hub/licenses.py",
-    "model/hub/sources.py",
     "model/latency.py",
     "model/native_library.py",
     "model/onnx_session.py",

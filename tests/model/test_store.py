@@ -21,3 +21,12 @@ def test_models_folder_of_environment_is_searched_by_name(bundle, monkeypatch):
     assert wheatear.load("bundle").bundle.path == bundle
     with pytest.raises(ModelNotFoundError, match="one of bundle"):
         wheatear.load("bindle")
+
+
+@pytest.mark.parametrize(
+    "name", ["nemotron-3.5", "nemotron-en", "nvidia/nemotron-3.5-asr-streaming-0.6b"]
+)
+def test_published_model_that_is_not_here_has_a_command_to_run(name, tmp_path, monkeypatch):
+    monkeypatch.setenv(MODELS_VARIABLE, str(tmp_path))
+    with pytest.raises(ModelNotFoundError, match=rf"run: wheatear pull {name} .*2\.5 GB"):
+        wheatear.load(name)

@@ -1,117 +1,138 @@
-"""One file over HTTP: what an interrupted download left is gone on with, and what is there in the
-end is what was promised, or it is not there.
+"""Downloads one file over HTTP: resumes partial downloads, and verifies size and hash.
 
-huggingface_hub knows repositories, tokens, mirrors and how to be offline, and its HTTP client is
-used here; but since its version 2.4 what it has of a file is thrown away when it is interrupted,
-which for two gigabytes over a slow line means never.
+The hub's client is used for repositories, tokens, mirrors and HTTP, but not for downloads: since
+version 2.4 of huggingface_hub an interrupted download starts again from nothing.
 """
 
 import errno
 import hashlib
 import importlib
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import sleep
 from typing import Any
 from urllib.parse import urlsplit
 
-from wheatear.common import atomic_files as durable
+from wheatear.common import atomic_files
 from wheatear.errors import DownloadError
+from wheatear.model.manifest import sha256
 from wheatear.model.size_limits import MAX_MODEL_BYTES
 
-_TRIES = 5  # in a row that bring nothing new
-_LONGEST_WAIT = 60.0  # seconds that a server may ask for
-_ANSWERS = (200, 206, 416)
-_TRY_AGAIN = (408, 425, 429, 500, 502, 503, 504)
-_BLOCK = 1 << 20
-_ENOUGH = 1 << 16  # bytes for which a connection was worth it
-_PARTIAL = ".part"
-_THIS_MACHINE = ("localhost", "127.0.0.1", "::1")
+_MAX_TRIES = 5  # in a row without progress
+_MAX_WAIT_S = 60.0  # that a server may request
+_BUSY = (408, 425, 429, 500, 502, 503, 504)
+_ANSWERS = (200, 206, 416, *_BUSY)
+_PROGRESS_BYTES = 1 << 16  # of a connection that counts as progress
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 @dataclass(frozen=True)
 class RemoteFile:
+    """A file to download, and what is known of its content."""
+
     name: str
-    """Under which it is kept, without folders."""
+    """Name on this machine, without folders."""
     url: str
     size: int | None = None
     sha256: str | None = None
     git_id: str | None = None
-    """Its hash as a git blob, of files that are not in large file storage."""
+    """Hash as a git blob, of files that are not in large file storage."""
     version: str = ""
-    """Changes with the content; a partial download of another version is worth nothing."""
+    """Value that changes with the content, such as an ETag."""
     headers: Mapping[str, str] = field(default_factory=dict)
     cached: Path | None = None
-    """Where others have it on this machine already."""
+    """Copy in the cache of the hub's client."""
+
+    @property
+    def has_hash(self) -> bool:
+        return bool(self.sha256 or self.git_id)
+
+    def partial(self, folder: Path) -> Path:
+        """Returns the path of its partial download, which differs for each version."""
+        version = self.sha256 or self.git_id or self.version
+        tag = hashlib.sha256(f"{version} {self.size}".encode()).hexdigest()[:12]
+        return folder / f"{self.name}.{tag}.part"
 
 
-Watch = Callable[[int], None]
-"""Told how many bytes of the file are there."""
+OnProgress = Callable[[int], None]
+"""Called with the number of bytes that are on this machine."""
 
 
-def download(file: RemoteFile, folder: Path, watch: Watch = lambda done: None) -> Path:
-    """The file in `folder`, fetched unless it is there already.
+def download(file: RemoteFile, folder: Path, on_progress: OnProgress = lambda done: None) -> Path:
+    """Fetches a file into a folder, unless it is there.
 
-    Raises DownloadError.  What has arrived by then is kept for the next call, unless it is wrong.
+    Raises:
+        DownloadError: It cannot be fetched, or its content is wrong. Bytes that may be right are
+            kept for the next call.
     """
     path = folder / file.name
     if file.cached is not None and not path.exists():
         path.unlink(missing_ok=True)
         path.symlink_to(file.cached)
     if path.is_file():
-        if not _faults(path, file):
-            watch(path.stat().st_size)
+        if not _defect(path, file):
+            on_progress(path.stat().st_size)
             return path
         path.unlink()
-    partial = _partial(file, folder)
-    with full_disks_told(folder):
-        _fill(file, partial, watch)
-    if fault := _faults(partial, file):
+    partial = file.partial(folder)
+    with full_disk_as_error(folder):
+        _fetch(file, partial, on_progress)
+    if defect := _defect(partial, file):
         partial.unlink()
         raise DownloadError(
-            f"{file.url} arrived damaged: {fault}; it was thrown away, run the same command again"
+            f"{file.url} arrived damaged: {defect}; it was thrown away, run the same command again"
         )
-    durable.replace(partial, path)
+    atomic_files.replace(partial, path)
     return path
 
 
-def present(file: RemoteFile, folder: Path) -> int:
-    """Bytes of the file that are in the folder already."""
-    for path in (folder / file.name, _partial(file, folder), file.cached):
+def bytes_present(file: RemoteFile, folder: Path) -> int:
+    """Returns the number of bytes of a file that are on this machine."""
+    for path in (folder / file.name, file.partial(folder), file.cached):
         if path is not None and path.is_file():
             return path.stat().st_size
     return 0
 
 
-def patiently(
+def with_retries(
     url: str,
     action: Callable[[], Any],
-    explained: Callable[[Exception], str | None] = lambda error: None,
+    explain: Callable[[Exception], str | None] = lambda error: None,
 ) -> Any:
-    """What `action` returns; called again a few times while the server is busy or out of reach.
+    """Returns the result of `action`, which is repeated while the server is busy or unreachable.
 
-    `explained` words an error that stays, where more is known of it than its status.
+    Args:
+        url: Address for the message of an error.
+        action: Function that raises the errors of the hub's client.
+        explain: Returns the message of an error that is final, or None.
+
+    Raises:
+        DownloadError: The last try failed, or an error is final.
     """
-    for tries in range(1, _TRIES + 1):
+    for tries in range(1, _MAX_TRIES + 1):
         try:
             return action()
         except Exception as error:
-            status, wait = _answer(error)
-            again = status in _TRY_AGAIN if status else _is_transport(error)
-            if not again or tries == _TRIES or not _worth_waiting(wait):
-                said = " ".join(str(error).split()) or repr(error)
+            response = getattr(error, "response", None)
+            status = None if response is None else response.status_code
+            wait_s = None if response is None else _retry_after(response)
+            again = status in _BUSY if status else _is_transport_error(error)
+            if not again or tries == _MAX_TRIES or (wait_s or 0) > _MAX_WAIT_S:
+                reason = " ".join(str(error).split()) or repr(error)
                 raise DownloadError(
-                    explained(error) or _words(url, status, wait) or f"{url} failed: {said}"
+                    explain(error)
+                    or _explain_status(url, status, wait_s)
+                    or f"{url} failed: {reason}"
                 ) from error
-            _sleep(wait if wait is not None else 2.0 ** (tries - 1))
+            sleep(2.0 ** (tries - 1) if wait_s is None else wait_s)
     raise AssertionError  # the last try returns or raises
 
 
 @contextmanager
-def full_disks_told(folder: Path) -> Iterator[None]:
-    """An error of ours for a full disk."""
+def full_disk_as_error(folder: Path) -> Iterator[None]:
+    """Raises DownloadError for a full disk."""
     try:
         yield
     except OSError as error:
@@ -123,115 +144,110 @@ def full_disks_told(folder: Path) -> Iterator[None]:
         ) from error
 
 
-def is_private(url: str) -> bool:
-    """True if nobody between here and there can alter what is sent: https, or this machine."""
+def is_secure(url: str) -> bool:
+    """True if content cannot be altered on its way: the address is https, or this machine."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or parts.hostname in _THIS_MACHINE
+    return parts.scheme == "https" or parts.hostname in _LOOPBACK
 
 
-def check_way(response: Any, url: str, pinned: bool) -> None:
-    """Raises DownloadError for an answer that came by a redirect to where others can alter it,
-    unless its hash is known."""
-    if pinned or not is_private(url):
+def check_redirects(response: Any, url: str, has_hash: bool) -> None:
+    """Raises DownloadError if a response came from an insecure address and has no known hash."""
+    if has_hash or not is_secure(url):
         return
     for hop in (*response.history, response):
-        if not is_private(str(hop.url)):
+        if not is_secure(str(hop.url)):
             raise DownloadError(
                 f"{url} is redirected to {hop.url}, which is not https: what comes from there "
                 f"could have been altered on the way; give its hash with --sha256"
             )
 
 
-def sha256_of(path: Path) -> str:
-    return _hash(path, hashlib.sha256())
-
-
 def http_client() -> Any:
-    """huggingface_hub's, which knows proxies, certificates and when to be offline."""
+    """Returns the HTTP client of huggingface_hub, which knows proxies and offline mode."""
     from huggingface_hub import get_session  # noqa: PLC0415  (an extra)
 
     return get_session()
 
 
-# -- inside --------------------------------------------------------------------------------------
+@dataclass
+class _Attempt:
+    """Result of one request."""
 
-_sleep = time.sleep
+    status: int | None = None
+    wait_s: float | None = None
+    """Wait that the server requests."""
+    fault: str | None = None
 
 
-def _partial(file: RemoteFile, folder: Path) -> Path:
-    version = file.sha256 or file.git_id or file.version
-    tag = hashlib.sha256(f"{version} {file.size}".encode()).hexdigest()[:12]
-    return folder / f"{file.name}.{tag}{_PARTIAL}"
-
-
-def _fill(file: RemoteFile, partial: Path, watch: Watch) -> None:
-    """Requests what is missing until all of it is there."""
-    if partial.exists() and not (file.sha256 or file.git_id or file.version):
-        partial.unlink()  # nobody can say what it is a part of
+def _fetch(file: RemoteFile, partial: Path, on_progress: OnProgress) -> None:
+    """Requests missing bytes until the file is complete."""
+    if partial.exists() and not (file.has_hash or file.version):
+        partial.unlink()  # it may be part of another version
     tries = 0
     while True:
-        before = partial.stat().st_size if partial.exists() else 0
+        before = _size(partial)
         if file.size is not None and before > file.size:
             partial.unlink()
             before = 0
         if before and before == file.size:
-            watch(before)
+            on_progress(before)
             return
-        status, wait, fault = _get(file, partial, before, watch)
-        after = partial.stat().st_size if partial.exists() else 0
-        if fault is None and (file.size is None or after >= file.size):
+        attempt = _request(file, partial, before, on_progress)
+        after = _size(partial)
+        if attempt.fault is None and (file.size is None or after >= file.size):
             return
-        if status is not None and status not in (*_TRY_AGAIN, *_ANSWERS):
-            raise DownloadError(_words(file.url, status, None) or f"{file.url}: HTTP {status}")
-        gained = after - before >= _ENOUGH
-        tries = 1 if gained else tries + 1
-        if tries >= _TRIES or not _worth_waiting(wait):
+        status, wait_s = attempt.status, attempt.wait_s
+        if status is not None and status not in _ANSWERS:
             raise DownloadError(
-                f"{_words(file.url, status, wait) or f'{file.url} failed: {fault}'}; "
-                f"{after:,} bytes are kept: run the same command again to go on"
+                _explain_status(file.url, status, None) or f"{file.url}: HTTP {status}"
             )
-        if not gained:
-            _sleep(wait if wait is not None else 2.0 ** (tries - 1))
+        progressed = after - before >= _PROGRESS_BYTES
+        tries = 1 if progressed else tries + 1
+        if tries >= _MAX_TRIES or (wait_s or 0) > _MAX_WAIT_S:
+            reason = _explain_status(file.url, status, wait_s)
+            raise DownloadError(
+                f"{reason or f'{file.url} failed: {attempt.fault}'}; "
+                f"{after:,} bytes are kept: run the same command again to resume"
+            )
+        if not progressed:
+            sleep(2.0 ** (tries - 1) if wait_s is None else wait_s)
 
 
-def _get(
-    file: RemoteFile, partial: Path, start: int, watch: Watch
-) -> tuple[int | None, float | None, str | None]:
-    """One request for the bytes from `start` on, added to what is there.
-
-    Status, the wait that is asked for, and what went wrong.
-    """
-    status, wait = None, None
-    try:
-        with _request(file, start) as response:
-            status, wait = response.status_code, _wait(response)
-            check_way(response, file.url, bool(file.sha256 or file.git_id))
-            if status == 416:  # there is less of it than is here
-                partial.unlink(missing_ok=True)
-                return status, wait, "it ended early"
-            if status not in (200, 206):
-                return status, wait, f"HTTP {status}"
-            if fault := _stranger(response, file, start):
-                return status, wait, fault
-            _write(response, partial, start if status == 206 else 0, file, watch)
-    except Exception as error:
-        if not _is_transport(error):
-            raise
-        return status, wait, " ".join(str(error).split()) or repr(error)
-    return status, wait, None
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
-def _request(file: RemoteFile, start: int) -> Any:
+def _request(file: RemoteFile, partial: Path, start: int, on_progress: OnProgress) -> _Attempt:
+    """Requests the bytes from `start`, and appends them to the partial file."""
+    attempt = _Attempt()
     headers = {**file.headers, "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    return http_client().stream(
-        "GET", file.url, headers=headers, follow_redirects=True, timeout=30.0
-    )
+    try:
+        with http_client().stream(
+            "GET", file.url, headers=headers, follow_redirects=True, timeout=30.0
+        ) as response:
+            attempt.status, attempt.wait_s = response.status_code, _retry_after(response)
+            check_redirects(response, file.url, file.has_hash)
+            if attempt.status == 416:  # the file is shorter than the partial one
+                partial.unlink(missing_ok=True)
+                attempt.fault = "it ended early"
+            elif attempt.status not in (200, 206):
+                attempt.fault = f"HTTP {attempt.status}"
+            else:
+                attempt.fault = _mismatch(response, file, start)
+            if attempt.fault is None:
+                offset = start if attempt.status == 206 else 0
+                _write_body(response, partial, offset, file, on_progress)
+    except Exception as error:
+        if not _is_transport_error(error):
+            raise
+        attempt.fault = " ".join(str(error).split()) or repr(error)
+    return attempt
 
 
-def _stranger(response: Any, file: RemoteFile, start: int) -> str | None:
-    """Why an answer is not the file from that byte on; None if it may be."""
+def _mismatch(response: Any, file: RemoteFile, start: int) -> str | None:
+    """Returns the reason why a response is not the file from `start`, if there is one."""
     if response.status_code == 200:
         offered = response.headers.get("Content-Length", "")
     else:
@@ -244,73 +260,59 @@ def _stranger(response: Any, file: RemoteFile, start: int) -> str | None:
     return None
 
 
-def _write(response: Any, partial: Path, start: int, file: RemoteFile, watch: Watch) -> None:
-    most = MAX_MODEL_BYTES if file.size is None else file.size
+def _write_body(
+    response: Any, partial: Path, start: int, file: RemoteFile, on_progress: OnProgress
+) -> None:
+    """Writes the body of a response to a file from `start`. Raises DownloadError if too long."""
+    limit = MAX_MODEL_BYTES if file.size is None else file.size
     with partial.open("r+b" if start else "wb") as out:
         out.seek(start)
         for block in response.iter_bytes():
             start += len(block)
-            if start > most:
+            if start > limit:
                 raise DownloadError(
-                    f"{file.url} arrived damaged: it sends more than {most:,} bytes; run the same "
+                    f"{file.url} arrived damaged: it sends more than {limit:,} bytes; run the same "
                     f"command again"
                 )
             out.write(block)
-            watch(start)
+            on_progress(start)
 
 
-def _faults(path: Path, file: RemoteFile) -> str | None:
-    """What is wrong with a whole file; None if nothing is, as far as can be told."""
+def _defect(path: Path, file: RemoteFile) -> str | None:
+    """Returns the difference of a complete file from what is known of it, if there is one."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"it has {size:,} bytes instead of {file.size:,}"
-    if file.sha256 and (found := sha256_of(path)) != file.sha256.lower():
+    if file.sha256 and (found := sha256(path)) != file.sha256.lower():
         return f"its SHA-256 is {found} instead of {file.sha256}"
     if file.git_id and not file.sha256:
-        blob = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
-        if (found := _hash(path, blob)) != file.git_id:
+        digest = hashlib.sha1(f"blob {size}\0".encode(), usedforsecurity=False)
+        with path.open("rb") as stream:
+            found = hashlib.file_digest(stream, lambda: digest).hexdigest()
+        if found != file.git_id:
             return f"its git id is {found} instead of {file.git_id}"
     return None
 
 
-def _hash(path: Path, digest: Any) -> str:
-    with path.open("rb") as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _is_transport(error: Exception) -> bool:
-    """Whether the line failed rather than the server or we."""
+def _is_transport_error(error: Exception) -> bool:
+    """True if the connection failed, not the server or this program."""
     # httpx or its successor, whichever huggingface_hub uses
     package = importlib.import_module(type(http_client()).__module__.partition(".")[0])
     return isinstance(error, package.TransportError)
 
 
-def _answer(error: Exception) -> tuple[int | None, float | None]:
-    """Status and asked-for wait of the response in an error of huggingface_hub."""
-    response = getattr(error, "response", None)
-    if response is None:
-        return None, None
-    return response.status_code, _wait(response)
-
-
-def _wait(response: Any) -> float | None:
+def _retry_after(response: Any) -> float | None:
     try:
         return max(0.0, float(response.headers.get("Retry-After", "")))
     except ValueError:
         return None
 
 
-def _worth_waiting(wait: float | None) -> bool:
-    return wait is None or wait <= _LONGEST_WAIT
-
-
-def _words(url: str, status: int | None, wait: float | None) -> str | None:
-    """What a status means, where that does not depend on what was asked for."""
+def _explain_status(url: str, status: int | None, wait_s: float | None) -> str | None:
+    """Returns the message of a status that means the same for every request."""
     if status == 429:
-        when = "" if wait is None else f" and asks to wait {wait:.0f} s"
-        return f"{url}: the server is asked too often{when}"
+        when = "" if wait_s is None else f"; it requests a wait of {wait_s:.0f} s"
+        return f"{url}: the server has had too many requests{when}"
     if status in (401, 403):
         return (
             f"{url}: access denied (HTTP {status}); if the model is gated, accept its terms on its "

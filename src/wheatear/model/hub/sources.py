@@ -1,8 +1,8 @@
-"""What a name, a hub id or a URL stands for: files to be fetched, and where they come from.
+"""Finds the files behind a name, a hub id or a URL.
 
-In a repository the checkpoint in full precision is preferred: a `.nemo` file, then transformers'
-safetensors, then GGUF.  A repository (or a folder of one) with ONNX graphs is a package that is
-run as it is.
+In a repository, checkpoints in full precision are preferred: a `.nemo` file, then safetensors in
+the layout of transformers, then GGUF. A repository or folder with ONNX graphs is a package, which
+runs as it is.
 """
 
 import os
@@ -14,7 +14,13 @@ from typing import Any, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 from wheatear.errors import DownloadError
-from wheatear.model.hub.download import RemoteFile, check_way, http_client, is_private, patiently
+from wheatear.model.hub.download import (
+    RemoteFile,
+    check_redirects,
+    http_client,
+    is_secure,
+    with_retries,
+)
 from wheatear.model.hub.licenses import UNSTATED, Origin
 from wheatear.model.manifest import LICENSE_FILE
 from wheatear.model.published import PUBLISHED, License, PublishedModel, find_repository
@@ -26,45 +32,54 @@ _CHECKPOINTS = (".nemo", ".gguf", ".safetensors")
 _ARCHIVES = (".tar.bz2", ".tar.gz", ".tgz", ".tar.xz", ".tar")
 PACKAGE_FILES = (".onnx", ".data", ".json", ".txt", ".model")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
-_SETTINGS = ("config.json", "processor_config.json", "preprocessor_config.json")
-_TOKENIZERS = ("tokenizer.json", "tokenizer.model")
+_SHARD = re.compile(r"-\d{5}-of-\d{5}\.")
+_TRANSFORMERS_FILES = {
+    "config.json", "processor_config.json", "preprocessor_config.json", "tokenizer.json",
+    "tokenizer.model", "model.safetensors.index.json",
+}  # fmt: skip
 _HUB_HOSTS = ("huggingface.co", "hf.co", "www.huggingface.co")
 
 
 @dataclass(frozen=True)
 class Source:
+    """Files of a model on a server."""
+
     name: str
-    """What the model is called here unless another name is given."""
+    """Name of the model on this machine, unless another one is given."""
     origin: Origin
     kind: Kind
     main: str
-    """The file that is converted, or the one that gives a folder its kind."""
+    """Name of the file that is converted, or by which the kind of a folder is recognized."""
     files: tuple[RemoteFile, ...]
 
 
 def find_source(
     what: str, *, file: str | None = None, revision: str | None = None, sha256: str | None = None
 ) -> Source:
-    """Raises DownloadError if there is nothing of that kind, or nothing that we can use."""
+    """Finds the files of a model. Arguments are those of `pull`.
+
+    Raises:
+        DownloadError: There is no such model, or none that can be used.
+    """
     if is_offline():
         return _in_cache(what, file, revision)
     if published := PUBLISHED.get(what):
         return replace(_in_repository(published.repo, file, revision), name=what)
     if "://" in what:
-        if location := _on_the_hub(what):
-            repo, at, inside = location
-            return _in_repository(repo, file or inside, revision or at)
+        if location := _parse_hub_url(what):
+            repo, url_revision, path = location
+            return _in_repository(repo, file or path, revision or url_revision)
         return _at_url(what, sha256)
     if _REPOSITORY.fullmatch(what):
         return _in_repository(what, file, revision)
     raise DownloadError(
-        f"nothing is known of {what!r}; give one of {', '.join(PUBLISHED)}, a hub id "
-        f"(organisation/name) or a URL"
+        f"no model {what!r} is known; give one of {', '.join(PUBLISHED)}, a hub id "
+        f"(organization/name) or a URL"
     )
 
 
 def hub_address() -> str:
-    """Where the hub is, or the mirror of it that HF_ENDPOINT names."""
+    """Returns the address of the hub, or of the mirror in HF_ENDPOINT."""
     from huggingface_hub import constants  # noqa: PLC0415  (an extra)
 
     return (os.environ.get("HF_ENDPOINT") or constants.ENDPOINT).rstrip("/")
@@ -73,15 +88,15 @@ def hub_address() -> str:
 def is_offline() -> bool:
     from huggingface_hub import constants  # noqa: PLC0415  (an extra)
 
-    asked = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
-    return asked or constants.HF_HUB_OFFLINE
+    variable = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    return variable or constants.HF_HUB_OFFLINE
 
 
 # -- the hub -------------------------------------------------------------------------------------
 
 
 def _in_cache(what: str, file: str | None, revision: str | None) -> Source:
-    """A model that the hub's own cache has, as others have fetched it; DownloadError if not."""
+    """Finds a published model in the cache of the hub's client. Raises DownloadError."""
     published = PUBLISHED.get(what) or find_repository(what)
     if published is not None and revision in (None, published.revision):
         name = file or published.file
@@ -92,9 +107,9 @@ def _in_cache(what: str, file: str | None, revision: str | None) -> Source:
             )  # fmt: skip
             page = f"{hub_address()}/{published.repo}"
             origin = Origin(published.repo, published.revision, page, (published.license,))
-            called = what if what in PUBLISHED else published.repo.partition("/")[2]
-            return Source(called, origin, "checkpoint", remote.name, (remote,))
-    raise DownloadError(offline(what))
+            model = what if what in PUBLISHED else published.repo.partition("/")[2]
+            return Source(model, origin, "checkpoint", remote.name, (remote,))
+    raise DownloadError(_offline_message(what))
 
 
 def _cached(repo: str, path: str, commit: str) -> Path | None:
@@ -105,21 +120,22 @@ def _cached(repo: str, path: str, commit: str) -> Path | None:
 
 
 def _in_repository(repo: str, wanted: str | None, revision: str | None) -> Source:
+    """Finds a model in a repository of the hub. Raises DownloadError."""
     from huggingface_hub import HfApi  # noqa: PLC0415  (an extra)
     from huggingface_hub.utils import build_hf_headers  # noqa: PLC0415
 
     endpoint, published = hub_address(), find_repository(repo)
     if published and revision is None:
         revision = published.revision
-    info = patiently(
+    info = with_retries(
         f"{endpoint}/{repo}",
         lambda: HfApi(endpoint=endpoint).model_info(repo, revision=revision, files_metadata=True),
-        lambda error: _explained(error, repo, revision, endpoint),
+        lambda error: _explain(error, repo, revision, endpoint),
     )
     siblings = {sibling.rfilename: sibling for sibling in info.siblings or []}
     if published and wanted is None and published.file in siblings:
         wanted = published.file
-    kind, main, names = _chosen(repo, list(siblings), wanted)
+    kind, main, names = _choose_files(repo, list(siblings), wanted)
     commit = info.sha or revision
     headers = build_hf_headers()
 
@@ -127,7 +143,7 @@ def _in_repository(repo: str, wanted: str | None, revision: str | None) -> Sourc
         sibling = siblings[path]
         lfs = sibling.lfs
         pinned = published.sha256.get(path) if published else None
-        return RemoteFile(
+        file = RemoteFile(
             name=PurePosixPath(path).name,
             url=f"{endpoint}/{repo}/resolve/{quote(str(commit), safe='')}/{quote(path)}",
             size=lfs.size if lfs else sibling.size,
@@ -137,76 +153,70 @@ def _in_repository(repo: str, wanted: str | None, revision: str | None) -> Sourc
             headers=headers,
             cached=_cached(repo, path, str(commit)),
         )
+        return file if file.size is not None and file.has_hash else _with_metadata(file)
 
-    files = [remote(path) for path in names]
-    files = [
-        file if file.size is not None and (file.sha256 or file.git_id) else _looked_up(file)
-        for file in files
-    ]
-    origin = Origin(
-        label=repo,
-        revision=commit,
-        page=f"{endpoint}/{repo}",
-        licenses=_licenses(info, published),
-        gated=bool(info.gated),
-    )
-    return Source(repo.partition("/")[2], origin, kind, PurePosixPath(main).name, tuple(files))
+    origin = Origin(repo, commit, f"{endpoint}/{repo}", _licenses(info, published))
+    files = tuple(map(remote, names))
+    return Source(repo.partition("/")[2], origin, kind, PurePosixPath(main).name, files)
 
 
-def _looked_up(file: RemoteFile) -> RemoteFile:
-    """A file of which the repository's listing does not tell size and hash."""
+def _with_metadata(file: RemoteFile) -> RemoteFile:
+    """Returns a file with the size and hash that the listing of its repository lacks."""
     from huggingface_hub import get_hf_file_metadata  # noqa: PLC0415  (an extra)
 
-    def ask() -> Any:
-        return get_hf_file_metadata(file.url, headers=dict(file.headers))
-
-    told = patiently(file.url, ask)
-    tag = told.etag or ""  # a hash, of large files a SHA-256
+    found = with_retries(
+        file.url, lambda: get_hf_file_metadata(file.url, headers=dict(file.headers))
+    )
+    tag = found.etag or ""  # of large files a SHA-256, of others the git id
     return replace(
         file,
-        size=file.size if told.size is None else told.size,
+        size=file.size if found.size is None else found.size,
         sha256=file.sha256 or (tag if re.fullmatch(r"[0-9a-f]{64}", tag) else None),
         git_id=file.git_id or (tag if re.fullmatch(r"[0-9a-f]{40}", tag) else None),
     )
 
 
-def _chosen(repo: str, names: Sequence[str], wanted: str | None) -> tuple[Kind, str, list[str]]:
-    """Which of a repository's files to fetch: their kind, the main one, all of them."""
+def _choose_files(
+    repo: str, names: Sequence[str], wanted: str | None
+) -> tuple[Kind, str, list[str]]:
+    """Chooses the files of a repository to fetch: their kind, the main one, all of them."""
+    folder = ""
     if wanted is not None and wanted not in names:
         folder = wanted.rstrip("/") + "/"
         names = [name for name in names if name.startswith(folder)]
         if not names:
             raise DownloadError(f"{repo} has no file or folder {wanted!r}")
-        folder_of = folder
-    else:
-        folder_of = ""
-    here = [name for name in names if "/" not in name.removeprefix(folder_of)]
+    here = [name for name in names if "/" not in name.removeprefix(folder)]
     texts = [name for name in here if LICENSE_FILE.fullmatch(PurePosixPath(name).name)]
     if wanted is not None and wanted in names:
-        if wanted.endswith(_CHECKPOINTS) and not _is_shard(wanted):
+        if wanted.endswith(_CHECKPOINTS) and not _SHARD.search(wanted):
             return "checkpoint", wanted, [wanted, *texts]
         raise DownloadError(
             f"{repo}: {wanted} is no checkpoint; {', '.join(_CHECKPOINTS)} files can be converted"
         )
-    nemo = [name for name in here if name.endswith(".nemo")]
-    weights = [name for name in here if name.endswith(".safetensors")]
-    gguf = [name for name in here if name.endswith(".gguf")]
-    if nemo or (gguf and not weights):
-        return "checkpoint", _only(repo, nemo or gguf), [_only(repo, nemo or gguf), *texts]
-    if weights and f"{folder_of}config.json" in here:
-        beside = {*_SETTINGS, *_TOKENIZERS, "model.safetensors.index.json"}
-        settings = [name for name in here if name.removeprefix(folder_of) in beside]
-        return "transformers", f"{folder_of}config.json", [*settings, *weights, *texts]
-    if weights:
-        return "checkpoint", _only(repo, weights), [_only(repo, weights), *texts]
-    if graphs := [n for n in here if re.search(r"encoder[\w.-]*\.onnx$", n)]:
+    nemo, gguf, weights = (
+        [name for name in here if name.endswith(suffix)]
+        for suffix in (".nemo", ".gguf", ".safetensors")
+    )
+    config = f"{folder}config.json"
+    if not nemo and weights and config in here:
+        settings = [name for name in here if name.removeprefix(folder) in _TRANSFORMERS_FILES]
+        return "transformers", config, [*settings, *weights, *texts]
+    if checkpoints := nemo or weights or gguf:
+        if len(checkpoints) > 1:
+            raise DownloadError(
+                f"{repo} has several checkpoints; choose one with --file: "
+                f"{', '.join(sorted(checkpoints))}"
+            )
+        return "checkpoint", checkpoints[0], [*checkpoints, *texts]
+    if graphs := [name for name in here if re.search(r"encoder[\w.-]*\.onnx$", name)]:
         package = [name for name in here if name.endswith(PACKAGE_FILES)]
         return "package", graphs[0], sorted({*package, *texts})
-    raise DownloadError(_nothing(repo, names))
+    raise DownloadError(_nothing_found(repo, names))
 
 
-def _nothing(repo: str, names: Sequence[str]) -> str:
-    """What to say of a place without a model: which other folders have one."""
+def _nothing_found(repo: str, names: Sequence[str]) -> str:
+    """Returns the message for a place without a model, with the folders that have one."""
     useful = (*_CHECKPOINTS, "encoder.onnx", "encoder.int8.onnx")
     folders = sorted({str(PurePosixPath(n).parent) for n in names if n.endswith(useful)} - {"."})
     if folders:
@@ -214,21 +224,8 @@ def _nothing(repo: str, names: Sequence[str]) -> str:
     return f"{repo} has neither a checkpoint nor ONNX graphs that are known here"
 
 
-def _only(repo: str, names: Sequence[str]) -> str:
-    if len(names) > 1:
-        raise DownloadError(
-            f"{repo} has several checkpoints; choose one with --file: {', '.join(sorted(names))}"
-        )
-    return names[0]
-
-
-def _is_shard(name: str) -> bool:
-    return re.search(r"-\d{5}-of-\d{5}\.", name) is not None
-
-
 def _licenses(info: Any, published: PublishedModel | None) -> tuple[License, ...]:
-    """What the table here knows; else what the card states, and the table of what it is made
-    from."""
+    """Returns known licenses, otherwise those on the model card and those of its base models."""
     if published:
         return (published.license,)
     card = info.card_data
@@ -242,13 +239,13 @@ def _licenses(info: Any, published: PublishedModel | None) -> tuple[License, ...
     return tuple(licenses) or (UNSTATED,)
 
 
-def _explained(error: Exception, repo: str, revision: str | None, endpoint: str) -> str | None:
-    """What an error of the hub's client means; None if its status tells enough."""
+def _explain(error: Exception, repo: str, revision: str | None, endpoint: str) -> str | None:
+    """Returns the message for an error of the hub's client; None if its status suffices."""
     from huggingface_hub import errors  # noqa: PLC0415
 
     match error:
         case errors.OfflineModeIsEnabled():
-            return offline(repo)
+            return _offline_message(repo)
         case errors.GatedRepoError():
             return (
                 f"{repo} is gated: accept its terms at {endpoint}/{repo}, then run "
@@ -262,22 +259,22 @@ def _explained(error: Exception, repo: str, revision: str | None, endpoint: str)
         case errors.RevisionNotFoundError():
             return f"{repo} has no revision {revision!r}; try --revision main"
         case errors.HFValidationError():
-            return f"{repo!r} is no hub id (organisation/name)"
+            return f"{repo!r} is no hub id (organization/name)"
     return None
 
 
-def offline(what: str) -> str:
+def _offline_message(what: str) -> str:
     return (
         f"{what} is not here and HF_HUB_OFFLINE is set, so that nothing is fetched; unset it, or "
-        f"copy a bundle into the folder of models ('wheatear models' tells where)"
+        f"copy a bundle into the folder of models ('wheatear models' shows where)"
     )
 
 
-# -- other places --------------------------------------------------------------------------------
+# -- other servers -------------------------------------------------------------------------------
 
 
-def _on_the_hub(url: str) -> tuple[str, str | None, str | None] | None:
-    """Repository, revision and file of an address on the hub; None for any other."""
+def _parse_hub_url(url: str) -> tuple[str, str | None, str | None] | None:
+    """Returns repository, revision and file of an address on the hub; None for any other."""
     parts = urlsplit(url)
     if parts.hostname not in _HUB_HOSTS and not url.startswith(f"{hub_address()}/"):
         return None
@@ -290,33 +287,34 @@ def _on_the_hub(url: str) -> tuple[str, str | None, str | None] | None:
 
 
 def _at_url(url: str, sha256: str | None) -> Source:
+    """Finds a file at a URL. Raises DownloadError."""
     parts = urlsplit(url)
     name = PurePosixPath(unquote(parts.path)).name
     if parts.scheme not in ("http", "https"):
         raise DownloadError(f"{url}: models are fetched over https or http")
-    if sha256 is None and not is_private(url):
+    if sha256 is None and not is_secure(url):
         raise DownloadError(
             f"{url}: over http anyone on the way can alter a model; use https, or give the hash of "
             f"the file with --sha256"
         )
-    if not name.endswith((*_CHECKPOINTS, *_ARCHIVES)):
+    suffix = next((end for end in (*_CHECKPOINTS, *_ARCHIVES) if name.endswith(end)), None)
+    if suffix is None:
         raise DownloadError(
             f"{url} is neither a checkpoint ({', '.join(_CHECKPOINTS)}) nor an archive of ONNX "
             f"graphs ({', '.join(_ARCHIVES)})"
         )
     if sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise DownloadError(f"{sha256!r} is no SHA-256: 64 hexadecimal digits")
-    file = _measured(RemoteFile(name=name, url=url, sha256=sha256))
+    file = _with_headers(RemoteFile(name=name, url=url, sha256=sha256))
     origin = Origin(label=url, revision=None, page=url, licenses=(UNSTATED,))
-    kind: Kind = "checkpoint" if name.endswith(_CHECKPOINTS) else "archive"
-    stem = next(name.removesuffix(end) for end in (*_CHECKPOINTS, *_ARCHIVES) if name.endswith(end))
-    return Source(stem, origin, kind, name, (file,))
+    kind: Kind = "checkpoint" if suffix in _CHECKPOINTS else "archive"
+    return Source(name.removesuffix(suffix), origin, kind, name, (file,))
 
 
-def _measured(file: RemoteFile) -> RemoteFile:
-    """The file with the size and the version that its server tells."""
+def _with_headers(file: RemoteFile) -> RemoteFile:
+    """Returns a file with the size and version in the headers of its server."""
 
-    def ask() -> Any:
+    def request() -> Any:
         response = http_client().head(
             file.url,
             headers={**file.headers, "Accept-Encoding": "identity"},
@@ -324,10 +322,10 @@ def _measured(file: RemoteFile) -> RemoteFile:
             timeout=30.0,
         )
         response.raise_for_status()
-        check_way(response, file.url, bool(file.sha256))
+        check_redirects(response, file.url, bool(file.sha256))
         return response
 
-    headers = patiently(file.url, ask).headers
+    headers = with_retries(file.url, request).headers
     length = headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > MAX_MODEL_BYTES:
         raise DownloadError(f"{file.url} has {int(length):,} bytes, which is no model")

@@ -1,0 +1,3 @@
+from hub_models import hub, server
+
+__all__ = ["hub", "server"]
