@@ -1,4 +1,4 @@
-"""Confidence that was made to lie is made honest."""
+"""Calibration of confidence."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recipes.wheatear_small.confidence import (
-    compare,
-    draw,
-    expected_error,
-    fit,
-    information,
-    judged,
-    reliability,
+    draw_reliability,
+    evaluate_measure,
+    expected_calibration_error,
+    fit_calibration,
+    judge_words,
+    normalized_cross_entropy,
+    reliability_rows,
 )
 from wheatear.audio.reader import sample_speech
 from wheatear.decoder.greedy import certainty
@@ -28,46 +28,48 @@ from wheatear.transcript.results import Word
 from wheatear.transcript.words import calibrated
 
 
-def test_the_line_is_found_and_the_error_goes(tmp_path: Path) -> None:
+def test_calibration_removes_the_error_of_overconfident_words(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     honest = rng.uniform(0.02, 0.98, 20_000)
-    right = (rng.random(20_000) < honest).astype(float)
+    correct = (rng.random(20_000) < honest).astype(float)
     odds = np.log(honest / (1 - honest))
-    boast = 1 / (1 + np.exp(-(2 * odds + 1)))  # twice as sure, and always surer
-    line = fit(boast, right)
+    overconfident = 1 / (1 + np.exp(-(2 * odds + 1)))  # log-odds twice as large, and shifted
+    line = fit_calibration(overconfident, correct)
     assert line == (pytest.approx(0.5, abs=0.03), pytest.approx(-0.5, abs=0.05))
-    before = reliability(boast, right)
-    after = reliability(np.array([calibrated(p, line) for p in boast]), right)
-    assert expected_error(before) > 0.1
-    assert expected_error(after) < 0.02
+    before = reliability_rows(overconfident, correct)
+    after = reliability_rows(np.array([calibrated(p, line) for p in overconfident]), correct)
+    assert expected_calibration_error(before) > 0.1
+    assert expected_calibration_error(after) < 0.02
     assert sum(row["words"] for row in after) == 20_000
-    draw(tmp_path / "a.png", before, after)
+    draw_reliability(tmp_path / "a.png", before, after)
     assert (tmp_path / "a.png").read_bytes()[:4] == b"\x89PNG"
 
 
 @given(st.lists(st.floats(0, 1), min_size=2), st.floats(0.05, 10), st.floats(-5, 5))
-def test_the_surer_stays_the_surer(values: list[float], scale: float, shift: float) -> None:
+def test_calibration_keeps_the_order_of_words(
+    values: list[float], scale: float, shift: float
+) -> None:
     found = [calibrated(value, (scale, shift)) for value in sorted(values)]
     assert found == sorted(found)
     assert all(0 <= value <= 1 for value in found)
 
 
-def test_words_are_right_where_they_are_aligned(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = ["Press", "seven", "pound", "now."]
-    words = tuple(Word(text, i, i + 0.5, 0.1 * (i + 1)) for i, text in enumerate(said))
+def test_aligned_words_are_correct(monkeypatch: pytest.MonkeyPatch) -> None:
+    recognized = ["Press", "seven", "pound", "now."]
+    words = tuple(Word(text, i, i + 0.5, 0.1 * (i + 1)) for i, text in enumerate(recognized))
     recognizer = SimpleNamespace(transcribe=lambda *_a, **_k: SimpleNamespace(words=words))
     clip = Utterance(Path("none"), 0, 16000, "press 7 now", "en-US")
     monkeypatch.setattr(Utterance, "read", lambda _self: np.zeros(16000, np.float32))
-    sure, right = judged(recognizer, [clip], [80])  # type: ignore[arg-type]
-    assert sure == pytest.approx([0.1, 0.2, 0.3, 0.4])
-    assert right.tolist() == [1, 1, 0, 1]
+    confidence, correct = judge_words(recognizer, [clip], [80])  # type: ignore[arg-type]
+    assert confidence == pytest.approx([0.1, 0.2, 0.3, 0.4])
+    assert correct.tolist() == [1, 1, 0, 1]
 
 
-def test_information_is_between_a_guess_and_knowledge() -> None:
-    right = np.array([1.0, 1, 1, 0] * 100)
-    assert information(np.full(400, 0.75), right) == pytest.approx(0)
-    assert information(np.where(right > 0, 0.999999, 1e-6), right) > 0.99
-    assert information(1 - right, right) < 0
+def test_normalized_cross_entropy_is_zero_for_a_guess_and_one_for_certainty() -> None:
+    correct = np.array([1.0, 1, 1, 0] * 100)
+    assert normalized_cross_entropy(np.full(400, 0.75), correct) == pytest.approx(0)
+    assert normalized_cross_entropy(np.where(correct > 0, 0.999999, 1e-6), correct) > 0.99
+    assert normalized_cross_entropy(1 - correct, correct) < 0
 
 
 @given(st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=20))
@@ -81,14 +83,17 @@ def test_certainty_is_a_share(logits: list[float]) -> None:
     assert certainty(np.zeros(8, np.float32), 3, "probability") == pytest.approx(1 / 8)
 
 
-def test_measures_differ_in_confidence_and_in_nothing_else(
+def test_measures_differ_only_in_confidence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     bundle = open_bundle(find_bundle(None))
     text = "I'm sorry, but I was unable to locate the person you are calling"
     clip = Utterance(Path("none"), 0, len(sample_speech()), text, "en-US")
     monkeypatch.setattr(Utterance, "read", lambda _self: sample_speech())
-    rows = [compare(bundle, m, [[clip], [clip]], [80, 1120]) for m in ("probability", "entropy")]
+    rows = [
+        evaluate_measure(bundle, m, [[clip], [clip]], [80, 1120])
+        for m in ("probability", "entropy")
+    ]
     assert rows[0]["words"] == rows[1]["words"] > 10
     assert rows[0]["right"] == rows[1]["right"]
     assert rows[0]["before"] != rows[1]["before"]

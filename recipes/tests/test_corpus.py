@@ -1,4 +1,4 @@
-"""What may be written to a corpus, and how prompts are spelled."""
+"""Corpus building: reserved sentences, licenses, resuming, spelling."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ import soundfile as sf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recipes.wheatear_small import corpus
-from recipes.wheatear_small import synthesizers as voices
-from recipes.wheatear_small import templates as texts
-from recipes.wheatear_small import text_filter as sentences
-from recipes.wheatear_small.corpus_parts import PartRecipe, Sources, jobs, read_recipe
-from recipes.wheatear_small.licenses import refused
+from recipes.wheatear_small import corpus, synthesizers, templates, text_filter
+from recipes.wheatear_small.corpus_parts import (
+    CorpusPart,
+    Sources,
+    clips_of_part,
+    read_corpus_parts,
+)
+from recipes.wheatear_small.licenses import unlisted_license
 from wheatear.errors import CorpusError
 
 SENTENCES = [
-    texts.sentence(locale, random.Random(i)) for locale in texts.LOCALES for i in range(99)
+    templates.random_sentence(locale, random.Random(i))
+    for locale in templates.LOCALES
+    for i in range(99)
 ]
 
 
@@ -31,37 +35,41 @@ def bucket(text: str) -> int:
     return int(hashlib.sha256(text.strip().lower().encode()).hexdigest(), 16) % 5
 
 
-def owned_by_evaluation() -> str:
+def reserved_sentence() -> str:
     return next(s for s in SENTENCES if bucket(s) in (0, 1))
 
 
-def test_allowed_is_the_rule_of_the_data() -> None:
+def test_two_of_five_buckets_are_reserved() -> None:
     assert {bucket(s) for s in SENTENCES} == set(range(5))
     for sentence in SENTENCES:
-        assert sentences.allowed(sentence) == (bucket(sentence) >= 2)
-        assert sentences.allowed(f"  {sentence.lower()} ") == sentences.allowed(sentence)
+        assert text_filter.may_train_on(sentence) == (bucket(sentence) >= 2)
+        assert text_filter.may_train_on(f"  {sentence.lower()} ") == text_filter.may_train_on(
+            sentence
+        )
 
 
-def test_a_part_refuses_what_evaluation_owns(tmp_path: Path) -> None:
-    part = corpus.Part(tmp_path, "x")
-    with pytest.raises(CorpusError, match="evaluation owns"):
-        part.add(np.zeros(1600, np.float32), owned_by_evaluation(), "en-US")
+def test_reserved_sentence_is_refused(tmp_path: Path) -> None:
+    part = corpus.PartWriter(tmp_path, "x")
+    with pytest.raises(CorpusError, match="reserved for evaluation"):
+        part.add(np.zeros(1600, np.float32), reserved_sentence(), "en-US")
     part.close()
     assert (tmp_path / "x.jsonl").read_text() == ""
 
 
-def test_written_forms_are_allowed_as_well() -> None:
+def test_normal_forms_are_not_reserved() -> None:
     for sentence in SENTENCES:
-        text = sentences.training_text(sentence, "en-US")
+        text = text_filter.training_text(sentence, "en-US")
         if bucket(sentence) in (0, 1):
             assert text is None
         else:
             assert text is None or bucket(text) >= 2
 
 
-def test_the_words_of_an_excluded_prompt_are_not_trained_on() -> None:
+def test_excluded_sentence_is_not_trained_on() -> None:
     free = next(s for s in SENTENCES if bucket(s) >= 2)
-    assert sentences.training_text(free, "en-US", frozenset({sentences.words(free)})) is None
+    assert (
+        text_filter.training_text(free, "en-US", frozenset({text_filter.bare_words(free)})) is None
+    )
 
 
 @pytest.mark.parametrize(
@@ -79,32 +87,32 @@ def test_the_words_of_an_excluded_prompt_are_not_trained_on() -> None:
     ],
 )
 def test_spoken_form(prompt: str, locale: str, expected: str | None) -> None:
-    assert sentences.spoken(prompt, locale) == expected
+    assert text_filter.spoken_form(prompt, locale) == expected
 
 
-def test_sentences_hold_no_digits_and_no_open_slots() -> None:
+def test_random_sentences_have_no_digits_and_no_open_slots() -> None:
     for sentence in SENTENCES:
         assert not any(c.isdigit() or c in "{}" for c in sentence)
         assert sentence[-1] in ".?!"
 
 
-def recordings(folder: Path, licence: str = "CC-BY-3.0") -> tuple[Path, Path]:
+def recordings(folder: Path, license: str = "CC-BY-3.0") -> tuple[Path, Path]:
     """Manifests of forty recordings, and of one that evaluation has as well."""
     lines = []
     for i, text in enumerate(SENTENCES[:40]):
         name = f"{i}.flac"
         sf.write(folder / name, np.full(80_000, 0.1), 16_000)
         about = {"audio_filepath": name, "duration": 5.0, "text": text, "lang": "en-US"}
-        lines.append({**about, "speaker": "a", "source": "b", "licence": licence})
+        lines.append({**about, "speaker": "a", "source": "b", "license": license})
     manifest, kept = folder / "manifest.jsonl", folder / "kept.jsonl"
     manifest.write_text("\n".join(map(json.dumps, lines)))
     kept.write_text(json.dumps(next(line for line in lines if bucket(line["text"]) >= 2)))
     return manifest, kept
 
 
-def build(folder: Path, options: str = "", licence: str = "CC-BY-3.0") -> Path:
+def build(folder: Path, options: str = "", license: str = "CC-BY-3.0") -> Path:
     """A corpus with one part of recordings."""
-    manifest, kept = recordings(folder, licence)
+    manifest, kept = recordings(folder, license)
     recipe = folder / "recipe.toml"
     recipe.write_text(f"[people]\nrecordings = true\n{options}")
     out = folder / "out"
@@ -117,48 +125,48 @@ def read(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_built_manifest_holds_no_reserved_sentence(tmp_path: Path) -> None:
+def test_built_manifest_has_no_reserved_sentence(tmp_path: Path) -> None:
     out = build(tmp_path)
     kept = json.loads((tmp_path / "kept.jsonl").read_text())["text"]
     written = read(out / "people.jsonl")
     assert 0 < len(written) < 40
     assert all(bucket(line["text"]) >= 2 for line in written)
-    assert sentences.words(kept) not in {sentences.words(line["text"]) for line in written}
+    assert text_filter.bare_words(kept) not in {
+        text_filter.bare_words(line["text"]) for line in written
+    }
     assert len(np.fromfile(out / "people.pcm", "<i2")) == 80_000 * len(written)
     corpus.main(["check", str(out), "--exclude", str(tmp_path / "kept.jsonl")])
 
 
-def test_check_finds_what_must_not_be_trained_on(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_names_all_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = build(tmp_path)
     lines = read(out / "people.jsonl")
-    lines[0]["text"] = owned_by_evaluation()
-    lines[1]["licence"] = "GPL-2.0"
+    lines[0]["text"] = reserved_sentence()
+    lines[1]["license"] = "GPL-2.0"
     lines[2]["duration"] = 1e6  # type: ignore[assignment]
     (out / "people.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     with pytest.raises(CorpusError, match="3 problems") as caught:
         corpus.main(["check", str(out), "--exclude", str(tmp_path / "kept.jsonl")])
-    for number, part in enumerate(("evaluation owns", "GPL-2.0", "ends at sample"), 1):
+    for number, part in enumerate(("reserved for evaluation", "GPL-2.0", "ends at sample"), 1):
         assert re.search(rf"people.jsonl line {number}: .*{part}", str(caught.value))
     assert "| all |" in capsys.readouterr().out
 
 
-def test_a_licence_that_is_not_on_the_list_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=r"licence 'CC-BY-NC-4.0' .* not on the list"):
-        build(tmp_path, licence="CC-BY-NC-4.0")
+def test_license_that_is_not_on_the_list_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=r"license 'CC-BY-NC-4.0' .* not on the list"):
+        build(tmp_path, license="CC-BY-NC-4.0")
 
 
 @pytest.mark.parametrize(
-    "licence", ["", "GPL-2.0", "CC0-1.0 (voice), MIT (weights)", "CC-BY-3.0; text Apache-2.0"]
+    "license", ["", "GPL-2.0", "CC0-1.0 (voice), MIT (weights)", "CC-BY-3.0; text Apache-2.0"]
 )
-def test_no_other_licences(licence: str) -> None:
-    assert refused(licence) is not None  # a voice's licence alone is not that of a recording
+def test_other_licenses_are_refused(license: str) -> None:
+    assert unlisted_license(license) is not None  # the license of a voice is none of a recording
 
 
 @given(cut=st.integers(0, 10**7), line_cut=st.integers(0, 10**5))
 @settings(max_examples=20, deadline=None)
-def test_a_part_goes_on_after_a_kill_at_any_byte(
+def test_part_is_resumed_after_a_kill_at_any_byte(
     tmp_path_factory: pytest.TempPathFactory, cut: int, line_cut: int
 ) -> None:
     folder = tmp_path_factory.mktemp("corpus")
@@ -170,24 +178,24 @@ def test_a_part_goes_on_after_a_kill_at_any_byte(
     (out / "people.pcm").write_bytes(files["people.pcm"][:cut])
     (out / "people.jsonl").write_bytes(files["people.jsonl"][:line_cut])
     build(folder)
-    assert sorted(read(out / "people.jsonl"), key=by_job) == sorted(
-        (json.loads(line) for line in files["people.jsonl"].splitlines()), key=by_job
+    assert sorted(read(out / "people.jsonl"), key=by_number) == sorted(
+        (json.loads(line) for line in files["people.jsonl"].splitlines()), key=by_number
     )
     assert (out / "people.pcm").read_bytes() == files["people.pcm"]
 
 
-def by_job(line: dict[str, int]) -> int:
-    return line["job"]
+def by_number(line: dict[str, int]) -> int:
+    return line["number"]
 
 
-def test_a_whole_part_is_left_alone_and_other_options_are_refused(
+def test_complete_part_is_kept_and_other_options_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = build(tmp_path)
     before = (out / "people.jsonl").stat().st_mtime_ns
     build(tmp_path)
     assert (out / "people.jsonl").stat().st_mtime_ns == before
-    assert "was whole already" in capsys.readouterr().out
+    assert "was complete already" in capsys.readouterr().out
     with pytest.raises(CorpusError, match=r"begun with other options \(seed was 0, is 7\)"):
         build(tmp_path, "seed = 7")
 
@@ -196,27 +204,29 @@ def test_a_whole_part_is_left_alone_and_other_options_are_refused(
     ("options", "message"),
     [
         ("digit = 4", "unknown option 'digit'"),
-        ('locales = ["xx-XX"]', "asks for locale 'xx-XX'"),
-        ("given = 4", "say where with --text"),
-        ("a = ", "cannot be read as a recipe"),
+        ('locales = ["xx-XX"]', "has the locale 'xx-XX'"),
+        ("given = 4", "give their folder with --text"),
+        ("a = ", "cannot be read as a corpus file"),
     ],
 )
-def test_a_wrong_recipe_is_refused(tmp_path: Path, options: str, message: str) -> None:
+def test_wrong_corpus_file_is_refused(tmp_path: Path, options: str, message: str) -> None:
     with pytest.raises(CorpusError, match=message):
         build(tmp_path, options)
 
 
-def test_a_recipe_gives_the_same_list_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    cast = [voices.Voice("espeak", name, "none", 1.0) for name in ("a", "b", "c")]
-    monkeypatch.setattr(voices, "available", lambda locale, engines: cast)
-    part = PartRecipe("x", digits=5, domain=9, seed=3)
-    first, second = jobs(part, Sources()), jobs(part, Sources())
+def test_corpus_file_gives_the_same_clips_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    cast = [synthesizers.Voice("espeak", name, "none", 1.0) for name in ("a", "b", "c")]
+    monkeypatch.setattr(synthesizers, "available", lambda locale, engines: cast)
+    part = CorpusPart("x", digits=5, domain=9, seed=3)
+    first, second = clips_of_part(part, Sources()), clips_of_part(part, Sources())
     assert first == second
-    assert all(bucket(job.text) >= 2 for job in first)
-    assert {job.locale for job in first} == set(texts.LOCALES)
+    assert all(bucket(clip.text) >= 2 for clip in first)
+    assert {clip.locale for clip in first} == set(templates.LOCALES)
 
 
-def test_the_recipe_of_the_shipped_model_reads() -> None:
-    parts = read_recipe(Path(__file__).parents[2] / "recipes" / "wheatear_small" / "corpus.toml")
+def test_corpus_file_of_the_shipped_model_is_valid() -> None:
+    parts = read_corpus_parts(
+        Path(__file__).parents[2] / "recipes" / "wheatear_small" / "corpus.toml"
+    )
     assert [part.name for part in parts][:2] == ["human", "digits"]
     assert [part.name for part in parts if part.unseen_voices] == ["test"]

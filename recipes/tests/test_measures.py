@@ -1,4 +1,4 @@
-"""The commands that measure phrases and the ends of turns, on a clip or two."""
+"""Measurements of phrases, ends of turns and seen words, on one or two clips."""
 
 from __future__ import annotations
 
@@ -8,10 +8,7 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from recipes.wheatear_small import boosting
-from recipes.wheatear_small import endpointing as endings
-from recipes.wheatear_small import seen_words as novelty
-from recipes.wheatear_small import test_set as held
+from recipes.wheatear_small import boosting, endpointing, seen_words, test_set
 from wheatear.audio.reader import sample_speech
 from wheatear.cli import main as wheatear_command
 from wheatear.evaluate.records import Condition, Record
@@ -35,7 +32,9 @@ def rows(capsys: pytest.CaptureFixture[str]) -> list[dict[str, object]]:
     return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
 
-def test_phrases(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_phrases_of_weight_zero_change_nothing(
+    manifest: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     boosting.main([str(manifest), "--latencies", "320", "--weights", "0,1", "--count", "5"])
     none, usual = rows(capsys)
     assert none["listed"] == usual["listed"] == 5  # unable, locate, person, calling; nothing
@@ -43,49 +42,49 @@ def test_phrases(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert none["own_recall"] == none["plain_recall"]
 
 
-def test_endings(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    endings.main([str(manifest), "--latencies", "320"])
+def test_turns_end_within_two_seconds(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    endpointing.main([str(manifest), "--latencies", "320"])
     found = rows(capsys)
     assert [row["voice"] for row in found] == ["words", "energy", "silero"] * 2
     assert all(0 < row["delay_ms"] < 2000 for row in found)  # type: ignore[operator]
 
 
-def test_words_trained_on_and_others(
+def test_errors_are_split_by_words_in_training(
     manifest: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.loads(line) for line in manifest.read_text().splitlines()]
-    said = [{**line, "speaker": name} for line, name in zip(lines, ("ann", "bob"), strict=True)]
-    manifest.write_text("\n".join(map(json.dumps, said)))
-    clips, all_of_it, out = tmp_path / "trained.jsonl", tmp_path / "all.jsonl", tmp_path / "out"
-    trained = {**said[0], "text": "Unable to locate the 7 persons"}
+    speakers = [{**line, "speaker": name} for line, name in zip(lines, ("ann", "bob"), strict=True)]
+    manifest.write_text("\n".join(map(json.dumps, speakers)))
+    clips, test_manifest, out = tmp_path / "trained.jsonl", tmp_path / "all.jsonl", tmp_path / "out"
+    trained = {**speakers[0], "text": "Unable to locate the 7 persons"}
     clips.write_text(json.dumps(trained))
     sources = [str(manifest), "--trained", str(clips), "--synthetic", str(manifest)]
-    held.main([*sources, "--out", str(all_of_it)])
-    sets = [json.loads(line)["set"] for line in all_of_it.read_text().splitlines()]
-    assert sets == [held.KNOWN, held.UNKNOWN, held.SYNTHETIC, held.SYNTHETIC]
+    test_set.main([*sources, "--out", str(test_manifest)])
+    sets = [json.loads(line)["set"] for line in test_manifest.read_text().splitlines()]
+    assert sets == [test_set.KNOWN, test_set.UNKNOWN, test_set.SYNTHETIC, test_set.SYNTHETIC]
     options = ["--by", "set", "--prompt", "given", "--mode", "whole", "--latency", "1120"]
     with pytest.raises(SystemExit) as ended:
-        wheatear_command(["evaluate", str(all_of_it), "--output", str(out), *options])
+        wheatear_command(["evaluate", str(test_manifest), "--output", str(out), *options])
     assert ended.value.code == 0
     capsys.readouterr()
-    novelty.main([str(out), str(clips)])
+    seen_words.main([str(out), str(clips)])
     found = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:]]
     assert [row[0] for row in found] == [f"en-US, {name}" for name in sets[:3]]
     assert [(row[1], row[3]) for row in found] == [("4", "9"), ("0", "3"), ("4", "12")]
 
 
-def test_words_are_compared_one_by_one() -> None:
-    assert held.compared("Press 25, it's Été", "en-US") == [
+def test_numbers_are_compared_as_words() -> None:
+    assert test_set.comparison_words("Press 25, it's Été", "en-US") == [
         "press",
         "twenty",
         "five",
         "it's",
         "été",
     ]
-    assert held.compared("Pulse 7, años", "es-419") == ["pulse", "siete", "anos"]
+    assert test_set.comparison_words("Pulse 7, años", "es-419") == ["pulse", "siete", "anos"]
     record = Record(
         Condition("m", "", "whole", 80, "given"), "a", "en-US", "", None, 1.0, "a b c d", "a c x"
     )
-    assert novelty.count([record], frozenset("ab")) == {
+    assert seen_words.count_missed([record], frozenset("ab")) == {
         "known": 2, "known missed": 1, "new": 2, "new missed": 1,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""Emission delays: found where they are known, and put to use."""
+"""Emission delays of words."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from recipes.wheatear_small.word_delay import Spoken, measure, sentences
+from recipes.wheatear_small.word_delay import SpokenSentence, make_sentences, measure
 from wheatear.transcript.results import Token
 from wheatear.transcript.words import Delay, WordBuilder
 
-SAID = ["one", "two,", "three", "four", "five"]
+WORDS = ["one", "two,", "three", "four", "five"]
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,8 @@ class Bundle:
     manifest: Manifest
 
 
-class Late:
-    """Hears everything, and says each word in two tokens, 0.2 s after its beginning and 0.1 s
-    after its end; words are corrected as the manifest says."""
+class LateRecognizer:
+    """Recognizes all words: first tokens 0.2 s after the start, last tokens 0.1 s after the end."""
 
     latencies_ms = (80,)
     bundle = Bundle(Manifest({80: (700, 700)}))
@@ -41,7 +40,7 @@ class Late:
 
     def tokens(self) -> list[Token]:
         tokens = []
-        for i, word in enumerate(SAID):
+        for i, word in enumerate(WORDS):
             begin, end = 0.5 * i, 0.5 * (i + 1)
             tokens += [
                 Token(1, f" {word[:1]}", begin + 0.2, begin + 0.28),
@@ -50,26 +49,26 @@ class Late:
         return tokens
 
 
-def test_delays_are_found() -> None:
-    starts = [(word, 0.5 * i) for i, word in enumerate(SAID)]
-    spoken = [Spoken(" ".join(SAID), "en-US", np.zeros(16000, np.float32), starts)] * 2
-    (row,) = measure(Late(), spoken)  # type: ignore[arg-type]
+def test_known_delays_are_measured_and_corrected() -> None:
+    starts = [(word, 0.5 * i) for i, word in enumerate(WORDS)]
+    spoken = [SpokenSentence(" ".join(WORDS), "en-US", np.zeros(16000, np.float32), starts)] * 2
+    (row,) = measure(LateRecognizer(), spoken)  # type: ignore[arg-type]
     assert (row["start_ms"], row["end_ms"]) == (200, 100)
     assert row["start_error_ms"] <= 1
     assert row["words"] == 5
     builder = WordBuilder(Delay(0.2, 0.1))
-    found = [w for t in Late().tokens() for w in builder.add(t)]
+    found = [w for t in LateRecognizer().tokens() for w in builder.add(t)]
     assert [(w.start, w.end) for w in found] == [
         (pytest.approx(0.5 * i), pytest.approx(0.5 * i + 0.5)) for i in range(4)
     ]
 
 
-@pytest.mark.skipif(not ctypes.util.find_library("espeak-ng"), reason="espeak-ng is not here")
-def test_espeak_tells_when_words_begin() -> None:
-    for spoken in sentences(["en-US", "ru-RU"], 3):
+@pytest.mark.skipif(not ctypes.util.find_library("espeak-ng"), reason="needs espeak-ng")
+def test_espeak_reports_the_starts_of_words() -> None:
+    for spoken in make_sentences(["en-US", "ru-RU"], 3):
         starts = [start for _, start in spoken.starts]
         assert starts == sorted(starts)
         assert 0.25 < starts[0] < 0.5
         assert starts[-1] < len(spoken.samples) / 16000
-        said = " ".join(word for word, _ in spoken.starts)
-        assert set(said.lower()) <= set(spoken.text.lower())
+        words = " ".join(word for word, _ in spoken.starts)
+        assert set(words.lower()) <= set(spoken.text.lower())

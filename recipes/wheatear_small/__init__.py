@@ -1,1 +1,1 @@
-"""How the shipped model was made: corpus, audit, test set, measurements."""
+"""Recipe of the shipped model: corpus, audit, test set, measurements on a bundle."""

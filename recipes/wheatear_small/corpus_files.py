@@ -1,13 +1,12 @@
-"""One part of a corpus on disk, written so that it can go on after being killed at any moment.
+"""Files of a corpus part, written so that a killed build can be resumed.
 
-    DIR/<part>.pcm         int16 little-endian, 16 kHz, mono, clips end to end
+    DIR/<part>.pcm         int16 little-endian, 16 kHz, mono, clips concatenated
     DIR/<part>.jsonl       a line for each clip: audio_filepath, offset and duration in seconds,
-                           text, lang, speaker, source, licence, job
-    DIR/<part>.begun.json  while it is written: from which options and job list
-    DIR/<part>.done.json   once it is whole: the same, with what came out
+                           text, lang, speaker, source, license, number
+    DIR/<part>.begun.json  until the part is complete: its options and a hash of its clips
+    DIR/<part>.done.json   when it is complete: the same, with the results
 
-A clip is written before its line.  What a killed run left behind the last whole pair of the two
-is cut off by the next.
+A clip is written before its line.  The next build truncates both files to the last complete pair.
 """
 
 from __future__ import annotations
@@ -22,24 +21,23 @@ from typing import Any
 
 import numpy as np
 
-from recipes.wheatear_small.licenses import refused
+from recipes.wheatear_small.licenses import unlisted_license
 from recipes.wheatear_small.synthesizers import SAMPLE_RATE, Samples
-from recipes.wheatear_small.text_filter import reserved
+from recipes.wheatear_small.text_filter import is_reserved
 from wheatear.errors import CorpusError
 
 
 @dataclass(frozen=True)
-class Record:
-    """From what a part is made, and, once it is whole, what came out."""
+class PartRecord:
+    """Options of a part and, when it is complete, its results."""
 
     options: dict[str, Any]
-    jobs: int
-    jobs_sha256: str
+    planned: int
+    planned_sha256: str
     clips: int = 0
     samples: int = 0
-    unsaid: dict[str, int] = field(default_factory=dict)
-    """Clips that a speaker failed to say or that came out too long."""
-    manifest_sha256: str = ""
+    failed: dict[str, int] = field(default_factory=dict)
+    """Clips by speaker whose synthesis failed or was too long."""
 
     @property
     def minutes(self) -> float:
@@ -53,7 +51,7 @@ def file_hash(path: Path) -> str:
 
 
 class PartFiles:
-    """Where the files of a part are, and what their records say."""
+    """Paths of the files of a part, and checks of its records."""
 
     def __init__(self, folder: Path, name: str) -> None:
         self.name = name
@@ -63,15 +61,15 @@ class PartFiles:
         self.done = folder / f"{name}.done.json"
 
     def remove(self) -> None:
-        """Forget what was built."""
+        """Removes the part."""
         for path in (self.done, self.begun, self.manifest, self.pcm):
             path.unlink(missing_ok=True)
 
-    def finished(self, plan: Record) -> Record | None:
-        """The record of the whole part, None if there is work left; refuses another plan's."""
+    def finished(self, plan: PartRecord) -> PartRecord | None:
+        """Returns the record of a complete part, or None; refuses a part with other options."""
         path = self.done if self.done.exists() else self.begun
         if path.exists():
-            found = Record(**json.loads(path.read_text(encoding="utf-8")))
+            found = PartRecord(**json.loads(path.read_text(encoding="utf-8")))
             self._refuse_other(found, plan)
             if path == self.done:
                 self._refuse_damaged(found)
@@ -79,47 +77,47 @@ class PartFiles:
         elif self.manifest.exists():
             raise CorpusError(
                 f"{self.manifest} was not written by this command (it has no record beside it); "
-                "move it away, or build the part anew with --force"
+                "move it away, or build the part again with --force"
             )
         return None
 
-    def _refuse_other(self, found: Record, plan: Record) -> None:
+    def _refuse_other(self, found: PartRecord, plan: PartRecord) -> None:
         old, new = found.options, json.loads(json.dumps(plan.options))
         changed = [f"{k} was {old.get(k)}, is {new[k]}" for k in new if old.get(k) != new[k]]
-        if not changed and found.jobs_sha256 != plan.jobs_sha256:
-            changed = ["its texts, its recordings or the voices of this machine are others now"]
+        if not changed and found.planned_sha256 != plan.planned_sha256:
+            changed = ["its texts, its recordings or the voices of this machine have changed"]
         if changed:
             raise CorpusError(
                 f"part {self.name} in {self.pcm.parent} was begun with other options "
-                f"({'; '.join(changed)}); put them back, take another folder, "
-                "or build the part anew with --force"
+                f"({'; '.join(changed)}); restore them, use another folder, "
+                "or build the part again with --force"
             )
 
-    def _refuse_damaged(self, found: Record) -> None:
+    def _refuse_damaged(self, found: PartRecord) -> None:
         size = self.pcm.stat().st_size if self.pcm.exists() else 0
         if size != 2 * found.samples or not self.manifest.exists():
             raise CorpusError(
-                f"part {self.name} was whole, but {self.pcm} has {size} bytes instead of "
-                f"{2 * found.samples}, or its manifest is gone; build it anew with --force"
+                f"part {self.name} was complete, but {self.pcm} has {size} bytes instead of "
+                f"{2 * found.samples}, or its manifest is missing; build it again with --force"
             )
 
-    def write(self, path: Path, record: Record) -> None:
-        """A record, whole or not at all."""
+    def write(self, path: Path, record: PartRecord) -> None:
+        """Writes a record atomically."""
         new = path.with_suffix(".new")
         new.write_text(json.dumps(asdict(record), indent=1, ensure_ascii=False) + "\n")
         new.replace(path)
 
 
-class Part:
-    """Writer of one part of the corpus."""
+class PartWriter:
+    """Writes the clips of a part."""
 
     def __init__(self, folder: Path, name: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.files = PartFiles(folder, name)
         self._pcm = self.files.pcm.open("ab")
         self._lock()
-        self.lines, self.samples = self._keep_whole_clips()
-        # A line at a time, after its audio: training may begin while a part is still growing.
+        self.lines, self.samples = self._keep_complete_clips()
+        # Lines follow their audio, so that training can begin before the part is complete.
         self._manifest = self.files.manifest.open("ab")
 
     def _lock(self) -> None:
@@ -128,11 +126,11 @@ class Part:
         except BlockingIOError as error:
             self._pcm.close()
             raise CorpusError(
-                f"{self.files.pcm} is being written by another build; wait for it or end it"
+                f"{self.files.pcm} is being written by another build; wait for it or stop it"
             ) from error
 
-    def _keep_whole_clips(self) -> tuple[list[dict[str, Any]], int]:
-        """Cut both files to the clips whose line and audio are whole."""
+    def _keep_complete_clips(self) -> tuple[list[dict[str, Any]], int]:
+        """Truncates both files to the clips whose line and audio are complete."""
         self.files.manifest.touch()
         stored = os.fstat(self._pcm.fileno()).st_size // 2
         lines, samples, size = [], 0, 0
@@ -150,26 +148,27 @@ class Part:
         return lines, samples
 
     def _parse(self, raw: bytes) -> dict[str, Any] | None:
-        """A line of the manifest; None for one that was cut off."""
+        """Parses a line of the manifest; returns None for one that was cut off."""
         if not raw.endswith(b"\n"):
             return None
         try:
             return json.loads(raw)
         except ValueError as error:
             raise CorpusError(
-                f"{self.files.manifest} is damaged ({raw[:60]!r}); build the part anew with --force"
+                f"{self.files.manifest} is damaged ({raw[:60]!r}); "
+                "build the part again with --force"
             ) from error
 
     def add(self, samples: Samples, text: str, lang: str, **about: Any) -> None:
-        """Append a clip; refuses what evaluation owns and what may not be shipped."""
-        if reserved(text, lang):
+        """Appends a clip; refuses reserved sentences and unlisted licenses."""
+        if is_reserved(text, lang):
             raise CorpusError(
-                f"part {self.files.name}: evaluation owns the sentence {text!r} (bucket 0 or 1); "
-                "leave it out"
+                f"part {self.files.name}: the sentence {text!r} is reserved for evaluation "
+                "(bucket 0 or 1); leave it out"
             )
-        if (licence := refused(about.get("licence", ""))) is not None:
+        if (license := unlisted_license(about.get("license", ""))) is not None:
             raise CorpusError(
-                f"part {self.files.name}: the licence {licence!r} of {text!r} is not on the list "
+                f"part {self.files.name}: the license {license!r} of {text!r} is not on the list "
                 "of recipes.wheatear_small.licenses; leave the source out, or add it if the "
                 "weights may be shipped with it"
             )
@@ -192,15 +191,14 @@ class Part:
         self._pcm.close()
         self._manifest.close()
 
-    def finish(self, plan: Record, unsaid: dict[str, int]) -> Record:
-        """Close the files and write down that the part is whole."""
+    def finish(self, plan: PartRecord, failed: dict[str, int]) -> PartRecord:
+        """Closes the files and writes the record of the complete part."""
         self.close()
         record = replace(
             plan,
             clips=len(self.lines),
             samples=self.samples,
-            unsaid=unsaid,
-            manifest_sha256=file_hash(self.files.manifest),
+            failed=failed,
         )
         self.files.write(self.files.done, record)
         self.files.begun.unlink(missing_ok=True)

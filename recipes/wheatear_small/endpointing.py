@@ -1,9 +1,9 @@
-"""When turns end: how often too early, how long after the last sound, by what is listened to.
+"""End-of-turn detection: early ends and delays, by kind of voice activity detection.
 
     python -m recipes.wheatear_small.endpointing MANIFEST [--model BUNDLE] [--latencies 160,1120]
 
-Each clip is followed by three seconds of faint noise.  A turn has ended too early if it did more
-than a tenth of a second before the clip's last loud sample; the delay is that of the last end.
+Three seconds of faint noise follow each clip.  An end is early if it is more than a tenth of a
+second before the clip's last loud sample; the delay is that of the last end.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from wheatear.audio.vad import Voice
 from wheatear.evaluate.clips import speech_span
 from wheatear.train.data.manifest import Utterance, read_manifest
 
-_EARLY = 0.1  # seconds
+_EARLY_S = 0.1
 
 
 def measure(
     recognizer: wheatear.Recognizer, clips: Sequence[Utterance], latency: int, voice: Voice,
     noise: float,
 ) -> dict[str, Any]:  # fmt: skip
-    """One row."""
+    """Measures the clips at one latency and noise level; returns a row."""
     rng, delays, early = np.random.default_rng(0), [], 0
     for clip in clips:
         samples = clip.read()
@@ -39,16 +39,16 @@ def measure(
         padded = (padded + rng.normal(0, noise, len(padded))).astype(np.float32)
         ends: list[float] = []
 
-        def follow(event: wheatear.Event, ends: list[float] = ends) -> None:
+        def on_event(event: wheatear.Event, ends: list[float] = ends) -> None:
             if isinstance(event, wheatear.Turn) and event.kind == "ended":
                 ends.append(event.time)
 
         recognizer.transcribe(
             padded, language=LOCALE_OF.get(clip.locale, clip.locale), latency_ms=latency,
-            turns=wheatear.TurnRules(voice=voice), on_event=follow,
+            turns=wheatear.TurnRules(voice=voice), on_event=on_event,
         )  # fmt: skip
         if ends:
-            early += any(time < end - _EARLY for time in ends)
+            early += any(time < end - _EARLY_S for time in ends)
             delays.append(ends[-1] - end)
     return {
         "voice": voice, "latency_ms": latency, "noise_dbfs": round(20 * np.log10(noise)),
@@ -59,9 +59,9 @@ def measure(
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="When turns end.")
+    parser = argparse.ArgumentParser(description="Early ends and delays of turns.")
     parser.add_argument("manifest", type=Path)
-    parser.add_argument("--model", help="bundle; the one that comes with Wheatear if left out")
+    parser.add_argument("--model", help="bundle; by default the shipped model")
     parser.add_argument("--latencies", default="160,1120", help="milliseconds")
     a = parser.parse_args(argv)
     recognizer = wheatear.load(a.model)

@@ -1,8 +1,8 @@
-"""Which licences the training data may be under: an explicit list, everything else is refused.
+"""List of licenses of training data; all other licenses are refused.
 
-The weights are shipped, so what they are fitted to must allow that: nothing NC or ND, and no
-recordings under the GPL (a diphone or unit-selection voice replays its recordings).  A manifest's
-licence is that of a recording with its text, or `<speech>; text <text>` of a synthetic clip.
+The weights are shipped, so the training data must permit it: no NC, no ND, and no recordings under
+the GPL (a diphone or unit-selection voice replays its recordings).  The license of a clip is that
+of a recording with its text, or `<speech>; text <text>` of a synthetic clip.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ VOICES = frozenset(
         "CC0-1.0 (voice), MIT (weights)",
         "LGPL-2.1 (RHVoice)",
         "LGPL-2.1 (RHVoice, CMU ARCTIC)",
-        # Formants are computed from rules and tables; there are no recordings in them.
+        # Formants are computed from rules and tables, without recordings.
         "espeak-ng (GPL-3.0-or-later program, output unrestricted)",
     }
 )
@@ -30,9 +30,9 @@ TEXTS = RECORDINGS | {
 }
 
 
-def refused(licence: str) -> str | None:
-    """The part of a manifest's licence that is not on the list, or None."""
-    speech, mark, text = licence.partition("; text ")
+def unlisted_license(license: str) -> str | None:
+    """Returns the part of a clip's license that is not on the list, or None."""
+    speech, mark, text = license.partition("; text ")
     if speech not in (VOICES if mark else RECORDINGS):
-        return speech or "no licence"
+        return speech or "no license"
     return text if mark and text not in TEXTS else None

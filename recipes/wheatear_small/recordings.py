@@ -1,4 +1,4 @@
-"""Recordings of people: which of them may be trained on, and where their words are."""
+"""Human recordings: training texts, and the positions of their words."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Line = dict[str, str]
 
 
 def read_lines(path: Path) -> list[Line]:
-    """The lines of a manifest.  Raises CorpusError naming the first that cannot be used."""
+    """Reads the lines of a manifest.  Raises CorpusError for a line that cannot be used."""
     try:
         return [_entry(path, number, line) for number, line in numbered_lines(path)]
     except ManifestError as error:
@@ -31,48 +31,49 @@ def _entry(path: Path, number: int, line: bytes) -> Line:
     names = entry if isinstance(entry, dict) else {}
     if missing := [key for key in ("audio_filepath", "text") if key not in names]:
         raise CorpusError(f"{path}, line {number}: it has no {missing[0]!r}")
+    if "licence" in entry:  # spelling of older manifests
+        entry["license"] = entry.pop("licence")
     return entry
 
 
 def human_texts(manifest: Path, excluded: frozenset[str]) -> Iterator[tuple[Line, str]]:
-    """(manifest line, text to train on) of the recordings that may be trained on."""
+    """Yields the manifest line and training text of recordings that may be trained on."""
     for line in read_lines(manifest):
         locale = LOCALE_OF.get(line["lang"])
         text = training_text(line["text"], locale, excluded) if locale else None
-        # Faster than people speak: text and audio do not match (a wrong or merged entry).
+        # A text too long for its duration does not match the audio (a wrong or merged entry).
         if text and len(text) < 25 * float(line["duration"]) + 8:
             yield line, text
 
 
 @dataclass(frozen=True)
 class Run:
-    """Words that no quiet moment parts, and where they are."""
+    """Words without a pause between them, and their position in seconds."""
 
     words: tuple[str, ...]
     start: float
-    """Seconds."""
     end: float
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """A recording in runs."""
+class AlignedRecording:
+    """A recording as a sequence of runs."""
 
     path: str
     locale: str
     speaker: str
-    licence: str
+    license: str
     runs: tuple[Run, ...]
 
 
-def read_aligned(path: Path) -> dict[str, list[Aligned]]:
-    """What `recipes.wheatear_small.align` wrote, by locale."""
-    found: dict[str, list[Aligned]] = defaultdict(list)
+def read_aligned(path: Path) -> dict[str, list[AlignedRecording]]:
+    """Reads the output of `recipes.wheatear_small.align`, by locale."""
+    found: dict[str, list[AlignedRecording]] = defaultdict(list)
     try:
         for line in path.read_text(encoding="utf-8").splitlines():
             entry = json.loads(line)
             runs = tuple(Run(tuple(r["words"]), r["start"], r["end"]) for r in entry.pop("runs"))
-            found[entry["locale"]].append(Aligned(**entry, runs=runs))
+            found[entry["locale"]].append(AlignedRecording(**entry, runs=runs))
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise CorpusError(f"{path} cannot be read as aligned recordings: {error}") from error
     return found

@@ -1,9 +1,9 @@
-"""New sentences in the voice of a recorded speaker, from stretches of the recordings.
+"""New sentences of a recorded speaker, joined from stretches of the recordings.
 
-A model that hears the same hundred prompts again and again learns them by heart.  Put together anew
-the words stay, the sentences do not: half of the stretches are chosen for a word, each word of the
-speaker counting alike, half for a recording; each is grown to one to five words, and one to four of
-them follow each other with hardly a pause.
+A model that is trained on the same hundred prompts memorizes them.  Splicing keeps the words and
+changes the sentences.  Half of the stretches are drawn by word, with equal probability for each
+word of the speaker, half by recording.  A stretch has one to five words, a sentence one to four
+stretches with short pauses.
 """
 
 from __future__ import annotations
@@ -17,40 +17,38 @@ from pathlib import Path
 import numpy as np
 import soundfile as sf
 
-from recipes.wheatear_small import templates as texts
-from recipes.wheatear_small.recordings import Aligned
+from recipes.wheatear_small import templates
+from recipes.wheatear_small.recordings import AlignedRecording
 from recipes.wheatear_small.text_filter import training_text
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 
 _FADE = 80  # samples: 5 ms
-_MOST_WORDS = 5  # of a stretch
+_MAX_WORDS = 5  # in a stretch
 _COUNTS = (1, 2, 2, 3, 3, 4)  # stretches in a sentence
 _TRIES = 40
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A part of a recording."""
+    """Part of a recording; times are in seconds."""
 
     path: Path
     start: float
-    """Seconds."""
     end: float
     pause: float
-    """Seconds of silence after it."""
+    """Silence after the stretch."""
 
 
 @dataclass(frozen=True)
 class Splice:
-    """Stretches one after the other."""
+    """Sequence of stretches of one speaker."""
 
-    name: str
-    """Of the speaker."""
+    speaker: str
     stretches: tuple[Stretch, ...]
 
     def read(self) -> Samples:
-        """float32 mono 16 kHz."""
+        """Returns float32 samples [n] at 16 kHz, mono."""
         parts = []
         for stretch in self.stretches:
             first, last = (round(t * SAMPLE_RATE) for t in (stretch.start, stretch.end))
@@ -63,10 +61,10 @@ class Splice:
 
 
 class Splicer:
-    """Sentences of one speaker."""
+    """Makes new sentences of one speaker."""
 
-    def __init__(self, recordings: Sequence[Aligned], folder: Path) -> None:
-        """folder: where their paths begin."""
+    def __init__(self, recordings: Sequence[AlignedRecording], folder: Path) -> None:
+        """Takes recordings whose paths are relative to `folder`."""
         self._recordings, self._folder = recordings, folder
         self._places: dict[str, list[tuple[int, int]]] = defaultdict(list)
         capitals: set[str] = set()
@@ -82,7 +80,7 @@ class Splicer:
     def sentences(
         self, count: int, excluded: frozenset[str], rng: random.Random
     ) -> Iterator[tuple[str, Splice, str]]:
-        """(text, splice, licence), none that evaluation owns."""
+        """Yields text, splice and license of sentences that are not reserved for evaluation."""
         made = 0
         for _ in range(_TRIES * count):
             if made == count:
@@ -101,17 +99,17 @@ class Splicer:
                 for r, a, b in chosen
             )  # fmt: skip
             first = chosen[0][0]
-            yield text, Splice(first.speaker, stretches), first.licence
+            yield text, Splice(first.speaker, stretches), first.license
 
-    def _stretch(self, rng: random.Random) -> tuple[Aligned, int, int]:
-        """A recording, its first and its last run."""
+    def _stretch(self, rng: random.Random) -> tuple[AlignedRecording, int, int]:
+        """Draws a recording, its first and its last run."""
         if rng.random() < 0.5:
             number, first = rng.choice(self._places[rng.choice(self._words)])
         else:
             number = rng.randrange(len(self._recordings))
             first = rng.randrange(len(self._recordings[number].runs))
         runs, last = self._recordings[number].runs, first
-        wanted = rng.randint(1, _MOST_WORDS)
+        wanted = rng.randint(1, _MAX_WORDS)
         while sum(len(r.words) for r in runs[first : last + 1]) < wanted:
             if last + 1 < len(runs) and (first == 0 or rng.random() < 0.5):
                 last += 1
@@ -121,15 +119,15 @@ class Splicer:
                 break
         return self._recordings[number], first, last
 
-    def _text(self, chosen: Sequence[tuple[Aligned, int, int]]) -> str:
-        """As it is written: capitals and punctuation only where they still belong."""
+    def _text(self, chosen: Sequence[tuple[AlignedRecording, int, int]]) -> str:
+        """Returns the text, with capitals and punctuation only where they still apply."""
         words: list[str] = []
         for recording, first, last in chosen:
-            some = [w for run in recording.runs[first : last + 1] for w in run.words]
-            if first == 0 and _bare(some[0]) not in self._capitals:
-                some[0] = some[0][0].lower() + some[0][1:]
-            words += [*some[:-1], some[-1].rstrip(".,:")]
-        return texts.capitalise(" ".join(words))
+            words_of_run = [w for run in recording.runs[first : last + 1] for w in run.words]
+            if first == 0 and _bare(words_of_run[0]) not in self._capitals:
+                words_of_run[0] = words_of_run[0][0].lower() + words_of_run[0][1:]
+            words += [*words_of_run[:-1], words_of_run[-1].rstrip(".,:")]
+        return templates.capitalize(" ".join(words))
 
 
 def _bare(word: str) -> str:

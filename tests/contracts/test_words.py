@@ -14,7 +14,7 @@ PENDING = {
         "audio", "cli", "common", "data", "decoder", "encoder", "evaluate",
         "model", "recognizer", "server", "transcript",
     )),
-    *("tests", "recipes", "docs", "native", "deploy", "examples"),
+    *("tests", "docs", "native", "deploy", "examples"),
     "SECURITY.md",
 }  # fmt: skip
 
