@@ -173,8 +173,8 @@ def _spliced(part: CorpusPart, sources: Sources) -> Iterator[CorpusClip]:
     for locale, recordings in sorted(read_aligned(sources.aligned).items()):
         if locale in part.locales:
             splicer = Splicer(recordings, sources.clips.parent)
-            for text, splice, license in splicer.sentences(part.spliced, sources.excluded, rng):
-                yield CorpusClip(text, locale, splice, splice.speaker, "spliced recordings", license)
+            for text, splice, terms in splicer.sentences(part.spliced, sources.excluded, rng):
+                yield CorpusClip(text, locale, splice, splice.speaker, "spliced recordings", terms)
 
 
 def _synthetic(part: CorpusPart, sources: Sources) -> list[CorpusClip]:
