@@ -9,6 +9,7 @@ from torch_files import packed, unpacked
 import wheatear
 from wheatear.convert import convert
 from wheatear.errors import CheckpointError
+from wheatear.model.manifest import read_manifest
 
 
 def test_license_and_notice_are_copied_into_the_bundle(tmp_path):
@@ -28,7 +29,8 @@ def test_output_folder_must_be_free(tmp_path):
     with pytest.raises(CheckpointError, match="fp32, int8, int4"):
         convert(ORACLE / "tiny-en.nemo", tmp_path / "new", "int3")
     convert(ORACLE / "tiny-en.nemo", tmp_path / "empty")
-    assert (tmp_path / "empty" / "manifest.json").is_file()
+    manifest, _files = read_manifest(tmp_path / "empty")
+    assert manifest.precision == "int4"
 
 
 def test_progress_rises_to_one(tmp_path):

@@ -17,7 +17,7 @@ def convert(
     out: Path,
     /,
     *,
-    precision: Literal["fp32", "int8", "int4"] = "int8",
+    precision: Literal["fp32", "int8", "int4"] = "int4",
     name: str | None = None,
 ) -> None:
     """Convert a checkpoint into a bundle that Wheatear runs.

@@ -32,7 +32,7 @@ _UNUSED = ("preprocessor.", "spec_augment", "loss.", "ctc_decoder.", "aux_ctc")
 def convert(
     checkpoint: Path,
     out: Path,
-    precision: str = "int8",
+    precision: str = "int4",
     *,
     name: str | None = None,
     origin: str | None = None,
@@ -44,7 +44,7 @@ def convert(
     Args:
         checkpoint: A .nemo, GGUF or safetensors file, or a folder in the layout of transformers.
         out: Folder of the bundle; it must not exist, or be empty.
-        precision: "fp32", "int8" or "int4".
+        precision: "int4", "int8" or "fp32".
         name: Name of the model; by default the one of the checkpoint.
         origin: Source of the checkpoint, such as its page on a hub.
         texts: Further license and notice texts by file name.
