@@ -1,4 +1,4 @@
-"""Bytes of audio in order: a stretch of a file that can seek, or a pipe that can be looked into."""
+"""Bytes of audio in order: a part of a file that can seek, or a pipe that can be looked into."""
 
 import io
 import os
@@ -7,41 +7,41 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 Peek = Callable[[int, int], bytes]
-"""(offset, size) -> the bytes there, fewer at the end."""
+"""Returns the bytes at an offset, of a size; fewer at the end."""
 
 
 class Source(Protocol):
     """Bytes that are read in order."""
 
     at: int
-    """Bytes taken so far."""
+    """Bytes taken."""
 
     @property
     def left(self) -> int | None:
-        """Bytes still to come, where that is known."""
+        """Bytes to come, if known."""
 
     def look(self, size: int) -> bytes:
         """Returns the next `size` bytes without taking them; fewer at the end."""
 
     def read(self, size: int) -> bytes:
-        """Takes some bytes, at most `size`, as soon as there are any; none at the end."""
+        """Takes at most `size` bytes, as soon as there are any; none at the end."""
 
     def skip(self, size: int) -> int:
-        """Takes `size` bytes unseen; returns the count, which is less at the end."""
+        """Takes `size` bytes and returns their count, which is less at the end."""
 
     def unread(self, data: bytes) -> None:
-        """Puts back what was read last."""
+        """Puts back the bytes that were read last."""
 
 
 class Window(io.RawIOBase):
     """The bytes start .. end of a file that can seek, as a file of its own.
 
-    Several windows may be open at a time; each seeks before it reads.
+    Several windows of a file may be open at a time; each seeks before it reads.
     """
 
     def __init__(self, file: Any, start: int, end: int, stated: int | None = None) -> None:
-        """stated: the length that a seek to the end finds, for decoders that guess from it how much
-        there will be, and stop there.
+        """stated: length that a seek to the end returns, for decoders that estimate a duration
+        from it and stop there.
         """
         self._stated = stated
         self.file, self.start, self.end = file, start, max(start, end)
@@ -51,7 +51,7 @@ class Window(io.RawIOBase):
             with suppress(OSError):
                 file.flush()
         self.fault: BaseException | None = None
-        """What was raised while a library in C had called for bytes, where exceptions get lost."""
+        """Exception raised within a callback of a C library, which would lose it."""
 
     def __len__(self) -> int:
         return self.end - self.start
@@ -61,7 +61,7 @@ class Window(io.RawIOBase):
         return max(0, len(self) - self.at)
 
     def part(self, start: int, end: int) -> "Window":
-        """A window within this one."""
+        """Returns a window within this one."""
         return Window(self.file, self.start + start, min(self.end, self.start + end))
 
     def peek(self, at: int, size: int) -> bytes:
@@ -72,15 +72,15 @@ class Window(io.RawIOBase):
         if self._number is None:
             self.file.seek(self.start + at)
         pieces, place = [], self.start + at
-        while size > 0 and (data := self._some(place, size)):
+        while size > 0 and (data := self._read_some(place, size)):
             pieces.append(data)
             size, place = size - len(data), place + len(data)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def _some(self, place: int, size: int) -> bytes:
+    def _read_some(self, place: int, size: int) -> bytes:
         if self._number is None:
             return self.file.read(size)
-        return os.pread(self._number, size, place)  # whoever else moves the file's own place
+        return os.pread(self._number, size, place)  # independent of the file's own position
 
     def look(self, size: int) -> bytes:
         return self.peek(self.at, size)
@@ -103,7 +103,7 @@ class Window(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         try:
             data = self.read(len(buffer))
-        except BaseException as error:  # noqa: BLE001  (raised again by whoever called the library)
+        except BaseException as error:  # noqa: BLE001  (the caller of the library raises it again)
             self.fault = error
             return 0
         buffer[: len(data)] = data
@@ -114,9 +114,6 @@ class Window(io.RawIOBase):
         self.at = max(0, base + offset)
         return self.at
 
-    def tell(self) -> int:
-        return self.at
-
     def readable(self) -> bool:
         return True
 
@@ -125,7 +122,7 @@ class Window(io.RawIOBase):
 
 
 class Pipe:
-    """A stream that can be looked into: bytes looked at are read again."""
+    """A stream that can be looked into; these bytes are read again."""
 
     def __init__(self, file: Any) -> None:
         self._read = getattr(file, "read1", file.read)
@@ -158,14 +155,14 @@ class Pipe:
 
 
 def is_on_disk(file: Any) -> bool:
-    """True for a file of the system's, whose number is that of its bytes."""
+    """True for a file of the system, whose descriptor reads the same bytes."""
     return isinstance(getattr(file, "raw", file), io.FileIO)
 
 
 def size_of_file(file: Any) -> int | None:
-    """Bytes from here to the end of a file; None where it has none."""
+    """Returns the bytes from here to the end of a file; None if it cannot seek."""
     try:
-        here = file.tell()
+        here = file.seek(0, io.SEEK_CUR)
         end = file.seek(0, io.SEEK_END)
         file.seek(here)
     except (OSError, AttributeError):

@@ -29,7 +29,6 @@ from itertools import chain
 from pathlib import Path
 from pkgutil import walk_packages
 from runpy import run_path
-from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import av
@@ -86,23 +85,29 @@ def _load_all() -> None:
                 import_module(part.name)
 
 
-class _Span:
-    """Part of a file as a file without a name, because demuxers go by names."""
+class _Span(io.RawIOBase):
+    """Part of a file as a file of its own."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
-        self._file, self._start = file, start
-        self._end = min(end, file.seek(0, io.SEEK_END))
-        self.seek(0)
+        self._file, self._start, self._at = file, start, 0
+        self._size = max(0, min(end, file.seek(0, io.SEEK_END)) - start)
 
-    def read(self, size: int) -> bytes:
-        return self._file.read(max(0, min(size, self._end - self._file.tell()))) or b""
+    def read(self, size: int = -1) -> bytes:
+        left = max(0, self._size - self._at)
+        self._file.seek(self._start + self._at)
+        data = self._file.read(left if size < 0 else min(size, left)) or b""
+        self._at += len(data)
+        return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._end}
-        return self._file.seek(max(self._start, base[whence] + offset)) - self._start
+        self._at = max(0, (0, self._at, self._size)[whence] + offset)
+        return self._at
 
-    def tell(self) -> int:
-        return self._file.tell() - self._start
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
 
 
 def decode(
@@ -137,7 +142,7 @@ class Track:
 
     def __init__(self, file: Any, demuxer: str) -> None:
         self.container = av.open(
-            SimpleNamespace(read=file.read, seek=file.seek, tell=file.tell),
+            file,  # without a name, because demuxers go by names
             mode="r",
             format=demuxer,
             container_options={
@@ -217,7 +222,7 @@ class Track:
 
     @property
     def seconds(self) -> float:
-        """Duration of the sound so far."""
+        """Duration of the sound up to here."""
         return self._before + (self._read / self.rate if self.rate else 0.0)
 
     def _decoded(self, packet: Any) -> list[Any]:

@@ -11,7 +11,7 @@ from wheatear.audio.samples import Samples
 
 _GRID = 320  # frames that are judged together, counted from the beginning
 _DECAY = 0.93  # per grid, a time constant of 14 grids
-_CANCELLED = 0.1  # share of the energy that unrelated channels would leave in their average
+_OPPOSED = 0.1  # share of the energy that unrelated channels would leave in their average
 _RESTORED = 0.5  # share from which channels are averaged again
 _SILENT = 1e-8  # mean square below which nothing is judged: -80 dB
 
@@ -33,8 +33,8 @@ class Mixer:
         """Decaying energy of each channel."""
         self._taken: int | None = None
         """Channel that replaces the average."""
-        self.cancelling_frames = 0
-        """Frames in which channels cancelled."""
+        self.opposed_frames = 0
+        """Frames in which channels cancel."""
 
     def mix(self, block: Samples) -> Samples:
         """Mixes frames [n, channels] to samples [n]."""
@@ -66,9 +66,9 @@ class Mixer:
         if whole < _SILENT:
             return
         share = self._mixed_energy * channels / whole
-        if self._taken is None and share < _CANCELLED:
+        if self._taken is None and share < _OPPOSED:
             self._taken = int(self._energies.argmax())
         elif self._taken is not None and share > _RESTORED:
             self._taken = None
         if self._taken is not None and energies.mean() > _SILENT:
-            self.cancelling_frames += len(frames)
+            self.opposed_frames += len(frames)

@@ -116,7 +116,7 @@ class AudioReader:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """Sentences about missing or doubtful audio so far; complete after the end."""
+        """Sentences about missing or doubtful audio; complete after the end."""
         return tuple(self._options.damage)
 
     def __iter__(self) -> Iterator[Samples]:

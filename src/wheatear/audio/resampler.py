@@ -22,7 +22,7 @@ _CUTOFF = 0.95  # of the lower Nyquist frequency
 _BETA = 6.76  # of the Kaiser window: 0.1102 (A - 8.7) for A = 70 dB (Kaiser 1974)
 _MOST_PHASES = 2048  # ratios with more are rounded to these: 1/4096 sample, -69 dB or better
 _AT_ONCE = 1024  # samples; bounds the memory of a large push
-_REPORTED_SECONDS = 0.5  # of cancelling channels
+_REPORTED_SECONDS = 0.5  # of channels that cancel
 
 
 class LiveResampler:
@@ -104,7 +104,7 @@ class BlockConverter:
         self._form: tuple[int, int] | None = None
         self._resampler: soxr.ResampleStream | None = None
         self._mixer = Mixer()
-        self._cancelling_seconds = 0.0
+        self._opposed_seconds = 0.0
         self.seconds = 0.0
         self.notes: list[str] = []
         """Doubts, as the rest of a sentence that begins with the name of the audio."""
@@ -127,9 +127,9 @@ class BlockConverter:
             if len(out):
                 yield out
         yield from self._end()
-        if self._cancelling_seconds > _REPORTED_SECONDS:
+        if self._opposed_seconds > _REPORTED_SECONDS:
             self.notes.append(
-                f"has channels that cancel each other, for {self._cancelling_seconds:.1f} s: one "
+                f"has channels that cancel each other, for {self._opposed_seconds:.1f} s: one "
                 f"of them was taken instead of their average"
             )
 
@@ -150,7 +150,7 @@ class BlockConverter:
 
     def _end(self) -> Iterator[Samples]:
         if self._form is not None:
-            self._cancelling_seconds += self._mixer.cancelling_frames / self._form[0]
+            self._opposed_seconds += self._mixer.opposed_frames / self._form[0]
             self._mixer = Mixer()
         if self._resampler is not None:
             shape: tuple[int, ...] = (0, self._channels or 1) if self._separate else (0,)

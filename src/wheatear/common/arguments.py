@@ -1,4 +1,4 @@
-"""Checks of values that callers hand over: one line that names the option and what to give."""
+"""Checks of arguments, with errors of one line that name the option and the accepted values."""
 
 from collections.abc import Callable
 from numbers import Integral, Real
@@ -20,15 +20,11 @@ def check_number(
     error: Callable[[str], WheatearError] = OptionError,
 ) -> None:
     """Raises the error unless the value is a number from `low` to `high`, both included."""
-    number = _is_number(value, Integral if whole else Real)
+    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
     if not number or not low <= value <= high:
         kind = "a whole number from " if whole and not number else ""
         wanted = f"{kind}{low:.12g} to {high:.12g} {unit}".rstrip()
         raise error(f"{name} is {shown(value)}; give {wanted}")
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_kind(
@@ -38,12 +34,12 @@ def check_kind(
     wanted: str,
     error: Callable[[str], WheatearError] = OptionError,
 ) -> None:
-    """Raises the error unless the value is of a kind.  wanted: what to give instead."""
+    """Raises the error unless the value is of a type. wanted: description of accepted values."""
     if not isinstance(value, kind):
         raise error(f"{name} is {shown(value)}; give {wanted}")
 
 
 def shown(value: Any) -> str:
-    """The value as a message repeats it: one line, not too long."""
+    """Returns the value for a message, as one short line."""
     text = " ".join(repr(value).split())
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}..."

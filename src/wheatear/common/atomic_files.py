@@ -1,26 +1,25 @@
-"""Gives finished files and folders their names such that a power cut leaves the old or the new.
+"""Atomic renames of finished files and folders, which survive a power cut.
 
-Without it a file system may write the name before the bytes, and what is left is an empty file
-under the right name.
+Otherwise a file system may write the name before the bytes and leave an empty file.
 """
 
 import errno
 import os
 from pathlib import Path
 
-# The answers of pipes and of some network file systems to fsync.
+# Answers of pipes and of some network file systems to fsync.
 _NOT_SUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF})
 
 
 def replace(finished: Path, target: Path) -> None:
-    """Renames a finished file to `target`, which may exist, once its bytes are on the disk."""
+    """Renames a finished file to `target`, which may exist, after writing it to the disk."""
     _sync(finished)
     os.replace(finished, target)
     sync_folder(target.parent)
 
 
 def rename_folder(finished: Path, target: Path) -> None:
-    """Renames a finished folder to `target`, once all files in it are on the disk."""
+    """Renames a finished folder to `target`, after writing its files to the disk."""
     for path in finished.rglob("*"):
         if path.is_file() and not path.is_symlink():
             _sync(path)
@@ -31,9 +30,8 @@ def rename_folder(finished: Path, target: Path) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Writes the names in a folder to the disk, on systems that can."""
-    if os.name == "nt":
-        return
-    _sync(folder)
+    if os.name != "nt":
+        _sync(folder)
 
 
 def _sync(path: Path) -> None:

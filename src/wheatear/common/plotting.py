@@ -1,7 +1,7 @@
 """matplotlib, imported so that it keeps its list of fonts in Wheatear's cache.
 
-A program that has imported it before keeps its own folders. Importing this module raises
-ModuleNotFoundError where matplotlib is not installed.
+A program that has imported it before keeps its own folders. Without matplotlib this module raises
+ModuleNotFoundError.
 """
 
 from wheatear.common.telemetry import caches_here

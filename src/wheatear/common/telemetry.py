@@ -1,8 +1,8 @@
-"""Switches off what other packages send and keep by themselves.
+"""Switches off telemetry of other packages, and moves their caches into Wheatear's.
 
-`wheatear` imports this module before all others, so that the switches are set before the first
-import of a package that reads them. Processes that Wheatear starts inherit them.
-docs/privacy.md says what is kept where, and what is sent.
+`wheatear` imports this module first, so that the switches are set before the first import of a
+package that reads them. Processes that Wheatear starts inherit them. docs/privacy.md lists what is
+kept and what is sent.
 """
 
 import os
@@ -15,7 +15,7 @@ from pathlib import Path
 SWITCHES = {
     "ORT_DISABLE_TELEMETRY": "1",  # onnxruntime since 1.29: events, device id, queue on disk
     "HF_HUB_DISABLE_TELEMETRY": "1",  # huggingface_hub, and transformers by it
-    "DO_NOT_TRACK": "1",  # whoever follows the convention
+    "DO_NOT_TRACK": "1",  # packages that follow the convention
 }
 _ORT = "onnxruntime"
 _CONSTANTS = "huggingface_hub.constants"
@@ -33,13 +33,13 @@ def switch_off() -> None:
 
 
 def _set_constant(name: str, value: bool) -> None:
-    """A switch that huggingface_hub has read already, if it was imported."""
+    """Sets a switch that huggingface_hub read when it was imported."""
     if constants := sys.modules.get(_CONSTANTS):
         setattr(constants, name, value)
 
 
 def _switch_off_late() -> None:
-    """onnxruntime reads its variable as it is imported; its function leaves the first event."""
+    """Calls onnxruntime's own switch, which comes after its first event."""
     module = sys.modules[_ORT]
     if disable := getattr(module, "disable_telemetry_events", None):
         disable()
@@ -55,25 +55,24 @@ def _switch_off_late() -> None:
 
 @contextmanager
 def hub_offline() -> Iterator[None]:
-    """Keeps huggingface_hub, and what builds on it, from fetching: only `wheatear pull` does."""
-    asked = os.environ.get(_OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
+    """Keeps huggingface_hub, and packages that use it, from fetching; only `pull` fetches."""
+    was_offline = os.environ.get(_OFFLINE, "").upper() in ("1", "ON", "YES", "TRUE")
     _set_constant("HF_HUB_OFFLINE", True)
     try:
         with _environment({_OFFLINE: "1"}):
             yield
     finally:
-        _set_constant("HF_HUB_OFFLINE", asked)  # it may have been imported meanwhile
+        _set_constant("HF_HUB_OFFLINE", was_offline)  # it may have been imported meanwhile
 
 
 def cache_folder() -> Path:
-    """The folder of what is kept between runs: ~/.cache/wheatear, or where XDG_CACHE_HOME says."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "wheatear"
+    """Returns the folder of the cache: `wheatear` in $XDG_CACHE_HOME or ~/.cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wheatear"
 
 
 @contextmanager
 def caches_here() -> Iterator[None]:
-    """Puts what matplotlib and fontconfig keep into our cache, while they are imported."""
+    """Moves the caches of matplotlib and fontconfig into Wheatear's while they are imported."""
     ours = cache_folder()
     wanted = {"MPLCONFIGDIR": str(ours / "matplotlib"), "XDG_CACHE_HOME": str(ours)}
     if "MPLCONFIGDIR" in os.environ:
@@ -83,7 +82,7 @@ def caches_here() -> Iterator[None]:
 
 
 def torch_cache_here() -> None:
-    """Puts what torch compiles into our cache, not into one of its own."""
+    """Moves the cache of torch's compiler into Wheatear's."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(cache_folder() / "torch"))
 
 

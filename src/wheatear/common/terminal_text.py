@@ -3,16 +3,15 @@
 import re
 
 REPLACEMENT = "\ufffd"
-_BYTES = re.compile("[\udc80-\udcff]+")  # of a file name, as Python escapes what it cannot decode
-_HALVES = re.compile("[\ud800-\udfff]")
+_BYTES = re.compile("[\udc80-\udcff]+")  # Python's escapes in undecodable file names
+_SURROGATES = re.compile("[\ud800-\udfff]")
 
 
 def printable(text: object, *, lines: bool = False) -> str:
-    """The text without anything that a terminal would obey, as one line.
+    """Returns a text as one line without control characters.
 
-    Control characters, escape sequences, direction marks and halves of characters become U+FFFD,
-    so the result can be encoded as UTF-8. `lines` keeps line breaks and the spaces of a line, for
-    licences and notices.
+    Control characters, escape sequences, direction marks and lone surrogates become U+FFFD, so the
+    result can be encoded as UTF-8. `lines` keeps line breaks and spaces, for licenses and notices.
     """
     whole = readable(str(text))
     if lines:
@@ -23,12 +22,12 @@ def printable(text: object, *, lines: bool = False) -> str:
 
 
 def readable(name: str) -> str:
-    """The name of a file such that it can be encoded: U+FFFD stands for bytes that are not UTF-8.
+    """Returns a file name that can be encoded; bytes that are not UTF-8 become U+FFFD.
 
-    What is UTF-8 is decoded even if the locale knows ASCII alone.
+    UTF-8 is decoded even if the locale only knows ASCII.
     """
     text = _BYTES.sub(lambda found: _decoded(found[0]), name)
-    return _HALVES.sub(REPLACEMENT, text)
+    return _SURROGATES.sub(REPLACEMENT, text)
 
 
 def _decoded(escaped: str) -> str:

@@ -1,4 +1,4 @@
-"""Reads the text files that people write: settings, keys, phrases, word lists."""
+"""Reading of text files that users write: settings, keys, phrases, word lists."""
 
 import codecs
 from pathlib import Path

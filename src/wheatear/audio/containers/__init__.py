@@ -1,1 +1,1 @@
-"""Audio containers that are read without FFmpeg: their frames, pages and chunks."""
+"""Containers parsed without FFmpeg: their frames, pages, chunks and tags."""

@@ -191,7 +191,7 @@ class FrameScanner:
         check: Callable[[float], None],
     ) -> None:
         """is_other: True if a file of another type begins at an offset.
-        check: called with the seconds so far, to stop at a limit.
+        check: called with the seconds passed, to stop at a limit.
         """
         self._peek, self._is_other, self._check = peek, is_other, check
         self._buffer, self._buffer_at = b"", 0
