@@ -20,11 +20,15 @@ def check_number(
     error: Callable[[str], WheatearError] = OptionError,
 ) -> None:
     """Raises the error unless the value is a number from `low` to `high`, both included."""
-    number = isinstance(value, Integral if whole else Real) and not isinstance(value, bool)
+    number = _is_number(value, Integral if whole else Real)
     if not number or not low <= value <= high:
         kind = "a whole number from " if whole and not number else ""
         wanted = f"{kind}{low:.12g} to {high:.12g} {unit}".rstrip()
         raise error(f"{name} is {shown(value)}; give {wanted}")
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def check_kind(
