@@ -27,14 +27,17 @@ from wheatear.server.api_errors import ApiError, shutting_down
 from wheatear.server.background import run_in_background
 from wheatear.server.metrics import Metrics
 from wheatear.server.openapi import describe
-from wheatear.server.protocols.deepgram import Deepgram, Recordings
+from wheatear.server.protocols.deepgram import DeepgramHandler
+from wheatear.server.protocols.deepgram_files import ListenEndpoint
 from wheatear.server.protocols.openai_events import ExpiresAfter, secret_request
-from wheatear.server.protocols.openai_files import Files
-from wheatear.server.protocols.openai_realtime import Realtime, secret_session
-from wheatear.server.protocols.plain_websocket import Plain
+from wheatear.server.protocols.openai_files import TranscriptionEndpoint
+from wheatear.server.protocols.openai_realtime import RealtimeHandler
+from wheatear.server.protocols.openai_session import secret_session
+from wheatear.server.protocols.plain_websocket import PlainHandler
 from wheatear.server.protocols.subtitles import SubtitleEndpoint
 from wheatear.server.served_models import ServedModels
 from wheatear.server.session.connection import Connection, ProtocolHandler
+from wheatear.server.session.file_endpoint import FileEndpoint
 from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
 from wheatear.server.settings import Settings
 
@@ -58,8 +61,9 @@ class Service:
         self.metrics.load.set_function(lambda: self.models.budget.load)
         self.draining = asyncio.Event()
         """Set when the server is going down: nobody is let in, and everybody comes to an end."""
-        self._files = Files(self.models, settings.limits, self.concurrency, self.metrics)
-        self._recordings = Recordings(self._files, self.models)
+        files = FileEndpoint(settings.limits, self.concurrency, self.metrics)
+        self._transcriptions = TranscriptionEndpoint(files, self.models)
+        self._recordings = ListenEndpoint(files, self.models)
         self._subtitles = SubtitleEndpoint(self.concurrency)
         self.routes = self._routes()
         routed = _Routed(self.routes)
@@ -80,7 +84,7 @@ class Service:
         return clients > 1 or settings.wyoming_port is not None
 
     def _routes(self) -> list[BaseRoute]:
-        v1 = "/v1/audio"
+        v1, transcribe = "/v1/audio", self._transcriptions.transcribe
         routes: list[BaseRoute] = [
             Route("/health", self._health),
             Route("/ready", self._ready),
@@ -88,14 +92,14 @@ class Service:
             Route("/openapi.json", self._openapi),
             Route("/v1/models", self._list_models),
             Route("/v1/models/{name:path}", self._model),
-            Route(f"{v1}/transcriptions", self._refusing(self._files.transcribe), methods=["POST"]),
-            Route(f"{v1}/translations", self._files.translate, methods=["POST"]),
+            Route(f"{v1}/transcriptions", self._refusing(transcribe), methods=["POST"]),
+            Route(f"{v1}/translations", self._transcriptions.translate, methods=["POST"]),
             Route(f"{v1}/subtitles", self._subtitles.write, methods=["POST"]),
             Route("/v1/realtime/client_secrets", self._secret, methods=["POST"]),
-            WebSocketRoute("/v1/realtime", self._socket(Realtime)),
-            Route("/v1/listen", self._refusing(self._recordings.listen), methods=["POST"]),
-            WebSocketRoute("/v1/listen", self._socket(Deepgram)),
-            WebSocketRoute("/ws", self._socket(Plain)),
+            WebSocketRoute("/v1/realtime", self._socket(RealtimeHandler)),
+            Route("/v1/listen", self._refusing(self._recordings.transcribe), methods=["POST"]),
+            WebSocketRoute("/v1/listen", self._socket(DeepgramHandler)),
+            WebSocketRoute("/ws", self._socket(PlainHandler)),
         ]
         if self.settings.page:
             routes += [

@@ -25,7 +25,7 @@ from wheatear.server.access.key_reload import KeyFile
 from wheatear.server.access.listener import Acceptor
 from wheatear.server.app import Service
 from wheatear.server.file_descriptors import differences, fitted, raise_limit
-from wheatear.server.protocols import wyoming
+from wheatear.server.protocols import wyoming_tcp
 from wheatear.server.session.connection import FINISH_SECONDS
 from wheatear.server.settings import Settings, passed_over
 from wheatear.server.watchdog import notify, watch
@@ -174,7 +174,7 @@ class _Server(uvicorn.Server):
             await acceptor.start()
             self._acceptors.append(acceptor)
         if self._listener is not None:
-            self._acceptors.append(await wyoming.serve(self._service, self._listener))
+            self._acceptors.append(await wyoming_tcp.serve(self._service, self._listener))
         if (file := self._service.settings.api_key_file) is not None:
             keys = KeyFile(Path(file), self._service.keyring)
             self._watching = asyncio.create_task(keys.watch())

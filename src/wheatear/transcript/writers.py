@@ -6,10 +6,12 @@ time, the file has all finals so far.
 Sources: NIST's ctm, Whisper's tsv, OpenAI's verbose_json.
 """
 
+import io
 import json
 import math
 import zlib
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any, Literal, TextIO, get_args
 
@@ -78,6 +80,15 @@ def create_writer(
                 "tsv": _TsvWriter, "ctm": _CtmWriter, "json": _JsonWriter,
                 "jsonl": _JsonLinesWriter, "verbose_json": _VerboseJsonWriter,
             }[format](out, name)  # fmt: skip
+
+
+def format_finals(format: TranscriptFormat, finals: Iterable[Final]) -> str:  # noqa: A002
+    """Returns finals in a format without an end, such as the subtitles."""
+    out = io.StringIO()
+    writer = create_writer(format, out, "")
+    for final in finals:
+        writer.final(final)
+    return out.getvalue()
 
 
 # -- text, subtitles, tables

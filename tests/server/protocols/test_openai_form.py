@@ -11,7 +11,7 @@ import soxr
 from server_process import SAMPLE
 
 import wheatear
-from wheatear.server.protocols.openai_files import WARNING_HEADER
+from wheatear.server.protocols.openai_responses import WARNING_HEADER
 from wheatear.server.session.upload import _MOST_TEXT
 
 SAID = "sorry"

@@ -20,7 +20,7 @@ from wheatear.server.app import Service
 from wheatear.server.protocols import deepgram_query
 from wheatear.server.protocols import openai_events as realtime_events
 from wheatear.server.protocols import openai_form as file_form
-from wheatear.server.protocols import openai_realtime as realtime
+from wheatear.server.protocols import openai_session as realtime
 from wheatear.server.protocols import plain_websocket as plain
 from wheatear.server.settings import Settings
 
@@ -134,14 +134,14 @@ fields = st.lists(
 def test_a_form_is_understood_or_refused(service, given):
     upload = file_form.UploadFile(None)  # type: ignore[arg-type]
     form = FormData([("file", upload), *given])
-    understood, refusal = tried(lambda: file_form.asked_of(form, service.models))
+    understood, refusal = tried(lambda: file_form.read_request(form, service.models))
     if refusal is not None:
         assert 400 <= refusal.status < 500, refusal
         json.dumps(refusal.body)
     else:
-        asked, found = understood
-        assert found is upload
-        assert asked.latency_ms in asked.served.recognizer.latencies_ms
+        task = understood.task
+        assert task.upload is upload
+        assert task.options.latency_ms in task.model.recognizer.latencies_ms
 
 
 # -- sockets
@@ -149,25 +149,16 @@ def test_a_form_is_understood_or_refused(service, given):
 
 @given(words | values.map(json.dumps) | st.binary(max_size=40).map(lambda b: b.decode("latin-1")))
 def test_an_order_is_understood_or_refused(message):
-    order, refusal = tried(lambda: plain._order(message))
+    order, refusal = tried(lambda: plain.read_message(message))
     assert refusal.status == 400 if order is None else isinstance(order.type, str)
 
 
-class Asking:
-    """A socket that has been asked for in some way."""
-
-    def __init__(self, query: list[tuple[str, str]]) -> None:
-        self.websocket = self
-        self.query_params = QueryParams(query)
-
-
-names = st.sampled_from([field.name for field in msgspec.structs.fields(plain.Asked)]) | words
+names = st.sampled_from([field.name for field in msgspec.structs.fields(plain.SocketQuery)]) | words
 
 
 @given(st.lists(st.tuples(names, words | st.integers().map(str) | st.just("1")), max_size=5))
 def test_a_query_is_understood_or_refused(query):
-    asking: Any = Asking(query)
-    asked, refusal = tried(lambda: plain.query_of(asking, plain.Asked, lists=("phrases",)))
+    asked, refusal = tried(lambda: plain.read_query(QueryParams(query)))
     assert refusal.status == 400 if asked is None else asked.rate is not None
 
 
@@ -215,11 +206,11 @@ events = values | st.fixed_dictionaries(
 
 @given(events.map(json.dumps) | words)
 def test_an_event_is_understood_or_refused(service, message):
-    session = realtime.Session(service.models.default, "whisper-1")
+    session = realtime.RealtimeSession(service.models.default, "whisper-1")
     try:
-        event = realtime._decoder.decode(message)
+        event = realtime_events.decode_event(message)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        event_id, refusal = realtime._misread(message, error)
+        event_id, refusal = realtime_events.invalid_event(message, error)
         assert refusal.status == 400
         assert event_id is None or len(event_id) <= 512
         json.dumps(refusal.body)
@@ -230,7 +221,7 @@ def test_an_event_is_understood_or_refused(service, message):
 
 @given(sessions)
 def test_a_session_is_changed_or_left_as_it_is(service, given):
-    session = realtime.Session(service.models.default, "whisper-1")
+    session = realtime.RealtimeSession(service.models.default, "whisper-1")
     try:
         update = msgspec.convert(given, realtime_events.SessionUpdate)
     except msgspec.ValidationError:
@@ -245,7 +236,7 @@ def _updated(session: Any, update: Any, service: Service) -> None:
         assert refusal.param
         json.dumps(refusal.body, allow_nan=False)
     else:
-        json.dumps(changed.described("sess_1", 5), allow_nan=False)
+        json.dumps(changed.describe("sess_1", 5), allow_nan=False)
         service.models.default.recognizer.check(changed.options)
 
 
@@ -267,7 +258,7 @@ def test_a_secret_is_for_a_session_or_refused(service, given):
 # -- Deepgram's query, types of media
 
 
-parameters = st.sampled_from(sorted(deepgram_query._KNOWN))
+parameters = st.sampled_from(sorted(deepgram_query.KNOWN))
 settings_of_query = st.tuples(
     parameters | parameters.map(str.title) | parameters.map(lambda name: f"{name}[]") | words,
     words
@@ -279,15 +270,15 @@ settings_of_query = st.tuples(
 @given(st.lists(settings_of_query, max_size=6), st.booleans())
 def test_a_query_of_deepgrams_is_understood_or_refused(service, given, live):
     query = QueryParams([*given, ("encoding", "linear16"), ("sample_rate", "16000")])
-    asked, refusal = tried(lambda: deepgram_query.asked_of(query, service.models, live))
+    asked, refusal = tried(lambda: deepgram_query.read_query(query, service.models, live))
     if refusal is not None:
         assert 400 <= refusal.status < 500, refusal
         json.dumps(refusal.body)
     else:
-        json.dumps(asked.told(["a warning"]), allow_nan=False)
-        assert asked.rules.end_ms >= 240
+        json.dumps(asked.metadata(["a warning"]), allow_nan=False)
+        assert asked.turn_rules.end_ms >= 240
         unknown = {name.removesuffix("[]") for name, value in given if value.strip()}
-        unknown -= set(deepgram_query._KNOWN)
+        unknown -= set(deepgram_query.KNOWN)
         assert {name[:80] for name in unknown} <= {w["parameter"] for w in asked.warnings}
 
 

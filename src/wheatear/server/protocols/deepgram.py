@@ -1,81 +1,63 @@
-"""/v1/listen in the shape of Deepgram's: bytes of PCM in, Results out.
+"""ws /v1/listen: live streams in the protocol of Deepgram (deepgram-sdk 7.17).
 
     wss .../v1/listen?encoding=linear16&sample_rate=16000&interim_results=true&...
 
-    Results         is_final false: what has been said in this span so far (interim_results)
-                    is_final true: the span is fixed, the next one begins where it ends
-                    speech_final: and it ends with a pause (endpointing), or with a Finalize
-    SpeechStarted   a turn begins (vad_events)
-    UtteranceEnd    no word for so long after the last fixed one (utterance_end_ms)
+    Results         is_final false: the text of the current span (interim_results)
+                    is_final true: the span is settled, the next one starts where it ends
+                    speech_final: it also ends with a pause (endpointing), or with a Finalize
+    SpeechStarted   a turn starts (vad_events)
+    UtteranceEnd    no word for a time after the last settled one (utterance_end_ms)
     Metadata        after CloseStream, last
 
-Spans tile the audio; times count from the beginning of the stream.  A span ends with a pause or,
-in speech without one, before the first word after 6 seconds.  The client sends bytes, KeepAlive,
-Finalize, Configure and CloseStream; if nothing comes for ten seconds the socket is closed (1011,
-NET-0001).  Fields and order follow deepgram-sdk 7.17 and Deepgram's documentation.
-
-`deepgram_query` says which parameters are obeyed and which are refused; what has no effect is told
-in the metadata.  Text is punctuated and cased whatever the query says.
+Spans tile the audio; times count from the start of the stream.  A span ends with a pause or, in
+speech without one, before the first word after 6 seconds.  Clients send bytes, KeepAlive,
+Finalize, Configure and CloseStream.  Ten seconds without any close the socket (1011, NET-0001).
+Text is punctuated and cased whatever the query has.
 """
 
 import hashlib
-import string
-import uuid
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from statistics import fmean
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
 
-from wheatear import __version__
-from wheatear.audio import file_type
 from wheatear.decoder.boosting import Phrase
-from wheatear.errors import PhraseError, WheatearError
+from wheatear.errors import PhraseError
 from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.background import run_in_background
-from wheatear.server.protocols.deepgram_query import Asked, asked_of
-from wheatear.server.protocols.openai_files import FileJob, Files, Intake
-from wheatear.server.protocols.openai_form import Asked as Wanted
+from wheatear.server.protocols.deepgram_query import ListenQuery, read_query
+from wheatear.server.protocols.deepgram_results import alternative, metadata, model_info
 from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
-from wheatear.server.served_models import ServedModel, ServedModels
+from wheatear.server.served_models import ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import check_size
 from wheatear.server.session.live_stream import live_pcm
 from wheatear.server.session.utterance import Utterance
-from wheatear.transcript.results import Final, Partial, Turn, Word
-from wheatear.transcript.segments import join_words
-from wheatear.transcript.turns import TurnRules
+from wheatear.transcript.results import Final, Partial, Turn
 
-_IDLE = 10.0  # seconds
-_PIECE = 1 << 18  # bytes that are hashed at once
-_SPACE = uuid.UUID("6b2f1a52-7c0e-4a63-9d0b-0f6a8d1c5b11")
-"""In which models have their UUIDs."""
-_SIGNS = string.punctuation + "¿¡«»“”„…。、？！，।؟،"
-CHANNEL = [0, 1]
-"""The first of one."""
-
-
-# -- what clients say
+_IDLE_S = 10.0
+_HASHED_BYTES = 1 << 18  # at once
+_SHOWN = 1000  # characters of a wrong message that are repeated
+_CHANNEL = [0, 1]  # the first of one
 
 
 class KeepAlive(msgspec.Struct, tag="KeepAlive", forbid_unknown_fields=True):
-    pass
+    """Prevents the end of a connection without audio."""
 
 
 class Finalize(msgspec.Struct, tag="Finalize", forbid_unknown_fields=True):
-    pass
+    """Ends the span with the audio received."""
 
 
 class CloseStream(msgspec.Struct, tag="CloseStream", forbid_unknown_fields=True):
-    pass
+    """Ends the stream."""
 
 
 class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True):
+    """Replaces the phrases to boost."""
+
     keyterms: list[str] | None = None
     features: dict[str, bool] | None = None
 
@@ -83,68 +65,69 @@ class Configure(msgspec.Struct, tag="Configure", forbid_unknown_fields=True):
 _decoder = msgspec.json.Decoder(KeepAlive | Finalize | CloseStream | Configure)
 
 
-class Deepgram(ProtocolHandler[Utterance]):
+class DeepgramHandler(ProtocolHandler[Utterance]):
+    """A live stream of a client of Deepgram."""
+
     wire = "deepgram"
     protocols = ("token", "bearer")
-    idle_seconds = _IDLE
+    idle_seconds = _IDLE_S
 
     def __init__(self, connection: Connection, models: ServedModels) -> None:
         super().__init__(connection)
         self._models = models
-        self._asked = Asked(models.default)
-        self._model = model_of(models.default)
+        self._query = ListenQuery(models.default)
         self._sha256 = hashlib.sha256()
         self._created = datetime.now(UTC)
         self._held: Final | None = None
-        """A span that is fixed and may yet turn out to be the answer to a Finalize."""
-        self._from = 0.0
-        """Seconds at which the span begins that is not fixed yet."""
+        """A settled span that may turn out to be the answer to a Finalize."""
+        self._settled_s = 0.0
+        """End of the last settled span."""
         self._speaking = False
         self._pause = False
-        """Whether the turn that has ended last ended with a pause."""
-        self._last_word: float | None = None
-        """Seconds at which the last fixed word ended, if UtteranceEnd has not told of it."""
+        """True if the last turn ended with a pause."""
+        self._last_word_s: float | None = None
+        """End of the last settled word; None after its UtteranceEnd."""
 
-    # -- the client speaks
+    # -- messages of the client
 
     def check_request(self) -> None:
-        self._asked = asked_of(self.connection.websocket.query_params, self._models)
-        self._model = model_of(self._asked.served)
+        self._query = read_query(self.connection.websocket.query_params, self._models)
 
     async def on_open(self) -> None:
-        asked, served = self._asked, self._asked.served
-        pcm = await live_pcm(asked.sound.rate, asked.sound.encoding, asked.sound.channels)
-        phrases = await self._phrases(asked.keyterms)
-        options = StreamOptions(asked.language, served.latency_ms, asked.rules, phrases)
-        await self.open_stream(served, pcm, options)
+        query, raw = self._query, self._query.live_format
+        pcm = await live_pcm(raw.rate, raw.encoding, raw.channels)
+        phrases = await self._phrases(query.keyterms)
+        model = query.model
+        options = StreamOptions(query.language, model.latency_ms, query.turn_rules, phrases)
+        await self.open_stream(model, pcm, options)
 
     async def _phrases(self, terms: tuple[str, ...]) -> tuple[Phrase, ...]:
-        """Raises ApiError or PhraseError."""
-        return await run_in_background(self._asked.served.phrases, None, terms) if terms else ()
+        """Returns phrases to boost.  Raises ApiError or PhraseError."""
+        return await run_in_background(self._query.model.phrases, None, terms) if terms else ()
 
     async def on_bytes(self, data: bytes) -> None:
         if self.stopped:
             return
-        if not data:  # how streams were closed before CloseStream
+        if not data:  # the end of a stream in older clients
             self.stop()
             return
-        for at in range(0, len(data), _PIECE):
-            piece = data[at : at + _PIECE]
+        for at in range(0, len(data), _HASHED_BYTES):
+            piece = data[at : at + _HASHED_BYTES]
             self._sha256.update(piece)
             await self.stream.push(piece)
-        self._look_for_utterance_end()
+        self._check_utterance_end()
 
     async def on_text(self, message: str) -> None:
         await self.connection.charge_json(len(message))
         try:
             check_size(message)
             event = _decoder.decode(message)
-        except ApiError as refusal:
-            self._tell_error("SchemaError", refusal.message, message=message[:1000])
+        except ApiError as error:
+            self._send_error("SchemaError", error.message, message=message[:_SHOWN])
             return
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             description = f"this is no message of this protocol: {error}"
-            self._tell_error("SchemaError", description, message=message[:1000])
+            self._send_error("SchemaError", description, message=message[:_SHOWN])
             return
         if self.stopped:
             return
@@ -157,276 +140,159 @@ class Deepgram(ProtocolHandler[Utterance]):
                 await self._configure(event)
 
     async def _configure(self, event: Configure) -> None:
-        """Goes on listening for other terms."""
-        told: dict[str, Any] = {"request_id": self.connection.request_id}
         if event.features:
-            told |= {
-                "type": "ConfigureFailure", "code": "CONFIGURE_INTERNAL_ERROR",
-                "description": f"features {', '.join(event.features)[:200]} can't be changed: "
-                "text is written as the model writes it",
-            }  # fmt: skip
-            self.connection.send(told)
+            why = "can't be changed: text is written as the model writes it"
+            features = ", ".join(event.features)[:200]
+            self._reject_configuration("INTERNAL_ERROR", f"features {features} {why}")
             return
+        changed = {}
         if event.keyterms is not None:
             try:
                 self.stream.count_control()
                 phrases = await self._phrases(tuple(event.keyterms))
-                await run_in_background(self._asked.served.recognizer.compile_phrases, phrases)
+                await run_in_background(self._query.model.recognizer.compile_phrases, phrases)
                 self.stream.switch(phrases=phrases)
             except (PhraseError, ApiError) as error:
-                refusal = to_api_error(error)
-                many = refusal.code == "too_large"
-                code = "CONFIGURE_KEYTERM_LIMIT_EXCEEDED" if many else "CONFIGURE_INTERNAL_ERROR"
-                told |= {"type": "ConfigureFailure", "code": code, "description": refusal.message}
-                self.connection.send(told)
+                api_error = to_api_error(error)
+                too_many = api_error.code == "too_large"
+                code = "KEYTERM_LIMIT_EXCEEDED" if too_many else "INTERNAL_ERROR"
+                self._reject_configuration(code, api_error.message)
                 return
-            told["keyterms"] = event.keyterms
-        self.connection.send({"type": "ConfigureSuccess", **told})
+            changed["keyterms"] = event.keyterms
+        request_id = self.connection.request_id
+        self.connection.send({"type": "ConfigureSuccess", "request_id": request_id, **changed})
 
-    def _look_for_utterance_end(self) -> None:
-        """A gap after the last fixed word, as far as the audio has been heard."""
-        wanted, live = self._asked.utterance_end_ms, self.stream
-        if wanted is None or self._last_word is None or self._speaking:
+    def _reject_configuration(self, code: str, description: str) -> None:
+        self.connection.send(
+            {
+                "request_id": self.connection.request_id, "type": "ConfigureFailure",
+                "code": f"CONFIGURE_{code}", "description": description,
+            }
+        )  # fmt: skip
+
+    def _check_utterance_end(self) -> None:
+        """Sends UtteranceEnd if no word came for long enough after the last settled one."""
+        gap_ms, live = self._query.utterance_end_ms, self.stream
+        if gap_ms is None or self._last_word_s is None or self._speaking:
             return
-        heard = live.seconds - live.scheduled.backlog_s - live.scheduled.latency_ms / 1000
-        if heard - self._last_word >= wanted / 1000:
+        stream = live.scheduled
+        transcribed_s = live.seconds - stream.backlog_s - stream.latency_ms / 1000
+        if transcribed_s - self._last_word_s >= gap_ms / 1000:
+            end = round(self._last_word_s, 3)
             self.connection.send(
-                {
-                    "type": "UtteranceEnd", "channel": CHANNEL,
-                    "last_word_end": round(self._last_word, 3),
-                }
-            )  # fmt: skip
-            self._last_word = None
+                {"type": "UtteranceEnd", "channel": _CHANNEL, "last_word_end": end}
+            )
+            self._last_word_s = None
 
-    # -- the model speaks
+    # -- events of the stream
 
     def on_event(self, item: FeedEvent) -> None:
         match item:
             case Partial():
-                self._let_out()
-                if self._asked.interim:
-                    self._tell(item, is_final=False)
+                self._release_held()
+                if self._query.interim_results:
+                    self._send_results(item, is_final=False)
             case Final():
-                self._hear_final(item)
+                self._on_final(item)
             case Turn():
-                self._let_out()
-                self._hear_turn(item)
+                self._release_held()
+                self._on_turn(item)
             case Flushed():
                 self.pending.popleft()
-                last = self._held or Final("", (), self._from, item.duration, None, (), ())
+                last = self._held or Final("", (), self._settled_s, item.duration, None, (), ())
                 self._held, self._speaking = None, False
-                self._fix(last, from_finalize=True)
+                self._settle(last, from_finalize=True)
             case StreamEnded():
-                self._let_out()
-                self._tell_metadata(item.duration)
+                self._release_held()
+                self._send_metadata(item.duration)
                 self.connection.close(NORMAL)
 
-    def _hear_final(self, final: Final) -> None:
+    def _on_final(self, final: Final) -> None:
         if self._held is not None and not final.text:
             self._held = replace(self._held, end=final.end)
             return
-        self._let_out()
+        self._release_held()
         if self.pending:
             self._held = final
         else:
-            self._fix(final)
+            self._settle(final)
 
-    def _let_out(self) -> None:
-        """What was held back is no answer to a Finalize."""
+    def _release_held(self) -> None:
+        """Sends the span that was held: it does not answer a Finalize."""
         if self._held is not None:
             held, self._held = self._held, None
-            self._fix(held)
+            self._settle(held)
 
-    def _fix(self, final: Final, from_finalize: bool = False) -> None:
-        """Tells a span that is fixed."""
-        pause = self._pause and self._asked.pause_ms is not None
-        self._tell(final, True, from_finalize, pause or from_finalize)
-        self._pause, self._from = False, final.end
+    def _settle(self, final: Final, from_finalize: bool = False) -> None:
+        """Sends a settled span."""
+        pause = self._pause and self._query.endpointing_ms is not None
+        self._send_results(final, True, from_finalize, pause or from_finalize)
+        self._pause, self._settled_s = False, final.end
         if final.words:
-            self._last_word = final.words[-1].end
+            self._last_word_s = final.words[-1].end
 
-    def _hear_turn(self, turn: Turn) -> None:
+    def _on_turn(self, turn: Turn) -> None:
         if turn.kind == "started":
-            if self._asked.vad_events and not self._speaking:
-                at = round(turn.time, 3)
-                self.connection.send({"type": "SpeechStarted", "channel": CHANNEL, "timestamp": at})
+            if self._query.vad_events and not self._speaking:
+                start = round(turn.time, 3)
+                self.connection.send(
+                    {"type": "SpeechStarted", "channel": _CHANNEL, "timestamp": start}
+                )
             self._speaking = True
         elif turn.kind == "ended" and not turn.forced:
             self._speaking, self._pause = False, True
 
-    # -- the server speaks
+    # -- messages of the server
 
-    def _tell(
+    def _send_results(
         self,
         event: Partial | Final,
         is_final: bool,
         from_finalize: bool = False,
         speech_final: bool = False,
     ) -> None:
+        uid, info = model_info(self._query.model)
         self.connection.send(
             {
                 "type": "Results",
-                "channel_index": CHANNEL,
+                "channel_index": _CHANNEL,
                 "duration": round(event.end - event.start, 3),
                 "start": round(event.start, 3),
                 "is_final": is_final,
                 "speech_final": speech_final,
-                "channel": {"alternatives": [alternative(event, self._asked.multilingual)]},
+                "channel": {"alternatives": [alternative(event, self._query.multilingual)]},
                 "metadata": {
-                    "request_id": self.connection.request_id, "model_info": self._model[1],
-                    "model_uuid": self._model[0],
+                    "request_id": self.connection.request_id, "model_info": info,
+                    "model_uuid": uid,
                 },
                 "from_finalize": from_finalize,
             }
         )  # fmt: skip
 
-    def _tell_metadata(self, duration: float) -> None:
-        uid, info = self._model
-        self.connection.send(
-            {
-                "type": "Metadata", "transaction_key": "deprecated",
-                "request_id": self.connection.request_id, "sha256": self._sha256.hexdigest(),
-                "created": told_time(self._created), "duration": round(duration, 3),
-                "channels": 1, "models": [uid], "model_info": {uid: info},
-                **self._asked.told(),
-            }
-        )  # fmt: skip
+    def _send_metadata(self, duration: float) -> None:
+        query, sha256 = self._query, self._sha256.hexdigest()
+        request_id = self.connection.request_id
+        fields = metadata(query, request_id, sha256, self._created, round(duration, 3))
+        self.connection.send({"type": "Metadata", **fields, **query.metadata()})
 
-    def on_error(self, refusal: ApiError) -> None:
-        self._tell_error(*_fault(refusal))
+    def on_error(self, error: ApiError) -> None:
+        self._send_error(*_error_name(error))
 
-    def close_reason(self, refusal: ApiError) -> tuple[int, str]:
-        code, _ = super().close_reason(refusal)
-        return 1011 if refusal.code == "idle" else code, ": ".join(_fault(refusal))
+    def close_reason(self, error: ApiError) -> tuple[int, str]:
+        code, _ = super().close_reason(error)
+        return 1011 if error.code == "idle" else code, ": ".join(_error_name(error))
 
-    def _tell_error(self, variant: str, description: str, **more: Any) -> None:
+    def _send_error(self, variant: str, description: str, **more: Any) -> None:
         self.connection.send(
             {"type": "Error", "variant": variant, "description": description, **more}
         )
 
 
-def _fault(refusal: ApiError) -> tuple[str, str]:
-    """The name of a fault and what it is."""
-    match refusal.code:
+def _error_name(error: ApiError) -> tuple[str, str]:
+    """Returns Deepgram's name of an error and its description."""
+    match error.code:
         case "idle":
-            return "NET-0001", f"no audio and no KeepAlive for {_IDLE:g} s"
+            return "NET-0001", f"no audio and no KeepAlive for {_IDLE_S:g} s"
         case "invalid_audio":
-            return "DATA-0000", refusal.message
-    return refusal.code, refusal.message
-
-
-# -- whole files
-
-
-class Recordings:
-    """POST /v1/listen: the file is the body."""
-
-    def __init__(self, files: Files, models: ServedModels) -> None:
-        self._files, self._models = files, models
-
-    async def listen(self, request: Request) -> Response:
-        try:
-            asked = await run_in_background(asked_of, request.query_params, self._models, False)
-        except WheatearError as error:
-            raise to_api_error(error) from error
-        sha256, created = hashlib.sha256(), datetime.now(UTC)
-        content_type = request.headers.get("content-type", "")
-
-        async def take_in(request: Request) -> Intake:
-            nonlocal asked
-            if content_type.startswith("multipart/"):
-                raise ApiError(415, "the body is the file itself, not a form", code="unsupported")
-            if content_type.startswith("application/json"):
-                raise ApiError(
-                    415, "send the file itself: nothing is fetched from addresses",
-                    code="unsupported", param="url",
-                )  # fmt: skip
-            upload = self._files.upload(request)
-            try:
-                async for piece in request.stream():
-                    sha256.update(piece)
-                    await upload.write(piece)
-                await upload.seek(0)
-                raw, asked = asked.body(await upload.read(file_type.HEAD_BYTES), content_type)
-                served = asked.served
-                phrases = await run_in_background(served.phrases, None, asked.keyterms)
-            except BaseException:
-                await upload.close()
-                raise
-            wanted = Wanted(
-                served, "json", asked.language, served.file_latency_ms, phrases, TurnRules(),
-                words=True, segments=True, logprobs=False, stream=False, raw=raw,
-            )  # fmt: skip
-            return Intake(wanted, upload, upload.close)
-
-        async def answer(job: FileJob, _: Wanted) -> Response:
-            finals, ended = await job.whole()
-            uid, info = model_of(asked.served)
-            metadata = {
-                "transaction_key": "deprecated", "request_id": request.state.request_id,
-                "sha256": sha256.hexdigest(), "created": told_time(created),
-                "duration": ended.duration, "channels": 1, "models": [uid],
-                "model_info": {uid: info}, **asked.told(job.warnings),
-            }  # fmt: skip
-            results = await run_in_background(_results, finals, ended, asked)
-            return JSONResponse({"metadata": metadata, "results": results})
-
-        return await self._files.run(request, take_in, answer)
-
-
-def _results(finals: Sequence[Final], ended: StreamEnded, asked: Asked) -> dict[str, Any]:
-    """All that is said in a file."""
-    words = tuple(word for final in finals for word in final.words)
-    whole = Final(join_words(words), words, 0.0, ended.duration, ended.language, (), ())
-    channel: dict[str, Any] = {"alternatives": [alternative(whole, asked.multilingual)]}
-    if asked.multilingual and ended.language:
-        channel["detected_language"] = ended.language
-    told: dict[str, Any] = {"channels": [channel]}
-    if asked.utterances:
-        told["utterances"] = [
-            {
-                "start": s.start, "end": s.end, "confidence": _sure(s.words), "channel": 0,
-                "transcript": s.text, "words": [word_told(word) for word in s.words],
-                "id": str(uuid.uuid4()),
-            }
-            for final in finals
-            for s in final.segments
-        ]  # fmt: skip
-    return told
-
-
-# -- what the server says
-
-
-def alternative(event: Partial | Final, multilingual: bool) -> dict[str, Any]:
-    """What was said, as Deepgram tells it."""
-    languages = {"languages": [event.language] if event.text and event.language else []}
-    return {
-        "transcript": event.text.strip(), "confidence": _sure(event.words),
-        "words": [word_told(word) for word in event.words],
-        **(languages if multilingual else {}),
-    }  # fmt: skip
-
-
-def word_told(word: Word) -> dict[str, Any]:
-    """A word, bare and as it is written."""
-    bare = word.text.strip(_SIGNS).lower()
-    return {
-        "word": bare or word.text, "start": round(word.start, 3), "end": round(word.end, 3),
-        "confidence": round(word.confidence, 4), "punctuated_word": word.text,
-    }  # fmt: skip
-
-
-def _sure(words: Sequence[Word]) -> float:
-    """How sure the model is of some words."""
-    return round(fmean(word.confidence for word in words), 4) if words else 0.0
-
-
-def model_of(served: ServedModel) -> tuple[str, dict[str, str]]:
-    """A model's UUID, and what is told of it."""
-    uid = str(uuid.uuid5(_SPACE, served.name))
-    return uid, {"name": served.name, "version": __version__, "arch": "fastconformer-rnnt"}
-
-
-def told_time(time: datetime) -> str:
-    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return "DATA-0000", error.message
+    return error.code, error.message

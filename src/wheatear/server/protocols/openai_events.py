@@ -1,10 +1,10 @@
-"""The events that clients send to /v1/realtime, in OpenAI's shape and in the flat one of its beta.
+"""The events that clients send to /v1/realtime, in OpenAI's shape and the flat one of its beta.
 
     {"audio": {"input": {"format": {"type": "audio/pcmu"}, "turn_detection": null}}}
     {"input_audio_format": "g711_ulaw", "turn_detection": null}
 
-A field that is not known, or of another type, is an error that names it, and nothing of its event
-is applied.
+An unknown field, or one of another type, is an error that names it, and nothing of its event is
+applied.
 """
 
 import re
@@ -40,7 +40,7 @@ class Format(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def pcm(self) -> PcmDecoder:
-        """Raises AudioError for a rate that does not work."""
+        """A decoder of the format.  Raises AudioError for a rate that does not work."""
         match self.type:
             case "audio/pcmu":
                 return PcmDecoder(self.rate or 8000, "mulaw")
@@ -50,7 +50,7 @@ class Format(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def flat(self) -> str:
-        """Its name in the beta."""
+        """The name of the format in the beta."""
         return next(name for name, kind in _FORMATS.items() if kind == self.type)
 
 
@@ -96,7 +96,7 @@ class SemanticVad(msgspec.Struct, tag="semantic_vad", forbid_unknown_fields=True
 
 
 class NoiseReduction(msgspec.Struct, forbid_unknown_fields=True):
-    """Accepted and not done; the session's description has null."""
+    """Accepted without effect; the description of the session has null."""
 
     type: Literal["near_field", "far_field"]
 
@@ -121,7 +121,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
     turn_detection: ServerVad | SemanticVad | UnsetType | None = UNSET
     input_audio_noise_reduction: NoiseReduction | UnsetType | None = UNSET
     modalities: list[Literal["text", "audio"]] | UnsetType | None = UNSET
-    """Those of responses; this server makes none."""
+    """Modalities of responses, which this server does not generate."""
 
     @property
     def flat(self) -> bool:
@@ -130,7 +130,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def input(self) -> AudioInput | UnsetType:
-        """The settings of the audio, in either shape.  Raises ApiError for one that is in both."""
+        """The settings of the audio, from both shapes.  Raises ApiError for one in both."""
         nested = UNSET if self.audio is UNSET else self.audio.input
         given = {field: getattr(self, name) for name, field in FLAT.items()}
         flat: dict[str, Any] = {f: value for f, value in given.items() if value is not UNSET}
@@ -149,7 +149,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
         return AudioInput(**whole | flat)
 
     def flat_name(self, param: str | None) -> str | None:
-        """The name of a parameter in the shape that the client used."""
+        """Returns the name of a parameter in the shape that the client used."""
         for name, field in FLAT.items():
             rest = (param or "").removeprefix(f"{INPUT}.{field}")
             if rest != param and getattr(self, name) is not UNSET:
@@ -165,7 +165,7 @@ class Update(msgspec.Struct, tag="session.update", forbid_unknown_fields=True):
 class TranscriptionUpdate(
     msgspec.Struct, tag="transcription_session.update", forbid_unknown_fields=True
 ):
-    """The beta's name of the same event."""
+    """The same event by its name in the beta."""
 
     session: SessionUpdate
     event_id: EventId | None = None
@@ -197,20 +197,22 @@ class SecretRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def secret_request(body: Any) -> SecretRequest:
-    """Raises ApiError, naming what is wrong."""
+    """Reads the body of a request for a secret.  Raises ApiError that names the wrong field."""
     try:
         return msgspec.convert(body, SecretRequest)
     except msgspec.ValidationError as error:
-        raise wrong_value(error) from error
+        raise _field_error(error) from error
 
 
 Event = Update | TranscriptionUpdate | Append | Commit | Clear
+decode_event = msgspec.json.Decoder(Event).decode
+"""Returns the event in a message.  Raises what msgspec raises."""
 _STRUCTS = (
     Update, TranscriptionUpdate, Append, Commit, Clear, SessionUpdate, Audio, AudioInput, Format,
     Transcription, ServerVad, SemanticVad, NoiseReduction, SecretRequest, ExpiresAfter,
 )  # fmt: skip
 EVENTS = tuple(str(struct.__struct_config__.tag) for struct in _STRUCTS[:5])
-"""Their types."""
+"""The types of events that clients send."""
 _FIELDS = sorted({field for struct in _STRUCTS for field in struct.__struct_fields__})
 _VALUES = {
     "delay": DELAYS, "eagerness": ("low", "medium", "high", "auto"),
@@ -218,20 +220,20 @@ _VALUES = {
     "turn_detection.type": ("server_vad", "semantic_vad"),
     "noise_reduction.type": ("near_field", "far_field"), "modalities[0]": ("text", "audio"),
 }  # fmt: skip
-"""The values of fields that have few, by the end of their path."""
+"""The values of fields with few values, by the end of their path."""
 
 
-def wrong_value(error: Exception, inside: str = "") -> ApiError:
-    """The refusal of a field that is missing, not known or of another type.
+def _field_error(error: Exception) -> ApiError:
+    """Returns the error for a field that is missing, unknown or of another type.
 
-    error: of msgspec.  inside: the path of the value that was read.
+    error: of msgspec.
     """
     text, _, path = str(error).partition(" - at `$")
-    path = ".".join(filter(None, (inside, path.strip("`."))))
+    path = path.strip("`.")
     if named := re.search("unknown field `(.*?)`", text):
         name = named[1][:80]
         meant = nearest(name, _FIELDS)
-        hint = f"did you mean {meant!r}?" if meant else "this server transcribes, and no more"
+        hint = f"did you mean {meant!r}?" if meant else "this server only transcribes"
         text = f"{name!r} is not known here; {hint}"
     else:
         named = re.search("missing required field `(.*?)`", text)
@@ -241,3 +243,36 @@ def wrong_value(error: Exception, inside: str = "") -> ApiError:
     unknown = "not known here" in text
     code = "unknown_parameter" if unknown else "invalid_value"
     return ApiError(400, f"{param}: {text}" if param else text, code=code, param=param)
+
+
+class _Outline(msgspec.Struct):
+    """The fields that are read of an invalid event; all others are skipped."""
+
+    type: msgspec.Raw = msgspec.Raw(b"")
+    event_id: msgspec.Raw = msgspec.Raw(b"")
+
+
+def _string(raw: msgspec.Raw) -> str | None:
+    return msgspec.json.decode(raw) if bytes(raw).lstrip()[:1] == b'"' else None
+
+
+def invalid_event(message: str, error: Exception) -> tuple[str | None, ApiError]:
+    """Returns the event_id of a message that is no event, and the error it is answered with.
+
+    error: of msgspec.
+    """
+    try:
+        given = msgspec.json.decode(message, type=_Outline)
+        event_id, kind = _string(given.event_id), _string(given.type)
+    except msgspec.ValidationError:
+        return None, ApiError(400, "an event is a JSON object with a type", code="invalid_json")
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return None, ApiError(400, f"this is not JSON: {error}", code="invalid_json")
+    event_id = event_id if event_id is not None and len(event_id) <= 512 else None
+    if kind is None:
+        return event_id, ApiError(400, "the event has no type", code="missing", param="type")
+    name = kind[:80]
+    if name not in EVENTS:
+        why = "this server transcribes; it accepts " + ", ".join(EVENTS)
+        return event_id, ApiError(400, f"{name!r}: {why}", code="invalid_value", param="type")
+    return event_id, _field_error(error)

@@ -9,9 +9,9 @@ from msgspec import Meta
 from starlette.datastructures import FormData, UploadFile
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.decoder.boosting import Phrase
 from wheatear.errors import LatencyError, WheatearError
 from wheatear.model.languages import replacement_note
+from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.audio_formats import (
     ENCODINGS,
@@ -22,6 +22,7 @@ from wheatear.server.audio_formats import (
 )
 from wheatear.server.parameters import Parameters
 from wheatear.server.served_models import ServedModel, ServedModels
+from wheatear.server.session.file_job import FileTask
 from wheatear.transcript.turns import TurnRules
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
@@ -33,16 +34,16 @@ _FIELDS = (
     *_LISTS, "channels", "encoding", "file", "language", "latency_ms", "model", "prompt",
     "response_format", "sample_rate", "seed", "stream", "task", "temperature", "user",
 )  # fmt: skip
-"""Names of fields.  Greedy search uses no temperature and no seed; the user is not used."""
+"""All fields.  The temperature, the seed and the user have no effect."""
 _RAW_SUFFIXES = (".raw", ".pcm", ".s16")
-_ONLY_OTHERS = {
-    "known_speaker_names": "it does not tell speakers apart",
-    "known_speaker_references": "it does not tell speakers apart",
+_UNSUPPORTED = {
+    "known_speaker_names": "it does not distinguish speakers",
+    "known_speaker_references": "it does not distinguish speakers",
 }
 
 
-class Chunking(msgspec.Struct, forbid_unknown_fields=True):
-    """OpenAI's chunking_strategy, as far as it says when a turn ends."""
+class ChunkingStrategy(msgspec.Struct, forbid_unknown_fields=True):
+    """OpenAI's chunking_strategy, of which the silence has an effect."""
 
     type: Literal["server_vad"] = "server_vad"
     silence_duration_ms: int = 500
@@ -51,31 +52,23 @@ class Chunking(msgspec.Struct, forbid_unknown_fields=True):
 
 
 @dataclass(frozen=True)
-class Asked:
-    """The settings of a request."""
+class FileRequest:
+    """A file to transcribe, and the parts of the answer."""
 
-    served: ServedModel
+    task: FileTask
     format: ResponseFormat
-    language: str
-    latency_ms: int
-    phrases: tuple[Phrase, ...]
-    turns: TurnRules
     words: bool
     segments: bool
     logprobs: bool
     stream: bool
-    raw: Raw | None = None
-    """The form of headerless audio, if the request gives it."""
-    warnings: tuple[str, ...] = ()
-    """Settings that have no effect beside others, or were replaced."""
 
 
-def asked_of(form: FormData, models: ServedModels) -> tuple[Asked, UploadFile]:
-    """The settings that a form gives, and its file.  Raises ApiError."""
+def read_request(form: FormData, models: ServedModels) -> FileRequest:
+    """Reads a form.  Raises ApiError."""
     given = Parameters(form.multi_items())
     upload = given.file("file")
     given.check_names(_FIELDS, "in this form", _LISTS)
-    for name, why in _ONLY_OTHERS.items():
+    for name, why in _UNSUPPORTED.items():
         if given.texts(name):
             raise ApiError(400, f"{name} can't be used: {why}", code="unsupported", param=name)
     if (given.text("task") or "transcribe").lower() != "transcribe":
@@ -84,49 +77,50 @@ def asked_of(form: FormData, models: ServedModels) -> tuple[Asked, UploadFile]:
             code="unsupported", param="task",
         )  # fmt: skip
     given.share("temperature")
-    served = models.named(given.text("model"))
+    model = models.named(given.text("model"))
     wanted = (given.text("response_format") or "json").lower()
     if wanted not in get_args(ResponseFormat):
-        why = ": this server does not tell speakers apart" * (wanted == "diarized_json")
+        why = ": this server does not distinguish speakers" * (wanted == "diarized_json")
         raise ApiError(
             400, f"response_format {wanted[:50]!r} can't be given{why}; these can: "
             f"{', '.join(get_args(ResponseFormat))}", code="invalid_value",
             param="response_format",
         )  # fmt: skip
-    return _understood(given, served, wanted, _raw(given, upload)), upload
+    return _read_options(given, model, wanted, upload)
 
 
-def _understood(
+def _read_options(
     given: Parameters,
-    served: ServedModel,
+    model: ServedModel,
     format: Any,  # noqa: A002
-    raw: Raw | None,
-) -> Asked:
+    upload: UploadFile,
+) -> FileRequest:
+    raw = _headerless(given, upload)
     language = given.text("language") or "auto"
     languages = given.texts("languages")
     if language == "auto" and len(languages) == 1:
         language = languages[0]
-    latency = given.number("latency_ms") or served.file_latency_ms
+    latency = given.number("latency_ms") or model.file_latency_ms
     try:
         for each in languages:
-            served.recognizer.resolve(each, None)
-        mode, key = served.recognizer.resolve(language, latency)
+            model.recognizer.resolve(each, None)
+        mode, key = model.recognizer.resolve(language, latency)
     except WheatearError as error:
         param = "latency_ms" if isinstance(error, LatencyError) else "language"
         raise to_api_error(error, param) from None
     grains = given.choices("timestamp_granularities", ("word", "segment"))
     include = given.choices("include", ("logprobs",))
     try:
-        phrases = served.phrases(given.text("prompt"), given.texts("keywords"))
+        phrases = model.phrases(given.text("prompt"), given.texts("keywords"))
     except WheatearError as error:
         raise to_api_error(error, "keywords") from None
     stream = given.flag("stream")
-    without = _without_effect(format, stream, grains, include)
-    return Asked(
-        served, format, key, mode.latency_ms, phrases, _turns(given),
-        words="word" in grains, segments="segment" in (grains or ("segment",)),
-        logprobs=bool(include), stream=stream, raw=raw,
-        warnings=tuple(filter(None, (replacement_note(language, key), *without))),
+    notes = (replacement_note(language, key), *_without_effect(format, stream, grains, include))
+    options = StreamOptions(key, mode.latency_ms, _turns(given), phrases)
+    task = FileTask(upload, model, options, raw, tuple(filter(None, notes)))
+    return FileRequest(
+        task, format, words="word" in grains, segments="segment" in (grains or ("segment",)),
+        logprobs=bool(include), stream=stream,
     )  # fmt: skip
 
 
@@ -136,18 +130,20 @@ def _without_effect(
     grains: Sequence[str],
     include: Sequence[str],
 ) -> Iterator[str]:
-    """Sentences about settings that have no effect beside the others."""
+    """Yields a sentence for each setting that has no effect together with the others."""
     if stream and "json" not in format:
         yield f"response_format {format} has no effect with stream: the answer is events"
     if grains and format != "verbose_json":
-        yield "timestamp_granularities have an effect with response_format verbose_json alone"
+        yield "timestamp_granularities have an effect only with response_format verbose_json"
     if include and not stream and format != "json":
-        yield "include has an effect with response_format json alone"
+        yield "include has an effect only with response_format json"
 
 
-def _raw(given: Parameters, upload: UploadFile) -> Raw | None:
-    """The form of headerless audio by the fields, by the type of the file's part, or, as for
-    paths, by the file's name.  Raises ApiError."""
+def _headerless(given: Parameters, upload: UploadFile) -> Raw | None:
+    """Returns the format of headerless audio.  Raises ApiError.
+
+    It comes from the fields, the type of the file's part, or the file's name.
+    """
     encoding, rate = given.text("encoding"), given.number("sample_rate")
     channels = given.number("channels")
     if encoding is not None and (known := encoding_of(encoding)):
@@ -166,7 +162,7 @@ def _raw(given: Parameters, upload: UploadFile) -> Raw | None:
 
 
 def _turns(given: Parameters) -> TurnRules:
-    """The rules by which a turn of a file ends; segments and cues may be cut there."""
+    """Returns the rules that end a turn; segments and cues never span two turns."""
     whole, fields = given.text("chunking_strategy"), given.fields("chunking_strategy")
     if whole in (None, "auto") and not fields:
         return TurnRules()
@@ -177,9 +173,9 @@ def _turns(given: Parameters) -> TurnRules:
         )  # fmt: skip
     try:
         if fields:
-            chunking = msgspec.convert(fields, Chunking, strict=False)
+            chunking = msgspec.convert(fields, ChunkingStrategy, strict=False)
         else:
-            chunking = msgspec.json.decode(whole or "", type=Chunking)
+            chunking = msgspec.json.decode(whole or "", type=ChunkingStrategy)
         silence = max(80, chunking.silence_duration_ms)
         return TurnRules(min(400, silence), silence, min(560, silence))
     except (msgspec.DecodeError, ValueError) as error:

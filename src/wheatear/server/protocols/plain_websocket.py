@@ -1,38 +1,39 @@
-"""/ws: bytes of PCM in, JSON out; the least that a program needs.
+"""ws /ws: PCM in, JSON out; the smallest protocol for programs.
 
     /ws?model=&language=auto&latency=560&rate=16000&encoding=s16&channels=1&interim=1&phrases=...
 
-The client sends binary PCM, and text: {"type": "switch", "language", "latency_ms"}, "end_turn",
-"finish", "ping" (the bare words will do).  The server sends ready, partial, final, turn, switched,
-pong, end, error; docs/serving.md has their fields.
+Clients send binary PCM, and text: {"type": "switch", "language", "latency_ms"}, "end_turn",
+"finish", "ping" (the bare words work too).  The server sends ready, partial, final, turn,
+switched, pong, end, error; docs/serving.md has their fields.
 """
 
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
+from starlette.datastructures import QueryParams
 
 from wheatear.recognizer.options import StreamOptions
 from wheatear.server.api_errors import ApiError, to_api_error
 from wheatear.server.background import run_in_background
 from wheatear.server.parameters import Parameters
 from wheatear.server.scheduler.events import FeedEvent, StreamEnded
-from wheatear.server.served_models import ServedModel, ServedModels
-from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler, words_of
+from wheatear.server.served_models import ServedModels
+from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.json_messages import check_size
 from wheatear.server.session.live_stream import live_pcm
 from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn
 
 
-class Order(msgspec.Struct, forbid_unknown_fields=True):
-    """What a client may say in words."""
+class ClientMessage(msgspec.Struct, forbid_unknown_fields=True):
+    """A text message of a client."""
 
     type: str
     language: str | None = None
     latency_ms: int | None = None
 
 
-class Asked(msgspec.Struct, forbid_unknown_fields=True):
+class SocketQuery(msgspec.Struct, forbid_unknown_fields=True):
     """The query of /ws."""
 
     model: str | None = None
@@ -45,30 +46,31 @@ class Asked(msgspec.Struct, forbid_unknown_fields=True):
     phrases: list[str] = []
 
 
-class Plain(ProtocolHandler[Utterance]):
+class PlainHandler(ProtocolHandler[Utterance]):
+    """A live stream of a client of /ws."""
+
     wire = "ws"
     protocols = ("wheatear",)
 
     def __init__(self, connection: Connection, models: ServedModels) -> None:
         super().__init__(connection)
         self._models = models
-        self._asked = Asked()
-        self._served: ServedModel | None = None
+        self._query = SocketQuery()
 
     async def on_open(self) -> None:
-        self._asked = asked = query_of(self.connection, Asked, lists=("phrases",))
-        self._served = served = self._models.named(asked.model or None)
-        pcm = await live_pcm(asked.rate, asked.encoding, asked.channels)
-        phrases = (
-            await run_in_background(served.phrases, None, asked.phrases) if asked.phrases else ()
-        )
-        latency_ms = served.latency_ms if asked.latency is None else asked.latency
-        options = StreamOptions(asked.language, latency_ms, phrases=phrases)
-        await self.open_stream(served, pcm, options)
+        self._query = query = read_query(self.connection.websocket.query_params)
+        model = self._models.named(query.model)
+        pcm = await live_pcm(query.rate, query.encoding, query.channels)
+        phrases = ()
+        if query.phrases:
+            phrases = await run_in_background(model.phrases, None, query.phrases)
+        latency_ms = model.latency_ms if query.latency is None else query.latency
+        options = StreamOptions(query.language, latency_ms, phrases=phrases)
+        await self.open_stream(model, pcm, options)
         self.connection.send(
             {
-                "type": "ready", "session": self.connection.request_id, "model": served.name,
-                "rate": asked.rate, **self._now(),
+                "type": "ready", "session": self.connection.request_id, "model": model.name,
+                "rate": query.rate, **self._mode(),
             }
         )  # fmt: skip
 
@@ -77,12 +79,12 @@ class Plain(ProtocolHandler[Utterance]):
             await self.stream.push(data)
 
     async def on_text(self, message: str) -> None:
-        order = _order(message)
-        if order.type != "switch" and (order.language or order.latency_ms) is not None:
+        event = read_message(message)
+        if event.type != "switch" and (event.language or event.latency_ms) is not None:
             raise ApiError(
-                400, f"language and latency_ms belong to switch, not {order.type[:50]!r}"
+                400, f"language and latency_ms belong to switch, not {event.type[:50]!r}"
             )
-        match order.type:
+        match event.type:
             case "ping":
                 self.connection.send({"type": "pong"})
             case "end_turn" | "flush" if not self.stopped:
@@ -90,36 +92,36 @@ class Plain(ProtocolHandler[Utterance]):
             case "finish" | "close":
                 self.stop()
             case "switch" if not self.stopped:
-                self._switch(order)
+                self._switch(event)
             case _:
-                raise ApiError(400, f"{order.type[:50]!r} is nothing that can be done here now")
+                raise ApiError(400, f"{event.type[:50]!r} is nothing that can be done here now")
 
-    def _switch(self, order: Order) -> None:
+    def _switch(self, event: ClientMessage) -> None:
         try:
             self.stream.count_control()
-            self.stream.switch(language=order.language, latency_ms=order.latency_ms)
+            self.stream.switch(language=event.language, latency_ms=event.latency_ms)
         except Exception as error:
-            refusal = to_api_error(error)
-            if refusal.status == 500:
+            api_error = to_api_error(error)
+            if api_error.status == 500:
                 raise
-            self._tell_error(refusal)  # goes on as before
+            self.on_error(api_error)  # the stream continues as before
         else:
-            self.connection.send({"type": "switched", **self._now()})
+            self.connection.send({"type": "switched", **self._mode()})
 
-    def _now(self) -> dict[str, Any]:
-        feed = self.stream.scheduled
-        return {"language": feed.language, "latency_ms": feed.latency_ms}
+    def _mode(self) -> dict[str, Any]:
+        stream = self.stream.scheduled
+        return {"language": stream.language, "latency_ms": stream.latency_ms}
 
     def on_event(self, item: FeedEvent) -> None:
         match item:
-            case Partial() if self._asked.interim:
-                self.connection.send({"type": "partial", **_heard(item)})
+            case Partial() if self._query.interim:
+                self.connection.send({"type": "partial", **_text_fields(item)})
             case Final():
                 segments = [
                     {"text": s.text, "start": s.start, "end": s.end, "language": s.language}
                     for s in item.segments
                 ]
-                self.connection.send({"type": "final", **_heard(item), "segments": segments})
+                self.connection.send({"type": "final", **_text_fields(item), "segments": segments})
             case Turn():
                 self.connection.send(
                     {
@@ -133,43 +135,46 @@ class Plain(ProtocolHandler[Utterance]):
                 )
                 self.connection.close(NORMAL)
 
-    def on_error(self, refusal: ApiError) -> None:
-        self._tell_error(refusal)
-
-    def _tell_error(self, refusal: ApiError) -> None:
-        self.connection.send({"type": "error", "code": refusal.code, "message": refusal.message})
+    def on_error(self, error: ApiError) -> None:
+        self.connection.send({"type": "error", "code": error.code, "message": error.message})
 
 
-Form = TypeVar("Form", bound=msgspec.Struct)
-
-
-def query_of(connection: Connection, form: type[Form], lists: tuple[str, ...] = ()) -> Form:
-    """The query of a socket's address.  Raises ApiError naming what it does not know."""
-    query = Parameters(connection.websocket.query_params.multi_items())
-    known = [field.name for field in msgspec.structs.fields(form)]
-    query.check_names(known, "in the query", lists)
-    given = {name: query.texts(name) if name in lists else query.text(name) for name in known}
+def read_query(query: QueryParams) -> SocketQuery:
+    """Reads the query of an address.  Raises ApiError that names the wrong parameter."""
+    known = SocketQuery.__struct_fields__
+    given = Parameters(query.multi_items())
+    given.check_names(known, "in the query", ("phrases",))
+    values: dict[str, Any] = {name: given.text(name) for name in known if name != "phrases"}
+    values = {name: value for name, value in values.items() if value is not None}
+    values["phrases"] = given.texts("phrases")
     try:
-        values = {name: value for name, value in given.items() if value}
-        return msgspec.convert(values, form, strict=False)
+        return msgspec.convert(values, SocketQuery, strict=False)
     except msgspec.ValidationError as error:
         raise ApiError(400, f"in the query: {error}", code="invalid_value") from error
 
 
-def _order(message: str) -> Order:
+def read_message(message: str) -> ClientMessage:
+    """Reads a text message.  Raises ApiError."""
     check_size(message)
     try:
         if message.strip().isidentifier():
-            return Order(message.strip())
-        return msgspec.json.decode(message, type=Order)
+            return ClientMessage(message.strip())
+        return msgspec.json.decode(message, type=ClientMessage)
     except msgspec.DecodeError as error:
         raise ApiError(
             400, f"not a message of this protocol: {error}", code="bad_message"
         ) from error
 
 
-def _heard(event: Partial | Final) -> dict[str, Any]:
+def _text_fields(event: Partial | Final) -> dict[str, Any]:
+    words = [
+        {
+            "text": w.text, "start": round(w.start, 3), "end": round(w.end, 3),
+            "confidence": round(w.confidence, 4), "space_before": w.space_before,
+        }
+        for w in event.words
+    ]  # fmt: skip
     return {
-        "text": event.text, "words": words_of(event), "start": round(event.start, 3),
+        "text": event.text, "words": words, "start": round(event.start, 3),
         "end": round(event.end, 3), "language": event.language,
     }  # fmt: skip

@@ -6,7 +6,6 @@
 The page sends its captions here, so that cues are cut in one place.
 """
 
-import io
 from typing import Annotated, BinaryIO, Literal
 
 import msgspec
@@ -19,7 +18,7 @@ from wheatear.server.api_errors import ApiError
 from wheatear.server.background import run_in_background
 from wheatear.server.session.upload import Upload
 from wheatear.transcript.results import Final, Segment, Word
-from wheatear.transcript.writers import create_writer
+from wheatear.transcript.writers import format_finals
 
 _MAX_BYTES = 1 << 23  # of a body: captions of about ten hours
 _MEDIA_TYPES = {"srt": "application/x-subrip", "vtt": "text/vtt"}
@@ -84,11 +83,8 @@ def _response(body: BinaryIO) -> Response:
         raise ApiError(
             400, f"the body does not describe captions: {error}", code="invalid_value"
         ) from error
-    out = io.StringIO()
-    subtitles = create_writer(captions.format, out, "")
-    for caption in captions.finals:
-        subtitles.final(_final(caption))
-    return Response(out.getvalue(), media_type=_MEDIA_TYPES[captions.format])
+    text = format_finals(captions.format, map(_final, captions.finals))
+    return Response(text, media_type=_MEDIA_TYPES[captions.format])
 
 
 def _final(caption: CaptionFinal) -> Final:

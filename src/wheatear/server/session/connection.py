@@ -128,12 +128,12 @@ class ProtocolHandler(ABC, Generic[AnyUtterance]):
         """Something was heard; what there is to say of it is said through the socket."""
 
     @abstractmethod
-    def on_error(self, refusal: ApiError) -> None:
+    def on_error(self, error: ApiError) -> None:
         """Tells of a fault that ends the handler."""
 
-    def close_reason(self, refusal: ApiError) -> tuple[int, str]:
-        """The code and the reason that the socket is then closed with."""
-        return SOCKET_CODES.get(refusal.status, 1008), refusal.message
+    def close_reason(self, error: ApiError) -> tuple[int, str]:
+        """Returns the code and the reason that close the connection after an error."""
+        return SOCKET_CODES.get(error.status, 1008), error.message
 
     def stop(self) -> None:
         """No more audio will be taken: ends the stream, so that all of it is told."""
@@ -353,14 +353,3 @@ class Connection:
         handler.stop()
         await asyncio.sleep(FINISH_SECONDS)
         self.close(GOING_AWAY)
-
-
-def words_of(event: Partial | Final) -> list[dict[str, Any]]:
-    """The words of an event, for JSON."""
-    return [
-        {
-            "text": w.text, "start": round(w.start, 3), "end": round(w.end, 3),
-            "confidence": round(w.confidence, 4), "space_before": w.space_before,
-        }
-        for w in event.words
-    ]  # fmt: skip

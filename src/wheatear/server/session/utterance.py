@@ -1,4 +1,4 @@
-"""What is said up to some end, as a client gets it: text that only grows, told in deltas."""
+"""The growing text of an utterance, and its deltas."""
 
 from dataclasses import dataclass, field
 
@@ -8,21 +8,22 @@ from wheatear.transcript.segments import continued_text
 
 @dataclass(kw_only=True)
 class Utterance:
-    """What has been said since the last end of a turn, commit or file."""
+    """The text since the last boundary: the end of a turn, a commit, the start of a stream."""
 
     text: str = ""
-    """All of it."""
+    """The whole text."""
     settled: str = ""
-    """The part of it that is final."""
+    """The text of finals."""
     tokens: list[Token] = field(default_factory=list)
     languages: list[str] = field(default_factory=list)
-    """That were heard, or asked for, in the order in which they came."""
-    told: int = 0
-    """Characters that deltas have told."""
-    tokens_told: int = 0
+    """Languages of the text, in the order of their first use."""
+    sent: int = 0
+    """Number of characters in deltas."""
+    sent_tokens: int = 0
+    """Number of tokens in deltas."""
 
     def add(self, event: Partial | Final) -> None:
-        """Takes in what is new in an event."""
+        """Adds the text of an event."""
         self.text = self.settled + continued_text(event, bool(self.settled))
         if isinstance(event, Partial):
             self.tokens += event.tokens
@@ -32,7 +33,7 @@ class Utterance:
             self.languages.append(event.language)
 
     def delta(self) -> tuple[str, list[Token]]:
-        """What has been said and not been told, which it is now."""
-        text, self.told = self.text[self.told :], len(self.text)
-        tokens, self.tokens_told = self.tokens[self.tokens_told :], len(self.tokens)
+        """Returns the text and the tokens that no earlier delta has."""
+        text, self.sent = self.text[self.sent :], len(self.text)
+        tokens, self.sent_tokens = self.tokens[self.sent_tokens :], len(self.tokens)
         return text, tokens

@@ -1,0 +1,204 @@
+"""TCP connections of Wyoming: events are read whole, within the limits of sockets.
+
+The protocol has no keys and no encryption.  A connection takes a slot of live streams with its
+first audio; without one it may be closed to make room for others.
+"""
+
+import asyncio
+import logging
+import socket
+import time
+import uuid
+from contextlib import ExitStack, suppress
+from typing import Any, Protocol, cast
+
+from starlette.websockets import WebSocket
+from wyoming.error import Error
+
+from wheatear.server.access.limits import ConcurrencyLimits, TokenBucket
+from wheatear.server.access.listener import Acceptor, Port
+from wheatear.server.access.message_buffers import Buffers, Share
+from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES, anonymous_client
+from wheatear.server.api_errors import ApiError, no_room
+from wheatear.server.background import set_caller
+from wheatear.server.metrics import Metrics
+from wheatear.server.protocols.wyoming import WyomingHandler
+from wheatear.server.protocols.wyoming_events import Sizes, decode, encode
+from wheatear.server.served_models import ServedModels
+from wheatear.server.session.connection import NORMAL, Connection
+from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
+from wheatear.server.settings import Limits, Settings
+
+_log = logging.getLogger("wheatear.access")
+
+_MAX_HEAD_BYTES = 1 << 16  # of an event's first line
+_FREE_JSON_BYTES, _JSON_BYTES_PER_MESSAGE = 1024, 512
+_CLOSE_SECONDS = 2.0  # that a rejected client may take to disconnect
+
+
+class Service(Protocol):
+    """The shared parts of the server."""
+
+    settings: Settings
+    metrics: Metrics
+    concurrency: ConcurrencyLimits
+    buffers: Buffers
+    models: ServedModels
+    draining: asyncio.Event
+
+
+class EventConnection:
+    """A TCP connection with the interface of a WebSocket whose messages are events."""
+
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        limits: Limits,
+        share: Share,
+    ) -> None:
+        self._reader, self._writer = reader, writer
+        self._share = share
+        self._max_bytes = limits.message_bytes
+        self._rate = TokenBucket(limits.messages_per_second, limits.messages_per_second)
+        gone = cast("_StreamProtocol", writer.transport.get_protocol()).gone
+        self.scope: dict[str, Any] = {
+            "state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone.is_set}
+        }
+
+    async def accept(self, subprotocol: str | None = None) -> None:
+        """Does nothing: the protocol has no handshake."""
+
+    async def receive(self) -> dict[str, Any]:
+        """Returns the next event, whole.  Raises ApiError for an invalid or too large one."""
+        self._share.release()  # of the event before
+        try:
+            line = await self._reader.readuntil(b"\n")
+            sizes = decode(line, Sizes, "event")
+            data, payload = sizes.data_length or 0, sizes.payload_length or 0
+            self._check_size(data, payload)
+            json_bytes = max(0, len(line) + data - _FREE_JSON_BYTES)
+            cost = 1 + json_bytes / _JSON_BYTES_PER_MESSAGE + payload / LARGE_MESSAGE_BYTES
+            await asyncio.sleep(self._rate.spend(cost))  # 0 s still lets other tasks run
+            rest = await self._reader.readexactly(data + payload)
+        except asyncio.LimitOverrunError as error:
+            raise ApiError(
+                413, f"an event begins with a line of {_MAX_HEAD_BYTES} bytes at most"
+            ) from error
+        except asyncio.IncompleteReadError:
+            return {"type": "websocket.disconnect", "half_closed": True}
+        except ConnectionError:
+            return {"type": "websocket.disconnect"}
+        return {"type": "websocket.receive", "bytes": line + rest}
+
+    def _check_size(self, data: int, payload: int) -> None:
+        """Raises ApiError for an event that is too large, or for which there is no memory."""
+        if data > MAX_JSON_CHARACTERS:
+            raise ApiError(413, f"data of {data} bytes; {MAX_JSON_CHARACTERS} are the most")
+        if (size := data + payload) > self._max_bytes:
+            raise ApiError(413, f"an event of {size} bytes; {self._max_bytes} are the most")
+        if not self._share.holds(size):
+            raise no_room()
+
+    async def send_text(self, message: str) -> None:
+        """Sends an event."""
+        self._writer.write(message.encode())
+        await self._writer.drain()
+
+    async def close(self, code: int = NORMAL, reason: str | None = None) -> None:
+        """Ends sending and waits for the client to disconnect.
+
+        Input is dropped meanwhile: closing a socket with unread input would lose the last events.
+        """
+        transport = cast("asyncio.Transport", self._writer.transport)
+        if not (transport.is_closing() or self._reader.at_eof()):
+            transport.set_protocol(ending := _DiscardProtocol())
+            transport.resume_reading()
+            transport.write_eof()
+            await ending.gone.wait()
+
+
+class _StreamProtocol(asyncio.StreamReaderProtocol):
+    """Sets an event when the client disconnects, also while no task reads."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.gone = asyncio.Event()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+        super().connection_lost(exc)
+
+
+class _DiscardProtocol(asyncio.Protocol):
+    """Drops input and sets an event when the client disconnects."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+
+    def eof_received(self) -> bool:
+        self.gone.set()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.gone.set()
+
+
+async def serve(service: Service, listener: socket.socket) -> Acceptor:
+    """Accepts connections until the acceptor is closed."""
+    port = Port(service.settings.limits.connections)
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _run(service, port, reader, writer)
+
+    def protocol() -> _StreamProtocol:
+        return _StreamProtocol(asyncio.StreamReader(limit=_MAX_HEAD_BYTES), connected)
+
+    acceptor = Acceptor(listener, protocol, port.room)
+    await acceptor.start()
+    return acceptor
+
+
+async def _run(
+    service: Service, port: Port, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    """Runs a connection to its end."""
+    transport = cast("asyncio.Transport", writer.transport)
+    began = time.perf_counter()
+    client = anonymous_client((writer.get_extra_info("peername") or ("nobody",))[0])
+    share = Share(service.buffers, client.name)
+    events = EventConnection(reader, writer, service.settings.limits, share)
+    events.scope["state"] |= {
+        "pace": service.concurrency.pace(client), "client": client, "buffers": service.buffers
+    }  # fmt: skip
+    set_caller(client.name)
+    slot = ExitStack()
+
+    def take_slot() -> None:
+        if not port.is_placed(transport):
+            slot.enter_context(service.concurrency.hold("streams", client))
+            port.has_place(transport)
+
+    port.enter(transport, client.name)
+    try:
+        with slot:
+            socket = cast("WebSocket", events)
+            connection = Connection(socket, service.settings, service.metrics, service.draining)
+            await connection.run(WyomingHandler(connection, service.models, take_slot))
+    except ApiError as error:
+        service.metrics.refused.labels(error.reason).inc()
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await events.send_text(encode(Error(error.message, error.code)))
+                await events.close()
+    finally:
+        share.release()
+        port.leave(transport)
+        writer.close()
+        asyncio.get_running_loop().call_later(_CLOSE_SECONDS, writer.transport.abort)
+        _log.info(
+            "WYOMING", extra={
+                "request_id": events.scope["state"]["request_id"], "holder": client.name,
+                "seconds": round(time.perf_counter() - began, 4),
+            },
+        )  # fmt: skip
