@@ -249,7 +249,7 @@ class Study:
         return "".join([*map(detokenizer.add, tokens), detokenizer.finish()])
 
     def _units(self, text: str, locale: str) -> Sequence[str]:
-        normal = self._scoring.normal(text, locale)
+        normal = self._scoring.normalize(text, locale)
         return normal.split() if has_spaces(locale) else characters(normal)
 
 

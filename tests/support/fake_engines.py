@@ -1,4 +1,4 @@
-"""Engines whose answers and whose time are made up."""
+"""Engines with made-up answers and compute times."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from wheatear.evaluate.engines.engine import (
     StreamingSession,
 )
 
-WORK = 0.1  # seconds that the made-up clock goes on at each call
+WORK = 0.1  # seconds of the made-up clock for each call
 
 
 class Clock:
-    """Time that passes only when an engine works."""
+    """Time that passes only during the work of an engine."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -29,63 +29,63 @@ class Clock:
         return self.now
 
 
-class Parrot(Engine):
-    """Says what it is told to, by the length of the audio in tenths of a second."""
+class FakeEngine(Engine):
+    """Returns a text by the length of the audio in tenths of a second."""
 
     detects = True
 
     def __init__(
-        self, clock: Clock, says: dict[int, str], name: str = "parrot", precision: str = "int8"
+        self, clock: Clock, texts: dict[int, str], name: str = "fake", precision: str = "int8"
     ) -> None:
         self.name = name
         self.info = EngineInfo("made up", precision, None, 1_000_000, 7, "first weights")
-        self.clock, self.says = clock, says
-        self.heard: list[tuple[int, str | None]] = []
+        self.clock, self.texts = clock, texts
+        self.calls: list[tuple[int, str | None]] = []
 
     def language_for(self, locale: str) -> str | None:
         return None if locale == "xx-XX" else locale
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         tenths = round(len(samples) / 1600)
-        self.heard.append((tenths, locale))
+        self.calls.append((tenths, locale))
         self.clock.now += WORK
         if tenths == 13:
             raise WheatearError("thirteen brings bad luck")
-        return Hypothesis(self.says.get(tenths, ""), None if locale else "en")
+        return Hypothesis(self.texts.get(tenths, ""), None if locale else "en")
 
 
-class Streaming(Parrot):
-    """A parrot that listens live: it tells its text with the first loud block, and its final half a
-    second after the last one."""
+class StreamingFakeEngine(FakeEngine):
+    """Emits a partial with each loud block, and a final half a second after the last one."""
 
-    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
+    def start_stream(self, locale: str | None, window_s: float) -> StreamingSession:
         return _Session(self, locale)
 
 
 class _Session(StreamingSession):
-    def __init__(self, parrot: Streaming, locale: str | None) -> None:
-        self._parrot, self._locale = parrot, locale
+    def __init__(self, engine: StreamingFakeEngine, locale: str | None) -> None:
+        self._engine, self._locale = engine, locale
         self._blocks: list[Samples] = []
         self._quiet = 0
 
     def push(self, samples: Samples) -> Sequence[PartialHypothesis]:
-        self._parrot.clock.now += 0.001
+        self._engine.clock.now += 0.001
         loud, before = np.abs(samples).max() > 0.1, self._quiet
         self._blocks.append(samples)
         self._quiet = 0 if loud else self._quiet + len(samples)
         if loud:
-            return [PartialHypothesis("so far")]
-        return [PartialHypothesis("all", final=True)] if before < 8_000 <= self._quiet else []
+            return [PartialHypothesis("partial")]
+        is_end = before < 8_000 <= self._quiet
+        return [PartialHypothesis("all", final=True)] if is_end else []
 
     def finish(self) -> Hypothesis:
-        return self._parrot.transcribe(np.concatenate(self._blocks), self._locale)
+        return self._engine.transcribe(np.concatenate(self._blocks), self._locale)
 
 
 def tone(tenths: int) -> Samples:
-    """A tone of tenths of a second, a tenth of silence before and after it in the count."""
+    """A tone of tenths of a second, which include a tenth of silence at either end."""
     samples = np.zeros(tenths * 1600, np.float32)
     samples[1600:-1600] = 0.5 * np.sin(np.arange(len(samples) - 3200) / 5)
     return samples
 
 
-SAYS = {5: "One two free", 6: "Four five six. Seven", 7: "Bonjour le monde!", 8: "salut", 9: "?"}
+TEXTS = {5: "One two free", 6: "Four five six. Seven", 7: "Bonjour le monde!", 8: "salut", 9: "?"}

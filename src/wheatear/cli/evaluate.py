@@ -57,55 +57,54 @@ def evaluate(
     """Measure models on recordings: error rates, latencies, speed.
 
     Writes summary.json, utterances.jsonl (reference, hypothesis and errors of every utterance),
-    report.md and report.html. Stop it with Ctrl-C; the same command goes on. docs/evaluate.md
-    says what each figure means. The exit code is 2 where a system could transcribe no recording; a
-    few that fail are named, and the figures are of the others.
+    report.md and report.html. After Ctrl-C the same command continues. docs/evaluate.md describes
+    each figure. The exit code is 2 if a system could transcribe no recording; single recordings
+    that fail are listed and not part of any figure.
 
     Parameters
     ----------
     manifest
-        A NeMo manifest (.jsonl), a folder of audio with .txt files beside, or the folder of
-        FLEURS, Common Voice, VoxPopuli or LibriSpeech.
+        A NeMo manifest (.jsonl), a folder of audio with .txt files of the same names, or the folder
+        of FLEURS, Common Voice, VoxPopuli or LibriSpeech.
     output
         Folder of the report.
     model
-        Bundles to measure, such as one of each precision; the model that comes with Wheatear if
-        left out.
+        Bundles to measure, such as one of each precision; default: the shipped model.
     engine
-        Other engines to measure beside: faster-whisper:MODEL, sherpa-onnx:FOLDER,
-        transformers:MODEL, openai:URL#MODEL, python:MODULE:FUNCTION.
+        Other engines to measure: faster-whisper:MODEL, sherpa-onnx:FOLDER, transformers:MODEL,
+        openai:URL#MODEL, python:MODULE:FUNCTION.
     latency
-        Milliseconds; the bundle's own default if left out.
+        Milliseconds; default: the bundle's default.
     all_latencies
-        Every latency of each bundle.
+        Measure every latency of each bundle.
     mode
         Live streams, whole files, or both. The texts of a bundle are the same.
     prompt
-        With the language given, left to the model, or both.
+        Language given, detected by the model, or both.
     locale
-        Of recordings that nothing tells the locale of.
+        Locale of recordings without one.
     only
-        Locales to measure, of those that there are.
+        Locales to measure.
     split
-        Part of a corpus that comes in parts.
+        Part of a corpus that is published in parts.
     by
         Field of the manifest to group recordings by, such as speaker.
     limit
-        Most recordings of each locale.
+        Maximum number of recordings of each locale.
     turns
-        Recordings of each locale that the end of turns is timed on; each is heard once more.
+        Number of recordings of each locale whose end of turn is timed, in a second run of each.
     pieces
-        Seconds that engines without streams get at a time as their stream.
+        Window of engines without streams, in seconds.
     beam
-        Readings that are followed at a time; 1 is greedy search.
+        Beam width; 1 is greedy search.
     numbers
-        spoken: digits are spelt out before texts are compared, where num2words knows the language.
+        spoken: spell digits out before texts are compared, where num2words knows the language.
     fold_accents
         Locales or languages whose references lack accents.
     against
-        Folder of an earlier run to tell the differences from.
+        Folder of an earlier run to compare with.
     threads
-        Processors that an engine may use.
+        Number of threads of an engine.
     """
     with_extra()
     from wheatear.evaluate.corpora import read_corpus  # noqa: PLC0415
@@ -119,7 +118,7 @@ def evaluate(
         if value is not None and value < 1:
             raise WheatearError(f"--{name} is {value}; give 1 or more")
     if turns < 0 or pieces < 0.1:
-        raise WheatearError("--turns is 0 or more clips, --pieces 0.1 seconds or more")
+        raise WheatearError("give --turns from 0 and --pieces from 0.1 on")
     corpus = read_corpus(manifest, locale, split)
     clips = choose(corpus.clips, only, limit)
     print(f"{printable(manifest)}: {corpus.layout}, {len(clips)} recordings")
@@ -130,26 +129,27 @@ def evaluate(
         Scoring(numbers == "spoken", frozenset(fold_accents)),
     )  # fmt: skip
     systems = Systems(model or (None,), latency, all_latencies, beam, engine)
-    with progress() as tell:
+    with progress_bar() as progress:
         summary = run(
             clips, systems, plan, output, title=f"Evaluation on {manifest}",
-            command=shlex.join(["wheatear", *sys.argv[1:]]), before=against, tell=tell,
+            command=shlex.join(["wheatear", *sys.argv[1:]]), before=against,
+            progress=progress,
         )  # fmt: skip
     return show(summary, output, len(clips))
 
 
 def with_extra() -> None:
-    """Raises MissingExtraError where something that evaluating needs is not installed."""
+    """Raises MissingExtraError if a package of the extra `evaluate` is not installed."""
     for module in ("kaldialign", "matplotlib", "num2words", "whisper_normalizer"):
         if find_spec(module) is None:
             raise MissingExtraError(f"evaluating needs {module}: pip install 'wheatear[evaluate]'")
 
 
 @contextmanager
-def progress() -> Iterator[ProgressCallback]:
-    """A bar on standard error, or a line for each condition where that is no terminal.
+def progress_bar() -> Iterator[ProgressCallback]:
+    """A bar on standard error; without a terminal a line for each condition.
 
-    A signal ends the work between two recordings: what cuts one short may look like its end.
+    A signal ends the work between two recordings, since an interrupted engine may return as usual.
     """
     console, last = Console(stderr=True), ""
     bar = Progress(
@@ -159,28 +159,30 @@ def progress() -> Iterator[ProgressCallback]:
     with bar, interrupts.held():
         task = bar.add_task("", total=None)
 
-        def tell(what: str, done: int, of: int) -> None:
+        def update(label: str, done: int, total: int) -> None:
             nonlocal last
             interrupts.check()
-            if what != last and not console.is_terminal:
-                console.print(what, markup=False, soft_wrap=True)
-            if what != last:
-                bar.reset(task, total=of, description=escape(what))
-            last = what
+            if label != last and not console.is_terminal:
+                console.print(label, markup=False, soft_wrap=True)
+            if label != last:
+                bar.reset(task, total=total, description=escape(label))
+            last = label
             bar.update(task, completed=done)
 
-        yield tell
+        yield update
 
 
 def show(summary: dict[str, Any], output: Path, count: int) -> int:
-    """Prints the means to standard output, what failed to standard error; returns the exit code.
+    """Prints means to standard output, failures to standard error; returns the exit code.
 
-    count: recordings that were given.
+    Args:
+        summary: Content of summary.json.
+        output: Folder of the report.
+        count: Number of recordings.
     """
     from wheatear.evaluate.report import side_by_side  # noqa: PLC0415
 
-    console = Console()
-    console.print(as_rich(side_by_side(summary, brief=True)))
+    Console().print(as_rich(side_by_side(summary, brief=True)))
     print(f"{output / 'report.html'}, report.md, summary.json, utterances.jsonl")
     if failed := {entry["id"]: entry["fault"] for entry in summary["failed"]}:
         for name, fault in list(failed.items())[:5]:
@@ -188,14 +190,14 @@ def show(summary: dict[str, Any], output: Path, count: int) -> int:
         complain(f"{len(failed)} of {count} recordings failed, see the report")
     for system in dict.fromkeys(entry["system"] for entry in summary["left_out"]):
         own = [entry for entry in summary["left_out"] if entry["system"] == system]
-        told = ", ".join(f"{entry['locale']} ({entry['clips']})" for entry in own)
-        complain(f"{system} does not know, and did not hear: {told}")
+        locales = ", ".join(f"{entry['locale']} ({entry['clips']})" for entry in own)
+        complain(f"{system} has no language for these recordings, left out: {locales}")
     rows = summary["rows"]
-    some = {row["system"] for row in rows if row["failed"] < row["utterances"] + row["failed"]}
-    none = [name for name in dict.fromkeys(row["system"] for row in rows) if name not in some]
-    for system in none:
+    working = {row["system"] for row in rows if row["utterances"]}
+    broken = [name for name in dict.fromkeys(row["system"] for row in rows) if name not in working]
+    for system in broken:
         complain(f"{system} transcribed no recording")
-    return BAD_INPUT if none else 0
+    return BAD_INPUT if broken else 0
 
 
 def as_rich(table: ReportTable) -> Table:

@@ -1,4 +1,4 @@
-"""`wheatear reproduce`: a published table, made again and compared."""
+"""`wheatear reproduce`: a published table, measured again and compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from wheatear.cli.evaluate import as_rich, progress, with_extra
+from wheatear.cli.evaluate import as_rich, progress_bar, with_extra
 from wheatear.errors import LatencyError
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.store import find_bundle
@@ -30,10 +30,10 @@ def reproduce(
     limit: int | None = None,
     threads: int | None = None,
 ) -> None:
-    """Make a published table of error rates again, and compare.
+    """Measure a published table of error rates again, and compare.
 
-    Writes comparison.md and comparison.json beside the report of "wheatear evaluate". Stop it with
-    Ctrl-C; the same command goes on.
+    Writes comparison.md and comparison.json next to the report of "wheatear evaluate". After Ctrl-C
+    the same command continues.
 
     Parameters
     ----------
@@ -43,17 +43,17 @@ def reproduce(
     data
         The folder of FLEURS with a folder for each language; or one with folders ami,
         earnings22, gigaspeech, librispeech-clean, librispeech-other, spgispeech, tedlium and
-        voxpopuli, each a corpus that "wheatear evaluate" reads. What is missing is left out.
+        voxpopuli, each a corpus that "wheatear evaluate" reads. Missing sets are left out.
     output
         Folder of the report.
     model
         Bundles to measure, such as one of each precision.
     latency
-        Milliseconds; those of the table that the bundles have if left out.
+        Milliseconds; default: latencies of the table that the bundles have.
     limit
-        Most recordings of each language or set, to try it out.
+        Maximum number of recordings of each language or set.
     threads
-        Processors to use.
+        Number of threads.
     """
     with_extra()
     from wheatear.evaluate.evaluation import Systems, evaluate  # noqa: PLC0415  (an extra)
@@ -89,12 +89,12 @@ def reproduce(
         ("whole",), wanted.prompts, turns=0, by=wanted.by, threads=threads or default_threads()
     )
     systems = Systems(models, tuple(sorted(latency or known)))
-    with progress() as tell:
+    with progress_bar() as progress:
         summary = evaluate(
             chosen, systems, plan, output, title=f"{wanted.title}, on {data}",
-            command=shlex.join(["wheatear", *sys.argv[1:]]), tell=tell,
+            command=shlex.join(["wheatear", *sys.argv[1:]]), progress=progress,
         )  # fmt: skip
     found = compare(wanted, summary)
     write_comparison(output, wanted, found)
     Console().print(as_rich(overview(found)))
-    print(f"{output / f'{COMPARISON}.md'}, {COMPARISON}.json; report.html and the rest beside")
+    print(f"{output / f'{COMPARISON}.md'}, {COMPARISON}.json, report.html, summary.json")

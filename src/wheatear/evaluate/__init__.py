@@ -1,9 +1,9 @@
-"""How good a model is: error rates, latencies and speed, of this engine and of others.
+"""Accuracy and latency on recordings: error rates, times and speed of this and other engines.
 
     clips -> engines -> records (utterances.jsonl) -> rows (summary.json) -> report (md, html)
 
-`wheatear evaluate` is the command; docs/evaluate.md tells what each figure means. Nothing here is
-imported by `import wheatear`, and other engines' packages only where they are asked for.
+docs/evaluate.md describes each figure. `import wheatear` imports nothing of this package; packages
+of other engines are imported when such an engine is opened.
 """
 
 from wheatear.evaluate.normalizer import normalize

@@ -1,4 +1,4 @@
-"""What is evaluated: an utterance, its audio, and what was said in it."""
+"""Utterances: audio, a stretch of it, and its reference."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError
 
 _SEEKABLE = frozenset({"AIFF", "AU", "CAF", "FLAC", "RF64", "W64", "WAV", "WAVEX"})
-"""Formats whose stretches are read without what lies before them."""
+"""Formats that libsndfile can seek in without decoding from the start."""
 
 
 @dataclass(frozen=True)
@@ -33,30 +33,38 @@ class Clip:
     locale: str
     reference: str
     start: float = 0.0
-    """Seconds into the file."""
+    """Start in the file, in seconds."""
     seconds: float | None = None
-    """None is to the end of the file."""
+    """Duration; None for the rest of the file."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """What else the corpus tells of it, such as the speaker."""
+    """Other fields of the corpus, such as the speaker."""
 
     def read(self) -> Samples:
-        """float32 samples [n] at 16 kHz, mono.  Raises AudioError."""
+        """Returns float32 samples [n] at 16 kHz, mono.  Raises AudioError."""
         start = round(self.start * SAMPLE_RATE)
         size = None if self.seconds is None else round(self.seconds * SAMPLE_RATE)
         return read_stretch(self.audio, start, size)
 
 
 def read_stretch(path: Path, start: int, size: int | None) -> Samples:
-    """float32 samples [size] of a file, start and size counted at 16 kHz.
+    """Reads a stretch of a file.
 
-    size: None is to the end; fewer samples are returned where the file has fewer.  Raises
-    AudioError, also for a stretch that holds no samples.
+    Args:
+        path: Audio file.
+        start: First sample, counted at 16 kHz.
+        size: Number of samples at 16 kHz; None for the rest of the file.
+
+    Returns:
+        float32 samples [size]; fewer if the file ends before.
+
+    Raises:
+        AudioError: The file cannot be read, or the stretch holds no samples.
     """
     if start and is_raw(path):
         samples = _mapped_stretch(path, start, size)
     elif start and size != 0 and _seeks(path):
         samples = _sought(path, start, size)
-        if size is None or len(samples) < size:  # the header may promise less than there is
+        if size is None or len(samples) < size:  # the header may give too small a length
             samples = _decoded(path, start, size)
     else:
         samples = _decoded(path, start, size)
@@ -124,7 +132,7 @@ def _sought(path: Path, start: int, size: int | None) -> Samples:
 
 
 def _decoded(path: Path, start: int, size: int | None) -> Samples:
-    """The stretch of a file that is decoded from its beginning."""
+    """A stretch of a file that is decoded from the start."""
     end = math.inf if size is None else start + size
     blocks, count = [np.zeros(0, np.float32)], 0
     with closing(open_audio(path)) as audio:
@@ -138,13 +146,13 @@ def _decoded(path: Path, start: int, size: int | None) -> Samples:
     return np.concatenate(blocks)
 
 
-_LOUD = 0.03  # of the loudest sample
+_LOUD = 0.03  # share of the loudest sample
 
 
 def speech_span(samples: Samples) -> tuple[float, float]:
-    """Seconds at which it becomes loud for the first time and ceases to be for the last.
+    """Seconds of the first and after the last loud sample.
 
-    Loud is a thirtieth of the loudest sample, so the noise of the room must lie 30 dB below.
+    Loud is above a thirtieth of the loudest sample: background noise must be 30 dB below it.
     """
     loud = np.flatnonzero(np.abs(samples) > _LOUD * np.abs(samples).max(initial=0))
     if not len(loud):

@@ -1,4 +1,4 @@
-"""One evaluation from a manifest to the files of its report."""
+"""One evaluation, from clips to the files of its report."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import Any
 from wheatear.decoder.beam import BeamRules
 from wheatear.errors import WheatearError
 from wheatear.evaluate.clips import Clip
-from wheatear.evaluate.engines.engine import Engine, open_engine, parse_spec
+from wheatear.evaluate.engines.engine import Engine
+from wheatear.evaluate.engines.registry import open_engine, parse_spec
 from wheatear.evaluate.engines.wheatear import Wheatear
 from wheatear.evaluate.html import page
-from wheatear.evaluate.records import UNPAIRED, Record, Score, read_records, score
+from wheatear.evaluate.records import UNPAIRED, read_records, score
 from wheatear.evaluate.report import markdown, sections
 from wheatear.evaluate.runner import EvaluationPlan, ProgressCallback, Results, run
-from wheatear.evaluate.summary import SUMMARY, against, describe_environment, summarize
+from wheatear.evaluate.summary import SUMMARY, Scored, against, describe_environment, summarize
 from wheatear.model.latency import choose_mode
 from wheatear.model.store import find_bundle
 from wheatear.recognizer.external.package import open_model
@@ -27,19 +28,19 @@ from wheatear.recognizer.recognizer import load
 
 @dataclass(frozen=True)
 class Systems:
-    """What is measured: bundles at latencies, and engines of others."""
+    """Systems to measure: bundles at latencies, and other engines."""
 
     models: tuple[str | None, ...] = (None,)
-    """Paths or names of bundles; None is the one that comes with Wheatear."""
+    """Paths or names of bundles; None is the shipped model."""
     latencies: tuple[int, ...] = ()
-    """Milliseconds; none is each bundle's default."""
+    """Milliseconds; empty for the default of each bundle."""
     all_latencies: bool = False
     beam: int = 1
     others: tuple[str, ...] = ()
-    """As `wheatear.evaluate.engines.engine` names them."""
+    """Engines by the names of `wheatear.evaluate.engines.registry`."""
 
     def check(self) -> None:
-        """Raises WheatearError for what can be seen to be wrong before anything is run."""
+        """Raises WheatearError for unknown engines, models and latencies."""
         for spec in self.others:
             parse_spec(spec)
         for model in self.models:
@@ -48,7 +49,7 @@ class Systems:
                 choose_mode(manifest.modes, manifest.default_mode, latency)
 
     def open(self, threads: int) -> Iterator[Engine]:
-        """Each engine when it is its turn, so that one is loaded at a time."""
+        """Opens each engine when it is requested, so that one is loaded at a time."""
         beam = BeamRules(self.beam) if self.beam > 1 else None
         for model in self.models:
             recognizer = load(model, threads=threads)
@@ -61,10 +62,19 @@ class Systems:
 
 
 def choose(clips: Sequence[Clip], locales: Sequence[str], limit: int | None) -> list[Clip]:
-    """Clips of some locales (none: of all), of each so many.  Raises WheatearError if none are."""
+    """Returns clips of some locales, or of all if none is given, grouped by locale.
+
+    Args:
+        clips: All clips.
+        locales: Locales to keep.
+        limit: Maximum number of clips per locale.
+
+    Raises:
+        WheatearError: There are no clips of a locale.
+    """
     wanted = {locale.replace("_", "-").lower() for locale in locales}
-    there = {clip.locale.lower() for clip in clips}
-    if missing := wanted - there:
+    known = {clip.locale.lower() for clip in clips}
+    if missing := wanted - known:
         raise WheatearError(
             f"there are no clips of {', '.join(sorted(missing))}; there are of "
             f"{', '.join(sorted({clip.locale for clip in clips}))}"
@@ -85,20 +95,30 @@ def evaluate(
     title: str,
     command: str = "",
     before: Path | None = None,
-    tell: ProgressCallback = lambda *_: None,
+    progress: ProgressCallback = lambda *_: None,
 ) -> dict[str, Any]:
-    """Runs what has not been run, writes summary.json, utterances.jsonl, report.md and report.html
-    to `output`, and returns the summary.
+    """Runs systems over clips and writes summary, records and report.
 
-    command: what the report shall say that it was made with.  before: folder of an earlier run to
-    tell the differences from.
+    Args:
+        clips: Clips to transcribe.
+        systems: Systems to measure.
+        plan: Conditions to run.
+        output: Folder of summary.json, utterances.jsonl, report.md and report.html.
+        title: Title of the report.
+        command: Command line for the report.
+        before: Folder of an earlier run to compare with.
+        progress: Called before each clip.
 
-    Raises WheatearError where nothing can be measured, or, when all else is written, nothing of
-    `before` compared.
+    Returns:
+        The content of summary.json.
+
+    Raises:
+        WheatearError: No clip could be transcribed, or, after all files are written, `before` has
+            nothing to compare.
     """
     systems.check()
     earlier = _scored(before, plan) if before else []
-    results = run(clips, systems.open(plan.threads), plan, output, tell)
+    results = run(clips, systems.open(plan.threads), plan, output, progress)
     summary = summarize(results)
     summary["made"] = describe_environment(command, plan.threads)
     try:
@@ -110,8 +130,8 @@ def evaluate(
     return summary
 
 
-def _scored(folder: Path, plan: EvaluationPlan) -> list[tuple[Record, Score]]:
-    """What another run heard, compared as this one is.  Raises WheatearError if that is nothing."""
+def _scored(folder: Path, plan: EvaluationPlan) -> list[Scored]:
+    """Records of another run with the scores of this plan.  Raises WheatearError without any."""
     found = read_records(folder)
     if not found:
         raise WheatearError(f"{folder} holds no evaluation: there are no lines in utterances.jsonl")

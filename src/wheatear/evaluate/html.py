@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else."""
+"""The report as a single HTML file without external resources."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ svg { max-width: 100%; height: auto; margin-top: 1rem }
 
 
 def page(title: str, parts: Iterable[Section], summary: Mapping[str, Any]) -> str:
-    """The report with its pictures inside."""
+    """The report as HTML, with its plots as inline SVG."""
     body = [f"<h1>{escape(title)}</h1>"]
     for part in parts:
         body.append(f"<section><h2>{escape(part.title)}</h2>")
@@ -34,7 +34,7 @@ def page(title: str, parts: Iterable[Section], summary: Mapping[str, Any]) -> st
             body.append(f"<p>{escape(part.text)}</p>")
         if part.table:
             body.append(_table(part.table))
-        if part.picture and (svg := draw(summary, part.picture)):
+        if part.plot and (svg := draw(summary, part.plot)):
             body.append(f"<figure>{svg}</figure>")
         body.append("</section>")
     head = (
@@ -47,12 +47,11 @@ def page(title: str, parts: Iterable[Section], summary: Mapping[str, Any]) -> st
 
 def _table(table: Table) -> str:
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in table.heads)
-    rows = "\n".join(f"<tr>{_cells(row)}</tr>" for row in table.rows)
+    rows = "\n".join(
+        "<tr>" + "".join(f'<td dir="auto">{escape(cell)}</td>' for cell in row) + "</tr>"
+        for row in table.rows
+    )
     return (
         f'<div class="wide"><table><thead><tr>{heads}</tr></thead>'
         f"<tbody>\n{rows}\n</tbody></table></div>"
     )
-
-
-def _cells(row: Iterable[str]) -> str:
-    return "".join(f'<td dir="auto">{escape(cell)}</td>' for cell in row)

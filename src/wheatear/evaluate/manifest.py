@@ -1,10 +1,10 @@
-"""NeMo-style manifests: a JSON line for each utterance, read alike by evaluation and training.
+"""NeMo manifests: one JSON object per line and utterance, for evaluation and training.
 
     {"audio_filepath": "clip.flac", "duration": 2.4, "text": "Good morning.", "lang": "en-US"}
 
-`audio_filepath` is absolute or relative to the manifest's folder.  `offset` and `duration`, in
-seconds, choose a stretch of it; left out or null, they are its beginning and its end.  The locale
-is the first of `lang`, `target_lang`, `locale`, `language`, `source_lang` that is given.
+`audio_filepath` is absolute or relative to the manifest's folder. `offset` and `duration` choose a
+stretch, in seconds; by default it begins and ends with the file. The locale is the first of `lang`,
+`target_lang`, `locale`, `language`, `source_lang` that is present.
 
 Source: NVIDIA NeMo's documentation of speech recognition datasets.
 """
@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from wheatear.errors import ManifestError
 from wheatear.evaluate.clips import Clip
 from wheatear.model.locales import canonical_locale
 
 _LOCALE_KEYS = ("lang", "target_lang", "locale", "language", "source_lang")
-_ENDLESS = 1e9  # seconds that no recording has; such as 1e999, which JSON reads as infinite
-_SHOWN = 5  # bad lines in a message
+_MAX_SECONDS = 1e9  # excludes numbers such as 1e999, which JSON reads as infinite
+_MAX_SHOWN = 5  # invalid lines in an error
+_Line = TypeVar("_Line")
+_Parsed = TypeVar("_Parsed")
 _WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
@@ -40,30 +42,40 @@ class InvalidLine:
         return f"{self.path}, line {self.line}: {self.reason}"
 
 
-def manifest_error(problems: Sequence[InvalidLine]) -> ManifestError:
-    """The error that names the first of some lines that cannot be used."""
-    more = len(problems) - _SHOWN
-    shown = "; ".join(map(str, problems[:_SHOWN]))
+def manifest_error(problems: Iterable[InvalidLine]) -> ManifestError:
+    """The error that names the first invalid lines."""
+    ordered = sorted(problems, key=lambda problem: problem.line)
+    more = len(ordered) - _MAX_SHOWN
+    shown = "; ".join(map(str, ordered[:_MAX_SHOWN]))
     return ManifestError(shown + (f"; and {more} more lines" if more > 0 else ""))
 
 
-def read_clips(path: Path) -> Iterator[tuple[int, Clip] | InvalidLine]:
-    """Each line of a manifest as its number and utterance, or the problem that it has.
+def read_clips(path: Path) -> tuple[list[tuple[int, Clip]], list[InvalidLine]]:
+    """Reads the utterances of a manifest with their line numbers, and its invalid lines.
 
-    A clip's locale is "" where its line names none.  Raises ManifestError for a file that cannot
-    be read.
+    The locale of a clip is "" if its line has none. Raises ManifestError for an unreadable file.
     """
-    for number, line in numbered_lines(path):
+    parse = lambda line: _clip(_decode_json(line), path.parent)  # noqa: E731
+    return parse_lines(path, numbered_lines(path), parse)
+
+
+def parse_lines(
+    path: Path, lines: Iterable[tuple[int, _Line]], parse: Callable[[_Line], _Parsed]
+) -> tuple[list[tuple[int, _Parsed]], list[InvalidLine]]:
+    """Parses numbered lines; an error of `parse` makes a line invalid."""
+    parsed, problems = [], []
+    for number, line in lines:
         try:
-            yield number, _clip(_decoded(line), path.parent)
-        except ValueError as error:
-            yield InvalidLine(path, number, str(error))
+            parsed.append((number, parse(line)))
+        except (ValueError, OSError) as error:
+            problems.append(InvalidLine(path, number, str(error)))
+    return parsed, problems
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """The lines of a text file that hold more than spaces, without byte order marks.
+    """Yields numbered lines of a text file, without blank lines and byte order marks.
 
-    A mark may begin any line, as it does where files are joined.  Raises ManifestError.
+    A mark may begin any line of concatenated files. Raises ManifestError for an unreadable file.
     """
     try:
         data = path.read_bytes()
@@ -78,7 +90,7 @@ def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
 
 
 def decode_line(line: bytes) -> str:
-    """Raises ValueError for what is no text."""
+    """Decodes UTF-8.  Raises ValueError for any other bytes."""
     if b"\0" in line:
         raise ValueError("it holds a NUL byte")
     try:
@@ -87,8 +99,7 @@ def decode_line(line: bytes) -> str:
         raise ValueError(f"it is not UTF-8 from its byte {error.start + 1} on") from error
 
 
-def _decoded(line: bytes) -> Any:
-    """Raises ValueError for what is no JSON."""
+def _decode_json(line: bytes) -> Any:
     try:
         return json.loads(line.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -96,7 +107,6 @@ def _decoded(line: bytes) -> Any:
 
 
 def _clip(entry: Any, folder: Path) -> Clip:
-    """Raises ValueError saying what is wrong with the line."""
     if not isinstance(entry, dict):
         raise ValueError(f"it is {type(entry).__name__}, not an object with fields")  # noqa: TRY004
     name, text = _text(entry, "audio_filepath"), _text(entry, "text")
@@ -148,7 +158,7 @@ def _seconds(entry: dict[str, Any], key: str) -> float | None:
     if value is None:
         return None
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not value < _ENDLESS:
+    if not number or not value < _MAX_SECONDS:
         raise ValueError(f"its {key!r} is {value!r}, not a number of seconds")
     if value < 0:
         raise ValueError(f"its {key!r} is negative ({value:.12g})")

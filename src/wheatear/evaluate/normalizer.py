@@ -1,28 +1,28 @@
-"""Text as it is compared: what a reader would call the same must be the same characters.
+"""Text normalization before error rates: texts that read the same become the same characters.
 
-The common normaliser of Whisper replaces combining marks by spaces, which tears Hindi, Thai and
-Arabic apart. Here marks are letters. What is done, and what is not:
+Whisper's multilingual normalizer replaces combining marks by spaces, which breaks words of Hindi,
+Thai and Arabic. Here marks are letters. The rules:
 
-* Compatibility forms (full width, ligatures, Arabic presentation forms) become plain ones: NFKC,
-  but Thai and Lao AM, which NFKC takes apart, stay whole. The result is in NFC.
-* Lower case; Turkish and Azerbaijani with and without dot, Greek final sigma as any other. German
-  sharp s stays: it tells words apart.
+* Compatibility forms (full width, ligatures, Arabic presentation forms) become plain ones by NFKC,
+  but Thai and Lao AM, which NFKC splits, stay whole. The result is in NFC.
+* Lower case; Turkish and Azerbaijani i with and without dot, Greek final sigma as sigma. German
+  sharp s stays, since it distinguishes words.
 * Punctuation and symbols become spaces, hyphens too. An apostrophe between letters stays, in one
   form (l'été, м'яч); Hebrew gershayim between letters are dropped. Text in brackets stays.
 * Digits of any script become 0-9. A full stop or comma between them stays as a full stop (3.5),
   unless it sets off three digits: then it groups thousands and is dropped (1,000).
-* Arabic: vowel signs, Quranic marks and tatweel are dropped, for they are optional; in the
-  locales of Arabic itself alef with hamza, madda or wasla is alef, as writers leave them out at
-  will. Teh marbuta and alef maksura are kept. Hebrew: points and accents are dropped.
+* Arabic: vowel signs, Quranic marks and tatweel are optional and dropped. In Arabic locales alef
+  with hamza, madda or wasla is alef, since their use varies. Teh marbuta and alef maksura are kept.
+  Hebrew: points and accents are dropped.
 * Russian ё is е; Romanian letters with cedilla are those with comma.
 * Joiners, direction marks, variation selectors and soft hyphens are dropped.
-* Kept apart: traditional and simplified characters, kana and kanji, Hindi letters with and without
-  nukta, numbers in words and in digits (unless spelt out).
+* Distinct: traditional and simplified characters, kana and kanji, Hindi letters with and without
+  nukta, numbers in words and in digits (unless spelled out).
 
-English is normalised as in the Open ASR Leaderboard, by Whisper's EnglishTextNormalizer: figures
-are comparable with published ones, contractions and spellings unified, numbers in digits. It drops
-fillers (uh, mm) and what stands in brackets, so that some texts have no words left.  What it leaves
-of leaders (...) is no word here.
+English is normalized as in the Open ASR Leaderboard, by Whisper's EnglishTextNormalizer, so that
+figures compare with published ones: contractions and spellings unified, numbers in digits. It drops
+fillers (uh, mm) and text in brackets, so that some texts have no words left. Remains of leaders
+(...) are no words here.
 """
 
 import re
@@ -37,12 +37,12 @@ _QUOTES = "\u2019\u2018\u201b\u02bc\u02bb\u02b9`\u00b4\u2032\u05f3"
 _APOSTROPHES = str.maketrans(_QUOTES, "'" * len(_QUOTES))
 _MARKS = str.maketrans("\u2122\u2120", "  ")  # ™ and ℠ would become letters
 _NUMBER_SIGNS = str.maketrans("\u066b\u066c", ".,")  # Arabic
-# Whole letters that NFKC takes apart, and the order that their tone mark is typed in.
+# Letters that NFKC splits, with their tone mark in either order.
 _AM = re.compile("\u0e4d([\u0e48-\u0e4b]?)\u0e32|\u0ecd([\u0ec8-\u0ecb]?)\u0eb2")
 _OPTIONAL = re.compile(
     "[\u0610-\u061a\u0640\u064b-\u0652\u0670\u06d6-\u06dc\u06df-\u06e8\u06ea-\u06ed"  # Arabic
     "\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7"  # Hebrew
-    "\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef\u20dd-\u20e4]"  # how a character is drawn
+    "\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef\u20dd-\u20e4]"  # variants of a glyph
 )
 _GERSHAYIM = re.compile('(?<=[\u05d0-\u05ea])[\u05f4"\u201c-\u201f](?=[\u05d0-\u05ea])')
 _SPACED_THOUSANDS = re.compile("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))")
@@ -62,13 +62,16 @@ _NUM2WORDS = {"nb": "no", "nn": "no"}
 def normalize(
     text: str, locale: str, *, spell_numbers: bool = False, fold_accents: bool = False
 ) -> str:
-    """The text as it is compared, words parted by single spaces.
+    """Normalizes a text; words are separated by single spaces.
 
-    spell_numbers: digits become words where num2words knows the language (English apart, where
-    words have become digits). fold_accents: letters of the Latin script lose their accents, for
-    references that were typed without them.
+    Args:
+        text: Reference or hypothesis.
+        locale: Locale of the text.
+        spell_numbers: Replace digits by words in languages that num2words knows, except English.
+        fold_accents: Remove accents of Latin letters, for references without accents.
 
-    Raises MissingExtraError where the package that this needs is not installed.
+    Raises:
+        MissingExtraError: The extra `evaluate` is not installed.
     """
     if language_of(locale) != "en":
         return plain(text, locale, spell_numbers=spell_numbers, fold_accents=fold_accents)
@@ -80,8 +83,10 @@ def normalize(
 def plain(
     text: str, locale: str, *, spell_numbers: bool = False, fold_accents: bool = False
 ) -> str:
-    """The same without the rules of English, word by word: of a part it makes what it makes of it
-    in the whole."""
+    """Normalizes a text word by word, without the rules of English.
+
+    A part of a text becomes the same as within the whole text.
+    """
     language = language_of(locale)
     text = _SPACED_THOUSANDS.sub("", text.translate(_MARKS))
     text = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES)).translate(_APOSTROPHES)
@@ -99,14 +104,14 @@ def plain(
 
 
 def units(normal: str, locale: str) -> list[str]:
-    """What errors are counted in: the words of a normalised text, or its characters."""
+    """The units of the error rate of a normalized text: words, or characters."""
     return characters(normal) if error_unit(locale) == "character" else normal.split()
 
 
 def characters(normal: str) -> list[str]:
     """The characters of a text without its spaces, each with its combining marks.
 
-    A Korean syllable, a kana, a Thai consonant with its vowel sign and tone are one.
+    A Korean syllable, a kana, a Thai consonant with vowel sign and tone are one character each.
     """
     found: list[str] = []
     for c in normal:
@@ -163,14 +168,14 @@ def _english() -> Any:
         from whisper_normalizer.english import EnglishTextNormalizer  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError as error:
         raise MissingExtraError(
-            f"normalising English needs {error.name}: pip install 'wheatear[evaluate]'"
+            f"normalizing English needs {error.name}: pip install 'wheatear[evaluate]'"
         ) from error
     return EnglishTextNormalizer()
 
 
 @lru_cache(maxsize=4096)
 def _spelled(number: str, locale: str) -> str:
-    """The number in words, or as it is in a language that nobody knows to count in."""
+    """The number in words, or unchanged in a language that num2words does not know."""
     try:
         from num2words import num2words  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError as error:
@@ -178,7 +183,7 @@ def _spelled(number: str, locale: str) -> str:
             "spelling numbers out needs num2words: pip install 'wheatear[evaluate]'"
         ) from error
     language = _NUM2WORDS.get(language_of(locale), locale.replace("-", "_"))
-    parts = [*number] if number[0] == "0" and number.isdecimal() else [number]  # 007 is no seven
+    parts = [*number] if number[0] == "0" and number.isdecimal() else [number]  # 007 is not seven
     try:
         words = [num2words(part, lang=language) for part in parts]
     except (NotImplementedError, ValueError, ArithmeticError):

@@ -1,32 +1,38 @@
-"""Pictures of a summary, as SVG that can stand inside of a page."""
+"""Plots of a summary, as inline SVG."""
 
 from __future__ import annotations
 
 import io
 import warnings
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 
 from wheatear.common.plotting import Axes, Figure, ScalarFormatter, rc_context
-from wheatear.evaluate.report import condition_label, system_label
+from wheatear.evaluate.report import locale_label, mode_label, system_label
+from wheatear.evaluate.summary import group_by
 
 Row = Mapping[str, Any]
-_MOST_LINES = 12  # in one picture, and in its legend
+_MAX_LINES = 12  # of a plot and its legend
+_TIMES = {"first_ms": "first text", "end_ms": "time to text", "turn_ms": "end of turn"}
 
 
 def draw(summary: Row, name: str) -> str | None:
-    """The picture of that name as an <svg> element; None where there is nothing to show."""
-    kind, _, about = name.partition(":")
+    """Draws a plot as an <svg> element; None without data.
+
+    Args:
+        summary: Content of summary.json.
+        name: `speed`, `edits`, `latency`, or `rates:SYSTEM:PRECISION`.
+    """
+    kind, _, system = name.partition(":")
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
-    drawn = {"rates": _rates, "speed": _speed, "edits": _edits, "latency": _latency}[kind](
-        axes, summary, about
-    )
-    if not drawn:
+    plots = {"rates": _rates, "speed": _speed, "edits": _edits, "latency": _latency}
+    if not plots[kind](axes, summary, system):
         return None
-    # Text stays text; ids differ from picture to picture; nobody's $ is mathematics.
+    # Text stays text; ids are unique in a page; $ is not mathematics.
     style = {"svg.fonttype": "none", "svg.hashsalt": name, "text.parse_math": False}
     out = io.StringIO()
     with rc_context(style), warnings.catch_warnings():
@@ -37,22 +43,23 @@ def draw(summary: Row, name: str) -> str | None:
 
 
 def _rates(axes: Axes, summary: Row, system: str) -> bool:
-    """Error rates of a system: over latency where there are several, by locale otherwise."""
-    rows = [r for r in summary["rows"] if f"{r['system']}:{r['precision']}" == system]
-    prompt = rows[0]["prompt"] if rows else ""
-    rows = [r for r in rows if r["prompt"] == prompt and r["error_rate"]]
-    mode = rows[0]["mode"] if rows else ""
-    rows = [r for r in rows if r["mode"] == mode]
+    """Error rates of a system: over latency, or by locale if there is a single latency."""
+    rows = [
+        r for r in summary["rows"]
+        if f"{r['system']}:{r['precision']}" == system and r["error_rate"]
+    ]  # fmt: skip
     if not rows:
         return False
+    prompt = rows[0]["prompt"]
+    mode = rows[0]["mode"]
+    rows = [r for r in rows if (r["prompt"], r["mode"]) == (prompt, mode)]
     latencies = sorted({r["latency_ms"] for r in rows if r["latency_ms"]})
-    places = list(dict.fromkeys(_place(r) for r in rows))
+    by_locale = group_by(rows, locale_label)
     if len(latencies) > 1:
-        for place in places[:_MOST_LINES]:
-            points = sorted((r["latency_ms"], r) for r in rows if _place(r) == place)
-            times = [time for time, _ in points]
-            bounds = [r["error_rate"] for _, r in points]
-            (line,) = axes.plot(times, [b["value"] for b in bounds], marker="o", label=place)
+        for label, members in list(by_locale.items())[:_MAX_LINES]:
+            own = sorted(members, key=itemgetter("latency_ms"))
+            times, bounds = [r["latency_ms"] for r in own], [r["error_rate"] for r in own]
+            (line,) = axes.plot(times, [b["value"] for b in bounds], marker="o", label=label)
             axes.fill_between(
                 times, [b["low"] for b in bounds], [b["high"] for b in bounds],
                 color=line.get_color(), alpha=0.12, linewidth=0,
@@ -62,29 +69,28 @@ def _rates(axes: Axes, summary: Row, system: str) -> bool:
         axes.set_xticklabels(list(map(str, latencies)))
         _legend(axes)
     else:
-        bounds = [next(r["error_rate"] for r in rows if _place(r) == place) for place in places]
+        bounds = [own[0]["error_rate"] for own in by_locale.values()]
         values = [b["value"] for b in bounds]
         sides = [[b["value"] - b["low"] for b in bounds], [b["high"] - b["value"] for b in bounds]]
-        axes.bar(places, values, yerr=sides, capsize=3)
-        axes.tick_params("x", rotation=30 if len(places) > 4 else 0)
+        axes.bar(list(by_locale), values, yerr=sides, capsize=3)
+        axes.tick_params("x", rotation=30 if len(by_locale) > 4 else 0)
     axes.set(ylabel="error rate, %", title=f"{mode}, language {prompt}")
     axes.set_ylim(bottom=0)
     return True
 
 
 def _speed(axes: Axes, summary: Row, _: str) -> bool:
-    """Error rate against speed: low and to the right is good."""
+    """Error rate against speed."""
     rows = [r for r in summary["means"] if r["rtf"] and r["error_rate"] is not None]
     if len(rows) < 2:
         return False
-    for name in dict.fromkeys(system_label(r) for r in rows):
-        own = [r for r in rows if system_label(r) == name]
-        axes.scatter([1 / r["rtf"] for r in own], [r["error_rate"] for r in own], label=name)
+    for label, own in group_by(rows, system_label).items():
+        axes.scatter([1 / r["rtf"] for r in own], [r["error_rate"] for r in own], label=label)
         for row in own:
-            place = 1 / row["rtf"], row["error_rate"]
             axes.annotate(
-                condition_label(row), place, (4, 4), textcoords="offset points", fontsize="x-small"
-            )
+                mode_label(row), (1 / row["rtf"], row["error_rate"]), (4, 4),
+                textcoords="offset points", fontsize="x-small",
+            )  # fmt: skip
     axes.set(xscale="log", xlabel="times real time", ylabel="error rate, %")
     axes.xaxis.set_major_formatter(ScalarFormatter())
     axes.xaxis.set_minor_formatter(ScalarFormatter())
@@ -94,32 +100,24 @@ def _speed(axes: Axes, summary: Row, _: str) -> bool:
 
 
 def _edits(axes: Axes, summary: Row, _: str) -> bool:
-    """What errors are made of, means over locales."""
-    rows: dict[str, list[Row]] = {}
-    for row in summary["rows"]:
-        if row["error_rate"]:
-            rows.setdefault(
-                f"{system_label(row)}, {condition_label(row)}, {row['prompt']}", []
-            ).append(row)
-    labels = list(rows)[:_MOST_LINES]
-    left = np.zeros(len(labels))
+    """Kinds of errors, means over locales."""
+    rows = [row for row in summary["rows"] if row["error_rate"]]
+    by_condition = dict(list(group_by(rows, _condition_label).items())[:_MAX_LINES])
+    left = np.zeros(len(by_condition))
     for kind in ("deletions", "substitutions", "insertions"):
-        means = np.array([np.mean([r[kind]["value"] for r in rows[label]]) for label in labels])
-        axes.barh(labels, means, left=left, label=kind)
+        means = [np.mean([r[kind]["value"] for r in own]) for own in by_condition.values()]
+        axes.barh(list(by_condition), means, left=left, label=kind)
         left += means
     axes.invert_yaxis()
-    axes.set(xlabel="per cent of what was said")
+    axes.set(xlabel="per cent of the reference")
     _legend(axes)
-    return bool(labels)
-
-
-_TIMES = {"first_ms": "first text", "end_ms": "time to text", "turn_ms": "end of turn"}
+    return bool(by_condition)
 
 
 def _latency(axes: Axes, summary: Row, _: str) -> bool:
-    """How long a listener waits."""
-    rows = [r for r in summary["means"] if r["end_ms"] is not None][:_MOST_LINES]
-    labels = [f"{system_label(r)}, {condition_label(r)}, {r['prompt']}" for r in rows]
+    """Median latencies."""
+    rows = [r for r in summary["means"] if r["end_ms"] is not None][:_MAX_LINES]
+    labels = [_condition_label(r) for r in rows]
     if len(set(labels)) < len(labels):
         labels = [f"{label}, {r['group']}" for label, r in zip(labels, rows, strict=True)]
     places = np.arange(len(rows))
@@ -133,10 +131,10 @@ def _latency(axes: Axes, summary: Row, _: str) -> bool:
     return bool(rows)
 
 
+def _condition_label(row: Row) -> str:
+    return f"{system_label(row)}, {mode_label(row)}, {row['prompt']}"
+
+
 def _legend(axes: Axes) -> None:
-    """Beside the picture, where it hides nothing."""
+    """Draws the legend next to the plot."""
     axes.legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
-
-
-def _place(row: Row) -> str:
-    return f"{row['locale']}, {row['group']}" if row["group"] else row["locale"]

@@ -1,9 +1,9 @@
-"""Punctuation and capitals: how often they are wrong, whatever the words.
+"""Punctuation and capitalization errors, independent of word errors.
 
-Marks and words are aligned together, words without regard to case.  Of all marks that were said or
-heard, those that have no partner or another mark for one are wrong; of the words that are right and
-have case, those in another case are.  Four marks count, in the forms of all scripts; leaders,
-quotes and the points inside of numbers and abbreviations do not.
+Marks and words are aligned together, words without case. A mark is wrong if its partner is missing
+or another mark. A correct word with case is wrong if its case differs. Full stops, commas, question
+and exclamation marks count, in the forms of all scripts; leaders, quotation marks and the points in
+numbers and abbreviations do not.
 
 Source: Meister et al. 2023 (arXiv 2310.02943, punctuation error rate).
 """
@@ -21,7 +21,7 @@ from wheatear.model.locales import is_spaceless, language_of
 
 _FORMS = {".": ".。．｡।॥۔።", ",": ",，、､،", "?": "?？؟", "!": "!！"}
 _MARK_OF = {form: mark for mark, forms in _FORMS.items() for form in forms}
-_MARK = "\1"  # before the key of a mark, so that it is no word's
+_MARK = "\1"  # prefix of the key of a mark, so that it differs from all words
 _LEADERS = re.compile(r"\.{2,}|…+|。{2,}")
 
 
@@ -30,24 +30,22 @@ class PunctuationCounts:
     """Counts of one text."""
 
     marks: int
-    """Marks that were said or heard, partners counted once."""
+    """Marks in reference or hypothesis, aligned marks counted once."""
     wrong_marks: int
     cased: int
-    """Right words that have upper and lower case."""
+    """Correct words that have upper and lower case."""
     miscased: int
 
 
-def compare_punctuation(said: str, heard: str, locale: str) -> PunctuationCounts:
-    """How a text is written against how it should be."""
-    one, other = list(_tokens(said, locale)), list(_tokens(heard, locale))
-    pairs = align([key for key, _ in one], [key for key, _ in other])
+def compare_punctuation(reference: str, hypothesis: str, locale: str) -> PunctuationCounts:
+    """Counts marks and case of a hypothesis against its reference."""
+    ours, theirs = list(_tokens(reference, locale)), list(_tokens(hypothesis, locale))
+    pairs = align([key for key, _ in ours], [key for key, _ in theirs])
+    # A mark aligned with a word counts as wrong: it is missing or superfluous.
     marks = [(a, b) for a, b in pairs if _is_mark(a) or _is_mark(b)]
-    # A mark against a word is two things: a mark that is missing, or one too many.
-    words = [[token for token in tokens if not _is_mark(token[0])] for tokens in (one, other)]
-    cased = [
-        (words[0][i][1], words[1][j][1])
-        for i, j in matching_pairs([key for key, _ in words[0]], [key for key, _ in words[1]])
-    ]
+    words = [[token for token in tokens if not _is_mark(token[0])] for tokens in (ours, theirs)]
+    keys = [[key for key, _ in tokens] for tokens in words]
+    cased = [(words[0][i][1], words[1][j][1]) for i, j in matching_pairs(*keys)]
     cased = [(a, b) for a, b in cased if a.lower() != a.upper()]
     return PunctuationCounts(
         len(marks), sum(a != b for a, b in marks), len(cased), sum(a != b for a, b in cased)
@@ -67,12 +65,15 @@ def _is_mark(key: str | None) -> bool:
 
 
 def _tokens(text: str, locale: str) -> Iterator[tuple[str, str]]:
-    """(key to align by, as written) of the words and marks; of scripts without spaces letters."""
+    """Yields words and marks as (key for the alignment, text).
+
+    In scripts without spaces each letter is a word.
+    """
     text = _LEADERS.sub(" ", unicodedata.normalize("NFC", text).replace("\u2019", "'"))
     forms = _MARK_OF | {";": "?"} if language_of(locale) == "el" else _MARK_OF
     word = ""
     for c, after in pairwise(f"{text} "):
-        if _goes_on(word, c, after):
+        if _continues(word, c, after):
             word += c
             continue
         if word:
@@ -84,8 +85,8 @@ def _tokens(text: str, locale: str) -> Iterator[tuple[str, str]]:
         yield word.lower(), word
 
 
-def _goes_on(word: str, c: str, after: str) -> bool:
-    """Whether a character belongs to the word before it."""
+def _continues(word: str, c: str, after: str) -> bool:
+    """True if a character belongs to the word before it."""
     kind = unicodedata.category(c)[0]
     if not word or kind == "M":
         return bool(word)

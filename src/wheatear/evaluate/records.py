@@ -1,7 +1,7 @@
-"""What is written down of each utterance: one line of utterances.jsonl.
+"""Records of utterances and their scores: the lines of utterances.jsonl.
 
-A line is complete when it is written, so a run that was stopped goes on behind its last line.
-Scores are made anew from the texts whenever a run ends, so that they always follow the options.
+Each line is complete when it is written, so an interrupted run continues after its last line.
+Scores are computed from the texts at the end of each run and follow the options of that run.
 """
 
 from __future__ import annotations
@@ -27,24 +27,26 @@ from wheatear.model.locales import error_unit, has_spaces, language_of
 
 UTTERANCES = "utterances.jsonl"
 EARLIER = "earlier.jsonl"
-"""What a folder holds of systems and recordings that its last run had nothing to do with."""
+"""Records of systems and recordings that were not part of the last run."""
 UNPAIRED = "backslashreplace"
-"""How names that are not UTF-8 are written: as JSON escapes them, so that they are read back."""
+"""Error handler that writes file names that are not UTF-8 as JSON escapes."""
 WHOLE, STREAM = "whole", "stream"
 GIVEN, AUTO = "given", "auto"
+# Keys of utterances.jsonl that differ from the names of fields.
+_KEYS = {"requested_language": "asked", "characters": "letters", "punctuation": "written"}
 
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """What was measured, and how."""
+    """A system and how it ran."""
 
     system: str
     precision: str
     mode: str
-    """`whole` files, a `stream`, or pieces of a length for engines that have no streams."""
+    """`whole`, `stream`, or the windows of an engine without streams."""
     latency_ms: int | None
     prompt: str
-    """Whether the language was `given` or to be told (`auto`)."""
+    """`given` if the engine got the language, `auto` if it had to detect it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,22 +57,22 @@ class Record:
     id: str
     locale: str
     group: str
-    asked: str | None
-    """The language that the engine was asked for."""
+    requested_language: str | None
+    """Language given to the engine."""
     seconds: float
     reference: str
     hypothesis: str
     language: str | None = None
-    """The language that the engine told."""
+    """Language detected by the engine."""
     compute: float | None = None
-    """Seconds of work."""
+    """Compute time in seconds."""
     first_ms: float | None = None
     end_ms: float | None = None
     turn_ms: float | None = None
     fault: str | None = None
-    """Why there is no hypothesis."""
+    """Error of an utterance without a hypothesis."""
     fingerprint: str = ""
-    """Of the weights and the machine's share."""
+    """Identifies weights and number of threads."""
 
     @property
     def key(self) -> tuple[Condition, str]:
@@ -79,59 +81,59 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Scoring:
-    """How texts are compared."""
+    """Normalization of texts before they are compared."""
 
     spell_numbers: bool = False
     fold_accents: frozenset[str] = frozenset()
     """Locales or languages whose references lack accents."""
 
-    def normal(self, text: str, locale: str) -> str:
+    def normalize(self, text: str, locale: str) -> str:
         fold = bool(self.fold_accents & {locale, language_of(locale)})
         return normalize(text, locale, spell_numbers=self.spell_numbers, fold_accents=fold)
 
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What a record is worth."""
+    """Normalized texts of a record, and its errors."""
 
     normal_reference: str
     normal_hypothesis: str
     unit: str
-    """What errors are counted in."""
+    """Unit of the error rate: `word` or `character`."""
     words: Edits | None
     """None in locales without spaces."""
-    letters: Edits
-    written: PunctuationCounts
+    characters: Edits
+    punctuation: PunctuationCounts
     language_right: bool | None
-    """None where the language was given, or none was told."""
+    """True if the detected language is correct; None if none had to be detected."""
 
     @property
     def edits(self) -> Edits:
-        """In the unit of the locale."""
-        return self.letters if self.unit == "character" or self.words is None else self.words
+        """Edits in the unit of the locale."""
+        return self.characters if self.unit == "character" or self.words is None else self.words
 
 
 def score(record: Record, scoring: Scoring) -> Score:
     """Compares hypothesis and reference."""
-    said = scoring.normal(record.reference, record.locale)
-    heard = scoring.normal(record.hypothesis, record.locale)
-    written = compare_punctuation(record.reference, record.hypothesis, record.locale)
-    marked = has_marks(record.reference, record.locale)
-    cased = has_capitals(record.reference)
+    locale = record.locale
+    reference = scoring.normalize(record.reference, locale)
+    hypothesis = scoring.normalize(record.hypothesis, locale)
+    counts = compare_punctuation(record.reference, record.hypothesis, locale)
+    marked, cased = has_marks(record.reference, locale), has_capitals(record.reference)
     return Score(
-        said, heard, error_unit(record.locale),
-        count_edits(said.split(), heard.split()) if has_spaces(record.locale) else None,
-        count_edits(characters(said), characters(heard)),
+        reference, hypothesis, error_unit(locale),
+        count_edits(reference.split(), hypothesis.split()) if has_spaces(locale) else None,
+        count_edits(characters(reference), characters(hypothesis)),
         PunctuationCounts(
-            written.marks * marked, written.wrong_marks * marked,
-            written.cased * cased, written.miscased * cased,
+            counts.marks * marked, counts.wrong_marks * marked,
+            counts.cased * cased, counts.miscased * cased,
         ),
-        _language_right(record),
+        _is_language_right(record),
     )  # fmt: skip
 
 
-def _language_right(record: Record) -> bool | None:
-    """Whether the language that was told is that of the locale, whatever the region."""
+def _is_language_right(record: Record) -> bool | None:
+    """True if the detected language is that of the locale, in any region."""
     if record.condition.prompt == GIVEN or record.language is None:
         return None
     try:
@@ -142,26 +144,30 @@ def _language_right(record: Record) -> bool | None:
 
 
 def to_line(record: Record, scored: Score) -> str:
-    """A line of utterances.jsonl."""
+    """Formats a line of utterances.jsonl."""
     line = asdict(record)
     line |= line.pop("condition")
-    line["errors"] = scored.edits.errors
-    line["length"] = scored.edits.length
-    line |= asdict(scored)
+    line |= {"errors": scored.edits.errors, "length": scored.edits.length, **asdict(scored)}
+    line = {_KEYS.get(name, name): value for name, value in line.items()}
     return json.dumps(line, ensure_ascii=False) + "\n"
 
 
 def from_line(line: Mapping[str, Any]) -> Record:
-    """Raises KeyError or TypeError for what is no line of utterances.jsonl."""
+    """Parses a line of utterances.jsonl.  Raises KeyError or TypeError for any other object."""
     condition = Condition(**{field.name: line[field.name] for field in fields(Condition)})
     names = [field.name for field in fields(Record) if field.name != "condition"]
-    return Record(condition, **{name: line[name] for name in names})
+    return Record(condition, **{name: line[_KEYS.get(name, name)] for name in names})
 
 
 def read_records(folder: Path, *names: str) -> dict[tuple[Condition, str], Record]:
-    """What a run has written so far; a line that was cut off is left out.
+    """Reads the records of a run, without an incomplete last line.
 
-    names: the files to read; the utterances of its last run if none is given.
+    Args:
+        folder: Folder of the run.
+        *names: Files to read; the utterances of the last run by default.
+
+    Raises:
+        ManifestError: A file cannot be read.
     """
     found: dict[tuple[Condition, str], Record] = {}
     for path in (folder / name for name in names or (UTTERANCES,)):
@@ -181,11 +187,10 @@ def read_records(folder: Path, *names: str) -> dict[tuple[Condition, str], Recor
 
 
 def write_records(path: Path, scored: Iterable[tuple[Record, Score]]) -> None:
-    """Writes a file of lines anew, or leaves it as it was; without lines there is none."""
+    """Replaces a file of records; without records there is no file."""
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8", errors=UNPAIRED) as out:
         out.writelines(to_line(record, found) for record, found in scored)
-        empty = not out.tell()
     os.replace(partial, path)
-    if empty:
+    if not path.stat().st_size:
         path.unlink()

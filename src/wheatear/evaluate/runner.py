@@ -1,4 +1,4 @@
-"""Runs engines over clips, and goes on where a run was stopped."""
+"""Runs engines over clips; an interrupted run continues where it stopped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from wheatear.evaluate.records import (
 from wheatear.evaluate.timing import TimedHypothesis, time_file, time_stream, time_turn_end
 
 NOISE = "silence and noise"
-_FAULTS = (WheatearError, OSError, RuntimeError, ValueError)  # of audio, and of others' engines
+_FAULTS = (WheatearError, OSError, RuntimeError, ValueError)  # of audio, and of other engines
 _LEVELS = {"silence": 0.0} | {
     f"noise at {level} dBFS": 10.0 ** (level / 20) for level in (-80, -60, -40, -30)
 }
@@ -42,45 +42,46 @@ _LEVELS = {"silence": 0.0} | {
 
 @dataclass(frozen=True)
 class EvaluationPlan:
-    """What is run over each clip."""
+    """Conditions under which each clip is run."""
 
     modes: tuple[str, ...] = (STREAM,)
     prompts: tuple[str, ...] = (GIVEN, AUTO)
-    pieces: float = 2.0
-    """Seconds that engines without streams get at a time."""
+    window_s: float = 2.0
+    """Window of engines without streams, in seconds."""
     turns: int = 20
-    """Clips of each locale that the latency of turns is measured on, each heard once more."""
+    """Clips of each locale whose end of turn is timed, in a second run of the clip."""
     by: str | None = None
-    """Field of the corpus that clips are grouped by."""
+    """Field of the corpus to group clips by."""
     threads: int = 1
     scoring: Scoring = field(default_factory=Scoring)
 
 
 @dataclass(frozen=True)
 class _Noise(Clip):
-    """Ten seconds in which nobody says anything."""
+    """Ten seconds without speech."""
 
     level: float = 0.0
 
     def read(self) -> Samples:
-        chance = np.random.default_rng(0)
-        return np.float32(self.level) * chance.standard_normal(10 * SAMPLE_RATE).astype(np.float32)
+        rng = np.random.default_rng(0)
+        return np.float32(self.level) * rng.standard_normal(10 * SAMPLE_RATE).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that a run knows."""
+    """Results of a run."""
 
     scored: tuple[tuple[Record, Score], ...]
-    """In the order of the plan, those that came to nothing among them."""
+    """Records in the order of the plan, including failed ones."""
     engines: tuple[tuple[str, EngineInfo], ...]
-    """Each with its name in the report."""
+    """Engines with their names in the report."""
     left_out: Mapping[tuple[str, str], int]
-    """Clips by engine and locale of locales that an engine does not know."""
+    """Number of clips by engine and locale, for locales that the engine does not know."""
 
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with what is being done, and how many of how many clips of it, noise too, are done."""
+"""Called with the current condition, and the number of its clips that are done and in all."""
+_Done = dict[tuple[Condition, str], tuple[Record, Score]]
 
 
 def run(
@@ -88,41 +89,50 @@ def run(
     engines: Iterator[Engine],
     plan: EvaluationPlan,
     folder: Path,
-    tell: ProgressCallback = lambda *_: None,
+    progress: ProgressCallback = lambda *_: None,
 ) -> Results:
-    """Measures engines one after the other; each clip is written down when it is done.
+    """Runs engines one after another and writes a record after each clip.
 
-    What `folder` holds of the same clips, engines and threads is not done again; clips that came
-    to nothing are. What it holds of others is put aside, for a run that wants it.
+    Records in `folder` of the same clips, engines and threads are kept, unless they failed. Other
+    records in `folder` are set aside for a later run.
+
+    Args:
+        clips: Clips to transcribe.
+        engines: Engines, each opened when the previous one is done.
+        plan: Conditions to run.
+        folder: Folder of the records.
+        progress: Called before each clip.
+
+    Raises:
+        WheatearError: No clip could be transcribed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = read_records(folder, EARLIER, UTTERANCES)
     write_records(folder / UTTERANCES, ((r, score(r, plan.scoring)) for r in before.values()))
-    done: dict[tuple[Condition, str], tuple[Record, Score]] = {}
+    done: _Done = {}
     used: list[tuple[str, EngineInfo]] = []
     left_out: dict[tuple[str, str], int] = {}
     with (folder / UTTERANCES).open("a", encoding="utf-8", errors=UNPAIRED, buffering=1) as out:
         for engine in engines:
-            name = _name(engine, used)
+            name = _unique_name(engine, used)
             used.append((name, engine.info))
             unknown = [clip.locale for clip in clips if engine.language_for(clip.locale) is None]
             left_out |= {(name, locale): unknown.count(locale) for locale in sorted(set(unknown))}
             for task in _tasks(engine, name, clips, plan):
-                task.work(before, done, out.write, tell)
-    spoken = [record for record, _ in done.values() if record.group != NOISE]
-    if all(record.fault for record in spoken):
-        faults = [record.fault for record in spoken]
-        why = f": {faults[0]}" if faults else ": no engine knows any of the locales"
-        raise WheatearError(f"nothing could be transcribed{why}")
+                task.run(before, done, out.write, progress)
+    faults = [record.fault for record, _ in done.values() if record.group != NOISE]
+    if all(faults):
+        reason = f": {faults[0]}" if faults else ": no engine knows any of the locales"
+        raise WheatearError(f"nothing could be transcribed{reason}")
     others = [record for key, record in before.items() if key not in done]
     write_records(folder / EARLIER, ((record, score(record, plan.scoring)) for record in others))
     write_records(folder / UTTERANCES, done.values())
     return Results(tuple(done.values()), tuple(used), left_out)
 
 
-def _name(engine: Engine, used: Sequence[tuple[str, EngineInfo]]) -> str:
-    """The engine's name, numbered if another one has it that differs in nothing that is told."""
-    taken = {(name, about.precision, about.latency_ms) for name, about in used}
+def _unique_name(engine: Engine, used: Sequence[tuple[str, EngineInfo]]) -> str:
+    """The name of the engine, numbered if another engine has the same name and description."""
+    taken = {(name, info.precision, info.latency_ms) for name, info in used}
     name, number = engine.name, 1
     while (name, engine.info.precision, engine.info.latency_ms) in taken:
         number += 1
@@ -139,46 +149,47 @@ class _Task:
     clips: tuple[Clip, ...]
     plan: EvaluationPlan
     turns: frozenset[str]
-    """Ids of clips whose turns are timed."""
+    """Ids of clips whose end of turn is timed."""
 
-    def work(
+    def run(
         self,
-        before: dict[tuple[Condition, str], Record],
-        done: dict[tuple[Condition, str], tuple[Record, Score]],
+        before: Mapping[tuple[Condition, str], Record],
+        done: _Done,
         write: Callable[[str], object],
-        tell: ProgressCallback,
+        progress: ProgressCallback,
     ) -> None:
         c = self.condition
         latency = f" {c.latency_ms} ms" if c.latency_ms else ""
         noises = sum(isinstance(clip, _Noise) for clip in self.clips)
         counts = f"{len(self.clips) - noises} recordings, {noises} more of silence and noise"
-        shown = f"{c.system} {c.precision}: {c.mode}{latency}, language {c.prompt}: {counts}"
+        label = f"{c.system} {c.precision}: {c.mode}{latency}, language {c.prompt}: {counts}"
         warm = False
         for number, clip in enumerate(self.clips):
-            tell(shown, number, len(self.clips))
+            progress(label, number, len(self.clips))
             record = before.get((self.condition, clip.id))
-            if fresh := record is None or not self._still_holds(record, clip):
+            is_new = record is None or not self._is_current(record, clip)
+            if is_new:
                 if not warm:
                     self._warm_up()
                     warm = True
-                record = self._hear(clip)
+                record = self._transcribe(clip)
             record = replace(record, group=self._group(clip))
             done[record.key] = record, score(record, self.plan.scoring)
-            if fresh:
+            if is_new:
                 write(to_line(*done[record.key]))
-        tell(shown, len(self.clips), len(self.clips))
+        progress(label, len(self.clips), len(self.clips))
 
     def _warm_up(self) -> None:
-        """Lets the engine allocate what it needs before anything is timed."""
+        """Lets the engine allocate memory before anything is timed."""
         with suppress(*_FAULTS):
-            self.engine.transcribe(np.zeros(SAMPLE_RATE, np.float32), self._asked(self.clips[0]))
+            self.engine.transcribe(np.zeros(SAMPLE_RATE, np.float32), self._language(self.clips[0]))
 
-    def _asked(self, clip: Clip) -> str | None:
+    def _language(self, clip: Clip) -> str | None:
         return self.engine.language_for(clip.locale) if self.condition.prompt == GIVEN else None
 
-    def _still_holds(self, record: Record, clip: Clip) -> bool:
-        about = (record.reference, record.locale, record.fingerprint, record.fault)
-        return about == (clip.reference, clip.locale, self._fingerprint, None)
+    def _is_current(self, record: Record, clip: Clip) -> bool:
+        state = (record.reference, record.locale, record.fingerprint, record.fault)
+        return state == (clip.reference, clip.locale, self._fingerprint, None)
 
     @property
     def _fingerprint(self) -> str:
@@ -189,25 +200,25 @@ class _Task:
             return NOISE
         return clip.fields.get(self.plan.by, "") if self.plan.by else ""
 
-    def _hear(self, clip: Clip) -> Record:
-        """Raises nothing that has to do with the clip: what goes wrong is written down."""
-        asked = self._asked(clip)
+    def _transcribe(self, clip: Clip) -> Record:
+        """Transcribes a clip; errors of the clip become the fault of its record."""
+        language = self._language(clip)
         record = Record(
-            self.condition, clip.id, clip.locale, "", asked, 0.0, clip.reference, "",
+            self.condition, clip.id, clip.locale, "", language, 0.0, clip.reference, "",
             fingerprint=self._fingerprint,
         )  # fmt: skip
+        turn = None
         try:
             samples = clip.read()
             record = replace(record, seconds=round(len(samples) / SAMPLE_RATE, 3))
             if not len(samples):
                 raise WheatearError(f"{clip.audio} holds no audio")
             if self.condition.mode == WHOLE:
-                timed, turn = time_file(self.engine, samples, asked), None
+                timed = time_file(self.engine, samples, language)
             else:
-                timed = time_stream(self.engine, samples, asked, self.plan.pieces)
-                turn = None
+                timed = time_stream(self.engine, samples, language, self.plan.window_s)
                 if clip.id in self.turns:
-                    turn = time_turn_end(self.engine, samples, asked, self.plan.pieces)
+                    turn = time_turn_end(self.engine, samples, language, self.plan.window_s)
         except _FAULTS as error:
             return replace(record, fault=str(error))
         return _with_times(record, timed, turn)
@@ -218,7 +229,7 @@ def _with_times(record: Record, timed: TimedHypothesis, turn: float | None) -> R
         None if time is None else round(1000 * time, 1) for time in (timed.first, timed.end, turn)
     )
     return replace(
-        record, hypothesis=timed.heard.text, language=timed.heard.language,
+        record, hypothesis=timed.hypothesis.text, language=timed.hypothesis.language,
         compute=round(timed.compute, 4), first_ms=first, end_ms=end, turn_ms=turned,
     )  # fmt: skip
 
@@ -226,25 +237,25 @@ def _with_times(record: Record, timed: TimedHypothesis, turn: float | None) -> R
 def _tasks(
     engine: Engine, name: str, clips: Sequence[Clip], plan: EvaluationPlan
 ) -> Iterator[_Task]:
-    """What to run of an engine: each mode, with the language given or not."""
+    """Yields the conditions of an engine: each mode and prompt."""
     known = tuple(clip for clip in clips if engine.language_for(clip.locale) is not None)
     if not known:
         return
-    heard_first: dict[str, list[str]] = {}
+    ids: dict[str, list[str]] = {}
     for clip in known:
-        heard_first.setdefault(clip.locale, []).append(clip.id)
+        ids.setdefault(clip.locale, []).append(clip.id)
     streams = type(engine).start_stream is not Engine.start_stream
     timed = plan.turns if streams else 0
-    turns = frozenset(name for names in heard_first.values() for name in names[:timed])
+    turns = frozenset(name for names in ids.values() for name in names[:timed])
     noise = tuple(
         _Noise(kind, Path(kind), known[0].locale, "", level=level)
         for kind, level in _LEVELS.items()
     )
     prompts = [prompt for prompt in plan.prompts if prompt == GIVEN or engine.detects]
     for mode in plan.modes:
-        shown = mode if mode == WHOLE or streams else f"pieces of {plan.pieces:g} s"
+        label = mode if mode == WHOLE or streams else f"pieces of {plan.window_s:g} s"
         for prompt in prompts or [GIVEN]:
             condition = Condition(
-                name, engine.info.precision, shown, engine.info.latency_ms, prompt
+                name, engine.info.precision, label, engine.info.latency_ms, prompt
             )
             yield _Task(engine, condition, known + noise, plan, turns)

@@ -1,14 +1,14 @@
-"""When text is there: audio time from what comes in, compute time from what was measured.
+"""Latency of a listener, from audio time and measured compute time.
 
-A live session is fed in real time without waiting for it: a block is there when its last sample has
-been spoken, and is worked on when it is there and the one before is done.  What a session says is
-told at the end of the work that brought it.  So the figures are those of a listener, at the price
-of a machine that has nothing else to do, and a measurement takes as long as the computing alone.
+A stream is fed without waiting for real time. A block is available when its last sample has been
+spoken; its computation starts when it is available and the previous computation is done. A
+hypothesis is available at the end of the computation that emitted it. The figures are those of a
+machine with no other work, and a measurement takes only the compute time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter
 from typing import TypeVar
@@ -20,80 +20,83 @@ from wheatear.audio.samples import Samples
 from wheatear.evaluate.clips import speech_span
 from wheatear.evaluate.engines.engine import Engine, Hypothesis
 
-_BLOCK = SAMPLE_RATE // 50  # samples that a live source sends at a time: 20 ms
-_LONGEST_TURN_END = 4.0  # seconds after speech in which a turn's final must come
-_ROOM = 1e-4  # of a quiet room: -80 dBFS
+_BLOCK = SAMPLE_RATE // 50  # samples of a block of a live source: 20 ms
+_MAX_TURN_END_S = 4.0  # seconds after speech in which the final of a turn must come
+_ROOM = 1e-4  # amplitude of a quiet room: -80 dBFS
 _Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
 class TimedHypothesis:
-    """What was heard, and when."""
+    """A hypothesis and its latencies in seconds."""
 
-    heard: Hypothesis
+    hypothesis: Hypothesis
     compute: float
-    """Seconds of work."""
+    """Compute time."""
     end: float
-    """Seconds from the last sample to all of the text, where the caller says that it is over."""
+    """Time from the last sample to the complete text, if the caller ends the stream there."""
     first: float | None = None
-    """Seconds from the beginning of speech to the first text of a live session."""
+    """Time from the start of speech to the first text of a stream."""
 
 
 class _Clock:
-    """The time of a listener."""
+    """The time of a listener, who waits for audio and for computation."""
 
     def __init__(self) -> None:
         self.now = 0.0
         self.compute = 0.0
 
-    def work(self, there: float, what: Callable[[], _Result]) -> _Result:
-        """Does some work on what is there from a time on."""
-        begun = perf_counter()
-        result = what()
-        took = perf_counter() - begun
+    def run(self, available: float, work: Callable[[], _Result]) -> _Result:
+        """Runs work on audio that is available from a time on."""
+        start = perf_counter()
+        result = work()
+        took = perf_counter() - start
         self.compute += took
-        self.now = max(self.now, there) + took
+        self.now = max(self.now, available) + took
         return result
 
 
+def _blocks(samples: Samples) -> Iterator[tuple[float, Samples]]:
+    """Yields blocks of a live source with the time at which each is available."""
+    for at in range(0, len(samples), _BLOCK):
+        block = samples[at : at + _BLOCK]
+        yield (at + len(block)) / SAMPLE_RATE, block
+
+
 def time_file(engine: Engine, samples: Samples, locale: str | None) -> TimedHypothesis:
-    """The file in one go, which can begin when all of it is there."""
+    """Transcribes a whole file, which starts when all of it is available."""
     clock = _Clock()
-    heard = clock.work(0.0, lambda: engine.transcribe(samples, locale))
-    return TimedHypothesis(heard, clock.compute, clock.compute)
+    hypothesis = clock.run(0.0, lambda: engine.transcribe(samples, locale))
+    return TimedHypothesis(hypothesis, clock.compute, clock.compute)
 
 
 def time_stream(
-    engine: Engine, samples: Samples, locale: str | None, pieces: float
+    engine: Engine, samples: Samples, locale: str | None, window_s: float
 ) -> TimedHypothesis:
-    """As it would come from a microphone, and ended with the last sample."""
-    clock, live, first = _Clock(), engine.start_stream(locale, pieces), None
-    for at in range(0, len(samples), _BLOCK):
-        block = samples[at : at + _BLOCK]
-        told = clock.work((at + len(block)) / SAMPLE_RATE, lambda block=block: live.push(block))
-        if first is None and any(said.text.strip() for said in told):
+    """Transcribes a stream, which the caller ends with the last sample."""
+    clock, session, first = _Clock(), engine.start_stream(locale, window_s), None
+    for available, block in _blocks(samples):
+        partials = clock.run(available, lambda block=block: session.push(block))
+        if first is None and any(partial.text.strip() for partial in partials):
             first = clock.now - speech_span(samples)[0]
     length = len(samples) / SAMPLE_RATE
-    heard = clock.work(length, live.finish)
-    return TimedHypothesis(heard, clock.compute, clock.now - length, first)
+    hypothesis = clock.run(length, session.finish)
+    return TimedHypothesis(hypothesis, clock.compute, clock.now - length, first)
 
 
 def time_turn_end(
-    engine: Engine, samples: Samples, locale: str | None, pieces: float
+    engine: Engine, samples: Samples, locale: str | None, window_s: float
 ) -> float | None:
-    """Seconds from the end of speech to the final that ends the turn, without being told to.
+    """Seconds from the end of speech to the final of the turn, by endpointing.
 
-    The clip is followed by the noise of a quiet room.  None where no final with text comes after
-    the end of speech.
+    The clip is followed by the noise of a quiet room. None if no final with text comes after the
+    end of speech.
     """
-    clock, live = _Clock(), engine.start_stream(locale, pieces)
-    spoken = speech_span(samples)[1]
-    room = np.random.default_rng(0).normal(0, _ROOM, round(_LONGEST_TURN_END * SAMPLE_RATE))
-    heard = np.concatenate([samples, room.astype(np.float32)])
-    for at in range(0, len(heard), _BLOCK):
-        block = heard[at : at + _BLOCK]
-        there = (at + len(block)) / SAMPLE_RATE
-        told = clock.work(there, lambda block=block: live.push(block))
-        if there >= spoken and any(said.final and said.text.strip() for said in told):
-            return clock.now - spoken
+    clock, session = _Clock(), engine.start_stream(locale, window_s)
+    end = speech_span(samples)[1]
+    room = np.random.default_rng(0).normal(0, _ROOM, round(_MAX_TURN_END_S * SAMPLE_RATE))
+    for available, block in _blocks(np.concatenate([samples, room.astype(np.float32)])):
+        partials = clock.run(available, lambda block=block: session.push(block))
+        if available >= end and any(p.final and p.text.strip() for p in partials):
+            return clock.now - end
     return None

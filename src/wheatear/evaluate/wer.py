@@ -1,4 +1,4 @@
-"""What was said against what was heard: errors, and which words are right."""
+"""Alignment of reference and hypothesis: insertions, deletions, substitutions, correct units."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import kaldialign
 
-_MISSING = "\0"  # no text holds it
+_GAP = "\0"  # not in any text
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Edits:
     """Errors of one text, in words or in characters."""
 
     length: int
-    """Units that were said."""
+    """Units of the reference."""
     insertions: int
     deletions: int
     substitutions: int
@@ -25,27 +25,25 @@ class Edits:
         return self.insertions + self.deletions + self.substitutions
 
 
-def count_edits(said: Sequence[str], heard: Sequence[str]) -> Edits:
-    """The fewest edits that make of what was said what was heard."""
-    found = kaldialign.edit_distance(said, heard)
-    return Edits(len(said), int(found["ins"]), int(found["del"]), int(found["sub"]))
+def count_edits(reference: Sequence[str], hypothesis: Sequence[str]) -> Edits:
+    """Counts the fewest edits that turn the reference into the hypothesis."""
+    found = kaldialign.edit_distance(reference, hypothesis)
+    return Edits(len(reference), int(found["ins"]), int(found["del"]), int(found["sub"]))
 
 
-def align(said: Sequence[str], heard: Sequence[str]) -> list[tuple[str | None, str | None]]:
-    """Pairs of an alignment with the fewest edits; None stands for what is missing."""
-    pairs = kaldialign.align(said, heard, _MISSING)
-    return [(_unless_missing(one), _unless_missing(other)) for one, other in pairs]
+def align(
+    reference: Sequence[str], hypothesis: Sequence[str]
+) -> list[tuple[str | None, str | None]]:
+    """Pairs of an alignment with the fewest edits; None is a gap."""
+    pairs = kaldialign.align(reference, hypothesis, _GAP)
+    return [(None if a == _GAP else a, None if b == _GAP else b) for a, b in pairs]
 
 
-def matching_pairs(said: Sequence[str], heard: Sequence[str]) -> list[tuple[int, int]]:
-    """(place in what was said, place in what was heard) of the units that are right."""
+def matching_pairs(reference: Sequence[str], hypothesis: Sequence[str]) -> list[tuple[int, int]]:
+    """Places (in the reference, in the hypothesis) of the correct units."""
     found, i, j = [], 0, 0
-    for one, other in align(said, heard):
-        if one == other:
+    for a, b in align(reference, hypothesis):
+        if a == b:
             found.append((i, j))
-        i, j = i + (one is not None), j + (other is not None)
+        i, j = i + (a is not None), j + (b is not None)
     return found
-
-
-def _unless_missing(unit: str) -> str | None:
-    return None if unit == _MISSING else unit

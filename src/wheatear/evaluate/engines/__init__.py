@@ -1,1 +1,1 @@
-"""Recognizers behind one interface, so that they are measured alike."""
+"""Recognizers behind one interface, so that all are measured alike."""

@@ -1,4 +1,4 @@
-"""A server that speaks OpenAI's transcription API; the key comes from OPENAI_API_KEY."""
+"""A server with OpenAI's transcription API; the key comes from OPENAI_API_KEY."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from wheatear.errors import WheatearError
 from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
 from wheatear.model.locales import language_of
 
-_SECONDS = 300  # for an answer
+_TIMEOUT_S = 300
 
 
 class OpenAi(Engine):
-    """A model behind a URL.  What is timed includes the way there and back."""
+    """A model behind a URL. Its times include the network."""
 
     detects = True
 
@@ -47,18 +47,18 @@ class OpenAi(Engine):
         )
 
     def _post(self, fields: dict[str, str], samples: Samples) -> dict[str, Any]:
-        """Raises WheatearError saying what the server said."""
+        """Raises WheatearError with the answer of the server."""
         kind, body = _form(fields, samples)
         headers = {"Content-Type": kind}
         if key := os.environ.get("OPENAI_API_KEY"):
             headers["Authorization"] = f"Bearer {key}"
         request = Request(self._url, body, headers)  # noqa: S310  (http or https, as checked)
         try:
-            with urlopen(request, timeout=_SECONDS) as answer:  # noqa: S310
+            with urlopen(request, timeout=_TIMEOUT_S) as answer:  # noqa: S310
                 found = json.load(answer)
         except HTTPError as error:
-            said = error.read(500).decode(errors="replace")
-            raise WheatearError(f"{self._url} answered {error.code}: {said}") from error
+            answer = error.read(500).decode(errors="replace")
+            raise WheatearError(f"{self._url} answered {error.code}: {answer}") from error
         except (URLError, TimeoutError, ValueError) as error:
             raise WheatearError(f"{self._url} cannot be used: {error}") from error
         if not isinstance(found, dict):

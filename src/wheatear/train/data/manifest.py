@@ -15,7 +15,7 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError, ManifestError
 from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
-from wheatear.evaluate.manifest import InvalidLine, manifest_error, read_clips
+from wheatear.evaluate.manifest import manifest_error, parse_lines, read_clips
 from wheatear.model.locales import canonical_locale
 
 BadLines = Literal["refuse", "skip"]
@@ -57,16 +57,9 @@ def read_manifest(
     Raises:
         ManifestError: The manifest cannot be read, holds no usable line, or has bad lines.
     """
-    found, problems = [], []
-    for line in read_clips(path):
-        if isinstance(line, InvalidLine):
-            problems.append(line)
-            continue
-        number, clip = line
-        try:
-            found.append(_utterance(clip, locale))
-        except (ValueError, OSError) as error:
-            problems.append(InvalidLine(path, number, str(error)))
+    clips, problems = read_clips(path)
+    found, unusable = parse_lines(path, clips, lambda clip: _utterance(clip, locale))
+    problems = sorted([*problems, *unusable], key=lambda problem: problem.line)
     if problems and bad_lines == "refuse":
         raise ManifestError(
             f"{manifest_error(problems)}. Mend them, or leave them out with --bad-lines skip"
@@ -75,7 +68,7 @@ def read_manifest(
         warn(f"skipped {problem}")
     if not found:
         raise ManifestError(f"the manifest {path} holds no usable line")
-    return found
+    return [utterance for _, utterance in found]
 
 
 def _utterance(clip: Clip, locale: str | None) -> Utterance:
