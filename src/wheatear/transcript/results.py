@@ -1,4 +1,4 @@
-"""What a transcription returns: plain frozen values, times in seconds from the first sample."""
+"""Results of a transcription: frozen values, times in seconds from the first sample."""
 
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -8,8 +8,8 @@ from typing import Any, Literal
 class Token:
     """One piece of the model's vocabulary, as emitted by the search.
 
-    `start` and `end` are corrected for the model's emission delay as those of words are, and lie
-    inside the word that it is part of. Language tags are tokens too, with empty `text`.
+    `start` and `end` are corrected for the model's emission delay, and lie inside the word that the
+    token is part of. Language tags are tokens too, with empty `text`.
     """
 
     id: int
@@ -17,9 +17,9 @@ class Token:
     start: float
     end: float
     confidence: float = field(default=1.0, compare=False)
-    """How probable the model finds the token, 0 to 1, calibrated where the bundle says how.
+    """Probability of the token, 0 to 1, calibrated if the bundle has a calibration.
 
-    Not compared: its last bits depend on what is computed beside it, the token does not."""
+    It is not compared: its last bits depend on the batch, the token does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,49 +29,46 @@ class Word:
     text: str
     start: float
     end: float
-    """Corrected for how late the model emits words at its latency."""
+    """`start` and `end` are corrected for the model's emission delay."""
     confidence: float = field(compare=False)
-    """Of its least sure token."""
+    """Confidence of its least confident token."""
     space_before: bool = True
-    """Whether the script puts a space before it."""
+    """True if the script has a space before the word."""
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A sentence, or what lies between two pauses of a second."""
+    """A sentence, or the words between two pauses of a second."""
 
     text: str
     words: tuple[Word, ...]
     start: float
     end: float
     language: str | None
-    """The locale asked for, or the one that the model heard in this segment."""
+    """Locale given by the caller, or detected in this segment."""
     language_score: float | None = field(compare=False)
-    """How sure the model was of the locale it heard, 0 to 1; None where it was told."""
+    """Confidence of the detected locale, 0 to 1; None if the caller gave it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Partial:
-    """What has been said in a turn so far. It only ever grows: greedy search never takes a word
-    back.
-    """
+    """Text of an open turn. It only grows: greedy search never takes a word back."""
 
     text: str
-    """All text of the turn."""
     words: tuple[Word, ...]
-    """All its words, the one that is still being said among them."""
+    """All words of the turn, the incomplete last one included."""
     start: float
     end: float
-    """The audio since the last final."""
+    """`start` and `end` are those of the audio since the last final."""
     language: str | None
-    """The locale asked for, or the one last detected; None as long as neither is known."""
+    """Locale given by the caller or detected last; None before the first detection."""
     tokens: tuple[Token, ...]
-    """The tokens that no partial has told before, language tags included."""
+    """Tokens since the last partial, language tags included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
-    """What was said in a turn, settled. Finals tile the audio; one without words is silence."""
+    """Final text of a turn. Finals tile the audio; a final without words is silence."""
 
     text: str
     words: tuple[Word, ...]
@@ -81,7 +78,7 @@ class Final:
     segments: tuple[Segment, ...]
     tokens: tuple[Token, ...]
     channel: int | None = None
-    """Of a recording whose channels are transcribed apart, from 1."""
+    """Number of its channel, from 1, if channels are transcribed separately."""
 
 
 TurnKind = Literal["started", "eager", "resumed", "ended"]
@@ -89,28 +86,28 @@ TurnKind = Literal["started", "eager", "resumed", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Something about whose turn it is to speak; `wheatear.transcript.turns` says when it comes."""
+    """A change in the state of a turn; `wheatear.transcript.turns` defines when each one comes."""
 
     kind: TurnKind
     number: int
-    """Of the turn, from 1."""
+    """Number of the turn, from 1."""
     time: float
     forced: bool = False
-    """Whether it was ended by the caller or its length rather than by silence."""
+    """True if the caller or the maximum length ended the turn, not silence."""
 
 
 Event = Partial | Final | Turn
 
 
 def shifted(event: Event, seconds: float, turns: int = 0) -> Event:
-    """The event as one of a longer stream: so much later, after so many turns."""
+    """Returns an event later by `seconds`, its turns numbered higher by `turns`."""
     if not seconds and not turns:
         return event
     if isinstance(event, Turn):
         return replace(event, number=event.number + turns, time=event.time + seconds)
 
-    def later(value: Any, **more: Any) -> Any:
-        return replace(value, start=value.start + seconds, end=value.end + seconds, **more)
+    def later(value: Any, **changes: Any) -> Any:
+        return replace(value, start=value.start + seconds, end=value.end + seconds, **changes)
 
     words, tokens = tuple(map(later, event.words)), tuple(map(later, event.tokens))
     if isinstance(event, Partial):
@@ -121,14 +118,14 @@ def shifted(event: Event, seconds: float, turns: int = 0) -> Event:
 
 @dataclass(frozen=True, slots=True)
 class Transcript:
-    """What was said in a file or a finished stream."""
+    """Transcript of a file or a finished stream."""
 
     text: str
     language: str | None
     duration: float
-    """Length of the audio that went in."""
+    """Length of the audio."""
     tokens: tuple[Token, ...]
     words: tuple[Word, ...] = ()
     segments: tuple[Segment, ...] = ()
     warnings: tuple[str, ...] = ()
-    """A sentence for each thing that is missing or doubtful, as of a file that is cut off."""
+    """Sentences about missing or doubtful audio, such as a file that is cut off."""

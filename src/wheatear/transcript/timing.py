@@ -1,8 +1,7 @@
-"""One time base: words inside the audio, tokens inside their words.
+"""Limits times to the audio: words lie inside it, tokens lie inside their words.
 
-Tokens and words are corrected for how late the search emits them.  A correction of the beginning
-and one of the end, and the least length of a word, can take a word beyond the audio that there is;
-it is then moved back into it.
+Words and tokens are corrected for the emission delay. The correction and the minimum length of a
+word can move a word beyond the end of the audio; it is then moved back.
 """
 
 from bisect import bisect_right
@@ -13,13 +12,13 @@ from itertools import accumulate
 from wheatear.transcript.results import Segment, Token, Word
 from wheatear.transcript.words import Delay
 
-_LEAST = 0.001  # seconds that a word keeps where too many end at one time
+_MIN_WORD_S = 0.001  # of a word that was moved
 
 
 def words_within(words: Sequence[Word], start: float, end: float) -> tuple[Word, ...]:
-    """The words, moved so that none ends after `end`, in their order.
+    """Returns words in their order, moved so that none ends after `end` or starts before `start`.
 
-    start: the earliest that a word may be moved to; where it is `end`, words have no length.
+    Words have no length if `start` is `end`.
     """
     if not words or words[-1].end <= end:
         return tuple(words)
@@ -28,15 +27,15 @@ def words_within(words: Sequence[Word], start: float, end: float) -> tuple[Word,
         word = words[n]
         if word.end <= latest:
             break
-        least = min(_LEAST, max(0.0, latest - start) / (n + 2))
-        begin = max(start, min(word.start, latest - least))
+        length = min(_MIN_WORD_S, max(0.0, latest - start) / (n + 2))
+        begin = max(start, min(word.start, latest - length))
         found[n] = replace(word, start=begin, end=latest)
         latest = begin
     return tuple(found)
 
 
 def segments_within(segments: Sequence[Segment], words: Sequence[Word]) -> tuple[Segment, ...]:
-    """The segments with these words, which are theirs in their order, in the place of their own."""
+    """Returns segments with the moved words in place of their own."""
     found, at = [], 0
     for segment in segments:
         own = tuple(words[at : at + len(segment.words)])
@@ -54,10 +53,15 @@ def tokens_within(
     start: float,
     end: float,
 ) -> tuple[Token, ...]:
-    """The tokens of a turn, each corrected by its delay and inside the word that it is part of.
+    """Returns the tokens of a turn, each corrected by its delay and inside its word.
 
-    words: those of the turn, all letters of the tokens in their order.  A token without letters is
-    inside the word that goes on after it, or between two words.  start, end: of the turn.
+    Args:
+        tokens: Tokens at the frames that emitted them.
+        delays: Delay of each token.
+        words: Words of the turn, with all letters of the tokens in their order. A token without
+            letters lies inside the word around it, or between two words.
+        start: Start of the turn.
+        end: End of the turn.
     """
     ends = list(accumulate(len(word.text) for word in words))
     found, letters, latest = [], 0, start
@@ -74,7 +78,7 @@ def tokens_within(
 def _span(
     words: Sequence[Word], ends: Sequence[int], letters: int, size: int, turn: tuple[float, float]
 ) -> tuple[float, float]:
-    """The time of `size` letters after the first `letters`, or of the place between two letters."""
+    """Returns the time of `size` letters after the first `letters`, or of the gap there."""
     first = bisect_right(ends, letters)
     if size:
         last = bisect_right(ends, letters + size - 1)

@@ -1,21 +1,20 @@
-"""When a speaker has begun, might be done, goes on, is done: rules on words and silence alone.
+"""Endpointing: the turns of a speaker, by rules on words and silence.
 
     quiet --word--> speaking --eager_ms--> eager --end_ms--> quiet
                         ^                    |
                         +-------word---------+
 
-    started    the first word of a turn
-    eager      the speaker may be done; an agent may begin to think of an answer
-    resumed    the speaker was not done after all: whatever was thought of is void
-    ended      the turn is over; `forced` where the caller or the turn's length said so
+    started    first word of a turn
+    eager      the speaker may be done; an agent may prepare an answer
+    resumed    the speaker was not done; a prepared answer is void
+    ended      the turn is over; `forced` if the caller or its length ended it
 
-Started opens a turn and ended closes it; eager and resumed alternate between them, and nothing
-comes outside.  Times never run backwards.  Silence is counted from the last word or, if a voice is
-listened for, from the last frame that had one after it.  The machine only looks on: it never
-resets, delays or changes what is recognised, and its events do not depend on how the samples were
-cut.
+`started` opens a turn and `ended` closes it; `eager` and `resumed` alternate between them. Times
+never run backwards. Silence begins at the last word, or with voice activity detection at the last
+frame with voice after it. Turns change nothing in the recognition, and do not depend on the cut of
+the samples.
 
-Source of the invariants: Deepgram's documentation of Flux, compared in the tests.
+Source of the invariants: Deepgram's documentation of Flux.
 """
 
 from collections.abc import Callable
@@ -34,20 +33,20 @@ _EAGER_MS = 400
 
 @dataclass(frozen=True, slots=True)
 class TurnRules:
-    """When a turn ends; milliseconds of silence after its last word.  Raises OptionError."""
+    """Rules for the end of a turn. Raises OptionError for values out of range."""
 
     eager_ms: int = None  # type: ignore[assignment]
-    """Until `eager`, which comes before `ended` or not at all; None: 400, or `end_ms` if less."""
+    """Silence before `eager`, in milliseconds; None for 400, or `end_ms` if that is less."""
     end_ms: int = 800
-    """Until `ended`."""
+    """Silence before `ended`, in milliseconds."""
     sentence_end_ms: int = 560
-    """Until `ended`, where the text ends like a sentence."""
+    """Silence before `ended` after the end of a sentence, in milliseconds."""
     longest_s: float = 30.0
-    """A turn that has lasted so long ends before its next word."""
+    """Length in seconds after which a turn ends before its next word."""
     voice: Voice = "energy"
-    """What tells that somebody still speaks: words alone, loudness too, or a voice detector."""
+    """Evidence that someone speaks: words only, or also loudness, or also a voice detector."""
     hold_ms: int = 1000
-    """How long after the last word a voice without words keeps a turn from ending."""
+    """Maximum delay of the end of a turn by voice activity without new words, in milliseconds."""
 
     def __post_init__(self) -> None:
         for name in ("end_ms", "sentence_end_ms"):
@@ -73,72 +72,73 @@ class _State(Enum):
 
 
 class TurnMachine:
-    """The state of one stream's turns.  `rules` may be changed at any time."""
+    """State of the turns of one stream. `rules` may be changed at any time."""
 
     def __init__(self, rules: TurnRules, voiced: Callable[[int], int] | None = None) -> None:
-        """voiced: the last frame up to a given one in which there was a voice; -1 for none."""
+        """voiced: returns the last frame with voice up to a frame, -1 for none."""
         self.rules = rules
         self.voiced = voiced
         self.number = 0
-        """Of the turn that is on, or of the last one; the first is 1."""
+        """Number of the open or last turn, from 1."""
         self._state = _State.QUIET
-        self._begun = 0
-        self._spoken = 0
-        """Frame of the last word's newest token."""
-        self._now = 0
-        """Frame that time has come to."""
-        self._sentence = False
-        """Whether the text ends like a sentence."""
+        self._start_frame = 0
+        self._word_frame = 0
+        """Frame of the newest token with a letter."""
+        self._frame = 0
+        """Frame that the search has reached."""
+        self._sentence_ended = False
 
     @property
     def on(self) -> bool:
-        """Whether a turn is on."""
+        """True while a turn is open."""
         return self._state is not _State.QUIET
 
     def letters(self, frame: int, begins_word: bool = True) -> list[Turn]:
-        """A token with a letter or digit in it was emitted at this frame."""
+        """Takes a token with a letter or digit."""
         events = self.advance(frame)
-        long = (frame - self._begun) * FRAME_MS >= 1000 * self.rules.longest_s
-        if self.on and begins_word and long:
+        too_long = (frame - self._start_frame) * FRAME_MS >= 1000 * self.rules.longest_s
+        if self.on and begins_word and too_long:
             events += self.force(frame)
         if self._state is _State.QUIET:
             self.number += 1
-            self._begun = frame
+            self._start_frame = frame
             events.append(self._event("started", frame))
         elif self._state is _State.EAGER:
             events.append(self._event("resumed", frame))
         self._state = _State.SPEAKING
-        self._spoken = frame
-        self._sentence = False
+        self._word_frame = frame
+        self._sentence_ended = False
         return events
 
     def sentence_ends(self, frame: int) -> list[Turn]:
-        """Punctuation that ends a sentence was emitted; it is no speech, silence goes on."""
+        """Takes punctuation that ends a sentence; it does not interrupt silence."""
         events = self.advance(frame)
-        self._sentence = True
+        self._sentence_ended = True
         return events
 
     def advance(self, frame: int) -> list[Turn]:
-        """Time has passed up to the beginning of this frame without a word."""
-        before, self._now = self._now, max(self._now, frame)
+        """Moves time to the start of a frame, without a word."""
+        before, self._frame = self._frame, max(self._frame, frame)
         if not self.on:
             return []
         if self.voiced is None:
-            return self._silence(before, frame, self._spoken)
+            return self._silence(before, frame, self._word_frame)
         events: list[Turn] = []
-        hold = self._spoken + self.rules.hold_ms // FRAME_MS
-        for now in range(before + 1, frame + 1):  # as if every frame had come alone
+        hold = self._word_frame + self.rules.hold_ms // FRAME_MS
+        for now in range(before + 1, frame + 1):  # one by one, so that steps do not matter
             voice = min(self.voiced(now), hold)
-            events += self._silence(now - 1, now, max(self._spoken, voice))
+            events += self._silence(now - 1, now, max(self._word_frame, voice))
             if not self.on:
                 break
         return events
 
     def _silence(self, before: int, frame: int, since: int) -> list[Turn]:
-        """Time has passed from one frame to another; nobody has spoken since a third."""
+        """Moves time from `before` to `frame`, with silence since a third frame."""
         rules, events = self.rules, []
-        end_ms = min(rules.end_ms, rules.sentence_end_ms) if self._sentence else rules.end_ms
-        # Not in the past, where rules that were changed would have had them.
+        end_ms = rules.end_ms
+        if self._sentence_ended:
+            end_ms = min(end_ms, rules.sentence_end_ms)
+        # Events are not in the past, even if the rules were changed.
         eager, end = (max(before, since + _frames(ms)) for ms in (rules.eager_ms, end_ms))
         if self._state is _State.SPEAKING and frame >= eager and eager < end:
             self._state = _State.EAGER
@@ -149,11 +149,11 @@ class TurnMachine:
         return events
 
     def force(self, frame: int) -> list[Turn]:
-        """Ends the turn that is on, here and now."""
+        """Ends the open turn at a frame."""
         if not self.on:
             return []
         self._state = _State.QUIET
-        return [self._event("ended", max(frame, self._now), forced=True)]
+        return [self._event("ended", max(frame, self._frame), forced=True)]
 
     def _event(self, kind: TurnKind, frame: int, forced: bool = False) -> Turn:
         return Turn(kind, self.number, frame * FRAME_MS / 1000, forced)

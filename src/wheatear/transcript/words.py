@@ -1,8 +1,7 @@
-"""From tokens to words, as they come: where a word begins, when it was said, how sure it is.
+"""Words of a stream from its tokens: boundaries, times, confidence.
 
-A word begins at a space.  Scripts that write none (Han, Kana, Thai and their kin) get a unit for
-each piece of the model's vocabulary, which is a word or a syllable or so; marks and closing
-punctuation always stay with what they follow.
+A word begins at a space. Scripts without spaces (Han, Kana, Thai and related scripts) have a unit
+for each piece of the vocabulary. Marks and closing punctuation stay with the text before them.
 """
 
 import math
@@ -13,25 +12,25 @@ from dataclasses import dataclass, field
 from wheatear.model.locales import is_spaceless
 from wheatear.transcript.results import Token, Word
 
-# What never begins a unit: closing punctuation, combining marks, letters that modify.
-_FOLLOWS = {"Pe", "Pf", "Po", "Pd", "Mn", "Mc", "Me", "Lm", "Sk"}
-_OPENS = "¿¡"
+# Categories that never begin a unit: closing punctuation, combining marks, modifier letters.
+_NEVER_FIRST = {"Pe", "Pf", "Po", "Pd", "Mn", "Mc", "Me", "Lm", "Sk"}
+_OPENING = "¿¡"
 _SMALL_KANA = frozenset("ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮ")
-_SHORTEST = 0.04  # seconds
+_MIN_WORD_S = 0.04
 
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """How late the search emits the pieces of a word, seconds; measured for each latency."""
+    """Mean emission delay in seconds, measured for each latency."""
 
     start: float = 0.0
-    """Of a word's first token after the beginning of the word."""
+    """Delay of the first token after the start of a word."""
     end: float = 0.0
-    """Of its last token after the word's end."""
+    """Delay of the last token after the end of a word."""
 
 
 def calibrated(probability: float, line: tuple[float, float]) -> float:
-    """The probability after scale and shift of its log-odds."""
+    """Returns a probability with its log-odds scaled and shifted."""
     scale, shift = line
     if (scale, shift) == (1.0, 0.0):
         return probability
@@ -40,9 +39,7 @@ def calibrated(probability: float, line: tuple[float, float]) -> float:
 
 
 @dataclass
-class _Open:
-    """The word that is being said."""
-
+class _OpenWord:
     text: str
     start: float
     end: float
@@ -51,78 +48,79 @@ class _Open:
 
 
 class WordBuilder:
-    """Makes words of one stream's tokens.  What `add` has returned never changes."""
+    """Joins the tokens of one stream to words. Words that `add` returned never change."""
 
     def __init__(self, delay: Delay = Delay()) -> None:
         self.delay = delay
-        self._open: _Open | None = None
+        self._open: _OpenWord | None = None
         self._space = False
-        """Whether a space came since the last letter."""
-        self._last = 0.0
+        """True if a space followed the last letter."""
+        self._min_start = 0.0
         """End of the last finished word."""
 
     def add(self, token: Token) -> list[Word]:
-        """The words that this token ends."""
-        done = []
+        """Adds a token; returns the words that end before it."""
+        finished = []
         for part, after_space in _parts(token.text):
             spaced, self._space = after_space or self._space, False
-            if self._open is not None and (spaced or _splits(self._open.text, part)):
-                done.append(self._close(token.start))
+            if self._open is not None and (spaced or _is_boundary(self._open.text, part)):
+                finished.append(self._close(token.start))
             if self._open is None:
-                self._open = _Open("", token.start, token.end, spaced)
+                self._open = _OpenWord("", token.start, token.end, spaced)
             self._open.text += part
-            # Punctuation comes late and says nothing of the word.
+            # Punctuation is emitted late, and its confidence is not that of the word.
             if any(map(str.isalnum, part)) or not self._open.confidences:
                 self._open.end = token.end
                 self._open.confidences.append(token.confidence)
         if token.text.endswith(" "):
             self._space = True
-        return done
+        return finished
 
     def begins(self, text: str) -> bool:
-        """Whether a token with this text would begin a word."""
+        """True if a token with this text would begin a word."""
         spaced = self._space or text.startswith(" ")
-        return spaced or self._open is None or _splits(self._open.text, text.strip())
+        return spaced or self._open is None or _is_boundary(self._open.text, text.strip())
 
     def not_before(self, time: float) -> None:
-        """A turn ended at this time, and all words of it; none will start before."""
-        self._last = time
+        """Sets the earliest start of further words."""
+        self._min_start = time
 
     def finish(self) -> list[Word]:
-        """The word that was being said, if any."""
+        """Ends the open word, and returns it."""
         return [] if self._open is None else [self._close(math.inf)]
 
     def pending(self) -> Word | None:
-        """The word that is being said, as far as it has come."""
+        """Returns the open word as it is now."""
         return None if self._open is None else self._word(self._open, math.inf)
 
     def _close(self, next_start: float) -> Word:
         assert self._open is not None  # noqa: S101
         word = self._word(self._open, next_start)
-        self._last, self._open = word.end, None
+        self._min_start, self._open = word.end, None
         return word
 
-    def _word(self, said: _Open, next_start: float) -> Word:
-        """Times never run backwards, and words do not overlap."""
-        start = max(self._last, said.start - self.delay.start)
-        latest = max(start + _SHORTEST, next_start - self.delay.start)
-        end = min(latest, max(start + _SHORTEST, said.end - self.delay.end))
-        # A word is as sure as its least sure piece.
-        sure = min(said.confidences)
-        return Word(said.text, round(start, 3), round(end, 3), sure, said.space_before)
+    def _word(self, opened: _OpenWord, next_start: float) -> Word:
+        """Returns a word with corrected times, which do not overlap those of others."""
+        start = max(self._min_start, opened.start - self.delay.start)
+        latest = max(start + _MIN_WORD_S, next_start - self.delay.start)
+        end = min(latest, max(start + _MIN_WORD_S, opened.end - self.delay.end))
+        confidence = min(opened.confidences)
+        return Word(opened.text, round(start, 3), round(end, 3), confidence, opened.space_before)
 
 
 def _parts(text: str) -> Iterator[tuple[str, bool]]:
-    """The text of a token without its spaces, in parts, and whether a space is before a part."""
+    """Yields the parts of a token between spaces, and True if a space is before the part."""
     for number, part in enumerate(text.split(" ")):
         if part:
             yield part, number > 0
 
 
-def _splits(before: str, part: str) -> bool:
-    """Whether a word ends between two texts without a space."""
+def _is_boundary(before: str, part: str) -> bool:
+    """True if a word ends between two texts without a space."""
     first = part[0]
-    if first in _SMALL_KANA or (unicodedata.category(first) in _FOLLOWS and first not in _OPENS):
+    if first in _SMALL_KANA or (
+        unicodedata.category(first) in _NEVER_FIRST and first not in _OPENING
+    ):
         return False
     return is_spaceless(first) or is_spaceless(_last_letter(before))
 
