@@ -101,7 +101,7 @@ def test_capitals_of_turkish_and_greek() -> None:
 def test_aliases_become_the_phrase() -> None:
     phrase = Phrase("Nguyễn Văn", aliases=("win van", "nguyen van"))
     form = TextFormatter(TextFormat(), [phrase])
-    assert form.late
+    assert form.changes_finals
     found = form.final(final_of("Ask (Win van), then win. Van is here."))
     assert found.text == "Ask (Nguyễn Văn), then win. Van is here."
     assert [(w.start, w.end) for w in found.words[:4]] == [

@@ -79,7 +79,7 @@ def listen(
     recognizer = wheatear.load(model, threads=threads)
     options = asked.options(recognizer)
     stream = recognizer.stream(options)
-    late = TextFormatter(options.text_format, options.phrases).late
+    late = TextFormatter(options.text_format, options.phrases).changes_finals
     file = Output(output, live=True)
     files = (
         []

@@ -39,7 +39,7 @@ class Task:
 
     def writer(self, out: TextIO, name: str) -> Writer:
         """Where the events of a file go."""
-        late = TextFormatter(self.options.text_format, self.options.phrases).late
+        late = TextFormatter(self.options.text_format, self.options.phrases).changes_finals
         return create_writer(self.form, out, name, self.cues, partials=not late)
 
     def run(self, audio: AudioReader, on_event: Callable[[Event], None]) -> float:

@@ -1,1 +1,1 @@
-"""From tokens to words, segments, turns, events and files of text."""
+"""Tokens to text: words, segments, turns, the events of a stream, and files of transcripts."""

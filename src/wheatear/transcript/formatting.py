@@ -1,37 +1,42 @@
-"""How a text is written: with or without punctuation and capitals, numbers in digits, words masked.
+"""Text formatting: punctuation, capitalization, numbers in digits, masked words, names of phrases.
 
-A form changes words, never tokens.  What it does word by word it does to partials as well, and they
-still only grow: a word that may yet turn out to be a masked one is held back until it is whole.
-Numbers and the other names of phrases need the words after them, so finals alone have them, and
-need not begin with what partials said.
+Formatting changes words, never tokens. Changes of single words apply to partials too, which still
+only grow: a word that may become a masked one is withheld until it is complete. Numbers and aliases
+of phrases need the words after them, so only finals have them, and need not begin with the text of
+their partials.
 """
 
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, TypeVar
 
 from wheatear.common.arguments import check_kind, shown
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import LanguageError, TextFormatError
-from wheatear.transcript.numbers import LANGUAGES, number_library, spans
+from wheatear.transcript.numbers import LANGUAGES, number_library, number_spans
 from wheatear.transcript.results import Final, Partial, Segment, Transcript, Word
 from wheatear.transcript.segments import join_words
 
-_DOTTED = ("tr", "az")  # languages whose capital I has no dot, and whose i keeps it
+_DOTTED = ("tr", "az")  # languages with a dotted capital I and a dotless i
+Result = TypeVar("Result", Final, Transcript)
 
 
 @dataclass(frozen=True)
 class TextFormat:
-    """How finals and partials are written.  Raises TextFormatError for what makes no sense, such as
-    masking what is no word, and MissingExtraError for numbers without the extra `numbers`."""
+    """Format of the text of finals and partials.
+
+    Raises:
+        TextFormatError: A value is invalid, such as a masked word without letters.
+        MissingExtraError: Written numbers need the extra `numbers`.
+    """
 
     punctuation: bool = True
     capitals: bool = True
     numbers: Literal["spoken", "written"] = "spoken"
-    """written: in digits, where the language is one that the library knows."""
+    """Numbers in words, or in digits where the language is supported."""
     masked: frozenset[str] = field(default_factory=frozenset)
-    """Words that are shown as asterisks, whatever their capitals."""
+    """Words that are replaced by asterisks, in any capitalization."""
 
     def __post_init__(self) -> None:
         for name in ("punctuation", "capitals"):
@@ -60,7 +65,7 @@ class TextFormat:
 
 
 class TextFormatter:
-    """Writes one stream's events in a form, with the names of its phrases."""
+    """Formats the events of one stream."""
 
     def __init__(self, form: TextFormat, phrases: Sequence[Phrase] = ()) -> None:
         self._form = form
@@ -71,40 +76,41 @@ class TextFormatter:
         }
         self._longest = max(map(len, self._names), default=0)
         self.plain = form == TextFormat() and not self._names
-        """Whether everything stays as it is."""
-        self.late = bool(self._names) or form.numbers == "written"
-        """Whether finals may say other words than partials."""
+        """True if nothing is changed."""
+        self.changes_finals = bool(self._names) or form.numbers == "written"
+        """True if finals may have other words than their partials."""
 
     def partial(self, partial: Partial) -> Partial | None:
-        """The partial as it is shown; None if there is nothing to show."""
+        """Returns a formatted partial; None if it has no words."""
         words = list(partial.words)
         if words and self._may_be_masked(words[-1]):
             words.pop()
-        shown = self._each(words, partial.language)
-        return replace(partial, words=shown, text=join_words(shown)) if shown else None
+        changed = self._change_words(words, partial.language)
+        return replace(partial, words=changed, text=join_words(changed)) if changed else None
 
     def final(self, final: Final) -> Final:
-        """The final as it is written."""
-        segments = tuple(map(self._segment, final.segments))
-        words = tuple(word for segment in segments for word in segment.words)
-        return replace(final, segments=segments, words=words, text=join_words(words))
+        """Returns a formatted final."""
+        return self._change_segments(final)
 
     def transcript(self, transcript: Transcript) -> Transcript:
-        """The transcript as it is written."""
-        segments = tuple(map(self._segment, transcript.segments))
+        """Returns a formatted transcript."""
+        return self._change_segments(transcript)
+
+    def _change_segments(self, result: Result) -> Result:
+        segments = tuple(map(self._segment, result.segments))
         words = tuple(word for segment in segments for word in segment.words)
-        return replace(transcript, segments=segments, words=words, text=join_words(words))
+        return replace(result, segments=segments, words=words, text=join_words(words))
 
     def _segment(self, segment: Segment) -> Segment:
         words = self._named(segment.words)
         if self._form.numbers == "written":
             words = tuple(_in_digits(words, segment.language))
-        words = self._each(words, segment.language)
+        words = self._change_words(words, segment.language)
         return replace(segment, words=words, text=join_words(words))
 
-    def _each(self, words: Sequence[Word], language: str | None) -> tuple[Word, ...]:
-        """What is done word by word; a word that nothing is left of goes."""
-        shown = []
+    def _change_words(self, words: Sequence[Word], language: str | None) -> tuple[Word, ...]:
+        """Applies the changes of single words; empty words are removed."""
+        changed = []
         for word in words:
             text = word.text
             if _bare(text) in self._form.masked:
@@ -114,22 +120,22 @@ class TextFormatter:
             if not self._form.capitals:
                 text = _lower(text, language)
             if text:
-                shown.append(replace(word, text=text))
-        return tuple(shown)
+                changed.append(replace(word, text=text))
+        return tuple(changed)
 
     def _may_be_masked(self, word: Word) -> bool:
-        begun = _bare(word.text)
-        return any(masked.startswith(begun) for masked in self._form.masked)
+        start = _bare(word.text)
+        return any(masked.startswith(start) for masked in self._form.masked)
 
     def _named(self, words: Sequence[Word]) -> tuple[Word, ...]:
-        """The words with aliases in their places."""
+        """Returns the words with aliases replaced by the names of their phrases."""
         found: list[Word] = []
         at = 0
         while at < len(words):
             for size in range(min(self._longest, len(words) - at), 0, -1):
                 some = words[at : at + size]
                 name = self._names.get(tuple(_bare(word.text) for word in some))
-                # Punctuation inside says that these are no one name.
+                # Punctuation inside separates names.
                 if name and not any(_core(word.text)[2] for word in some[:-1]):
                     found += _renamed(some, name)
                     at += size
@@ -141,9 +147,9 @@ class TextFormatter:
 
 
 def _renamed(words: Sequence[Word], name: list[str]) -> Iterator[Word]:
-    """Words of another name in the time of these, the punctuation around them kept."""
+    """Yields the words of a name in the time of other words, with the punctuation around them."""
     start, length = words[0].start, words[-1].end - words[0].start
-    sure = min(word.confidence for word in words)
+    confidence = min(word.confidence for word in words)
     total, done = sum(map(len, name)), 0
     for number, text in enumerate(name):
         begin, done = start + length * done / total, done + len(text)
@@ -151,21 +157,21 @@ def _renamed(words: Sequence[Word], name: list[str]) -> Iterator[Word]:
         after = _core(words[-1].text)[2] if number == len(name) - 1 else ""
         end = start + length * done / total
         spaced = words[0].space_before if number == 0 else True
-        yield Word(f"{before}{text}{after}", round(begin, 3), round(end, 3), sure, spaced)
+        yield Word(f"{before}{text}{after}", round(begin, 3), round(end, 3), confidence, spaced)
 
 
 # -- numbers
 
 
 def _in_digits(words: Sequence[Word], language: str | None) -> Iterator[Word]:
-    """The words with numbers in digits, each number one word."""
+    """Yields the words with numbers in digits, each number one word."""
     if not language or _base(language) not in LANGUAGES:
         yield from words
         return
     ends = [bool(_core(word.text)[2]) for word in words]
-    apart = [n > 0 and ends[n - 1] for n in range(len(words))]
+    separated = [n > 0 and ends[n - 1] for n in range(len(words))]
     at = 0
-    for span in spans([_bare(word.text) for word in words], apart, _base(language)):
+    for span in number_spans([_bare(word.text) for word in words], separated, _base(language)):
         yield from words[at : span.start]
         yield from _renamed(words[span.start : span.end], [span.text])
         at = span.end
@@ -180,7 +186,7 @@ def _base(language: str) -> str:
 
 
 def _core(text: str) -> tuple[str, str, str]:
-    """What is before the first letter or digit of a word, from there to the last, after it."""
+    """Splits a word into the text before its first letter or digit, up to its last, and after."""
     at = [n for n, c in enumerate(text) if unicodedata.category(c)[0] in "LNM" or c == "*"]
     if not at:
         return text, "", ""
@@ -192,7 +198,7 @@ def _bare(text: str) -> str:
 
 
 def _lower(text: str, language: str | None) -> str:
-    """Letter by letter, so that what follows a letter does not change it."""
+    """Returns lower case letter by letter, so that later letters change nothing."""
     if language and _base(language) in _DOTTED:
         text = text.replace("I", "ı").replace("İ", "i")
     return "".join(c.lower() for c in text)

@@ -1,10 +1,10 @@
-"""Which spoken numbers are written in digits: those that a person would write so, and no others.
+"""Inverse text normalization of numbers: finds spoken numbers to write in digits.
 
-The library `text_to_num` finds numbers.  It takes every word that may be one for one, so what it
-finds is looked at in its place: a scale word alone (`a hundred people`, `mille grazie`), a fraction
-(`a third`) and a word that mostly means something else (Italian `sei`, French `neuf`) stay words.
-So do numbers side by side (`five twenty`), unless they are digits said one by one (`5 5 5 1 2`) or,
-in English and Dutch, a year in two parts (`nineteen eighty four`).
+The library `text_to_num` finds every word that can be a number. These stay words: a single scale
+word (`a hundred people`, `mille grazie`), a fraction (`a third`), and words that mostly mean
+something else (Italian `sei`, French `neuf`). So do adjacent numbers (`five twenty`), unless they
+are single digits (`5 5 5 1 2`) or, in English and Dutch, a year in two parts (`nineteen eighty
+four`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -14,12 +14,12 @@ from typing import Any
 
 from wheatear.errors import MissingExtraError
 
-LANGUAGES = ("en", "fr", "es", "de", "it", "nl", "pt")  # what the library writes
-_SMALL = 3.0  # numbers alone below it stay words ("one apple"), as the library has it
+LANGUAGES = ("en", "fr", "es", "de", "it", "nl", "pt")  # of the library
+_MIN_SINGLE = 3.0  # single numbers below it stay words ("one apple")
 
 
 def _words(text: str) -> dict[str, frozenset[str]]:
-    """Language -> words, of lines `language: words`."""
+    """Parses lines `language: words`."""
     rows = (line.split(":") for line in text.strip().splitlines())
     return {language.strip(): frozenset(words.split()) for language, words in rows}
 
@@ -44,7 +44,7 @@ _ZEROS_OF = {
 """Zeros -> the scale words of a million and more; a billion is another one in English."""
 _ROUND = {word: zeros for zeros, words in _ZEROS_OF.items() for word in words.split()}
 _ARTICLES = _words("en: a an\nde: eine einer einem ein\nnl: een\nfr:\nes:\nit:\npt:")
-"""Words before a scale word that say nothing more than one of it."""
+"""Words before a scale word that mean one of it."""
 _VAGUE = _words("""
     en: half couple few several some many every per quarter of
     fr: demi demie quelques plusieurs chaque par pour
@@ -56,7 +56,7 @@ _VAGUE = _words("""
 """)
 """Words before a scale word that make a vague amount or a share of it."""
 _MOSTLY_OTHER = _words("en:\nfr: neuf neufs\nes:\nde:\nit: sei\nnl:\npt:")
-"""Numbers alone that mostly mean something else: new, (you) are."""
+"""Single numbers that mostly mean something else: new, (you) are."""
 _AND = _words("en: and\nfr: et\nes: y\nde: und\nit: e\nnl: en\npt: e")
 _PARTS = _words("""
     en: half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth
@@ -70,13 +70,13 @@ _PARTS = _words("""
 """Parts of a whole, after a number or with "and" after it; in French also who (`les six qui`)."""
 _ZEROS = _words("en: oh o\nfr:\nes:\nde:\nit:\nnl:\npt:")
 """Words that stand for a zero and that the library does not know."""
-_YEARS = ("en", "nl")  # languages that say years as two numbers
+_YEARS = ("en", "nl")  # languages with years of two numbers
 _CENTURIES = range(16, 21)
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
-    """Words that are written in digits."""
+class NumberSpan:
+    """Range of words, and the digits that replace them."""
 
     start: int
     end: int
@@ -84,41 +84,45 @@ class Span:
 
 
 @dataclass(frozen=True, slots=True)
-class _Spoken:
-    """A word as the number library wants it."""
+class _LibraryWord:
+    """A word with the interface of the number library."""
 
     word: str
-    apart: bool
+    separated: bool
 
     def text(self) -> str:
         return self.word
 
-    def nt_separated(self, _previous: "_Spoken") -> bool:
-        return self.apart
+    def nt_separated(self, _previous: "_LibraryWord") -> bool:
+        return self.separated
 
     def not_a_number_part(self) -> bool:
         return False
 
 
-def spans(words: Sequence[str], apart: Sequence[bool], language: str) -> Iterator[Span]:
-    """The numbers among some words that are to be written in digits, in order.
+def number_spans(
+    words: Sequence[str], separated: Sequence[bool], language: str
+) -> Iterator[NumberSpan]:
+    """Yields the numbers to write in digits, in order.
 
-    words: in lower case, without punctuation.  apart: True where punctuation parts a word from the
-    one before.  language: one of LANGUAGES.
+    Args:
+        words: Words in lower case, without punctuation.
+        separated: True for a word with punctuation between it and the word before.
+        language: One of LANGUAGES.
     """
-    spoken = list(map(_Spoken, words, apart))
-    found = number_library().find_numbers(spoken, language, _SMALL)
+    library_words = list(map(_LibraryWord, words, separated))
+    found = number_library().find_numbers(library_words, language, _MIN_SINGLE)
     run: list[Any] = []
     for number in found:
-        if run and (number.start != run[-1].end or apart[number.start]):
-            yield from _written(run, words, apart, language)
+        if run and (number.start != run[-1].end or separated[number.start]):
+            yield from _written(run, words, separated, language)
             run = []
         run.append(number)
-    yield from _written(run, words, apart, language)
+    yield from _written(run, words, separated, language)
 
 
 def number_library() -> Any:
-    """Raises MissingExtraError where it is not installed."""
+    """Returns the module `text_to_num`. Raises MissingExtraError if it is not installed."""
     try:
         return import_module("text_to_num")  # an extra
     except ModuleNotFoundError as error:
@@ -128,47 +132,47 @@ def number_library() -> Any:
 
 
 def _written(
-    run: Sequence[Any], words: Sequence[str], apart: Sequence[bool], language: str
-) -> Iterator[Span]:
-    """The spans of numbers that stand side by side."""
+    run: Sequence[Any], words: Sequence[str], separated: Sequence[bool], language: str
+) -> Iterator[NumberSpan]:
+    """Yields the spans of a run of adjacent numbers."""
     if not run:
         return
-    before = _before(run[0].start, words, apart)
-    after = _after(run[-1].end, words, apart)
+    before = _before(run[0].start, words, separated)
+    after = _after(run[-1].end, words, separated)
     if not _ZEROS[language] & {*before, *after[:1]}:
         if len(run) == 1:
-            yield from _alone(run[0], words, before, after, language)
+            yield from _single(run[0], words, before, after, language)
         elif _is_year(run, language):
-            yield Span(run[0].start, run[1].end, run[0].text + run[1].text)
+            yield NumberSpan(run[0].start, run[1].end, run[0].text + run[1].text)
         elif _is_code(run):
-            yield from (Span(number.start, number.end, number.text) for number in run)
+            yield from (NumberSpan(number.start, number.end, number.text) for number in run)
 
 
-def _alone(
+def _single(
     number: Any, words: Sequence[str], before: frozenset[str], after: tuple[str, ...], language: str
-) -> Iterator[Span]:
-    """The span of a number without another one beside it."""
-    said = words[number.start : number.end]
+) -> Iterator[NumberSpan]:
+    """Yields the span of a number without adjacent ones, if it is written in digits."""
+    spoken = words[number.start : number.end]
     scales = _SCALES[language]
-    if len(said) == 1 and (
-        said[0] in scales or number.is_ordinal or said[0] in _MOSTLY_OTHER[language]
+    if len(spoken) == 1 and (
+        spoken[0] in scales or number.is_ordinal or spoken[0] in _MOSTLY_OTHER[language]
     ):
         return
-    if said[0] in scales and before & _VAGUE[language]:
+    if spoken[0] in scales and before & _VAGUE[language]:
         return
     if _has_part(after, language):
         return
     start = number.start
-    if said[0] in scales and before & _ARTICLES[language]:
-        start -= 1  # "a hundred and twenty": the article is the one of it
-    zeros = _ROUND.get(f"{language}:{said[-1]}", _ROUND.get(said[-1], 0))
+    if spoken[0] in scales and before & _ARTICLES[language]:
+        start -= 1  # "a hundred and twenty": the article means one
+    zeros = _ROUND.get(f"{language}:{spoken[-1]}", _ROUND.get(spoken[-1], 0))
     factor, rest = number.text[:-zeros], number.text[-zeros:]
     if zeros and factor.isdecimal() and not rest.strip("0"):
         # "two million" is written "2 million", "one million" and "a hundred million" in words.
         if factor != "1" and start == number.start:
-            yield Span(start, number.end - 1, factor)
+            yield NumberSpan(start, number.end - 1, factor)
         return
-    yield Span(start, number.end, number.text)
+    yield NumberSpan(start, number.end, number.text)
 
 
 def _has_part(after: tuple[str, ...], language: str) -> bool:
@@ -191,7 +195,7 @@ def _is_year(run: Sequence[Any], language: str) -> bool:
 
 
 def _is_code(run: Sequence[Any]) -> bool:
-    """True for digits that are said one by one, or in pairs after a zero or a single digit."""
+    """True for single digits, or pairs of digits after a zero or a single digit."""
     texts = [number.text for number in run]
     if not all(text.isdecimal() for text in texts) or any(number.is_ordinal for number in run):
         return False
@@ -200,12 +204,12 @@ def _is_code(run: Sequence[Any]) -> bool:
     return texts[0][0] == "0" or (len(texts) > 2 and len(texts[0]) == 1)
 
 
-def _before(at: int, words: Sequence[str], apart: Sequence[bool]) -> frozenset[str]:
-    """The word before a place, unless punctuation parts it."""
-    return frozenset({words[at - 1]} if at and not apart[at] else ())
+def _before(at: int, words: Sequence[str], separated: Sequence[bool]) -> frozenset[str]:
+    """Returns the word before a position, unless punctuation separates it."""
+    return frozenset({words[at - 1]} if at and not separated[at] else ())
 
 
-def _after(at: int, words: Sequence[str], apart: Sequence[bool]) -> tuple[str, ...]:
-    """Up to three words from a place on, up to punctuation."""
-    end = next((n for n in range(at, len(words)) if apart[n]), len(words))
+def _after(at: int, words: Sequence[str], separated: Sequence[bool]) -> tuple[str, ...]:
+    """Returns up to three words from a position, up to punctuation."""
+    end = next((n for n in range(at, len(words)) if separated[n]), len(words))
     return tuple(words[at : min(end, at + 3)])

@@ -1,7 +1,7 @@
 """Writers of transcript files: text, subtitles, tables, JSON.
 
-A writer receives the events of a stream and writes finals as they come. If the program ends at any
-time, the file has all finals so far.
+A writer receives the events of a stream and writes finals as they come. Whenever the program
+ends, the file has all finals up to then.
 
 Sources: NIST's ctm, Whisper's tsv, OpenAI's verbose_json.
 """
