@@ -84,6 +84,35 @@ def test_imports_within_train_point_one_way(folder):
                 assert imported in TRAIN_ARROWS[folder] | {folder}, f"{file} imports {module}"
 
 
+# Modules and folders of server/ by layer: each imports its own layer and those before it.
+SERVER_LAYERS = (
+    "api_errors audio_formats background file_descriptors openapi parameters scheduler settings",
+    "access metrics served_models watchdog",
+    "session",
+    "protocols",
+    "app service",
+    "main logs",
+)
+
+
+def test_imports_within_server_point_one_way():
+    layers = {name: n for n, names in enumerate(SERVER_LAYERS) for name in names.split()}
+    folder = SOURCE / "server"
+    for file in set(folder.rglob("*.py")) - {folder / "__init__.py"}:
+        own = file.relative_to(folder).parts[0].removesuffix(".py")
+        for module in imported_modules(file):
+            if module.startswith("wheatear.server."):
+                assert layers[module.split(".")[2]] <= layers[own], f"{file} imports {module}"
+
+
+def test_a_protocol_imports_no_other_protocol():
+    for file in (SOURCE / "server" / "protocols").glob("*.py"):
+        protocol = file.stem.split("_")[0]
+        for module in imported_modules(file):
+            if module.startswith("wheatear.server.protocols."):
+                assert module.split(".")[3].split("_")[0] == protocol, f"{file} imports {module}"
+
+
 def test_every_package_has_its_arrows():
     found = {p.stem for p in SOURCE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     assert found - {"__init__", "__main__"} == set(ARROWS)
