@@ -7,6 +7,8 @@ import pytest
 from server_process import Server, running
 
 from wheatear.audio.reader import sample_speech
+from wheatear.server.app import Service
+from wheatear.server.settings import Settings
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +31,11 @@ def spoken() -> np.ndarray:
     """The sample recording, 16 kHz int16, with a second and a half of silence after it."""
     samples = np.round(sample_speech() * 32767).astype(np.int16)
     return np.concatenate([samples, np.zeros(24_000, np.int16)])
+
+
+@pytest.fixture(scope="module")
+def service() -> Iterator[Service]:
+    """A server with the shipped model in this process, which listens nowhere."""
+    service = Service(Settings())
+    yield service
+    service.close()

@@ -5,6 +5,9 @@ import subprocess
 import sys
 
 import pytest
+from fuzzing import attempt, words
+from hypothesis import given
+from hypothesis import strategies as st
 
 from wheatear.errors import SettingsError
 from wheatear.server.access import keys
@@ -147,3 +150,24 @@ def test_scopes_open_what_they_name():
     assert holder.may("transcribe", by_secret=True)
     assert not Client(name="a", sha256="a" * 64, scopes=("transcribe",)).may("transcribe", True)
     assert all(Client(name="a", sha256="a" * 64).may(scope) for scope in keys.SCOPES)
+
+
+@given(st.binary(max_size=300))
+def test_a_key_file_holds_keys_or_is_refused(tmp_path_factory, content):
+    file = tmp_path_factory.getbasetemp() / "any-keys.toml"
+    file.write_bytes(content)
+    ring, error = attempt(lambda: keys.read_keys(file))
+    assert str(file) in str(error) if ring is None else ring.clients
+
+
+@given(words, st.none() | st.integers(), st.none() | st.integers())
+def test_a_key_is_made_and_found_again_or_refused(tmp_path_factory, name, streams, rate):
+    file = tmp_path_factory.getbasetemp() / "made-keys.toml"
+    file.unlink(missing_ok=True)
+    key, error = attempt(lambda: keys.make_key(file, name, streams, rate))
+    if error is not None:
+        assert not file.exists() or not file.read_text()
+        return
+    holder = keys.read_keys(file).client(key)
+    assert holder is not None
+    assert (holder.name, holder.streams, holder.requests_per_minute) == (name, streams, rate)

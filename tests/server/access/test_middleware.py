@@ -1,5 +1,6 @@
 """The gate: nobody passes whom it should turn away, by whatever way they come."""
 
+import asyncio
 import contextlib
 import json
 import time
@@ -9,12 +10,17 @@ from pathlib import Path
 import msgspec
 import pytest
 import raw_socket as raw
+from fuzzing import words
+from hypothesis import given
+from hypothesis import strategies as st
 from raw_socket import opened, request
 from server_process import SAMPLE, Server, running
+from starlette.datastructures import Headers
 from starlette.routing import BaseRoute, Mount, WebSocketRoute
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from wheatear.server.access import keys
 from wheatear.server.access import limits as shares
 from wheatear.server.access import middleware as gate
 from wheatear.server.access.keys import Client, make_key
@@ -723,3 +729,49 @@ def test_a_socket_that_was_opened_needs_no_key_again(guarded, key):
         client.sendall(raw.frame(raw.TEXT, b"ping"))
         assert b"pong" in raw.read_to(client, b"pong")
     guarded.wait_for_rest()
+
+
+headers = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["authorization", "api-key", "x-api-key", "sec-websocket-protocol", "host", "origin"]
+        ),
+        st.binary(max_size=60)
+        | words.map(lambda w: f"Bearer {w}".encode())
+        | words.map(lambda w: f"realtime, key.{w},{w}".encode())
+        | words.map(lambda w: f"token, {w}".encode()),
+    ),
+    max_size=4,
+).map(lambda raw: Headers(raw=[(name.encode(), value) for name, value in raw]))
+
+
+@given(headers)
+def test_a_key_is_found_or_it_is_not(given):
+    key = gate.key_of(given)
+    assert key is None or key in " ".join(given.values())
+    ring = keys.Keyring((keys.Client(name="a", sha256="0" * 64),))
+    assert ring.client(key or "") is None
+
+
+@given(headers)
+def test_hosts_and_origins_are_accepted_or_rejected(service, given):
+    messages = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        messages.append(message)
+
+    scope = {
+        "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http",
+        "path": "/health", "raw_path": b"/health", "query_string": b"", "root_path": "",
+        "headers": given.raw, "client": ("127.0.0.1", 1), "server": None,
+    }  # fmt: skip
+    asyncio.run(service(scope, receive, send))
+    assert messages[0]["status"] in (200, 400, 403)
+
+
+@given(st.text())
+def test_an_address_is_a_name(client):
+    assert gate.anonymous_client(client).name.isprintable()

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from fuzzing import attempt, json_values, words
+from hypothesis import given
+from hypothesis import strategies as st
 from server_process import SAMPLE
+from starlette.datastructures import FormData
 
 import wheatear
+from wheatear.server.protocols import openai_form as file_form
 from wheatear.server.protocols.openai_responses import WARNING_HEADER
-from wheatear.server.session.upload import _MOST_TEXT
 
 SAID = "sorry"
 
@@ -30,7 +34,7 @@ def fault(response, status=400):
     return response.json()["error"]
 
 
-# -- names and values
+# -- names and json_values
 
 
 @pytest.mark.parametrize(
@@ -115,7 +119,7 @@ def test_two_files_are_one_too_many(quiet_server):
 
 
 def test_text_of_all_fields_is_bounded(quiet_server):
-    fields = [("prompt", "a" * (_MOST_TEXT - 100)), ("keywords[]", "b" * 200)]
+    fields = [("prompt", "a" * ((1 << 20) - 100)), ("keywords[]", "b" * 200)]
     assert fault(post(quiet_server, fields), 413)["param"] == "keywords[]"
 
 
@@ -242,3 +246,38 @@ def test_a_warning_comes_with_events(quiet_server, spoken):
     lines = post(quiet_server, [("stream", "true")], [file]).text.splitlines()
     done = next(json.loads(x[6:]) for x in lines if "transcript.text.done" in x)
     assert "cut off" in done["warning"]
+
+
+fields = st.lists(
+    st.tuples(
+        st.sampled_from(
+            [
+                "model", "language", "languages[]", "prompt", "keywords[]", "keywords",
+                "response_format", "timestamp_granularities[]", "timestamp_granularities[0]",
+                "include[]", "chunking_strategy", "chunking_strategy[silence_duration_ms]",
+                "chunking_strategy[type]", "stream", "latency_ms", "known_speaker_names[]",
+            ]
+        )
+        | words,
+        words
+        | st.sampled_from(["json", "verbose_json", "true", "word", "logprobs", "560", "auto", "en"])
+        | st.integers().map(str)
+        | json_values.map(json.dumps)
+        | st.builds(lambda n: json.dumps({"silence_duration_ms": n}), st.integers()),
+    ),
+    max_size=6,
+)  # fmt: skip
+
+
+@given(fields)
+def test_a_form_is_understood_or_refused(service, given):
+    upload = file_form.UploadFile(None)  # type: ignore[arg-type]
+    form = FormData([("file", upload), *given])
+    understood, refusal = attempt(lambda: file_form.read_request(form, service.models))
+    if refusal is not None:
+        assert 400 <= refusal.status < 500, refusal
+        json.dumps(refusal.body)
+    else:
+        task = understood.task
+        assert task.upload is upload
+        assert task.options.latency_ms in task.model.recognizer.latencies_ms

@@ -3,13 +3,19 @@
 import json
 from socket import SHUT_RDWR
 
+import msgspec
 import numpy as np
 import pytest
+from fuzzing import attempt, json_values, words
+from hypothesis import given
+from hypothesis import strategies as st
 from server_process import events, running
+from starlette.datastructures import QueryParams
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
 import wheatear
+from wheatear.server.protocols import plain_websocket as plain
 
 
 @pytest.fixture(scope="module")
@@ -214,3 +220,20 @@ def test_going_down_tells_what_was_said(spoken):
         assert finals(got)
         assert got[-1]["duration"] == 3.75
         assert server.process.wait(30) == 0
+
+
+@given(
+    words | json_values.map(json.dumps) | st.binary(max_size=40).map(lambda b: b.decode("latin-1"))
+)
+def test_an_order_is_understood_or_refused(message):
+    order, refusal = attempt(lambda: plain.read_message(message))
+    assert refusal.status == 400 if order is None else isinstance(order.type, str)
+
+
+names = st.sampled_from([field.name for field in msgspec.structs.fields(plain.SocketQuery)]) | words
+
+
+@given(st.lists(st.tuples(names, words | st.integers().map(str) | st.just("1")), max_size=5))
+def test_a_query_is_understood_or_refused(query):
+    asked, refusal = attempt(lambda: plain.read_query(QueryParams(query)))
+    assert refusal.status == 400 if asked is None else asked.rate is not None
