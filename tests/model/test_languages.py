@@ -1,5 +1,4 @@
-"""BCP 47 tags: the nearest locale of a language, in the library and wherever a language is asked
-for."""
+"""BCP 47 tags resolve to the nearest locale of a language, or are refused with suggestions."""
 
 import pytest
 from hypothesis import given, settings
@@ -99,7 +98,7 @@ def test_any_string_is_a_key_or_one_line(text):
 
 
 @pytest.mark.parametrize(
-    ("asked", "first"),
+    ("written", "first"),
     [
         ("yue-HK", "zh-CN"), ("zh-yue", "zh-CN"), ("zh-min-nan", "zh-CN"), ("sr-Latn", "hr-HR"),
         ("bs", "hr-HR"), ("ca-ES", "es-US"), ("gl", "es-US"), ("af-ZA", "nl-NL"),
@@ -107,32 +106,32 @@ def test_any_string_is_a_key_or_one_line(text):
         ("enUS", "en-US"), ("en--US", "en-US"), ("en-US-", "en-US"), ("Deutsh", "de-DE"),
     ],
 )  # fmt: skip
-def test_another_language_is_refused_with_sensible_suggestions(asked, first):
-    with pytest.raises(LanguageError, match=rf"'{asked}'; did you mean {first}\b"):
-        resolve_language(FORTY, asked)
+def test_another_language_is_refused_with_suggestions(written, first):
+    with pytest.raises(LanguageError, match=rf"'{written}'; did you mean {first}\b"):
+        resolve_language(FORTY, written)
 
 
 @pytest.mark.parametrize(
-    "asked", ["", "C", "POSIX", "tlh", "i-klingon", "x-mine", "eu-ES", "xx-XX", "und-GB"]
+    "written", ["", "C", "POSIX", "tlh", "i-klingon", "x-mine", "eu-ES", "xx-XX", "und-GB"]
 )
-def test_where_nothing_is_near_all_are_named(asked):
+def test_language_without_relatives_is_refused_with_all_locales(written):
     with pytest.raises(LanguageError, match=r"it knows auto, de-DE, en-US, .*ru-RU$"):
-        resolve_language(SEVEN, asked)
+        resolve_language(SEVEN, written)
 
 
-def test_the_undetermined_language_is_the_models_to_detect():
+def test_undetermined_language_is_auto():
     assert resolve_language(SEVEN, "und") == resolve_language(SEVEN, "mul") == "auto"
     with pytest.raises(LanguageError):
         resolve_language({"en-US": 0}, "und")
 
 
-def test_a_long_language_is_cut_in_the_message():
+def test_long_language_is_cut_in_the_message():
     with pytest.raises(LanguageError) as caught:
         resolve_language(SEVEN, "en-" * 1_000_000)
     assert len(str(caught.value)) < 300
 
 
-def test_a_locale_that_stands_in_is_said():
+def test_replacement_by_another_region_is_noted():
     assert replacement_note("en-AU", "en-US") == (
         "language en-AU: en-US is the nearest that this model has"
     )
@@ -142,10 +141,51 @@ def test_a_locale_that_stands_in_is_said():
         assert replacement_note(same, resolve_language(SEVEN, same)) is None
 
 
-def test_the_library_takes_the_nearest():
+def test_stream_takes_the_nearest_locale():
     recognizer = wheatear.load()
     for tag, locale in (("en-AU", "en-US"), ("de_AT", "de-DE"), ("pt-AO", "pt-BR")):
         stream = recognizer.stream(language=tag)
         assert stream.language == recognizer.resolve(tag, None)[1] == locale
         stream.switch(language="fr-BE")
         assert stream.language == "fr-CA"
+
+
+FEW_PROMPTS = {"en-US": 0, "en": 0, "es-ES": 2, "es": 3, "no": 27, "auto": 101}
+
+
+@pytest.mark.parametrize(
+    ("written", "key"), [("en-US", "en-US"), ("EN_us", "en-US"), (" No ", "no"), ("auto", "auto")]
+)
+def test_keys_are_found_in_any_spelling(written, key):
+    assert resolve_language(FEW_PROMPTS, written) == key
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("en", "en-GB"), ("EN", "en-GB"), ("zh", "zh-CN"), ("cmn", "zh-CN"), ("ja", "ja-JP"),
+        ("no", "nb-NO"), ("nb", "nb-NO"), ("pt", "pt-BR"), ("fr", "fr-CA"), ("iw", "he-IL"),
+    ],
+)  # fmt: skip
+def test_bare_languages_mean_their_usual_locale(written, key):
+    locales = "en-GB zh-TW zh-CN ja-JP nb-NO nn-NO pt-PT pt-BR fr-CA he-IL xx-AA xx-BB auto"
+    prompts = {locale: n for n, locale in enumerate(locales.split())}
+    assert resolve_language(prompts, written) == key
+    with pytest.raises(LanguageError, match="xx-AA"):
+        resolve_language(prompts, "xx")  # it has two
+    assert resolve_language(prompts, "en-US") == "en-GB"  # a region that it does not have
+    assert resolve_language({"no": 27, "nb-NO": 103, "nb": 103}, "no") == "nb-NO"
+
+
+def test_unknown_languages_are_refused_with_the_nearest():
+    with pytest.raises(LanguageError, match=r"'Englsh'; did you mean en\?"):
+        resolve_language(FEW_PROMPTS, "Englsh")
+    with pytest.raises(LanguageError, match=r"'gl'; did you mean es\?"):  # Galician
+        resolve_language(FEW_PROMPTS, "gl")
+    with pytest.raises(LanguageError, match="it knows auto, en"):
+        resolve_language(FEW_PROMPTS, "klingon")
+    with pytest.raises(LanguageError, match="must be a string"):
+        resolve_language(FEW_PROMPTS, None)
+    assert resolve_language({}, "auto") == "auto"
+    with pytest.raises(LanguageError, match="one language"):
+        resolve_language({}, "en-US")

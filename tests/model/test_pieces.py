@@ -1,37 +1,54 @@
-"""Vocabularies: SentencePiece models are read as its library reads them, damage is rejected."""
+"""Pieces of a tokenizer are read from SentencePiece models, texts and bundles."""
+
+import struct
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from source_weights import read_source
 
-from wheatear.model.pieces import pieces_from_sentencepiece
-
-
-@settings(max_examples=200, deadline=None)
-@given(data=st.data())
-def test_damaged_sentencepiece_model_is_rejected_or_read(data):
-    content = bytearray(read_source("bytes").tokenizer[:6000])
-    for _ in range(data.draw(st.integers(1, 3))):
-        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
-    del content[data.draw(st.integers(0, len(content))) :]
-    try:
-        pieces = pieces_from_sentencepiece(bytes(content))
-    except ValueError:
-        return
-    assert len(pieces.pieces) == len(pieces.scores) > 0
+from wheatear.model.pieces import (
+    Pieces,
+    language_tags,
+    pieces_from_json,
+    pieces_from_sentencepiece,
+    pieces_from_texts,
+)
 
 
-@pytest.mark.parametrize("model", ["tiny-en", "tiny-multi", "bytes", "batchnorm"])
-def test_sentencepiece_model_is_read_as_by_its_library(model):
-    library = pytest.importorskip("sentencepiece")
-    source = read_source(model)
-    processor = library.SentencePieceProcessor()
-    processor.LoadFromSerializedProto(source.tokenizer)
-    ids = range(processor.GetPieceSize())
-    pieces = source.vocabulary
-    assert pieces.pieces == [processor.IdToPiece(i) for i in ids]
-    assert pieces.scores == [processor.GetScore(i) for i in ids]
-    assert pieces.unknown == [i for i in ids if processor.IsUnknown(i)]
-    assert pieces.control == [i for i in ids if processor.IsControl(i)]
-    assert pieces.bytes == [i for i in ids if processor.IsByte(i)]
+def field(number: int, data: bytes) -> bytes:
+    return bytes([number << 3 | 2, len(data)]) + data
+
+
+def piece(text: str, score: float, kind: int) -> bytes:
+    body = field(1, text.encode()) + b"\x15" + struct.pack("<f", score) + bytes([0x18, kind])
+    return field(1, body)
+
+
+MODEL = (
+    piece("<unk>", 0, 2) + piece("\u2581a", -1.5, 1) + piece("<s>", 0, 3) + piece("<0x41>", 0, 6)
+)
+
+
+def test_sentencepiece_model_has_texts_scores_and_kinds():
+    expected = Pieces(["<unk>", "\u2581a", "<s>", "<0x41>"], [0, -1.5, 0, 0], [0], [2], [3])
+    assert pieces_from_sentencepiece(MODEL) == expected
+    assert pieces_from_texts(expected.pieces, expected.scores) == expected
+
+
+@pytest.mark.parametrize("model", [b"", b"\n", MODEL[:-1], piece("x", 0, 6), field(1, b"")])
+def test_damaged_sentencepiece_model_is_refused(model):
+    with pytest.raises(ValueError, match=r"piece|damaged|cut short|byte"):
+        pieces_from_sentencepiece(model)
+
+
+@pytest.mark.parametrize(
+    "change", [{"scores": [0.0]}, {"bytes": [0]}, {"bytes": [9]}, {"pieces": ["a", "\ud800"]}]
+)
+def test_damaged_pieces_of_a_bundle_are_refused(change):
+    good = {"pieces": ["a", "<0x41>"], "scores": [0.0, 0.0], "bytes": [1]}
+    assert pieces_from_json(good, 2).bytes == [1]
+    with pytest.raises(ValueError, match=r"piece|surrogate|byte"):
+        pieces_from_json(good | change, 2)
+
+
+def test_language_tags_are_locales_and_keys_of_the_dictionary():
+    texts = ["<en-US>", "<zh-Hant-TW>", "<no>", "<pad>", "en-US", "<b>"]
+    assert language_tags(texts, {"no": 1}) == {0: "en-US", 1: "zh-Hant-TW", 2: "no"}

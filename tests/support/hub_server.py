@@ -59,8 +59,8 @@ class StandIn:
     def fail(self, part: str, *answers: Answer) -> None:
         self.faults.setdefault(part, []).extend(answers)
 
-    def asked(self, part: str, method: str = "GET") -> list[dict[str, str]]:
-        """Headers of the requests for it."""
+    def requests_for(self, part: str, method: str = "GET") -> list[dict[str, str]]:
+        """Returns the headers of the requests for a path."""
         return [h for m, path, h in self.requests if m == method and part in path]
 
     def answer(self, method: str, path: str) -> Answer:

@@ -1,4 +1,4 @@
-"""The state machine of turns, under whatever comes in whatever order."""
+"""Turn events obey their rules for any order of words, punctuation and silence."""
 
 import pytest
 from hypothesis import given
@@ -11,7 +11,7 @@ from wheatear.transcript.turns import TurnMachine, TurnRules
 RULES = TurnRules(eager_ms=400, end_ms=800, sentence_end_ms=560, longest_s=5)
 
 
-def test_a_turn_from_beginning_to_end() -> None:
+def test_turn_goes_through_all_states() -> None:
     machine = TurnMachine(RULES)
     assert machine.advance(50) == []
     assert machine.letters(60) == [Turn("started", 1, 4.8)]
@@ -25,7 +25,7 @@ def test_a_turn_from_beginning_to_end() -> None:
     assert machine.letters(1001) == [Turn("started", 2, 80.08)]
 
 
-def test_a_sentences_end_ends_a_turn_sooner() -> None:
+def test_end_of_a_sentence_ends_a_turn_earlier() -> None:
     machine = TurnMachine(RULES)
     machine.letters(10)
     machine.sentence_ends(12)
@@ -39,7 +39,7 @@ def test_a_sentences_end_ends_a_turn_sooner() -> None:
     assert machine.advance(209) == [Turn("ended", 3, 16.64)]  # not in the past
 
 
-def test_forced_ends() -> None:
+def test_caller_and_length_force_an_end() -> None:
     machine = TurnMachine(RULES)
     assert machine.force(5) == []
     machine.letters(5)
@@ -51,7 +51,7 @@ def test_forced_ends() -> None:
     assert events == [Turn("ended", 2, 13.04, forced=True), Turn("started", 3, 13.04)]
 
 
-def test_eager_is_left_out_where_it_would_not_be_early() -> None:
+def test_eager_is_omitted_if_it_is_not_earlier() -> None:
     machine = TurnMachine(TurnRules(eager_ms=800, end_ms=800))
     machine.letters(0)
     assert kinds(machine.advance(50)) == ["ended"]
@@ -60,7 +60,7 @@ def test_eager_is_left_out_where_it_would_not_be_early() -> None:
 @pytest.mark.parametrize(
     "wrong", [{"eager_ms": 0}, {"end_ms": 10**6}, {"sentence_end_ms": 79}, {"longest_s": 0}]
 )
-def test_rules_that_make_no_sense(wrong: dict[str, float]) -> None:
+def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*; give"):
         TurnRules(**wrong)  # type: ignore[arg-type]
 
@@ -82,7 +82,7 @@ ACTIONS = st.lists(
 
 
 @given(ACTIONS)
-def test_the_contract_under_random_events(actions: list[tuple[str, object]]) -> None:
+def test_random_events_obey_the_contract(actions: list[tuple[str, object]]) -> None:
     machine, frame, events = TurnMachine(RULES), 0, []
     for name, value in actions:
         if isinstance(value, TurnRules):
@@ -103,12 +103,12 @@ def test_the_contract_under_random_events(actions: list[tuple[str, object]]) -> 
     st.lists(st.tuples(st.integers(0, 30), st.booleans()), max_size=40),
     st.lists(st.integers(1, 50), min_size=1, max_size=10),
 )
-def test_events_do_not_depend_on_how_time_is_told(
-    said: list[tuple[int, bool]], steps: list[int]
+def test_events_do_not_depend_on_the_steps_of_time(
+    tokens: list[tuple[int, bool]], steps: list[int]
 ) -> None:
     def run(often: bool) -> list[Turn]:
         machine, frame, events = TurnMachine(RULES), 0, []
-        for n, (gap, ends) in enumerate(said):
+        for n, (gap, ends) in enumerate(tokens):
             for passed in range(0, gap, steps[n % len(steps)]) if often else ():
                 events += machine.advance(frame + passed)
             frame += gap

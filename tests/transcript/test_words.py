@@ -1,10 +1,10 @@
-"""Words, segments, and times, of whatever tokens come."""
+"""Words begin at spaces or units of their script, and their times do not overlap."""
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wheatear.transcript.results import Segment, Token, Word
-from wheatear.transcript.segments import SegmentBuilder, ends_sentence, join_words
+from wheatear.transcript.results import Token, Word
+from wheatear.transcript.segments import join_words
 from wheatear.transcript.words import Delay, WordBuilder
 
 
@@ -61,34 +61,3 @@ def test_words_hold_the_whole_text_in_order(pieces: list[str], start: float, end
         assert last <= word.start < word.end
         last = word.end
         assert word.text.strip() == word.text != ""
-
-
-def segments(given: list[Word | tuple[str, float]], asked: str | None = None) -> list[Segment]:
-    builder = SegmentBuilder(asked)
-    found = []
-    for event in given:
-        if isinstance(event, tuple):
-            builder.tag(*event)
-        elif (segment := builder.word(event)) is not None:
-            found.append(segment)
-    last = builder.finish()
-    return found + ([last] if last else [])
-
-
-def word(text: str, start: float) -> Word:
-    return Word(text, start, start + 0.2, 0.9)
-
-
-def test_segments_end_with_sentences_and_pauses() -> None:
-    said = [word("Yes.", 0), ("en-US", 0.9), word("No", 1), word("way", 3), ("es-US", 0.4)]
-    found = segments(said)
-    assert [s.text for s in found] == ["Yes.", "No", "way"]
-    assert [s.language for s in found] == ["en-US", None, "es-US"]
-    assert [s.language_score for s in found] == [0.9, None, 0.4]
-    assert [(s.start, s.end) for s in found] == [(0, 0.2), (1, 1.2), (3, 3.2)]
-    assert {s.language for s in segments(said, "fr-CA")} == {"fr-CA"}
-
-
-def test_what_ends_a_sentence() -> None:
-    assert all(map(ends_sentence, ["Yes.", "what?!", "said.”", "です。", "क्या।"]))
-    assert not any(map(ends_sentence, ["Yes", "well,", "3.5x", "..a"]))

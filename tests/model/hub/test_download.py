@@ -22,7 +22,7 @@ def remote(hub):
 
 
 def ranges(hub):
-    return [headers.get("Range") for headers in hub.asked("/plain/")]
+    return [headers.get("Range") for headers in hub.requests_for("/plain/")]
 
 
 def test_file_is_fetched_once_and_its_progress_reported(hub, remote, tmp_path):
@@ -30,7 +30,7 @@ def test_file_is_fetched_once_and_its_progress_reported(hub, remote, tmp_path):
     assert download(remote, tmp_path, seen.append).read_bytes() == NEMO
     assert seen[-1] == bytes_present(remote, tmp_path) == len(NEMO)
     assert download(remote, tmp_path, seen.append).read_bytes() == NEMO
-    assert len(hub.asked("/plain/")) == 1
+    assert len(hub.requests_for("/plain/")) == 1
     assert [path.name for path in tmp_path.glob("tiny*")] == ["tiny.nemo"]
 
 

@@ -70,7 +70,7 @@ def test_interrupted_pull_resumes(hub):
     assert 0 < have < len(NEMO)
     hub.requests.clear()
     pull("nemotron-3.5")
-    assert [h.get("Range") for h in hub.asked("/cdn/")] == [f"bytes={have}-"]
+    assert [h.get("Range") for h in hub.requests_for("/cdn/")] == [f"bytes={have}-"]
     assert not unfinished_files()
 
 
@@ -91,7 +91,7 @@ def test_failed_build_leaves_no_model_and_keeps_the_files(hub, fault, expected):
     assert models_here() == [".downloads"]
     hub.requests.clear()
     pull("nemotron-3.5")
-    assert not hub.asked("/cdn/")
+    assert not hub.requests_for("/cdn/")
 
 
 def test_token_is_sent_to_the_hub_only(hub, monkeypatch):
@@ -101,10 +101,10 @@ def test_token_is_sent_to_the_hub_only(hub, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
     hub.requests.clear()
     pull("nemotron-3.5")
-    assert hub.asked("/api/models/")[0]["authorization"] == "Bearer hf_secret"
+    assert hub.requests_for("/api/models/")[0]["authorization"] == "Bearer hf_secret"
     hub.plain["tiny.nemo"] = NEMO
     pull(f"{hub.url}/plain/tiny.nemo")
-    assert not any("secret" in str(headers) for headers in hub.asked("/plain/"))
+    assert not any("secret" in str(headers) for headers in hub.requests_for("/plain/"))
 
 
 def test_model_is_on_the_disk_before_it_has_its_name(hub, monkeypatch):
@@ -119,7 +119,7 @@ def test_missing_room_is_found_before_anything_is_fetched(hub, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _path: free)
     with pytest.raises(DownloadError, match=r"needs 2 MB .* 2 MB are free: make room, or set"):
         pull("nemotron-3.5", model_bytes=lambda source: 1001)
-    assert not hub.asked("/resolve/")
+    assert not hub.requests_for("/resolve/")
 
 
 def test_small_disk_is_explained(hub, tmp_path, monkeypatch):
@@ -146,7 +146,7 @@ def test_name_that_is_taken_is_refused(hub):
     hub.requests.clear()
     with pytest.raises(DownloadError, match=r"is there already; remove it, or give .* --name"):
         pull("nemotron-3.5")
-    assert not hub.asked("/resolve/")
+    assert not hub.requests_for("/resolve/")
     assert pull("nemotron-3.5", name="other").name == "other"
 
 

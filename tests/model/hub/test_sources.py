@@ -24,7 +24,7 @@ def test_published_name_leads_to_its_pinned_revision(hub):
     (file,) = source.files
     assert (file.size, file.sha256) == (len(NEMO), hashlib.sha256(NEMO).hexdigest())
     revision = PUBLISHED["nemotron-3.5"].revision
-    assert hub.asked(f"/api/models/{NVIDIA}/revision/{revision}")
+    assert hub.requests_for(f"/api/models/{NVIDIA}/revision/{revision}")
 
 
 def test_pinned_hash_goes_before_the_hash_of_the_hub(hub, monkeypatch):
@@ -40,7 +40,7 @@ def test_revision_can_be_chosen(hub):
     with pytest.raises(DownloadError, match="no revision 'nowhere'"):
         find_source("nemotron-3.5", revision="nowhere")
     find_source("nemotron-3.5", revision="main")
-    assert hub.asked(f"/api/models/{NVIDIA}/revision/main")
+    assert hub.requests_for(f"/api/models/{NVIDIA}/revision/main")
 
 
 def test_listing_without_sizes_and_hashes_is_completed(hub):
@@ -126,13 +126,13 @@ def test_final_error_of_the_hub_is_explained(hub, answer, count, message):
     hub.fail("/api/models/", *[answer] * 20)
     with pytest.raises(DownloadError, match=message):
         find_source("nemotron-3.5")
-    assert len(hub.asked("/api/models/")) == count
+    assert len(hub.requests_for("/api/models/")) == count
 
 
 def test_busy_hub_is_requested_again(hub):
     hub.fail("/api/models/", Answer(status=429), Answer(status=502, headers={"Retry-After": "3"}))
     find_source("nemotron-3.5")
-    assert len(hub.asked("/api/models/")) == 3
+    assert len(hub.requests_for("/api/models/")) == 3
 
 
 @pytest.mark.parametrize(
