@@ -30,10 +30,12 @@ class LateRecognizer:
     """Recognizes all words: first tokens 0.2 s after the start, last tokens 0.1 s after the end."""
 
     latencies_ms = (80,)
-    bundle = Bundle(Manifest({80: (700, 700)}))
+
+    def __init__(self, model: Bundle | None = None) -> None:
+        self.model = model or Bundle(Manifest({80: (700, 700)}))
 
     def transcribe(self, samples: np.ndarray, **_options: object) -> SimpleNamespace:
-        start, end = self.bundle.manifest.delays_ms[80]
+        start, end = self.model.manifest.delays_ms[80]
         builder, tokens = WordBuilder(Delay(start / 1000, end / 1000)), self.tokens()
         words = [word for token in tokens for word in builder.add(token)] + builder.finish()
         return SimpleNamespace(words=words)

@@ -30,6 +30,7 @@ from recipes.wheatear_small.test_set import comparison_words
 from wheatear.evaluate.wer import matching_pairs
 from wheatear.model.bundle import Bundle, open_bundle
 from wheatear.model.manifest import ConfidenceMeasure, write_manifest
+from wheatear.recognizer.loading import open_model
 from wheatear.train.data.manifest import Utterance, read_manifest
 from wheatear.transcript.words import calibrated
 
@@ -133,7 +134,7 @@ def evaluate_measure(
 ) -> dict[str, Any]:
     """Fits a measure of the search on the first manifest and evaluates it on the second."""
     raw = replace(bundle.manifest, confidence=(1.0, 0.0), confidence_measure=measure)
-    recognizer = wheatear.Recognizer(replace(bundle, manifest=raw), threads=2)
+    recognizer = wheatear.Recognizer(replace(open_model(bundle.path, threads=2), manifest=raw))
     (confidence, correct), held_out = (
         judge_words(recognizer, clips, latencies) for clips in manifests
     )

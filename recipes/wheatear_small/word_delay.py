@@ -18,7 +18,6 @@ import ctypes
 import json
 import random
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -136,10 +135,9 @@ def offsets(
     recognizer: wheatear.Recognizer, spoken: SpokenSentence, latency: int, delay: Delay
 ) -> list[Offset]:
     """Measures the delays of correctly recognized words."""
-    corrected = copy(recognizer)
     late = {latency: (round(1000 * delay.start), round(1000 * delay.end))}
-    manifest = replace(recognizer.bundle.manifest, delays_ms=late)
-    corrected.bundle = replace(recognizer.bundle, manifest=manifest)
+    manifest = replace(recognizer.model.manifest, delays_ms=late)
+    corrected = type(recognizer)(replace(recognizer.model, manifest=manifest))
     found = corrected.transcribe(spoken.samples, language=spoken.locale, latency_ms=latency)
     recognized = found.words
     true = [bare_words(word) for word, _ in spoken.starts]

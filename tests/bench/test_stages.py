@@ -8,7 +8,7 @@ from wheatear.audio.reader import sample_speech
 from wheatear.bench.measurements import STAGES
 from wheatear.bench.stages import timed_stages
 from wheatear.bench.token_rate import SPEECH, forced_token_rate
-from wheatear.decoder.greedy import Decoder
+from wheatear.decoder.greedy import GreedySearch
 from wheatear.errors import AudioError
 from wheatear.model.onnx_session import Session
 
@@ -22,8 +22,15 @@ def test_all_stages_are_timed(tiny):
 
 
 def test_methods_are_restored_after_an_error(tiny):
-    before = Session.run, Decoder.best, MelSpectrogram.push, MelSpectrogram.finish
+    methods = [(Session, "run"), (GreedySearch, "best_outputs")]
+    methods += [(MelSpectrogram, "push"), (MelSpectrogram, "finish")]
+    before = [getattr(owner, name) for owner, name in methods]
     recognizer = wheatear.load(tiny)
     with pytest.raises(AudioError), forced_token_rate(SPEECH), timed_stages():
         recognizer.transcribe("nothing.wav")
-    assert before == (Session.run, Decoder.best, MelSpectrogram.push, MelSpectrogram.finish)
+    assert before == (
+        Session.run,
+        GreedySearch.best_outputs,
+        MelSpectrogram.push,
+        MelSpectrogram.finish,
+    )

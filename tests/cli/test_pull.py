@@ -37,7 +37,7 @@ def test_checkpoint_is_converted_at_the_chosen_precision(hub):
 
 def test_bundle_has_origin_license_and_the_default_precision(hub):
     shares = []
-    bundle = wheatear.load(pull_model("nemotron-3.5", progress=shares.append), threads=1).bundle
+    bundle = wheatear.load(pull_model("nemotron-3.5", progress=shares.append), threads=1).model
     notices = bundle.notices()
     assert notices["LICENSE"].startswith("OpenMDW License Agreement, version 1.1")
     for part in (NVIDIA, COMMIT, FILE, "Converted to ONNX graphs in int4", "OpenMDW-1.1"):
@@ -59,7 +59,7 @@ def test_other_containers_are_converted(hub, tmp_path, kind):
         files = {path.name: path.read_bytes() for path in folder.iterdir()}
     hub.repositories["me/tuned"] = Repository(files)
     pull_model("me/tuned", "fp32")
-    assert wheatear.load("tuned", threads=1).bundle.manifest.name == "tuned"
+    assert wheatear.load("tuned", threads=1).model.manifest.name == "tuned"
     if kind == "transformers":
         assert tokens("tuned") == answers("tiny-multi")["tokens_R3"].tolist()
 
@@ -95,7 +95,7 @@ def test_package_of_a_repository_runs_as_it_is(hub, package, folder):
     hub.repositories["they/theirs"] = Repository(files, card)
     path = pull_model("they/theirs", file=folder or None)
     recognizer = wheatear.load("theirs", threads=1)
-    bundle = recognizer.bundle
+    bundle = recognizer.model
     assert bundle.path == path
     assert recognizer.latencies_ms == (320,)
     assert bundle.manifest.source == f"they/theirs@{COMMIT}"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 import wheatear
 from wheatear import Final, Partial, Transcript, Turn, TurnRules
 from wheatear.audio.reader import sample_speech
-from wheatear.decoder.greedy import Found
+from wheatear.decoder.search import Emission
 from wheatear.transcript.builder import TranscriptBuilder
 from wheatear.transcript.words import Delay
 
@@ -55,7 +55,7 @@ def test_the_contract_under_whatever_is_found(
     found, frame = [], 0
     for gap, token in said:
         frame += gap
-        found.append(Found(token, frame, 0.5))
+        found.append(Emission(token, frame, 0.5))
     total = frame + 1 + tail
     duration = (total - 1.6) * 0.08 if total > 1 else 0.03  # the last frame lies beyond
 
@@ -105,12 +105,12 @@ def test_the_contract_of_a_stream(recognizer_of, size, length, latency, language
 
 def test_punctuation_and_tag_belong_to_the_turn_that_they_end() -> None:
     builder = TranscriptBuilder(Words(), TurnRules(), keep=True)  # type: ignore[arg-type]
-    assert [e.kind for e in builder.step([Found(1, 3, 0.9)], 9) if isinstance(e, Turn)] == [
+    assert [e.kind for e in builder.step([Emission(1, 3, 0.9)], 9) if isinstance(e, Turn)] == [
         "started", "eager",
     ]  # fmt: skip
     ended = builder.step([], 15)
     assert [e.kind for e in ended] == ["ended"]  # the final waits for what may still come
-    events = builder.step([Found(4, 16, 0.9), Found(10, 16, 0.8)], 17)
+    events = builder.step([Emission(4, 16, 0.9), Emission(10, 16, 0.8)], 17)
     (final,) = (event for event in events if isinstance(event, Final))
     assert (final.text, final.language) == ("yes.", "en-US")
     assert final.segments[0].language_score == 0.8
@@ -119,7 +119,7 @@ def test_punctuation_and_tag_belong_to_the_turn_that_they_end() -> None:
 def test_a_turn_that_nobody_ends_with_a_full_stop_gets_none() -> None:
     builder = TranscriptBuilder(Words(), TurnRules(), keep=False)  # type: ignore[arg-type]
     builder.switch("en-US", Delay())
-    events = builder.step([Found(1, 3, 0.9)], 40)
+    events = builder.step([Emission(1, 3, 0.9)], 40)
     assert [type(e) for e in events] == [Turn, Partial, Turn, Turn, Final]
     assert events[-1].text == "yes"
     assert builder.transcript(3.2).tokens == ()  # it keeps nothing

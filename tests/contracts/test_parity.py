@@ -9,6 +9,7 @@ from wheatear.convert import reference
 from wheatear.convert.architecture import read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
 from wheatear.encoder.encoder import Encoder
+from wheatear.model.bundle import open_bundle
 from wheatear.model.latency import LatencyMode
 
 pytestmark = pytest.mark.usefixtures("engine")
@@ -67,19 +68,20 @@ def test_stream_gives_nemos_tokens(recognizer_of, model, lookahead):
 def test_encoder_equals_nemos(recognizer_of, model, lookahead, chunks):
     """Every frame within 1e-4; the caches are checked through it."""
     recognizer, expected = recognizer_of(model), answers(model)
-    bundle = recognizer.bundle
+    bundle = open_bundle(recognizer.model.path)
     encoder = Encoder(bundle, threads=1)
     state = encoder.start(LatencyMode(bundle.manifest.encoder.left, lookahead))
     encoder.feed(state, mel_of(recognizer, speech(model)))
     encoder.end(state)
     prompt = int(expected["prompt_index"])
-    bias = bundle.language_bias[prompt] if prompt >= 0 else None
+    if prompt >= 0:
+        state.language = encoder.language_prompt(prompt)
     outputs = []
     while frames := encoder.ready(state, chunks):
-        outputs += encoder.step([state], frames, [bias])
-    for kind, name in (("encoded", "encp"), ("hidden", "enc")):
+        outputs += encoder.step([state], frames)
+    for field, name in (("encoder_out", "encp"), ("before_prompt", "enc")):
         if f"{name}_R{lookahead}" in expected:
-            ours = np.concatenate([getattr(output, kind) for output in outputs])
+            ours = np.concatenate([getattr(output, field) for output in outputs])
             theirs = expected[f"{name}_R{lookahead}"].T
             assert ours.shape == theirs.shape
             assert np.abs(ours - theirs).max() < 1e-4
@@ -90,7 +92,7 @@ def test_encoder_equals_nemos(recognizer_of, model, lookahead, chunks):
 def test_very_short_signals_give_nemos_tokens(recognizer_of, model, samples):
     recognizer, expected = recognizer_of(model), answers(model)
     language = language_of(recognizer, int(expected["prompt_short"]))
-    for mode in recognizer.bundle.manifest.modes:
+    for mode in recognizer.model.manifest.modes:
         tokens = expected[f"tokens{samples}_R{mode.lookahead}"].tolist()
         transcript = recognizer.transcribe(
             expected[f"wav{samples}"], language=language, latency_ms=mode.latency_ms
@@ -119,6 +121,6 @@ def test_numpy_reference_equals_nemos(recognizer_of, model, lookahead):
 
 
 def mel_of(recognizer, samples):
-    spectrogram = MelSpectrogram(recognizer.bundle.manifest.features)
+    spectrogram = MelSpectrogram(recognizer.model.manifest.features)
     state = spectrogram.start()
     return np.concatenate([spectrogram.push(state, samples), spectrogram.finish(state)])

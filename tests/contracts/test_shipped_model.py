@@ -17,7 +17,7 @@ def recognizer():
 
 
 def test_it_is_small_and_complete(recognizer):
-    bundle = recognizer.bundle
+    bundle = recognizer.model
     assert sum(bundle.sizes.values()) < 20e6
     assert recognizer.latencies_ms == (80, 160, 320, 560, 1120)
     locales = {"en-US", "es-US", "fr-CA", "it-IT", "pt-BR", "de-DE", "ru-RU", "auto"}
@@ -29,7 +29,7 @@ def test_it_is_small_and_complete(recognizer):
 
 def test_its_words_have_times(recognizer):
     """The sentence lasts from 0.2 to 3.7 s; its words come corrected for the model's delay."""
-    assert set(recognizer.bundle.manifest.delays_ms) == set(recognizer.latencies_ms)
+    assert set(recognizer.model.manifest.delays_ms) == set(recognizer.latencies_ms)
     words = recognizer.transcribe(sample_speech(), latency_ms=1120).words
     assert words[0].start < 0.45
     assert words[-1].text.startswith("calling")

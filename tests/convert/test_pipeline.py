@@ -15,7 +15,7 @@ from wheatear.model.manifest import read_manifest
 def test_license_and_notice_are_copied_into_the_bundle(tmp_path):
     members = unpacked() | {"LICENSE.txt": b"Do as you like.\n", "NOTICE": b"By us."}
     convert(packed(tmp_path / "x.nemo", members), tmp_path / "out")
-    bundle = wheatear.load(tmp_path / "out").bundle
+    bundle = wheatear.load(tmp_path / "out").model
     assert bundle.notices() == {"LICENSE.txt": "Do as you like.\n", "NOTICE": "By us."}
     assert bundle.manifest.license == "Do as you like."
 

@@ -17,7 +17,6 @@ import wheatear
 from wheatear import BeamRules
 from wheatear.audio.reader import sample_speech
 from wheatear.decoder.beam import BeamSearch
-from wheatear.decoder.greedy import DecoderState
 from wheatear.model.manifest import DecoderShape
 
 MOST = 2
@@ -27,19 +26,17 @@ class TableDecoder:
     """A transducer of two tokens whose answers are drawn for each frame and each text."""
 
     shape = DecoderShape(layers=1, hidden=8, joint=8, blank=2, max_symbols=MOST)
-    measure = "probability"
+    frames_per_call = 1
 
     def __init__(self, seed: int) -> None:
         self.seed = seed
-
-    def start(self) -> DecoderState:
-        zeros = np.zeros((1, 8), np.float32)
-        return DecoderState(zeros[0], zeros, zeros)
 
     def predict(self, token, h, c):
         """The text so far, written into the prediction: its length and its tokens in binary."""
         h = h.copy()
         for n, t in enumerate(token):
+            if t == self.shape.blank:
+                continue  # the start token
             size = int(h[0, n, 0])
             h[0, n, 0] = size + 1
             h[0, n, 1 + size] = t + 1
@@ -78,7 +75,7 @@ def all_texts(decoder: TableDecoder, frames: int) -> dict[tuple[int, ...], float
 def test_a_wide_beam_finds_the_likeliest_text(frames: int, seed: int, cuts: list[int]) -> None:
     decoder = TableDecoder(seed)
     texts = all_texts(decoder, frames)
-    search = BeamSearch(decoder)  # type: ignore[arg-type]
+    search = BeamSearch(decoder, "probability")  # type: ignore[arg-type]
     state = search.start(BeamRules(width=64, margin=1e3), None)
     projected = np.repeat(np.arange(frames, dtype=np.float32)[:, None], 8, axis=1)
     found, at = [], 0
@@ -99,7 +96,7 @@ def test_a_wide_beam_finds_the_likeliest_text(frames: int, seed: int, cuts: list
     # What is summed up is the probability of the text, as long as the beam holds all of them.
     for text, score in scores.items() if frames < 3 else ():
         assert score - scores[top] == pytest.approx(math.log(texts[text] / texts[best]), abs=1e-3)
-    assert settled + tuple(f.token for f in state.settle_all()) == top
+    assert settled + tuple(f.token for f in state.commit()) == top
     assert state.settled == state.frames == frames
 
 
@@ -161,7 +158,7 @@ def test_a_turn_that_is_ended_has_all_its_words(shipped) -> None:
     events = [*stream.push(half), *stream.end_turn()]
     final = next(e for e in events if isinstance(e, wheatear.Final))
     assert final.text
-    assert not any(b.said for b in stream.state.search.beam)
+    assert not any(b.emissions for b in stream.state.search.beam)
 
 
 @pytest.mark.parametrize(

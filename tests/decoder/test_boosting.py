@@ -11,7 +11,7 @@ from piece_lists import PIECES
 import wheatear
 from wheatear import Phrase, PhraseError
 from wheatear.audio.reader import sample_speech
-from wheatear.decoder.boosting import Listening, PhraseTree
+from wheatear.decoder.boosting import BoostingTree, BoostState
 
 BLANK = len(PIECES)
 
@@ -31,11 +31,11 @@ class Pieces:
         return self.texts[token]
 
 
-def tree_of(*phrases: Phrase | str) -> PhraseTree:
-    return PhraseTree(Pieces(), [Phrase(p) if isinstance(p, str) else p for p in phrases])  # type: ignore[arg-type]
+def tree_of(*phrases: Phrase | str) -> BoostingTree:
+    return BoostingTree(Pieces(), [Phrase(p) if isinstance(p, str) else p for p in phrases])  # type: ignore[arg-type]
 
 
-def gains(tree: PhraseTree, *pieces: str) -> list[float]:
+def gains(tree: BoostingTree, *pieces: str) -> list[float]:
     """What each piece of a row gains."""
     nodes, found = (), []
     for piece in pieces:
@@ -98,8 +98,8 @@ def test_a_phrase_that_has_begun_goes_on_against_the_blank() -> None:
     row = np.full(BLANK + 1, -9.0, np.float32)
     row[BLANK], row[PIECES.index("ny")] = -0.6, -1.2
     nodes = tree.follow(tree.follow((), PIECES.index("▁Jo")), PIECES.index("hn"))
-    assert int(tree.favour(nodes, row, BLANK).argmax()) == PIECES.index("ny")
-    assert int(tree.favour((), row, BLANK).argmax()) == BLANK
+    assert int(tree.boost(nodes, row, BLANK).argmax()) == PIECES.index("ny")
+    assert int(tree.boost((), row, BLANK).argmax()) == BLANK
     away = tree.follow(nodes, PIECES.index("a"))
     assert away == ()
 
@@ -111,16 +111,16 @@ def test_what_is_said_shifts_not_whether() -> None:
     row[BLANK] = -1.3
     row -= np.log(np.exp(row).sum())
 
-    def said(tree: PhraseTree, *rows: np.ndarray) -> list[int]:
+    def said(tree: BoostingTree, *rows: np.ndarray) -> list[int]:
         logits = np.stack(rows)
-        return Listening(tree).heard(logits.argmax(axis=1), logits, BLANK).tolist()
+        return BoostState(tree).choose(logits.argmax(axis=1), logits, BLANK).tolist()
 
     assert said(tree, row) == [PIECES.index("▁Jo")]
     assert said(tree_of("can"), row) == [PIECES.index("▁Jon")]
     silent = np.full(BLANK + 1, -9.0, np.float32)
     silent[BLANK], silent[PIECES.index("▁Jo")] = -0.1, -3
     assert said(tree_of(Phrase("Johnny", 10)), silent, row) == [BLANK, PIECES.index("▁Jo")]
-    shifted = tree.favour((), row, BLANK)
+    shifted = tree.boost((), row, BLANK)
     assert shifted[BLANK] == row[BLANK]
     assert np.exp(shifted).sum() == pytest.approx(1, abs=1e-5)
     assert shifted[PIECES.index("▁Jo")] > row[PIECES.index("▁Jo")]

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wheatear.convert import reference
 from wheatear.convert.architecture import read_architecture
 from wheatear.convert.checkpoints.open import open_checkpoint
-from wheatear.decoder.greedy import Decoder
+from wheatear.decoder.greedy import GreedySearch
 
 
 @settings(max_examples=15, deadline=None)
@@ -18,10 +18,10 @@ from wheatear.decoder.greedy import Decoder
     cuts=st.lists(st.integers(1, 20), min_size=1, max_size=4),
 )
 def test_any_batch_and_any_cut_equals_the_plain_loop(engine, recognizer_of, seed, lengths, cuts):
-    bundle = recognizer_of("tiny-multi").bundle
-    decoder = Decoder(bundle, 1)
+    model = recognizer_of("tiny-multi").model
+    search = GreedySearch(model.networks, "probability")
     rng = np.random.default_rng(seed)
-    frames = [rng.normal(0, 2, (n, bundle.manifest.encoder.width)) for n in lengths]
+    frames = [rng.normal(0, 2, (n, model.manifest.encoder.width)) for n in lengths]
     frames = [f.astype(np.float32) for f in frames]
     with open_checkpoint(ORACLE / "tiny-multi.nemo") as checkpoint:
         arch = read_architecture(checkpoint)
@@ -29,13 +29,13 @@ def test_any_batch_and_any_cut_equals_the_plain_loop(engine, recognizer_of, seed
         weight = checkpoint.weights.read("joint.enc.weight")
         bias = checkpoint.weights.read("joint.enc.bias")
     projected = [f @ weight.T + bias for f in frames]
-    states = [decoder.start() for _ in frames]
+    states = [search.start() for _ in frames]
     found = [[] for _ in frames]
     position = 0
     while position < max(lengths):
         size = cuts[position % len(cuts)]
         parts = [p[position : position + size] for p in projected]
-        for tokens, new in zip(found, decoder.step(states, parts), strict=True):
+        for tokens, new in zip(found, search.step(states, parts), strict=True):
             tokens += new
         position += size
     assert [[token for token, _, _ in tokens] for tokens in found] == expected

@@ -3,7 +3,6 @@ onnxruntime's.
 """
 
 import shutil
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -18,13 +17,13 @@ from native_products import fused, product
 import wheatear
 from wheatear.audio.mel import MelSpectrogram
 from wheatear.convert.quantize import BLOCK, quantize
-from wheatear.decoder.greedy import Decoder
-from wheatear.decoder.native_networks import NativeDecoder
-from wheatear.decoder.onnx_networks import GraphDecoder
+from wheatear.decoder.native_networks import NativeNetworks
+from wheatear.decoder.networks import open_networks
+from wheatear.decoder.onnx_networks import OnnxNetworks
 from wheatear.encoder.encoder import Encoder
-from wheatear.encoder.native_backend import NativeStep
-from wheatear.encoder.onnx_backend import GraphStep
-from wheatear.encoder.state import EncoderState, fresh_state
+from wheatear.encoder.native_backend import NativeBackend
+from wheatear.encoder.onnx_backend import OnnxBackend
+from wheatear.encoder.state import EncoderState, LanguagePrompt, fresh_state
 from wheatear.model.bundle import Bundle, open_bundle
 from wheatear.model.latency import LatencyMode
 from wheatear.model.native_library import NATIVE_VARIABLE, native_isa
@@ -127,17 +126,17 @@ def state_of(bundle: Bundle, mel: np.ndarray, mode: LatencyMode) -> EncoderState
 
 
 def encode(
-    bundle: Bundle, step: NativeStep | GraphStep, mel: np.ndarray, lookahead: int, chunks: int
+    bundle: Bundle, step: NativeBackend | OnnxBackend, mel: np.ndarray, lookahead: int, chunks: int
 ) -> dict[str, np.ndarray]:
     """All that comes out of an encoder for some mel, and what it remembers then."""
-    encoder = Encoder(bundle, threads=1)
-    encoder._step = step
+    encoder = Encoder(bundle, threads=1, backend=step)
     state = state_of(bundle, mel, LatencyMode(bundle.manifest.encoder.left, lookahead))
-    bias = bundle.language_bias[0] if bundle.manifest.prompts else None
+    if bundle.manifest.prompts:
+        state.language = encoder.language_prompt(0)
     outputs = []
     while frames := encoder.ready(state, chunks):
-        outputs += encoder.step([state], frames, [bias])
-    kinds = ("projected", "encoded", "hidden")
+        outputs += encoder.step([state], frames)
+    kinds = ("joint_input", "encoder_out", "before_prompt")
     tensors = {kind: np.concatenate([getattr(o, kind) for o in outputs]) for kind in kinds}
     return tensors | {"keys_values": state.keys_values, "conv": state.conv}
 
@@ -155,8 +154,8 @@ def mel_of(bundle: Bundle, model: str) -> np.ndarray:
 def test_float_steps_equal_onnxruntimes(bundle_of, path, model, lookahead, chunks):
     bundle = open_bundle(bundle_of(model))
     mel = mel_of(bundle, model)
-    theirs = encode(bundle, GraphStep(bundle, 1), mel, lookahead, chunks)
-    ours = encode(bundle, NativeStep(native, bundle, 2, path), mel, lookahead, chunks)
+    theirs = encode(bundle, OnnxBackend(bundle, 1), mel, lookahead, chunks)
+    ours = encode(bundle, NativeBackend(native, bundle, 2, path), mel, lookahead, chunks)
     for name, tensor in theirs.items():
         assert tensor.shape == ours[name].shape
         assert np.abs(tensor - ours[name]).max() < 1e-4, name
@@ -169,9 +168,9 @@ def test_quantised_steps_are_as_far_from_float_as_onnxruntimes(bundle_of, model,
     exact, bundle = (open_bundle(bundle_of(model, kind)) for kind in ("fp32", precision))
     mel = mel_of(bundle, model)
     float_, theirs, ours = (
-        encode(exact, GraphStep(exact, 1), mel, 3, 1),
-        encode(bundle, GraphStep(bundle, 1), mel, 3, 1),
-        encode(bundle, NativeStep(native, bundle, 1), mel, 3, 1),
+        encode(exact, OnnxBackend(exact, 1), mel, 3, 1),
+        encode(bundle, OnnxBackend(bundle, 1), mel, 3, 1),
+        encode(bundle, NativeBackend(native, bundle, 1), mel, 3, 1),
     )
     for name, tensor in float_.items():
         off = [np.sqrt(np.mean((tensor - other[name]) ** 2)) for other in (ours, theirs)]
@@ -183,17 +182,17 @@ def test_quantised_steps_are_as_far_from_float_as_onnxruntimes(bundle_of, model,
 def test_chunks_of_a_file_have_the_bits_of_a_stream(bundle_of, path, precision):
     bundle = open_bundle(bundle_of("tiny-multi", precision))
     mel = mel_of(bundle, "tiny-multi")
-    stream = encode(bundle, NativeStep(native, bundle, 1, path), mel, 1, 1)
+    stream = encode(bundle, NativeBackend(native, bundle, 1, path), mel, 1, 1)
     for threads, chunks in ((1, 7), (3, 50)):
-        file = encode(bundle, NativeStep(native, bundle, threads, path), mel, 1, chunks)
+        file = encode(bundle, NativeBackend(native, bundle, threads, path), mel, 1, chunks)
         for name, tensor in stream.items():
             np.testing.assert_array_equal(tensor, file[name], name)
 
 
 @cache
-def loaded(folder: Path, path: str) -> tuple[Bundle, NativeStep]:
+def loaded(folder: Path, path: str) -> tuple[Bundle, NativeBackend]:
     bundle = open_bundle(folder)
-    return bundle, NativeStep(native, bundle, 2, path)
+    return bundle, NativeBackend(native, bundle, 2, path)
 
 
 @pytest.mark.parametrize("path", native.paths())
@@ -220,30 +219,29 @@ def test_neighbours_change_no_bit(bundle_of, path, places, frames):
             made.append(state)
         return made
 
-    biases: Sequence[np.ndarray | None] = [None] * len(places)
     together, alone = states(), states()
-    batch = step.run(together, frames, frames, biases)
+    batch = step.run(together, frames, frames)
     pick = int(rng.integers(len(places)))
-    (single,) = step.run([alone[pick]], frames, frames, biases[:1])
-    np.testing.assert_array_equal(batch[pick].projected, single.projected)
+    (single,) = step.run([alone[pick]], frames, frames)
+    np.testing.assert_array_equal(batch[pick].joint_input, single.joint_input)
     np.testing.assert_array_equal(together[pick].keys_values, alone[pick].keys_values)
     np.testing.assert_array_equal(together[pick].conv, alone[pick].conv)
 
 
 def test_a_step_that_cannot_be_leaves_the_state_as_it_was(bundle_of):
     bundle = open_bundle(bundle_of("tiny-en"))
-    step = NativeStep(native, bundle, 1)
+    step = NativeBackend(native, bundle, 1)
     state = state_of(bundle, np.zeros((400, 128), np.float32), bundle.manifest.default_mode)
     before = state.conv
     for frames, chunk in ((28, 28), (4, 3), (0, 1)):
         with pytest.raises(native.NativeError, match="no such chunks"):
-            step.run([state], frames, chunk, [None])
+            step.run([state], frames, chunk)
     state.mode = LatencyMode(bundle.manifest.encoder.left + 1, 0)
     with pytest.raises(native.NativeError, match="so far back"):
-        step.run([state], 1, 1, [None])
+        step.run([state], 1, 1)
     state.keys_values = state.keys_values[1:]
     with pytest.raises(native.NativeError, match="keys_values is not float32 of"):
-        step.run([state], 1, 1, [None])
+        step.run([state], 1, 1)
     assert state.conv is before
     assert not state.keys_values.any()
 
@@ -268,7 +266,7 @@ def test_predictor_and_joint_equal_onnxruntimes(bundle_of, path, model, precisio
     the next one may be another.
     """
     bundle = open_bundle(bundle_of(model, precision))
-    theirs, ours = GraphDecoder(bundle), NativeDecoder(native, bundle, 2, path)
+    theirs, ours = OnnxNetworks(bundle), NativeNetworks(native, bundle, 2, path)
     for rows in (1, 3, 9):
         to_predictor, to_joint = inputs_of(bundle, rows)
         prediction, *expected = theirs.predict(*to_predictor)
@@ -288,7 +286,11 @@ def test_quantised_predictor_is_as_far_from_float_as_onnxruntimes(bundle_of, mod
     to_predictor, _ = inputs_of(bundle, 200)
     float_, theirs, ours = (
         network.predict(*to_predictor)
-        for network in (GraphDecoder(exact), GraphDecoder(bundle), NativeDecoder(native, bundle, 1))
+        for network in (
+            OnnxNetworks(exact),
+            OnnxNetworks(bundle),
+            NativeNetworks(native, bundle, 1),
+        )
     )
     for exactly, *others in zip(float_, ours, theirs, strict=True):
         off = [np.sqrt(np.mean((exactly - other) ** 2)) for other in others]
@@ -369,9 +371,9 @@ def test_predictor_is_an_lstm(path):
 
 
 @cache
-def networks(folder: Path, path: str, threads: int) -> tuple[Bundle, NativeDecoder]:
+def networks(folder: Path, path: str, threads: int) -> tuple[Bundle, NativeNetworks]:
     bundle = open_bundle(folder)
-    return bundle, NativeDecoder(native, bundle, threads, path)
+    return bundle, NativeNetworks(native, bundle, threads, path)
 
 
 @pytest.mark.parametrize("path", native.paths())
@@ -436,8 +438,8 @@ def test_it_is_used_where_it_is_and_wanted(bundle_of, monkeypatch):
     kinds = []
     for wanted in ("", "1", "0"):
         monkeypatch.setenv(NATIVE_VARIABLE, wanted)
-        kinds.append((type(Encoder(bundle, 1)._step), type(Decoder(bundle, 1)._networks)))
-    assert kinds == [(NativeStep, NativeDecoder)] * 2 + [(GraphStep, GraphDecoder)]
+        kinds.append((type(Encoder(bundle, 1).backend), type(open_networks(bundle, 1))))
+    assert kinds == [(NativeBackend, NativeNetworks)] * 2 + [(OnnxBackend, OnnxNetworks)]
 
 
 def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
@@ -451,7 +453,7 @@ def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
     monkeypatch.setattr(native, "Encoder", Asked)
     for path in native.paths():
         monkeypatch.setenv(NATIVE_VARIABLE, path)
-        assert isinstance(Encoder(bundle, 1)._step, NativeStep)
+        assert isinstance(Encoder(bundle, 1).backend, NativeBackend)
         assert native_isa() == asked[-1] == path
     monkeypatch.setenv(NATIVE_VARIABLE, "1")
     assert native_isa() == native.paths()[0]
@@ -466,7 +468,7 @@ def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     monkeypatch.setattr("wheatear.encoder.native_backend.read_initialisers", lambda _: {})
     monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
-    assert isinstance(Encoder(bundle, 1)._step, GraphStep)
+    assert isinstance(Encoder(bundle, 1).backend, OnnxBackend)
     monkeypatch.setenv(NATIVE_VARIABLE, "1")
     with pytest.raises(wheatear.BundleError, match="wheatear-native cannot run"):
         Encoder(bundle, 1)
@@ -477,10 +479,10 @@ def test_another_joint_is_left_to_onnxruntime(bundle_of, monkeypatch):
     operators = ["Add", "Relu", "MatMul", "Softmax", "ArgMax"]
     monkeypatch.setattr("wheatear.decoder.native_networks.read_operators", lambda _: operators)
     monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
-    assert isinstance(Decoder(bundle, 1)._networks, GraphDecoder)
+    assert isinstance(open_networks(bundle, 1), OnnxNetworks)
     monkeypatch.setenv(NATIVE_VARIABLE, "1")
     with pytest.raises(wheatear.BundleError, match="its joint computes Add, Relu, MatMul, Softmax"):
-        Decoder(bundle, 1)
+        open_networks(bundle, 1)
 
 
 def test_tensors_that_do_not_fit(bundle_of):
@@ -494,7 +496,7 @@ def test_a_model_that_runs_needs_its_files_no_more(bundle_of, tmp_path):
     """Weights that stay mapped end the process when somebody cuts the file off."""
     folder = shutil.copytree(bundle_of("tiny-multi", "int8"), tmp_path / "bundle")
     opened = open_bundle(folder)
-    decoder, step = NativeDecoder(native, opened, 1), NativeStep(native, opened, 1)
+    decoder, step = NativeNetworks(native, opened, 1), NativeBackend(native, opened, 1)
     bias = opened.language_bias
     for path in folder.iterdir():
         path.write_bytes(b"")
@@ -503,4 +505,5 @@ def test_a_model_that_runs_needs_its_files_no_more(bundle_of, tmp_path):
     assert np.isfinite(decoder.predict(np.array([shape.blank]), zeros, zeros)[0]).all()
     mode = opened.manifest.default_mode
     state = fresh_state(opened.manifest.encoder, opened.manifest.features.n_mels, mode)
-    assert np.isfinite(step.run([state], 1, 1, [bias[0]])[0].projected).all()
+    state.language = LanguagePrompt(0, bias[0])
+    assert np.isfinite(step.run([state], 1, 1)[0].joint_input).all()

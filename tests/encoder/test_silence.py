@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import wheatear
 from wheatear.audio.reader import sample_speech
 from wheatear.encoder.encoder import Encoder
-from wheatear.encoder.silence import Silence
+from wheatear.encoder.silence import SilenceSkipper
 from wheatear.recognizer.stream import Stream
 
 SPEECH = sample_speech()
@@ -41,19 +41,19 @@ def computed(monkeypatch: pytest.MonkeyPatch):
     counts = {"frames": 0}
     step = Encoder.step
 
-    def counting(self, states, frames, languages):
+    def counting(self, states, frames):
         counts["frames"] += frames * len(states)
-        return step(self, states, frames, languages)
+        return step(self, states, frames)
 
     monkeypatch.setattr(Encoder, "step", counting)
 
     def all_of_it(on: bool) -> None:
-        monkeypatch.setattr(Silence, "skips", (lambda *_: False) if on else SKIPS)
+        monkeypatch.setattr(SilenceSkipper, "skip", (lambda *_: False) if on else SKIPS)
 
     return counts, all_of_it
 
 
-SKIPS = Silence.skips
+SKIPS = SilenceSkipper.skip
 
 
 @pytest.mark.parametrize("latency", [80, 320, 1120])
@@ -115,7 +115,7 @@ def test_whatever_comes_between(shipped, parts, cuts, latency) -> None:
     """Speech, silences, switches of latency and language: as if all had been computed."""
     results = []
     for skips in (SKIPS, lambda *_: False):
-        Silence.skips = skips  # type: ignore[method-assign]
+        SilenceSkipper.skip = skips  # type: ignore[method-assign]
         try:
             stream = shipped.stream(latency_ms=latency, language="en-US")
             events, sizes = [], itertools.cycle(cuts)
@@ -133,5 +133,5 @@ def test_whatever_comes_between(shipped, parts, cuts, latency) -> None:
             stream.finish()
             results.append([*events, *stream.last_events])
         finally:
-            Silence.skips = SKIPS  # type: ignore[method-assign]
+            SilenceSkipper.skip = SKIPS  # type: ignore[method-assign]
     assert results[0] == results[1]

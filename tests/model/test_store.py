@@ -18,7 +18,7 @@ def test_path_or_name_without_model_is_refused(tmp_path, bundle):
 
 def test_models_folder_of_environment_is_searched_by_name(bundle, monkeypatch):
     monkeypatch.setenv(MODELS_VARIABLE, str(bundle.parent))
-    assert wheatear.load("bundle").bundle.path == bundle
+    assert wheatear.load("bundle").model.path == bundle
     with pytest.raises(ModelNotFoundError, match="one of bundle"):
         wheatear.load("bindle")
 

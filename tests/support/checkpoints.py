@@ -31,5 +31,5 @@ def speech(model: str) -> np.ndarray:
 
 def language_of(recognizer: wheatear.Recognizer, prompt: int) -> str:
     """A language with this prompt id."""
-    prompts = recognizer.bundle.manifest.prompts
+    prompts = recognizer.model.manifest.prompts
     return next((key for key, value in prompts.items() if value == prompt), "auto")

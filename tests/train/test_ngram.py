@@ -68,7 +68,7 @@ def test_a_model_of_texts_serves_a_search(tmp_path: Path) -> None:
     texts.write_text("I'm sorry, but I was unable to locate the person you are calling.\n" * 3)
     ngram.main([str(texts), "--out", str(out), "--order", "4"])
     recognizer = wheatear.load(threads=1)
-    model = read_arpa(out, recognizer.engine.vocabulary)
+    model = read_arpa(out, recognizer.model.vocabulary)
     queried = {"language": "en-US", "latency_ms": 1120}
     emitted = recognizer.transcribe(
         sample_speech(), beam=BeamRules(8, model=model, model_weight=1.0), **queried

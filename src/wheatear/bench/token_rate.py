@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wheatear.common.arrays import Floats
-from wheatear.decoder.greedy import Decoder
+from wheatear.decoder.greedy import GreedySearch
 
 Integers = NDArray[np.int64]
 
@@ -47,14 +47,16 @@ def forced_token_rate(tokens_per_s: float | None) -> Iterator[None]:
     if tokens_per_s is None:
         yield
         return
-    probability, best = token_probability(tokens_per_s), Decoder.best
+    probability, best = token_probability(tokens_per_s), GreedySearch.best_outputs
 
-    def draw(self: Decoder, projected: Floats, prediction: Floats) -> tuple[Integers, Floats]:
-        _tokens, logits = best(self, projected, prediction)
-        return draw_tokens(projected, prediction, logits.shape[1], probability), logits
+    def draw(
+        self: GreedySearch, joint_input: Floats, prediction: Floats
+    ) -> tuple[Integers, Floats]:
+        _tokens, logits = best(self, joint_input, prediction)
+        return draw_tokens(joint_input, prediction, logits.shape[1], probability), logits
 
-    Decoder.best = draw
+    GreedySearch.best_outputs = draw
     try:
         yield
     finally:
-        Decoder.best = best
+        GreedySearch.best_outputs = best

@@ -15,7 +15,7 @@ from wheatear.bench.token_rate import SPEECH
 from wheatear.cli.bench import Names, Numbers, show_progress
 from wheatear.errors import BenchError
 from wheatear.model.store import find_bundle
-from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.loading import describe_model
 
 
 def serve(
@@ -77,7 +77,7 @@ def serve(
     console = Console()
     runs: list[dict[str, Any]] = []
     for name in model or (None,):
-        manifest = open_model(find_bundle(name), threads=1).manifest
+        manifest = describe_model(find_bundle(name)).manifest
         known = tuple(mode.latency_ms for mode in manifest.modes)
         if url is None and (unknown := [ms for ms in latency if ms not in known]):
             raise BenchError(f"{manifest.name} has no {unknown[0]} ms; it has {known}")

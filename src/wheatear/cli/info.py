@@ -4,7 +4,7 @@ from wheatear.common.terminal_text import printable
 from wheatear.errors import ModelNotFoundError
 from wheatear.model.published import PublishedModel, find_published
 from wheatear.model.store import find_bundle
-from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.loading import describe_model
 
 
 def info(model: str | None = None, /) -> None:
@@ -25,7 +25,7 @@ def info(model: str | None = None, /) -> None:
             raise
         _show(_about(str(model), published))
         return
-    bundle = open_model(found, threads=1)
+    bundle = describe_model(found)
     m = bundle.manifest
     heads = f"{m.encoder.heads} heads, " if m.encoder.heads else ""
     latencies = [

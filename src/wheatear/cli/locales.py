@@ -13,7 +13,7 @@ from wheatear.model.languages import AUTO
 from wheatear.model.locales import LOCALES, error_unit, has_spaces
 from wheatear.model.manifest import BundleManifest
 from wheatear.model.store import find_bundle
-from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.loading import describe_model
 
 
 def locales(
@@ -37,7 +37,7 @@ def locales(
     as_json
         Print JSON instead of a table.
     """
-    manifest = open_model(find_bundle(model), threads=1).manifest
+    manifest = describe_model(find_bundle(model)).manifest
     rows = locale_rows(manifest)
     if not all_:
         rows = [row for row in rows if row["id"] is not None]

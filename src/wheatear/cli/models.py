@@ -7,7 +7,7 @@ from wheatear.errors import BundleError
 from wheatear.model.manifest import MANIFEST, read_manifest
 from wheatear.model.published import PUBLISHED
 from wheatear.model.store import local_models, models_folder
-from wheatear.recognizer.external.package import is_package, read_record
+from wheatear.recognizer.external.files import is_package, read_record
 
 
 def models() -> None:

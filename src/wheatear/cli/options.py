@@ -109,7 +109,7 @@ class Asked:
             return None if self.beam == 1 else BeamRules(self.beam)
         if self.beam == 1:
             raise WheatearError("a language model is weighed in by a beam: give --beam 4, say")
-        model = read_arpa(self.language_model, recognizer.engine.vocabulary)
+        model = read_arpa(self.language_model, recognizer.model.vocabulary)
         return BeamRules(self.beam, model=model, model_weight=self.language_model_weight)
 
 

@@ -25,7 +25,8 @@ from wheatear.model.hub.pull import Fetched, Observer
 from wheatear.model.hub.pull import pull as fetch
 from wheatear.model.hub.sources import Source
 from wheatear.model.onnx_session import default_threads
-from wheatear.recognizer.external.package import is_package, open_model, write_record
+from wheatear.recognizer.external.files import is_package, write_record
+from wheatear.recognizer.loading import open_model
 
 # Size of a bundle as a share of its checkpoint in float32, with a margin.
 _SIZE_SHARES = {"fp32": 1.05, "int8": 0.32, "int4": 0.22}

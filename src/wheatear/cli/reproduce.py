@@ -14,7 +14,7 @@ from wheatear.cli.evaluate import as_rich, progress_bar, with_extra
 from wheatear.errors import LatencyError
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.store import find_bundle
-from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.loading import describe_model
 
 _SEVERAL = Parameter(consume_multiple=True, negative="")
 
@@ -70,7 +70,7 @@ def reproduce(
     models = model or (None,)
     known = set(wanted.latencies)
     for name in models:
-        manifest = open_model(find_bundle(name), threads=1).manifest
+        manifest = describe_model(find_bundle(name)).manifest
         known &= {mode.latency_ms for mode in manifest.modes}
     if missing := set(latency) - known:
         raise LatencyError(

@@ -16,7 +16,8 @@ from wheatear.common.arrays import Floats
 from wheatear.convert import reference
 from wheatear.convert.architecture import Architecture
 from wheatear.convert.checkpoints.weights import CheckpointWeights
-from wheatear.decoder.greedy import Decoder
+from wheatear.decoder.greedy import GreedySearch
+from wheatear.decoder.networks import open_networks
 from wheatear.encoder.encoder import Encoder
 from wheatear.model.bundle import Bundle, open_bundle
 from wheatear.model.languages import AUTO
@@ -65,20 +66,23 @@ class BundleRunner:
 
     def __init__(self, bundle: Bundle) -> None:
         threads = default_threads()
-        self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
+        self._encoder = Encoder(bundle, threads)
+        networks = open_networks(bundle, threads)
+        self._search = GreedySearch(networks, bundle.manifest.confidence_measure)
 
     def run(self, mel: Floats, mode: LatencyMode, prompt: int | None) -> tuple[Floats, list[int]]:
         """Returns encoder output [frames, width] and tokens for mel frames [n, n_mels]."""
-        encoder, decoder = self._encoder, self._decoder
-        encoder_state, decoder_state = encoder.start(mode), decoder.start()
+        encoder, search = self._encoder, self._search
+        encoder_state, search_state = encoder.start(mode), search.start()
         encoder.feed(encoder_state, mel)
         encoder.end(encoder_state)
-        language = None if prompt is None else encoder.language(prompt)
+        if prompt is not None:
+            encoder_state.language = encoder.language_prompt(prompt)
         encoded, tokens = [], []
-        while frames := encoder.ready(encoder_state, most_chunks=1):
-            (output,) = encoder.step([encoder_state], frames, [language])
-            encoded.append(output.encoded)
-            (found,) = decoder.step([decoder_state], [output.projected])
+        while frames := encoder.ready(encoder_state, max_chunks=1):
+            (output,) = encoder.step([encoder_state], frames)
+            encoded.append(output.encoder_out)
+            (found,) = search.step([search_state], [output.joint_input])
             tokens += [token for token, _frame, _confidence in found]
         return np.concatenate(encoded), tokens
 

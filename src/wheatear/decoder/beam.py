@@ -1,8 +1,9 @@
-"""Beam RNN-T search over many streams at once, with phrases and a language model.
+"""Beam RNN-T search over many streams at once, with boosting and a language model.
 
-Frame by frame, every hypothesis says nothing or tokens more; equal texts are added up, the best
-go on.  What all hypotheses agree on is settled and told; it can never be taken back, so partials
-only grow, as in greedy search.  What they have argued over for two seconds the best decides.
+In each frame every hypothesis emits a blank or tokens. The scores of equal texts are added, and the
+best texts stay in the beam. Tokens that all hypotheses share are settled and emitted; they never
+change, so partials only grow, as in greedy search. After two seconds without agreement the best
+hypothesis is committed.
 
 Source: Graves 2012 (arXiv 1211.3711); pruning by a margin as in NeMo's and k2's searches.
 """
@@ -13,41 +14,43 @@ from dataclasses import dataclass, field, replace
 from functools import reduce
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wheatear.common.arguments import check_number, shown
 from wheatear.common.arrays import Floats
-from wheatear.decoder.boosting import Nodes, PhraseTree
-from wheatear.decoder.greedy import Decoder, Found, certainty
+from wheatear.decoder.boosting import BoostingTree, Nodes
 from wheatear.decoder.language_model import TokenModel
+from wheatear.decoder.networks import Networks, predict_start
+from wheatear.decoder.search import Emission, token_confidence
 from wheatear.errors import OptionError
+from wheatear.model.manifest import ConfidenceMeasure
 
-_AHEAD = 8  # frames asked about at once, as long as nobody wants to speak
-_SILENT = math.log(0.995)  # probability of the blank above which no token is tried
-_ARGUE = 25  # frames until the best decides
-
-
-_MODEL = ("start", "score")  # the methods of a TokenModel
+_FRAMES_AHEAD = 8  # frames of one call of the joint, as long as all of them are blank
+_CERTAIN_BLANK = math.log(0.995)  # probability of the blank above which no token is tried
+_MAX_UNSETTLED_FRAMES = 25
+_TOKEN_MODEL_METHODS = ("start", "score")
 
 
 @dataclass(frozen=True, slots=True)
 class BeamRules:
-    """The width of the search.  Raises OptionError."""
+    """Width and scores of a beam search. Raises OptionError."""
 
     width: int = 4
-    """Hypotheses that go on from frame to frame."""
+    """Number of hypotheses that are kept from frame to frame."""
     margin: float = 6.0
-    """Of log-probability that a hypothesis may be behind the best."""
+    """Log-probability by which a hypothesis may be behind the best one."""
     model: TokenModel | None = None
-    """A language model."""
+    """Language model over the tokens."""
     model_weight: float = 0.3
+    """Weight of the language model's log-probabilities."""
 
     def __post_init__(self) -> None:
         check_number("width of the beam", self.width, 1, 64, whole=True)
         check_number("margin of the beam", self.margin, 1e-3, 1e6)
         check_number("model_weight of the beam", self.model_weight, 0, 10)
         model = self.model
-        if model is not None and not all(callable(getattr(model, n, 0)) for n in _MODEL):
+        if model is not None and not all(
+            callable(getattr(model, name, 0)) for name in _TOKEN_MODEL_METHODS
+        ):
             raise OptionError(
                 f"model of the beam is {shown(model)}; give an object with start and score, such "
                 f"as wheatear.decoder.language_model.read_arpa returns"
@@ -56,260 +59,235 @@ class BeamRules:
 
 @dataclass(slots=True, eq=False)
 class _Hypothesis:
-    """One reading of what has been said."""
+    """One text that the audio may contain."""
 
     score: float
-    said: tuple[Found, ...]
-    """The tokens that are not settled."""
+    emissions: tuple[Emission, ...]
+    """Emissions that are not settled."""
     prediction: Floats
     h: Floats
     c: Floats
     nodes: Nodes = ()
-    """Where it is in the phrases."""
-    language: Hashable = None
-    """Where it is in the language model."""
+    """Nodes of the boosting tree."""
+    model_state: Hashable = None
+    """State of the language model."""
 
     @property
     def tokens(self) -> tuple[int, ...]:
-        return tuple(found.token for found in self.said)
+        return tuple(emission.token for emission in self.emissions)
 
 
-@dataclass(eq=False)
+@dataclass(slots=True, eq=False)
 class BeamState:
-    """What one stream's search remembers."""
+    """The state of one stream's beam search."""
 
+    search: "BeamSearch"
     rules: BeamRules
-    phrases: PhraseTree | None
+    tree: BoostingTree | None
     beam: list[_Hypothesis]
     """The best first."""
     frames: int = 0
-    """Encoder frames searched so far."""
 
     @property
     def settled(self) -> int:
-        """Frames whose tokens have all been told."""
-        waiting = [hypothesis.said[0].frame for hypothesis in self.beam if hypothesis.said]
-        return min(waiting, default=self.frames)
+        """Number of frames before the first token that is not settled."""
+        unsettled = [b.emissions[0].frame for b in self.beam if b.emissions]
+        return min(unsettled, default=self.frames)
 
-    def listen_for(self, phrases: PhraseTree | None) -> None:
-        """Favours other phrases from now on; what is argued over must have been settled."""
-        self.phrases = phrases
+    def set_boosting(self, tree: BoostingTree | None) -> None:
+        """Boosts other phrases from now on; `commit` comes before it."""
+        self.tree = tree
         for hypothesis in self.beam:
             hypothesis.nodes = ()
 
-    def decide(self, frame: int) -> None:
-        """Lets the best decide what has been argued over for long; called once a frame."""
+    def limit_unsettled(self, frame: int) -> None:
+        """Drops hypotheses that differ from the best in old tokens; called once a frame."""
         if len(self.beam) == 1:
             return
-        best, until = self.beam[0].tokens, frame - _ARGUE
-        late = [sum(found.frame <= until for found in b.said) for b in self.beam]
-        agreed = [(b, n) for b, n in zip(self.beam, late, strict=True) if b.tokens[:n] == best[:n]]
+        best, until = self.beam[0].tokens, frame - _MAX_UNSETTLED_FRAMES
+        old = [sum(emission.frame <= until for emission in b.emissions) for b in self.beam]
+        agreed = [(b, n) for b, n in zip(self.beam, old, strict=True) if b.tokens[:n] == best[:n]]
         most = max(n for _, n in agreed)
         self.beam = [b for b, _ in agreed if b.tokens[:most] == best[:most]]
 
-    def settle(self) -> list[Found]:
-        """The tokens that all hypotheses have and that have not been told."""
+    def commit_agreed(self) -> list[Emission]:
+        """Returns the open emissions that all hypotheses share, which are then settled."""
         best = self.beam[0].tokens
-        same = min(_agreement(best, other.tokens) for other in self.beam)
-        told = list(self.beam[0].said[:same])
+        same = min(_common_length(best, other.tokens) for other in self.beam)
+        agreed = list(self.beam[0].emissions[:same])
         for hypothesis in self.beam:
-            hypothesis.said = hypothesis.said[same:]
-        return told
+            hypothesis.emissions = hypothesis.emissions[same:]
+        return agreed
 
-    def settle_all(self) -> list[Found]:
-        """The tokens of the best that have not been told; the other hypotheses go."""
+    def commit(self) -> list[Emission]:
+        """Drops all hypotheses but the best and returns its open emissions."""
         self.beam = self.beam[:1]
-        return self.settle()
+        return self.commit_agreed()
 
 
-@dataclass(eq=False)
-class _Search:
-    """One stream's way through the frames of one call."""
+@dataclass(slots=True, eq=False)
+class _Pass:
+    """Position of one stream in the frames of one step."""
 
     state: BeamState
-    projected: Floats
-    at: int = 0
-    going: list[tuple[_Hypothesis, Floats]] = field(default_factory=list)
-    """Hypotheses in the current frame that may say more, with their log-probabilities."""
-    grown: list[_Hypothesis] = field(default_factory=list)
-    """Those that have just said a token more."""
-    ended: dict[tuple[int, ...], _Hypothesis] = field(default_factory=dict)
-    """Those that are through with the frame."""
+    joint_input: Floats
+    frame: int = 0
+    active: list[tuple[_Hypothesis, Floats]] = field(default_factory=list)
+    """Hypotheses that may emit in the current frame, with log-probabilities of all outputs."""
+    extended: list[_Hypothesis] = field(default_factory=list)
+    """Hypotheses that have just emitted a token."""
+    finished: dict[tuple[int, ...], _Hypothesis] = field(default_factory=dict)
+    """Hypotheses that have emitted the blank of the current frame, by their tokens."""
 
 
 class BeamSearch:
-    """Runs a decoder's predictor and joint over beams; shared by all streams."""
+    """Searches beams of hypotheses; safe to use from many threads."""
 
-    def __init__(self, decoder: Decoder) -> None:
-        self._decoder = decoder
-        self._blank = decoder.shape.blank
+    unchanged_by_blanks = False
 
-    def start(self, rules: BeamRules, phrases: PhraseTree | None) -> BeamState:
-        """The state before the first frame."""
-        first = self._decoder.start()
-        language = None if rules.model is None else rules.model.start()
-        only = _Hypothesis(0.0, (), first.prediction, first.h, first.c, language=language)
-        return BeamState(rules, phrases, [only])
+    def __init__(self, networks: Networks, measure: ConfidenceMeasure) -> None:
+        self._networks = networks
+        self._blank = networks.shape.blank
+        self._measure: ConfidenceMeasure = measure
+        self._first = predict_start(networks)
 
-    def step(self, states: Sequence[BeamState], projected: Sequence[Floats]) -> list[list[Found]]:
-        """Searches the next frames [frames, joint] of each stream; the tokens that this settles."""
-        searches = [_Search(s, p) for s, p in zip(states, projected, strict=True)]
-        live = [search for search in searches if len(search.projected)]
-        while live:
-            self._through_silence(live)
-            self._through_frame([search for search in live if search.going])
-            live = [search for search in live if search.at < len(search.projected)]
-        for search in searches:
-            search.state.frames += len(search.projected)
-        return [search.state.settle() for search in searches]
+    def start(self, rules: BeamRules, tree: BoostingTree | None) -> BeamState:
+        """Returns the state before the first frame."""
+        prediction, h, c = self._first
+        model_state = None if rules.model is None else rules.model.start()
+        only = _Hypothesis(0.0, (), prediction[0], h[:, 0], c[:, 0], model_state=model_state)
+        return BeamState(self, rules, tree, [only])
 
-    def _through_silence(self, live: Sequence[_Search]) -> None:
-        """Walks each search to the next frame in which a hypothesis may say something."""
-        blocks = [s.projected[s.at : s.at + _AHEAD] for s in live]
-        sizes = [len(s.state.beam) for s in live]
-        predictions = [np.stack([b.prediction for b in s.state.beam]) for s in live]
-        logs = self._ask(
+    def step(
+        self, states: Sequence[BeamState], joint_inputs: Sequence[Floats]
+    ) -> list[list[Emission]]:
+        """Searches the next frames [frames, joint] of each stream; returns settled emissions."""
+        passes = [_Pass(state, rows) for state, rows in zip(states, joint_inputs, strict=True)]
+        active = [p for p in passes if len(p.joint_input)]
+        while active:
+            self._skip_blanks(active)
+            self._search_frame([p for p in active if p.active])
+            active = [p for p in active if p.frame < len(p.joint_input)]
+        for p in passes:
+            p.state.frames += len(p.joint_input)
+        return [p.state.commit_agreed() for p in passes]
+
+    def _skip_blanks(self, passes: Sequence[_Pass]) -> None:
+        """Advances each stream to the next frame in which a hypothesis may emit a token."""
+        blocks = [p.joint_input[p.frame : p.frame + _FRAMES_AHEAD] for p in passes]
+        sizes = [len(p.state.beam) for p in passes]
+        predictions = [np.stack([b.prediction for b in p.state.beam]) for p in passes]
+        logs = self._log_probabilities(
             [np.repeat(block, size, axis=0) for block, size in zip(blocks, sizes, strict=True)],
             [np.tile(p, (len(block), 1)) for p, block in zip(predictions, blocks, strict=True)],
         )
-        for search, size, rows in zip(live, sizes, logs, strict=True):
-            state = search.state
+        for p, size, rows in zip(passes, sizes, logs, strict=True):
+            state = p.state
             for frame in rows.reshape(-1, size, rows.shape[1]):
-                if frame[:, self._blank].min() < _SILENT:
-                    search.going = list(zip(state.beam, frame, strict=True))
+                if frame[:, self._blank].min() < _CERTAIN_BLANK:
+                    p.active = list(zip(state.beam, frame, strict=True))
                     break
                 for hypothesis, row in zip(state.beam, frame, strict=True):
                     hypothesis.score += float(row[self._blank])
-                search.at += 1
-                state.decide(state.frames + search.at)
-                if len(state.beam) < size:  # the rows are no longer theirs
+                p.frame += 1
+                state.limit_unsettled(state.frames + p.frame)
+                if len(state.beam) < size:  # the rows belong to the former beam
                     break
 
-    def _through_frame(self, live: Sequence[_Search]) -> None:
-        """Lets the hypotheses of each search say what they may in one frame."""
-        busy, most = list(live), self._decoder.shape.max_symbols
-        for search in live:
-            search.ended = {}
-        for said in range(most + 1):
-            for search in busy:
-                self._end(search)
-                search.grown = self._grow(search) if said < most else []
-            busy = [search for search in busy if search.grown]
+    def _search_frame(self, passes: Sequence[_Pass]) -> None:
+        """Extends the hypotheses of each stream by the tokens of one frame."""
+        busy, max_symbols = list(passes), self._networks.shape.max_symbols
+        for p in passes:
+            p.finished = {}
+        for emitted in range(max_symbols + 1):
+            for p in busy:
+                self._finish(p)
+                p.extended = self._extend(p) if emitted < max_symbols else []
+            busy = [p for p in busy if p.extended]
             if not busy:
                 break
-            self._advance_predictor([b for search in busy for b in search.grown])
-            logs = self._ask(
-                [np.repeat(s.projected[s.at][None], len(s.grown), axis=0) for s in busy],
-                [np.stack([b.prediction for b in s.grown]) for s in busy],
+            self._advance_predictor([b for p in busy for b in p.extended])
+            logs = self._log_probabilities(
+                [np.repeat(p.joint_input[p.frame][None], len(p.extended), axis=0) for p in busy],
+                [np.stack([b.prediction for b in p.extended]) for p in busy],
             )
-            for search, rows in zip(busy, logs, strict=True):
-                search.going = list(zip(search.grown, rows, strict=True))
-        for search in live:
-            self._close(search)
+            for p, rows in zip(busy, logs, strict=True):
+                p.active = list(zip(p.extended, rows, strict=True))
+        for p in passes:
+            self._prune(p)
 
-    def _close(self, search: _Search) -> None:
-        """The frame is over: the best of what has been said go on."""
-        state = search.state
-        ranked = sorted(search.ended.values(), key=lambda b: -b.score)[: state.rules.width]
+    def _prune(self, p: _Pass) -> None:
+        """Keeps the best hypotheses at the end of a frame."""
+        state = p.state
+        ranked = sorted(p.finished.values(), key=lambda b: -b.score)[: state.rules.width]
         top = ranked[0].score
         state.beam = [b for b in ranked if b.score >= top - state.rules.margin]
         for hypothesis in state.beam:
-            hypothesis.score -= top  # or after hours scores would have lost their last digits
-        search.at += 1
-        search.going = []
-        state.decide(state.frames + search.at)
+            hypothesis.score -= top  # or scores would lose their last digits within hours
+        p.frame += 1
+        p.active = []
+        state.limit_unsettled(state.frames + p.frame)
 
-    def _end(self, search: _Search) -> None:
-        """The hypotheses that say nothing more in this frame."""
-        for hypothesis, row in search.going:
+    def _finish(self, p: _Pass) -> None:
+        """Ends the frame for the active hypotheses, with a blank; equal texts are added up."""
+        for hypothesis, row in p.active:
             score = hypothesis.score + float(row[self._blank])
             key = hypothesis.tokens
-            same = search.ended.get(key)
-            total = score if same is None else _add(score, same.score)
+            same = p.finished.get(key)
+            total = score if same is None else _log_add(score, same.score)
             if same is None or same.score < score:
                 same = replace(hypothesis)
-                search.ended[key] = same
+                p.finished[key] = same
             same.score = total
 
-    def _grow(self, search: _Search) -> list[_Hypothesis]:
-        """The best hypotheses with a token more."""
-        state, rules = search.state, search.state.rules
-        floor = max(b.score for b in search.ended.values()) - rules.margin
-        found: list[tuple[float, _Hypothesis, int, Floats]] = []
-        for hypothesis, row in search.going:
+    def _extend(self, p: _Pass) -> list[_Hypothesis]:
+        """Returns the best hypotheses with one token more."""
+        state, rules = p.state, p.state.rules
+        floor = max(b.score for b in p.finished.values()) - rules.margin
+        candidates: list[tuple[float, _Hypothesis, int, Floats]] = []
+        for hypothesis, row in p.active:
             logs = row
-            if state.phrases is not None:
-                logs = state.phrases.favour(hypothesis.nodes, row, self._blank)
-            tokens = self._candidates(logs, rules.width)
+            if state.tree is not None:
+                logs = state.tree.boost(hypothesis.nodes, row, self._blank)
+            tokens = self._likeliest(logs, rules.width)
             for token, log in zip(
-                tokens, self._weighed(hypothesis, rules, tokens, logs), strict=True
+                tokens, _token_scores(hypothesis, rules, tokens, logs), strict=True
             ):
                 if (score := hypothesis.score + log) >= floor:
-                    found.append((score, hypothesis, token, row))
-        found.sort(key=lambda item: -item[0])
-        frame = state.frames + search.at
+                    candidates.append((score, hypothesis, token, row))
+        candidates.sort(key=lambda item: -item[0])
+        frame = state.frames + p.frame
         return [
-            self._with(
-                state, hypothesis, token, score,
-                Found(token, frame, certainty(row, token, self._decoder.measure)),
+            _extended(
+                state, hypothesis, score,
+                Emission(token, frame, token_confidence(row, token, self._measure)),
             )
-            for score, hypothesis, token, row in found[: rules.width]
+            for score, hypothesis, token, row in candidates[: rules.width]
         ]  # fmt: skip
 
-    def _candidates(self, logs: Floats, width: int) -> list[int]:
-        """The tokens that may be among the best; a language model changes little."""
-        spoken = logs.copy()
-        spoken[self._blank] = -np.inf
+    def _likeliest(self, logs: Floats, width: int) -> list[int]:
+        """Returns tokens that may be among the best; a language model changes little."""
+        without_blank = logs.copy()
+        without_blank[self._blank] = -np.inf
         count = min(2 * width, len(logs) - 1)
-        return np.argpartition(spoken, -count)[-count:].tolist()
+        return np.argpartition(without_blank, -count)[-count:].tolist()
 
-    def _weighed(
-        self, hypothesis: _Hypothesis, rules: BeamRules, tokens: list[int], logs: Floats
-    ) -> list[float]:
-        """Log-probabilities of the candidates with the language model in mind.
-
-        What it knows shares the probability that it had.
-        """
-        found = [float(logs[token]) for token in tokens]
-        if rules.model is None:
-            return found
-        likely = [rules.model.score(hypothesis.language, token)[0] for token in tokens]
-        known = [n for n, log in enumerate(likely) if log is not None]
-        if not known:
-            return found
-        moved = [found[n] + rules.model_weight * (likely[n] or 0.0) for n in known]
-        lost = _sum(found[n] for n in known) - _sum(moved)
-        for n, log in zip(known, moved, strict=True):
-            found[n] = log + lost
-        return found
-
-    def _with(
-        self, state: BeamState, before: _Hypothesis, token: int, score: float, found: Found
-    ) -> _Hypothesis:
-        nodes = state.phrases.follow(before.nodes, token) if state.phrases else ()
-        model, language = state.rules.model, before.language
-        if model is not None:
-            language = model.score(language, token)[1]
-        return _Hypothesis(
-            score, (*before.said, found), before.prediction, before.h, before.c, nodes, language
+    def _advance_predictor(self, extended: Sequence[_Hypothesis]) -> None:
+        prediction, h, c = self._networks.predict(
+            np.array([b.emissions[-1].token for b in extended], np.int64),
+            np.stack([b.h for b in extended], axis=1),
+            np.stack([b.c for b in extended], axis=1),
         )
-
-    def _advance_predictor(self, new: Sequence[_Hypothesis]) -> None:
-        prediction, h, c = self._decoder.predict(
-            np.array([b.said[-1].token for b in new], np.int64),
-            np.stack([b.h for b in new], axis=1),
-            np.stack([b.c for b in new], axis=1),
-        )
-        for n, hypothesis in enumerate(new):
+        for n, hypothesis in enumerate(extended):
             hypothesis.prediction = prediction[n].copy()
             hypothesis.h, hypothesis.c = h[:, n].copy(), c[:, n].copy()
 
-    def _ask(
-        self, projected: Sequence[Floats], predictions: Sequence[Floats]
-    ) -> list[NDArray[np.float32]]:
-        """Log-probabilities of all outputs, for the rows of each stream."""
-        counts = [len(rows) for rows in projected]
-        logits = self._decoder.logits(np.concatenate(projected), np.concatenate(predictions))
+    def _log_probabilities(
+        self, joint_inputs: Sequence[Floats], predictions: Sequence[Floats]
+    ) -> list[Floats]:
+        """Returns log-probabilities of all outputs, for the rows of each stream."""
+        counts = [len(rows) for rows in joint_inputs]
+        logits = self._networks.logits(np.concatenate(joint_inputs), np.concatenate(predictions))
         logits = logits - logits.max(axis=1, keepdims=True)
         logits -= np.log(np.exp(logits).sum(axis=1, keepdims=True, dtype=np.float64)).astype(
             np.float32
@@ -317,17 +295,50 @@ class BeamSearch:
         return np.split(logits, np.cumsum(counts)[:-1])
 
 
-def _sum(logs: Iterable[float]) -> float:
+def _token_scores(
+    hypothesis: _Hypothesis, rules: BeamRules, tokens: list[int], logs: Floats
+) -> list[float]:
+    """Log-probabilities of tokens, reweighted by the language model.
+
+    The tokens that it knows keep their total probability.
+    """
+    scores = [float(logs[token]) for token in tokens]
+    if rules.model is None:
+        return scores
+    model_logs = [rules.model.score(hypothesis.model_state, token)[0] for token in tokens]
+    known = [n for n, log in enumerate(model_logs) if log is not None]
+    if not known:
+        return scores
+    shifted = [scores[n] + rules.model_weight * (model_logs[n] or 0.0) for n in known]
+    lost = _log_sum(scores[n] for n in known) - _log_sum(shifted)
+    for n, log in zip(known, shifted, strict=True):
+        scores[n] = log + lost
+    return scores
+
+
+def _extended(
+    state: BeamState, before: _Hypothesis, score: float, emission: Emission
+) -> _Hypothesis:
+    """Returns a hypothesis with one emission more; the predictor has yet to run."""
+    nodes = state.tree.follow(before.nodes, emission.token) if state.tree else ()
+    model, model_state = state.rules.model, before.model_state
+    if model is not None:
+        model_state = model.score(model_state, emission.token)[1]
+    emissions = (*before.emissions, emission)
+    return _Hypothesis(score, emissions, before.prediction, before.h, before.c, nodes, model_state)
+
+
+def _log_sum(logs: Iterable[float]) -> float:
     """Logarithm of a sum of exponentials."""
-    return reduce(_add, logs)
+    return reduce(_log_add, logs)
 
 
-def _agreement(a: tuple[int, ...], b: tuple[int, ...]) -> int:
-    """How many tokens two texts begin with in common."""
-    differ = (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
-    return next(differ, min(len(a), len(b)))
-
-
-def _add(a: float, b: float) -> float:
+def _log_add(a: float, b: float) -> float:
     """log(exp(a) + exp(b))"""
     return max(a, b) + math.log1p(math.exp(-abs(a - b)))
+
+
+def _common_length(a: tuple[int, ...], b: tuple[int, ...]) -> int:
+    """Number of tokens that two texts share at their beginning."""
+    differ = (n for n, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    return next(differ, min(len(a), len(b)))

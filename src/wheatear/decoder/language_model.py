@@ -1,10 +1,10 @@
-"""What a language finds likely, token by token: for a beam search to weigh in.
+"""Language models over the tokens of a recognizer, for beam search.
 
-Like phrases, it shifts what is said, not whether: otherwise, each token having its price, the
-cheapest thing to say would be nothing.
+Like boosting, a language model reweights tokens against each other and leaves the blank as it is:
+since every token costs score, the cheapest text would otherwise be the empty one.
 
-Any object with `start` and `score` can be given; `read_arpa` reads an n-gram model over the pieces
-of a vocabulary, as KenLM, SRILM or `wheatear.train.ngram` write it.
+Any object with `start` and `score` is a language model. `read_arpa` reads an n-gram model over the
+pieces of a vocabulary, as KenLM, SRILM or `wheatear.train.ngram` write it.
 
 Source: the ARPA format as SRILM documents it (ngram-format(5)): base-10 logarithms, backing off.
 """
@@ -18,31 +18,31 @@ from wheatear.common.text_files import read_text
 from wheatear.errors import BundleError
 from wheatear.model.vocabulary import Vocabulary
 
-_TEN = math.log(10)
-_UNSEEN = -100 * _TEN
+_LOG_10 = math.log(10)
+_UNSEEN_LOG = -100 * _LOG_10
 _BEGIN = -1  # stands for <s>
 
 
 class TokenModel(Protocol):
-    """A language model over a recogniser's tokens.  Shared by streams; remembers nothing."""
+    """A language model over the tokens of a recognizer; shared by streams, without state."""
 
     def start(self) -> Hashable:
-        """The state before the first token."""
+        """Returns the state before the first token."""
         ...
 
     def score(self, state: Hashable, token: int) -> tuple[float | None, Hashable]:
-        """Natural logarithm of the token's probability in this state, and the state after it.
+        """Returns the natural log-probability of a token and the state after it.
 
-        None for a token that the model knows nothing of, such as a language tag.
+        The log-probability is None for a token unknown to the model, such as a language tag.
         """
         ...
 
 
 class Ngrams:
-    """An n-gram model that backs off.  Tokens that it has never seen are passed over."""
+    """An n-gram model with back-off; it passes over unknown tokens."""
 
     def __init__(self, tables: list[dict[tuple[int, ...], tuple[float, float]]]) -> None:
-        """tables: of each length, tokens -> (log-probability, log of the back-off weight)."""
+        """Takes for each length a table: tokens -> (log-probability, log of back-off weight)."""
         self._tables = tables
         self._known = {tokens[0] for tokens in tables[0]}
 
@@ -59,21 +59,21 @@ class Ngrams:
             if (found := table.get((*context, token))) is not None:
                 break
             if not context:
-                return cost + _UNSEEN, ()
+                return cost + _UNSEEN_LOG, ()
             cost += self._tables[len(context) - 1].get(context, (0.0, 0.0))[1]
             context = context[1:]
         longest = len(self._tables) - 1
         after = (*state, token)[-longest:] if longest else ()
-        # No longer than what the model knows: equal states are then equal histories.
+        # No longer than the model's histories, so that equal states are equal histories.
         while after and after not in self._tables[len(after) - 1]:
             after = after[1:]
         return cost + found[0], after
 
 
 def read_arpa(path: Path, vocabulary: Vocabulary) -> Ngrams:
-    """An ARPA file whose words are the pieces of a bundle (`▁the`).
+    """Reads an ARPA file whose words are the pieces of a bundle (`▁the`).
 
-    Raises BundleError for a file that is none, or that shares no piece with the vocabulary.
+    Raises BundleError for any other file, and if it shares no piece with the vocabulary.
     """
     ids = {piece: token for token, piece in enumerate(vocabulary.pieces)} | {"<s>": _BEGIN}
     tables: list[dict[tuple[int, ...], tuple[float, float]]] = []
@@ -88,7 +88,7 @@ def read_arpa(path: Path, vocabulary: Vocabulary) -> Ngrams:
                 backoff = float(fields[1 + size]) if len(fields) > 1 + size else 0.0
                 if all(word in ids for word in words):
                     key = tuple(ids[word] for word in words)
-                    tables[-1][key] = float(fields[0]) * _TEN, backoff * _TEN
+                    tables[-1][key] = float(fields[0]) * _LOG_10, backoff * _LOG_10
     except (OSError, ValueError, IndexError) as error:
         raise BundleError(f"{path} cannot be read as an ARPA language model: {error}") from error
     if not tables or not any(key != (_BEGIN,) for key in tables[0]):

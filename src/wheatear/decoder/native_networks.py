@@ -1,4 +1,4 @@
-"""Predictor and joint in C++, by the package wheatear-native, from the weights of the graphs."""
+"""Predictor and joint in C++ by the package wheatear-native, from the weights of the graphs."""
 
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,25 @@ from wheatear.model.native_library import NativeWeights
 from wheatear.model.onnx_weights import read_initializers, read_operators
 
 
-class NativeDecoder:
+class NativeNetworks:
     """Safe to use from many threads."""
 
-    def __init__(self, native: Any, bundle: Bundle, threads: int, path: str = "") -> None:
-        """path: one of the package's `paths()`, or empty for the fastest.
+    frames_per_call = 4
 
-        Raises KeyError or ValueError for graphs with other weights than it knows.
+    def __init__(self, native: Any, bundle: Bundle, threads: int, isa: str = "") -> None:
+        """Reads the weights.
+
+        Args:
+            native: The package wheatear-native.
+            bundle: The model.
+            threads: Number of threads.
+            isa: Instruction set, one of `native.paths()`; empty for the fastest.
+
+        Raises:
+            KeyError: The graphs lack a weight.
+            ValueError: The graphs have other weights than the package can run.
         """
-        s = bundle.manifest.decoder
+        self.shape = s = bundle.manifest.decoder
         predictor = NativeWeights(native, read_initializers(bundle.path / PREDICTOR))
         tensors = read_initializers(bundle.path / JOINT)
         joint = NativeWeights(native, tensors)
@@ -30,7 +40,7 @@ class NativeDecoder:
             *predictor.linear("joint.pred", s.hidden),
             *joint.linear(output, s.joint),
         ]
-        self._embedding: Floats = np.array(  # a copy: a mapped file may be changed under us
+        self._embedding: Floats = np.array(  # a copy: a mapped file may change
             predictor.tensor("embedding", s.blank + 1, s.hidden)
         )
         if self._embedding.dtype != np.float32:
@@ -39,19 +49,19 @@ class NativeDecoder:
         joint.check_all_read()
         activation = native.ACTIVATIONS.index(_activation(bundle.path / JOINT))
         shape = native.DecoderShape(s.layers, s.hidden, s.joint, s.blank + 1, activation)
-        self._decoder = native.Decoder(shape, weights, threads, path)
+        self._decoder = native.Decoder(shape, weights, threads, isa)
 
     def predict(
         self, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
         return self._decoder.predict(self._embedding[token], h, c)
 
-    def logits(self, projected: Floats, prediction: Floats) -> Floats:
-        return self._decoder.logits(projected, prediction)
+    def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
+        return self._decoder.logits(joint_input, prediction)
 
 
 def _activation(joint: Path) -> str:
-    """What the graph of a joint has between its addition and its product.
+    """Returns the activation between the addition and the product of a joint's graph.
 
     Raises ValueError for a graph that computes anything else.
     """

@@ -1,6 +1,6 @@
-"""Predictor and joint by their ONNX graphs, in onnxruntime: what runs everywhere.
+"""Predictor and joint as ONNX graphs in onnxruntime, which runs everywhere.
 
-The graphs are described in `convert/decoder_graph.py`.
+`wheatear.convert.graphs.decoder` describes the graphs.
 """
 
 import numpy as np
@@ -11,12 +11,14 @@ from wheatear.model.bundle import JOINT, PREDICTOR, Bundle
 from wheatear.model.onnx_session import Session, check_outputs
 
 
-class GraphDecoder:
+class OnnxNetworks:
     """Safe to use from many threads."""
+
+    frames_per_call = 4
 
     def __init__(self, bundle: Bundle) -> None:
         """Raises BundleError if the graphs do not fit the manifest."""
-        self._shape = s = bundle.manifest.decoder
+        self.shape = s = bundle.manifest.decoder
         # One thread: the products are small, and handing them over costs more than it saves.
         self._predictor = Session(bundle.path / PREDICTOR, 1)
         self._joint = Session(bundle.path / JOINT, 1)
@@ -28,13 +30,13 @@ class GraphDecoder:
     ) -> tuple[Floats, Floats, Floats]:
         names = ["prediction", "h_next", "c_next"]
         outputs = self._predictor.run(names, {"token": token, "h": h, "c": c})
-        shapes = [(len(token), self._shape.joint), h.shape, c.shape]
+        shapes = [(len(token), self.shape.joint), h.shape, c.shape]
         check_outputs(self._predictor, outputs, shapes)
         prediction, h, c = outputs
         return prediction, h, c
 
-    def logits(self, projected: Floats, prediction: Floats) -> Floats:
-        inputs = {"projected": projected, "prediction": prediction}
+    def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
+        inputs = {"projected": joint_input, "prediction": prediction}
         outputs = self._joint.run(["logits"], inputs)
-        check_outputs(self._joint, outputs, [(len(projected), self._shape.blank + 1)])
+        check_outputs(self._joint, outputs, [(len(joint_input), self.shape.blank + 1)])
         return outputs[0]

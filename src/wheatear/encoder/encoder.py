@@ -1,100 +1,114 @@
-"""The cache-aware encoder: mel frames in, projected frames out, everything remembered in a state.
+"""The cache-aware encoder: mel frames in, frames for the joint out.
 
-What a stream has yet to encode and what later frames may look back at is in its `EncoderState`;
-the `Encoder` is shared. A step takes one chunk of each of many streams, or many chunks of one. It
-is computed by `native_step` where wheatear-native is installed, and else by `graph_step`; both
-read the same bundle and move the same caches. Graphs that others exported have an encoder of
-their own (`wheatear.recognizer.external.package`), with the same queue of mel frames before it.
+An `EncoderState` holds the mel frames that a stream has yet to encode and the caches of its past;
+the encoder is shared. A step takes one chunk of each of many streams, or many chunks of one. It is
+computed by `native_backend` where wheatear-native is installed, else by `onnx_backend`; both read
+the same bundle and advance the same caches. External graphs have an encoder of their own
+(`wheatear.recognizer.external.encoder`) with the same queue of mel frames.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 
 from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.common.arrays import Floats
-from wheatear.encoder.native_backend import NativeStep
-from wheatear.encoder.onnx_backend import GraphStep
-from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState, frames_of, fresh_state
+from wheatear.encoder.native_backend import NativeBackend
+from wheatear.encoder.onnx_backend import OnnxBackend
+from wheatear.encoder.state import (
+    LEFT_PADDING,
+    EncoderOutput,
+    EncoderState,
+    LanguagePrompt,
+    fresh_state,
+    subsampled_length,
+)
 from wheatear.model.bundle import Bundle
 from wheatear.model.latency import LatencyMode
-from wheatear.model.manifest import EncoderShape
 from wheatear.model.native_library import if_native
 
 
 class ChunkedEncoder(ABC):
-    """What encoders have in common: mel frames are queued, and chunks of them encoded."""
+    """The chunk schedule that all encoders share: mel frames are queued and encoded in chunks."""
 
     @abstractmethod
     def start(self, mode: LatencyMode) -> EncoderState:
-        """The state before the first sample."""
+        """Returns the state before the first sample."""
+
+    def language_prompt(self, prompt_id: int) -> LanguagePrompt:
+        """Returns a language for `EncoderState.language`."""
+        return LanguagePrompt(prompt_id)
 
     @abstractmethod
-    def language(self, prompt: int) -> Any:
-        """What `step` takes for a language, given the id of its prompt."""
+    def step(self, states: Sequence[EncoderState], frames: int) -> list[EncoderOutput]:
+        """Encodes the next `frames` frames of each stream, for which all must be `ready`.
 
-    @abstractmethod
-    def step(
-        self, states: Sequence[EncoderState], frames: int, languages: Sequence[Any]
-    ) -> list[Encoded]:
-        """Encodes the next `frames` frames of each stream; `ready` must allow them.
-
-        Either one chunk (or a short last one) of any number of streams, whatever their modes,
-        or several whole chunks of a single stream. `languages` are what `language` gave, or None
-        for models without a language prompt.
+        They are one chunk, or the short last one, of any number of streams in any modes, or several
+        whole chunks of a single stream.
         """
 
     def feed(self, state: EncoderState, mel: Floats) -> None:
-        """Appends mel frames [n, bands] to what the stream has yet to encode."""
+        """Queues mel frames [n, bands]."""
         state.mel = np.concatenate([state.mel, mel])
 
     def end(self, state: EncoderState) -> None:
-        """Says that no more mel will come: the last chunk may then be short.
+        """Ends the signal: the last chunk may then be short.
 
-        Not for a signal without a single sample, which has no frames at all.
+        A signal without a single sample has no frames and is not ended.
         """
-        state.mel_total = state.frames * MEL_PER_FRAME + len(state.mel) - state.past - BEFORE_START
+        state.mel_total = (
+            state.frames * MEL_PER_FRAME + len(state.mel) - state.mel_cache - LEFT_PADDING
+        )
 
-    def ready(self, state: EncoderState, most_chunks: int) -> int:
-        """Frames that the next step should encode: `most_chunks` whole chunks; once the end is
-        known also fewer, and at last the rest. 0 as long as there is nothing to do.
+    def ready(self, state: EncoderState, max_chunks: int) -> int:
+        """Returns the number of frames of the next step, 0 if mel frames are missing.
+
+        They are `max_chunks` whole chunks; once the end is known also fewer, and finally the rest.
         """
         chunk = state.mode.chunk
         if state.mel_total is None:
-            waiting = (len(state.mel) - state.past) // MEL_PER_FRAME
-            return most_chunks * chunk if waiting >= most_chunks * chunk else 0
-        left = frames_of(state.mel_total) - state.frames
-        return min(left // chunk, most_chunks) * chunk or left
+            queued = (len(state.mel) - state.mel_cache) // MEL_PER_FRAME
+            return max_chunks * chunk if queued >= max_chunks * chunk else 0
+        left = subsampled_length(state.mel_total) - state.frames
+        return min(left // chunk, max_chunks) * chunk or left
 
-    def wants(self, state: EncoderState, chunks: int) -> int:
-        """Mel frames that must come before a step of so many whole chunks is ready."""
-        return MEL_PER_FRAME * chunks * state.mode.chunk + state.past - len(state.mel)
+    def mel_needed(self, state: EncoderState, chunks: int) -> int:
+        """Returns the number of mel frames missing for a step of whole chunks."""
+        return MEL_PER_FRAME * chunks * state.mode.chunk + state.mel_cache - len(state.mel)
+
+
+class EncoderBackend(Protocol):
+    """Computes steps of a bundle's encoder; safe to use from many threads."""
+
+    def run(self, states: Sequence[EncoderState], frames: int, chunk: int) -> list[EncoderOutput]:
+        """Encodes `frames` frames of each stream in chunks of `chunk` and advances the caches."""
+        ...
 
 
 class Encoder(ChunkedEncoder):
-    """Runs a bundle's encoder; shared by all streams and safe to use from many threads."""
+    """Encoder of a bundle; safe to use from many threads."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        self.bundle = bundle
-        self.shape: EncoderShape = bundle.manifest.encoder
-        native = if_native(bundle, lambda native, path: NativeStep(native, bundle, threads, path))
-        self._step = native or GraphStep(bundle, threads)
+    def __init__(self, bundle: Bundle, threads: int, backend: EncoderBackend | None = None) -> None:
+        """Opens the fastest backend that runs the bundle, if none is given."""
+        self._bundle = bundle
+        native = backend or if_native(
+            bundle, lambda native, isa: NativeBackend(native, bundle, threads, isa)
+        )
+        self.backend: EncoderBackend = native or OnnxBackend(bundle, threads)
 
     def start(self, mode: LatencyMode) -> EncoderState:
-        return fresh_state(self.shape, self.bundle.manifest.features.n_mels, mode)
+        manifest = self._bundle.manifest
+        return fresh_state(manifest.encoder, manifest.features.n_mels, mode)
 
-    def language(self, prompt: int) -> Floats:
-        """A bias vector [2 width]."""
-        return self.bundle.language_bias[prompt]
+    def language_prompt(self, prompt_id: int) -> LanguagePrompt:
+        return LanguagePrompt(prompt_id, self._bundle.language_bias[prompt_id])
 
-    def step(
-        self, states: Sequence[EncoderState], frames: int, languages: Sequence[Floats | None]
-    ) -> list[Encoded]:
+    def step(self, states: Sequence[EncoderState], frames: int) -> list[EncoderOutput]:
         chunk = min(frames, states[0].mode.chunk) if len(states) == 1 else frames
-        encoded = self._step.run(states, frames, chunk, languages)
+        outputs = self.backend.run(states, frames, chunk)
         for state in states:
             state.mel = state.mel[frames * MEL_PER_FRAME :]
             state.frames += frames
-        return encoded
+        return outputs

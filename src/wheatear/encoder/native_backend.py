@@ -1,64 +1,67 @@
-"""A step of the encoder in C++, by the package wheatear-native, from the weights of the graph."""
+"""Encoder steps in C++ by the package wheatear-native, from the weights of the graph."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
-from wheatear.common.arrays import Floats
-from wheatear.encoder.state import Encoded, EncoderState, live, window
+from wheatear.encoder.state import EncoderOutput, EncoderState, mel_window, valid_rows
 from wheatear.model.bundle import ENCODER, Bundle
 from wheatear.model.native_library import NativeWeights, Tensors
 from wheatear.model.onnx_weights import read_initializers
 from wheatear.model.size_limits import check_size
 
 
-class NativeStep:
+class NativeBackend:
     """Safe to use from many threads."""
 
-    def __init__(self, native: Any, bundle: Bundle, threads: int, path: str = "") -> None:
-        """path: one of the package's `paths()`, or empty for the fastest.
+    def __init__(self, native: Any, bundle: Bundle, threads: int, isa: str = "") -> None:
+        """Reads the weights.
 
-        Raises KeyError or ValueError for a graph with other weights than it knows.
+        Args:
+            native: The package wheatear-native.
+            bundle: The model.
+            threads: Number of threads.
+            isa: Instruction set, one of `native.paths()`; empty for the fastest.
+
+        Raises:
+            KeyError: The graph lacks a weight.
+            ValueError: The graph has other weights than the package can run.
         """
         self._native, self._bundle = native, bundle
         tensors = read_initializers(bundle.path / ENCODER)
         shape = _shape(native, bundle, tensors)
         weights = _EncoderWeights(native, tensors, shape).all()
-        self._encoder = native.Encoder(shape, weights, threads, path)
+        self._encoder = native.Encoder(shape, weights, threads, isa)
 
-    def run(
-        self,
-        states: Sequence[EncoderState],
-        frames: int,
-        chunk: int,
-        languages: Sequence[Floats | None],
-    ) -> list[Encoded]:
-        """Encodes `frames` frames of each stream in chunks of `chunk`; moves their caches on."""
+    def run(self, states: Sequence[EncoderState], frames: int, chunk: int) -> list[EncoderOutput]:
+        """Encodes `frames` frames of each stream in chunks of `chunk` and advances the caches."""
         m = self._bundle.manifest
         sizes = (m.decoder.joint, m.encoder.width, m.encoder.width)
-        encoded = [Encoded(*(np.empty((frames, n), np.float32) for n in sizes)) for _ in states]
+        outputs = [
+            EncoderOutput(*(np.empty((frames, n), np.float32) for n in sizes)) for _ in states
+        ]
         parts = [
             self._native.Part(
                 keys_values=state.keys_values,
                 conv=state.conv,
                 next_conv=np.empty_like(state.conv),
-                mel=window(state, frames),
-                live1=live(state, frames, 1),
-                live2=live(state, frames, 2),
-                language=language,
-                projected=out.projected,
-                encoded=out.encoded,
-                hidden=out.hidden,
+                mel=mel_window(state, frames),
+                live1=valid_rows(state, frames, 1),
+                live2=valid_rows(state, frames, 2),
+                language=None if state.language is None else state.language.bias,
+                projected=out.joint_input,
+                encoded=out.encoder_out,
+                hidden=out.before_prompt,
                 start=state.frames,
                 left=state.mode.left,
             )
-            for state, language, out in zip(states, languages, encoded, strict=True)
+            for state, out in zip(states, outputs, strict=True)
         ]
         self._encoder.step(parts, frames, chunk)
         for state, part in zip(states, parts, strict=True):
             state.conv = part.next_conv
-        return encoded
+        return outputs
 
 
 def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
@@ -79,14 +82,14 @@ def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
 
 
 class _EncoderWeights(NativeWeights):
-    """The tensors of a graph in the order in which the native encoder reads them."""
+    """The tensors of a graph in the order of the native encoder."""
 
     def __init__(self, native: Any, tensors: Tensors, shape: Any) -> None:
         super().__init__(native, tensors)
         self._shape = shape
 
     def all(self) -> list[Any]:
-        """Raises ValueError if the graph has weights that the encoder does not."""
+        """Returns all tensors. Raises ValueError if the graph has others than these."""
         weights = list(self._in_order())
         self.check_all_read()
         return weights
@@ -130,17 +133,17 @@ class _EncoderWeights(NativeWeights):
         yield from self._feed_forward(name, 2)
         yield from self._norm(f"{name}.norm_out")
 
-    def _feed_forward(self, name: str, which: int) -> Iterator[Any]:
-        yield from self._norm(f"{name}.norm_feed_forward{which}")
-        yield from self.linear(f"{name}.feed_forward{which}.linear1", self._shape.width)
-        yield from self.linear(f"{name}.feed_forward{which}.linear2", self._shape.feed_forward)
+    def _feed_forward(self, name: str, number: int) -> Iterator[Any]:
+        yield from self._norm(f"{name}.norm_feed_forward{number}")
+        yield from self.linear(f"{name}.feed_forward{number}.linear1", self._shape.width)
+        yield from self.linear(f"{name}.feed_forward{number}.linear2", self._shape.feed_forward)
 
     def _norm(self, name: str) -> Iterator[Any]:
         yield self.vector(f"{name}.weight")
         yield self.vector(f"{name}.bias")
 
     def _folded_norm(self, name: str) -> Iterator[Any]:
-        """Of a convolution's BatchNorm, which is folded into its weights, nothing is left."""
+        """Yields nothing for a BatchNorm that is folded into the weights of its convolution."""
         yield self.vector(f"{name}.weight", optional=True)
         yield self.vector(f"{name}.bias", optional=True)
 

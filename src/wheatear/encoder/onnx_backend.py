@@ -1,8 +1,7 @@
-"""A step of the encoder by its ONNX graph, in onnxruntime: what runs everywhere.
+"""Encoder steps by the ONNX graph in onnxruntime, which runs everywhere.
 
-The graph's inputs are described in `convert/encoder_graph.py`. Which slots of the ring of keys
-and values hold what, how far back each is and whether it may be seen is worked out here, per
-chunk, as small arrays.
+`wheatear.convert.graphs.encoder` describes the inputs of the graph. For each chunk, small arrays
+give the age of every slot in the ring of keys and values, and whether attention may see it.
 """
 
 from collections.abc import Sequence
@@ -13,17 +12,24 @@ from numpy.typing import NDArray
 
 from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.common.arrays import Floats
-from wheatear.encoder.state import Encoded, EncoderState, fresh_state, live, window
+from wheatear.encoder.state import (
+    EncoderOutput,
+    EncoderState,
+    LanguagePrompt,
+    fresh_state,
+    mel_window,
+    valid_rows,
+)
 from wheatear.model.bundle import ENCODER, Bundle
 from wheatear.model.manifest import EncoderShape
 from wheatear.model.onnx_session import Session, check_outputs
 
 Integers = NDArray[np.int64]
 
-_UNSEEN = np.float32(-1e4)  # NeMo's masked score; its exponential is exactly zero
+_MASKED = np.float32(-1e4)  # NeMo's masked score; its exponential is exactly zero
 
 
-class GraphStep:
+class OnnxBackend:
     """Safe to use from many threads."""
 
     def __init__(self, bundle: Bundle, threads: int) -> None:
@@ -47,28 +53,24 @@ class GraphStep:
         self._lone_frame_differs = False
         self._lone_frame_differs = not self._lone_frame_agrees()
 
-    def run(
-        self,
-        states: Sequence[EncoderState],
-        frames: int,
-        chunk: int,
-        languages: Sequence[Floats | None],
-    ) -> list[Encoded]:
-        """Encodes `frames` frames of each stream in chunks of `chunk`; moves their caches on."""
+    def run(self, states: Sequence[EncoderState], frames: int, chunk: int) -> list[EncoderOutput]:
+        """Encodes `frames` frames of each stream in chunks of `chunk` and advances the caches."""
         rows = list(states)
-        biases = list(languages)
         if self._lone_frame_differs and len(states) == frames == 1:
-            rows, biases = rows * 2, biases * 2
+            rows *= 2
         outputs = self._session.run(
             ["projected", "encoded", "hidden", "kv", "conv"],
-            self._inputs(rows, frames, chunk, biases),
+            self._inputs(rows, frames, chunk),
         )
         self._check(outputs, len(rows), frames, chunk)
-        projected, encoded, hidden, kv, conv = outputs
+        joint_input, encoder_out, before_prompt, kv, conv = outputs
         for b, state in enumerate(states):
             first, last = b * frames // chunk, (b + 1) * frames // chunk
-            self._remember(state, frames, kv[:, first:last], conv[:, b])
-        return [Encoded(projected[b], encoded[b], hidden[b]) for b in range(len(states))]
+            self._update_caches(state, frames, kv[:, first:last], conv[:, b])
+        return [
+            EncoderOutput(joint_input[b], encoder_out[b], before_prompt[b])
+            for b in range(len(states))
+        ]
 
     def _check(self, outputs: Sequence[NDArray[Any]], rows: int, frames: int, chunk: int) -> None:
         """Raises BundleError if the graph computes other shapes than it declares."""
@@ -83,11 +85,7 @@ class GraphStep:
     # -- inputs ----------------------------------------------------------------------------------
 
     def _inputs(
-        self,
-        states: Sequence[EncoderState],
-        frames: int,
-        chunk: int,
-        languages: Sequence[Floats | None],
+        self, states: Sequence[EncoderState], frames: int, chunk: int
     ) -> dict[str, NDArray[Any]]:
         starts = np.concatenate(
             [np.arange(s.frames, s.frames + frames, chunk, dtype=np.int64) for s in states]
@@ -96,9 +94,9 @@ class GraphStep:
         slots = np.arange(self._shape.left)
         age = (starts[:, None] - 1 - slots) % self._shape.left + 1  # [R, left]: 1 is the newest
         inputs: dict[str, NDArray[Any]] = {
-            "mel": np.stack([window(s, frames) for s in states]),
-            "live1": np.stack([live(s, frames, 1) for s in states]),
-            "live2": np.stack([live(s, frames, 2) for s in states]),
+            "mel": np.stack([mel_window(s, frames) for s in states]),
+            "live1": np.stack([valid_rows(s, frames, 1) for s in states]),
+            "live2": np.stack([valid_rows(s, frames, 2) for s in states]),
             "mask": _mask(age, np.minimum(starts, lefts), chunk),
             "offset": self._offsets(age, chunk),
             "past": self._past(age, starts, states[0].frames),
@@ -112,11 +110,12 @@ class GraphStep:
                 states[0].conv[i][None] if alone else np.stack([s.conv[i] for s in states])
             )
         if self._bundle.manifest.prompts:
-            inputs["language"] = np.stack([bias for bias in languages if bias is not None])
+            prompts = [s.language for s in states if s.language is not None]
+            inputs["language"] = np.stack([p.bias for p in prompts if p.bias is not None])
         return inputs
 
     def _offsets(self, age: Integers, chunk: int) -> Integers:
-        """Column of the position table for every query and key, [R, chunk, left + chunk]."""
+        """Columns of the position table for all queries and keys, [R, chunk, left + chunk]."""
         query = np.arange(chunk)
         offsets = np.empty((len(age), chunk, age.shape[1] + chunk), np.int64)
         offsets[:, :, : age.shape[1]] = query[:, None] + age[:, None, :]
@@ -124,14 +123,14 @@ class GraphStep:
         return offsets + (self._shape.longest_chunk - 1)
 
     def _past(self, age: Integers, starts: Integers, first: int) -> Integers:
-        """Where each slot's frame is found in (ring, frames of this run), [R, left]."""
+        """Index of each slot's frame in (ring, frames of this run), [R, left]."""
         frame = starts[:, None] - age
         in_ring = np.broadcast_to(np.arange(self._shape.left), frame.shape)
         return np.where(frame >= first, self._shape.left + frame - first, in_ring)
 
     # -- state -----------------------------------------------------------------------------------
 
-    def _remember(self, state: EncoderState, frames: int, kv: Floats, conv: Floats) -> None:
+    def _update_caches(self, state: EncoderState, frames: int, kv: Floats, conv: Floats) -> None:
         """kv [2 layers, chunks, heads, chunk, head_width], conv [layers, kernel - 1, width]"""
         s = self._shape
         kv = kv.transpose(0, 2, 1, 3, 4).reshape(s.layers, 2, s.heads, frames, s.head_width)
@@ -141,14 +140,14 @@ class GraphStep:
         state.conv = conv.copy()  # a view would keep the whole batch alive
 
     def _lone_frame_agrees(self) -> bool:
-        """Whether one frame alone gets the bits it gets in a batch, on this machine.
+        """True if a single frame gets the same bits as in a batch on this machine.
 
         On some processors onnxruntime multiplies a single row of 4-bit weights by another path
-        than several rows; a lone frame is then run twice. Also warms the session up.
+        than several rows; a single frame is then run twice. This also warms the session up.
         """
         m = self._bundle.manifest
         noise = np.random.default_rng(0).normal(-8, 4, (MEL_PER_FRAME, 1)).astype(np.float32)
-        bias = self._bundle.language_bias[0] if m.prompts else None
+        prompt = LanguagePrompt(0, self._bundle.language_bias[0]) if m.prompts else None
         results = []
         for copies in (1, 2):
             states = [
@@ -157,12 +156,13 @@ class GraphStep:
             for state in states:
                 mel = np.broadcast_to(noise, (MEL_PER_FRAME, state.mel.shape[1]))
                 state.mel = np.concatenate([state.mel, mel])
-            results.append(self.run(states, 1, 1, [bias] * copies)[0].projected)
+                state.language = prompt
+            results.append(self.run(states, 1, 1)[0].joint_input)
         return bool(np.array_equal(results[0], results[1]))
 
 
 def _mask(age: Integers, seen: Integers, chunk: int) -> Floats:
-    """0 for keys that chunk row r may see: its own, and those of the `seen[r]` last frames."""
+    """0 for keys that chunk r may attend to: its own, and those of the last `seen[r]` frames."""
     mask = np.zeros((len(age), 1, age.shape[1] + chunk), np.float32)
-    mask[:, 0, : age.shape[1]][age > seen[:, None]] = _UNSEEN
+    mask[:, 0, : age.shape[1]][age > seen[:, None]] = _MASKED
     return mask

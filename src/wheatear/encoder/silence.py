@@ -1,15 +1,15 @@
-"""Silence that needs no computing: when a stream of digital silence provably says nothing more.
+"""Skips the computation of digital silence once it provably brings no further token.
 
-Digital silence makes every mel frame the same.  What an encoder layer remembers of frame f then
-depends, layer by layer, on f mod left alone, f's place in the ring of keys and values: attention
-sees the same values at the same places, the convolution the frames before it.  So once silence is
-older than all that the layers can see, each step writes into the ring what is there already, and
-the convolutions' caches repeat with the ring.
+Digital silence makes all mel frames equal. The cache of an encoder layer for frame f then depends,
+layer by layer, only on f mod left, the slot of f in the ring of keys and values: attention sees
+the same values in the same slots, the convolution sees the frames before them. Once the silence is
+longer than the reach of all layers, each step writes into the ring what it already holds, and the
+convolutions' caches repeat with the ring.
 
-That is observed, not believed: over one turn of the ring the state at every step is kept, over the
-next one it is compared, bit by bit.  If it is the same and not a token was emitted meanwhile, the
-turns to come can bring nothing else (the predictor moves by tokens alone), and steps are counted
-instead of computed until something other than silence arrives.
+That is verified, not assumed. The states of one turn of the ring are kept, and those of the next
+turn are compared with them, bit by bit. If they are equal and no token was emitted meanwhile, no
+later turn can bring anything else, since the predictor moves by tokens only. Steps are then counted
+and not computed until anything but silence arrives.
 """
 
 import math
@@ -23,88 +23,90 @@ from wheatear.encoder.state import EncoderState
 from wheatear.model.latency import LatencyMode
 from wheatear.model.manifest import EncoderShape
 
-_SILENT = np.float32(np.log(LOG_GUARD))
+_SILENT_MEL = np.float32(np.log(LOG_GUARD))
 
 
-@dataclass
+@dataclass(eq=False)
 class _Cycle:
-    """The states that silence goes through, by place in the ring; shared by all streams."""
+    """Caches that silence passes through, by slot of the ring; shared by all streams."""
 
     keys_values: Floats
     conv: dict[int, Floats] = field(default_factory=dict)
 
 
-@dataclass
-class Idling:
-    """How long a stream has been silent."""
+@dataclass(slots=True, eq=False)
+class SilenceState:
+    """The silence of one stream up to now."""
 
     step: tuple[LatencyMode, int] | None = None
-    """Of what size the silent steps have been."""
-    silent: int = 0
-    """Frames of silence alone."""
-    same: int = 0
-    """The last of them, through which the state repeated and no token came."""
+    """Mode and frames of the silent steps."""
+    silent_frames: int = 0
+    repeated_frames: int = 0
+    """The last of the silent frames, in which the caches repeated and no token came."""
     cycle: _Cycle | None = None
     skipping: bool = False
+    """True if further silent steps need no computing."""
 
     def reset(self) -> None:
-        """Something was heard."""
+        """Ends the silence."""
         self.step = self.cycle = None
-        self.silent = self.same = 0
+        self.silent_frames = self.repeated_frames = 0
         self.skipping = False
 
 
-class Silence:
-    """Watches the streams of one encoder; safe to use from threads."""
+class SilenceSkipper:
+    """Observes the streams of one encoder; safe to use from many threads."""
 
     def __init__(self, shape: EncoderShape) -> None:
         self._left = shape.left
         self._reach = shape.layers * (shape.left + shape.kernel)
         self._cycles: dict[tuple[LatencyMode, int], _Cycle] = {}
 
-    def skips(self, idling: Idling, state: EncoderState, frames: int) -> bool:
-        """Whether the next step of so many frames says nothing and need not be computed.
+    def skip(self, silence: SilenceState, state: EncoderState, frames: int) -> bool:
+        """Skips the next step of `frames` frames; False if it must be computed.
 
-        If so, it is counted as done; if not, the state is as if all had been computed.
+        In that case the state is as if all steps had been computed.
         """
-        if not idling.skipping:
+        if not silence.skipping:
             return False
-        if idling.step != (state.mode, frames) or not is_silent(state, frames):
-            self.wake(idling, state)
+        if silence.step != (state.mode, frames) or not is_silent(state, frames):
+            self.restore(silence, state)
             return False
         state.mel = state.mel[frames * MEL_PER_FRAME :]
         state.frames += frames
         return True
 
-    def watch(self, idling: Idling, state: EncoderState, frames: int, spoke: bool) -> None:
-        """A step of silence was computed.  spoke: whether it brought a token all the same."""
+    def observe(
+        self, silence: SilenceState, state: EncoderState, frames: int, emitted: bool
+    ) -> None:
+        """Records a silent step that was computed. `emitted`: True if it brought a token."""
         step = (state.mode, frames)
-        if idling.step != step:
-            idling.reset()
-            idling.step = step
-        idling.silent += frames
-        if idling.silent < self._reach:
+        if silence.step != step:
+            silence.reset()
+            silence.step = step
+        silence.silent_frames += frames
+        if silence.silent_frames < self._reach:
             return
-        cycle, place = self._cycles.get(step), state.frames % self._left
+        cycle, slot = self._cycles.get(step), state.frames % self._left
         if cycle is None or not (
             np.array_equal(cycle.keys_values, state.keys_values)
-            and np.array_equal(cycle.conv.setdefault(place, state.conv), state.conv)
+            and np.array_equal(cycle.conv.setdefault(slot, state.conv), state.conv)
         ):
-            cycle = _Cycle(state.keys_values.copy(), {place: state.conv})
-            self._cycles[step], idling.same = cycle, 0
-        idling.cycle = cycle
-        idling.same = 0 if spoke else idling.same + frames
-        # One turn to be kept, one to be compared, from whatever place it began.
-        idling.skipping = idling.same > 2 * math.lcm(self._left, frames)
+            cycle = _Cycle(state.keys_values.copy(), {slot: state.conv})
+            self._cycles[step], silence.repeated_frames = cycle, 0
+        silence.cycle = cycle
+        silence.repeated_frames = 0 if emitted else silence.repeated_frames + frames
+        # One turn to keep, one to compare, from whatever slot it began.
+        silence.skipping = silence.repeated_frames > 2 * math.lcm(self._left, frames)
 
-    def wake(self, idling: Idling, state: EncoderState) -> None:
-        """Puts the state right after steps that were counted only; silence begins anew."""
-        if idling.skipping and idling.cycle is not None:
-            state.conv = idling.cycle.conv[state.frames % self._left]
-        idling.reset()
+    def restore(self, silence: SilenceState, state: EncoderState) -> None:
+        """Sets the caches to their values after the skipped steps and ends the silence."""
+        if silence.skipping and silence.cycle is not None:
+            state.conv = silence.cycle.conv[state.frames % self._left]
+        silence.reset()
 
 
 def is_silent(state: EncoderState, frames: int) -> bool:
-    """Whether all that the next step of so many frames looks at is digital silence."""
-    window = state.mel[: frames * MEL_PER_FRAME + state.past]
-    return state.mel_total is None and bool((window == _SILENT).all())
+    """True if the next step of `frames` frames reads digital silence only."""
+    window = state.mel[: frames * MEL_PER_FRAME + state.mel_cache]
+    return state.mel_total is None and bool((window == _SILENT_MEL).all())

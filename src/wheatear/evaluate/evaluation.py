@@ -22,7 +22,7 @@ from wheatear.evaluate.runner import EvaluationPlan, ProgressCallback, Results, 
 from wheatear.evaluate.summary import SUMMARY, Scored, against, describe_environment, summarize
 from wheatear.model.latency import choose_mode
 from wheatear.model.store import find_bundle
-from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.loading import describe_model
 from wheatear.recognizer.recognizer import load
 
 
@@ -44,7 +44,7 @@ class Systems:
         for spec in self.others:
             parse_spec(spec)
         for model in self.models:
-            manifest = open_model(find_bundle(model), threads=1).manifest
+            manifest = describe_model(find_bundle(model)).manifest
             for latency in self.latencies:
                 choose_mode(manifest.modes, manifest.default_mode, latency)
 
@@ -53,7 +53,7 @@ class Systems:
         beam = BeamRules(self.beam) if self.beam > 1 else None
         for model in self.models:
             recognizer = load(model, threads=threads)
-            default = recognizer.bundle.manifest.default_mode.latency_ms
+            default = recognizer.model.manifest.default_mode.latency_ms
             latencies = recognizer.latencies_ms if self.all_latencies else self.latencies
             for latency in latencies or (default,):
                 yield Wheatear(recognizer, latency, beam)

@@ -46,13 +46,23 @@ FILE_NAME = re.compile(r"[\w.+-]+")
 
 
 @dataclass(frozen=True)
-class Bundle:
-    """A verified model folder."""
+class ModelFolder:
+    """The folder of a model and its description."""
 
     path: Path
     manifest: BundleManifest
     sizes: Mapping[str, int]
     """Size of every file in bytes."""
+
+    def notices(self) -> dict[str, str]:
+        """Returns license and notice texts by file name."""
+        names = sorted(name for name in self.sizes if LICENSE_FILE.fullmatch(name))
+        return {name: read_limited(self.path / name, MAX_TEXT_BYTES, "replace") for name in names}
+
+
+@dataclass(frozen=True)
+class Bundle(ModelFolder):
+    """A verified bundle."""
 
     @cached_property
     def vocabulary(self) -> Pieces:
@@ -85,11 +95,6 @@ class Bundle:
         if shape[0] < rows:
             raise BundleError(f"{path} does not fit the prompt dictionary")
         return table.reshape(shape)
-
-    def notices(self) -> dict[str, str]:
-        """Returns license and notice texts by file name."""
-        names = sorted(name for name in self.sizes if LICENSE_FILE.fullmatch(name))
-        return {name: read_limited(self.path / name, MAX_TEXT_BYTES, "replace") for name in names}
 
 
 def open_bundle(path: Path) -> Bundle:

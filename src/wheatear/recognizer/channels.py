@@ -1,4 +1,4 @@
-"""The channels of a recording transcribed apart, one speaker each, and merged by time."""
+"""Channels of a recording, transcribed separately and merged by time."""
 
 import heapq
 import math
@@ -14,7 +14,7 @@ from wheatear.recognizer.recognizer import Recognizer
 from wheatear.recognizer.stream import Stream
 from wheatear.transcript.results import Event, Final
 
-_MOST = 16
+_MAX_CHANNELS = 16
 
 
 def transcribe_channels(
@@ -23,22 +23,29 @@ def transcribe_channels(
     on_final: Callable[[Final], None],
     options: StreamOptions,
 ) -> float:
-    """Transcribes audio that was opened with its channels apart; returns its seconds.
+    """Transcribes the channels of a recording separately.
 
-    A latency that is not given is that of `Recognizer.transcribe`.
+    Args:
+        recognizer: The model.
+        audio: Audio that was opened with separate channels.
+        on_final: Function that is called with the finals of all channels, each with its number, in
+            the order of their first words, as soon as no other channel can have an earlier one.
+            Finals without words are left out. It gets all finals also if an error ends the audio.
+        options: Options of the streams; the default latency is that of `Recognizer.transcribe`.
 
-    `on_final` gets the turns of all channels, each with its number, in the order of their first
-    words and as soon as no other channel can have an earlier one. Silence is not told.
+    Returns:
+        Seconds of audio.
 
-    Whatever ends it, what has been heard is told. Raises AudioError, also for more than 16
-    channels, and what `stream` raises.
+    Raises:
+        AudioError: The audio cannot be read, or has more than 16 channels.
+        WheatearError: As `Recognizer.stream`.
     """
     streams: list[Stream] = []
     merger = _Merger()
     latency_ms = recognizer.latency_of(audio, options.latency_ms)
     options = replace(options, latency_ms=latency_ms, keep=False)
     try:
-        samples = _follow(recognizer, audio, streams, merger, on_final, options)
+        samples = _transcribe(recognizer, audio, streams, merger, on_final, options)
         for stream in streams:
             stream.finish()
         merger.add([stream.last_events for stream in streams])
@@ -51,7 +58,7 @@ def transcribe_channels(
     return samples / SAMPLE_RATE
 
 
-def _follow(
+def _transcribe(
     recognizer: Recognizer,
     audio: AudioReader,
     streams: list[Stream],
@@ -59,12 +66,12 @@ def _follow(
     on_final: Callable[[Final], None],
     options: StreamOptions,
 ) -> int:
-    """Hears the audio to its end in streams that it opens; its samples."""
+    """Transcribes the audio to its end, one stream a channel; returns its number of samples."""
     samples = 0
     for block in audio:
         if not streams:
-            if block.shape[1] > _MOST:
-                raise AudioError(f"{block.shape[1]} channels; up to {_MOST} are kept apart")
+            if block.shape[1] > _MAX_CHANNELS:
+                raise AudioError(f"{block.shape[1]} channels; up to {_MAX_CHANNELS} are kept apart")
             streams += [recognizer.stream(options) for _ in block[0]]
         samples += len(block)
         pairs = [(stream, block[:, n]) for n, stream in enumerate(streams)]
@@ -75,14 +82,14 @@ def _follow(
 
 
 class _Merger:
-    """Finals of several channels in the order of their first words."""
+    """Sorts finals of several channels by their first words."""
 
     def __init__(self) -> None:
         self._waiting: list[tuple[float, int, Final]] = []
         self._count = count()
 
     def add(self, events: Sequence[Sequence[Event]]) -> None:
-        """New events of each channel."""
+        """Adds new events of each channel."""
         for channel, some in enumerate(events, 1):
             for event in some:
                 if isinstance(event, Final) and event.words:
@@ -90,6 +97,6 @@ class _Merger:
                     heapq.heappush(self._waiting, (event.words[0].start, next(self._count), final))
 
     def ready(self, until: float) -> Iterator[Final]:
-        """Those that begin before a time before which nothing more will come."""
+        """Yields the finals that begin at or before a time before which no other will."""
         while self._waiting and self._waiting[0][0] <= until:
             yield heapq.heappop(self._waiting)[2]

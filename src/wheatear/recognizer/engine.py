@@ -12,18 +12,17 @@ from weakref import WeakValueDictionary
 
 from wheatear.audio.mel import MelSpectrogram, MelState
 from wheatear.audio.samples import Samples
-from wheatear.decoder.beam import BeamSearch, BeamState
-from wheatear.decoder.boosting import Phrase, PhraseTree
-from wheatear.decoder.greedy import Decoder, DecoderState, Found
-from wheatear.encoder.encoder import ChunkedEncoder, Encoder
-from wheatear.encoder.silence import Idling, Silence, is_silent
-from wheatear.encoder.state import EncoderState
+from wheatear.common.arrays import Floats
+from wheatear.decoder.beam import BeamSearch
+from wheatear.decoder.boosting import BoostingTree, Phrase
+from wheatear.decoder.greedy import GreedySearch
+from wheatear.decoder.search import Emission, Search, SearchState
+from wheatear.encoder.silence import SilenceSkipper, SilenceState, is_silent
+from wheatear.encoder.state import EncoderState, LanguagePrompt
 from wheatear.errors import PhraseError
-from wheatear.model.bundle import Bundle
 from wheatear.model.languages import resolve_language
 from wheatear.model.latency import LatencyMode, choose_mode
-from wheatear.model.vocabulary import Vocabulary
-from wheatear.recognizer.external.package import Package
+from wheatear.recognizer.loaded_model import LoadedModel
 from wheatear.recognizer.options import StreamOptions
 
 FILE_FRAMES = 112
@@ -37,11 +36,10 @@ class EngineState:
 
     mel: MelState
     encoder: EncoderState
-    search: DecoderState | BeamState
-    silence: Idling
+    search: SearchState
+    silence: SilenceState
     language: str
-    """As the model names it, or "auto"."""
-    prompt: object
+    """Name of the language in the model, or "auto"."""
     chunks_per_step: int = 1
 
     @property
@@ -53,7 +51,7 @@ class EngineState:
 class Step(NamedTuple):
     """The result of one step for one stream."""
 
-    emissions: Sequence[Found]
+    emissions: Sequence[Emission]
     settled: int
     """Encoder frames whose tokens cannot change any more."""
 
@@ -61,19 +59,16 @@ class Step(NamedTuple):
 class Engine:
     """Runs streams of one model; safe to use from many threads, a stream from one at a time."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        self._manifest = bundle.manifest
-        self.vocabulary = Vocabulary.from_bundle(bundle)
-        self._spectrogram = MelSpectrogram(bundle.manifest.features)
-        self._encoder: ChunkedEncoder
-        if isinstance(bundle, Package):
-            self._encoder, self._decoder = bundle.encoder, bundle.decoder
-        else:
-            self._encoder, self._decoder = Encoder(bundle, threads), Decoder(bundle, threads)
-        self._beam_search = BeamSearch(self._decoder)
-        self._silence = Silence(bundle.manifest.encoder)
-        self._trees: dict[tuple[Phrase, ...], PhraseTree] = {}
-        self._trees_in_use: WeakValueDictionary[tuple[Phrase, ...], PhraseTree] = (
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        measure = model.manifest.confidence_measure
+        self._spectrogram = MelSpectrogram(model.manifest.features)
+        self._encoder = model.encoder
+        self._greedy_search = GreedySearch(model.networks, measure)
+        self._beam_search = BeamSearch(model.networks, measure)
+        self._silence = SilenceSkipper(model.manifest.encoder)
+        self._trees: dict[tuple[Phrase, ...], BoostingTree] = {}
+        self._trees_in_use: WeakValueDictionary[tuple[Phrase, ...], BoostingTree] = (
             WeakValueDictionary()
         )
 
@@ -84,11 +79,11 @@ class Engine:
 
         Raises LanguageError or LatencyError.
         """
-        manifest = self._manifest
+        manifest = self.model.manifest
         mode = choose_mode(manifest.modes, manifest.default_mode, latency_ms)
         return mode, resolve_language(manifest.prompts, language)
 
-    def compile_phrases(self, phrases: tuple[Phrase, ...]) -> PhraseTree | None:
+    def compile_phrases(self, phrases: tuple[Phrase, ...]) -> BoostingTree | None:
         """Returns the boosting tree of some phrases, which streams with the same phrases share.
 
         Raises PhraseError.
@@ -96,7 +91,7 @@ class Engine:
         if not phrases:
             return None
         if (tree := self._trees.get(phrases) or self._trees_in_use.get(phrases)) is None:
-            tree = PhraseTree(self.vocabulary, phrases)
+            tree = BoostingTree(self.model.vocabulary, phrases)
             self._trees_in_use[phrases] = tree
             if len(self._trees) >= _KEPT_TREES:
                 self._trees.pop(next(iter(self._trees)), None)
@@ -106,7 +101,7 @@ class Engine:
     def can_tokenize(self, phrase: str) -> bool:
         """True if the pieces of the model can spell a phrase, so that it can be boosted."""
         try:
-            PhraseTree(self.vocabulary, [Phrase(phrase)])
+            BoostingTree(self.model.vocabulary, [Phrase(phrase)])
         except PhraseError:
             return False
         return True
@@ -124,32 +119,33 @@ class Engine:
             WheatearError: The model has no such language or latency, or cannot spell a phrase.
         """
         mode, language = self.resolve(options.language, options.latency_ms)
-        tree = self.compile_phrases(options.phrases)
-        return EngineState(
+        tree, rules = self.compile_phrases(options.phrases), options.beam
+        state = EngineState(
             mel=self._spectrogram.start(),
             encoder=self._encoder.start(mode),
-            search=self._decoder.start(tree)
-            if options.beam is None
-            else self._beam_search.start(options.beam, tree),
-            silence=Idling(),
+            search=self._greedy_search.start(tree)
+            if rules is None
+            else self._beam_search.start(rules, tree),
+            silence=SilenceState(),
             language=language,
-            prompt=self._prompt(language),
             chunks_per_step=max(1, FILE_FRAMES // mode.chunk) if whole else 1,
         )
+        state.encoder.language = self._prompt(language)
+        return state
 
     def switch(self, state: EngineState, mode: LatencyMode, language: str) -> None:
         """Sets mode and language, as `resolve` returns them, from the next chunk on."""
-        self._silence.wake(state.silence, state.encoder)
-        state.encoder.mode = mode
-        state.language, state.prompt = language, self._prompt(language)
+        self._silence.restore(state.silence, state.encoder)
+        state.language = language
+        state.encoder.mode, state.encoder.language = mode, self._prompt(language)
 
-    def _prompt(self, language: str) -> object:
-        prompts = self._manifest.prompts
-        return self._encoder.language(prompts[language]) if prompts else None
+    def _prompt(self, language: str) -> LanguagePrompt | None:
+        prompts = self.model.manifest.prompts
+        return self._encoder.language_prompt(prompts[language]) if prompts else None
 
     def boost(self, state: EngineState, phrases: tuple[Phrase, ...]) -> None:
         """Boosts other phrases from now on; the search must have been committed."""
-        state.search.listen_for(self.compile_phrases(phrases))
+        state.search.set_boosting(self.compile_phrases(phrases))
 
     def feed(self, state: EngineState, samples: Samples) -> None:
         """Takes samples [n], computing their mel frames only."""
@@ -157,7 +153,7 @@ class Engine:
 
     def samples_needed(self, state: EngineState, chunks: int = 1) -> int:
         """Returns the number of samples missing for a step of `chunks` chunks."""
-        frames = self._encoder.wants(state.encoder, chunks)
+        frames = self._encoder.mel_needed(state.encoder, chunks)
         return self._spectrogram.samples_for(state.mel, frames) if frames > 0 else 0
 
     def end(self, state: EngineState) -> None:
@@ -168,9 +164,11 @@ class Engine:
 
     def commit(self, state: EngineState) -> Step | None:
         """Decides for the best hypothesis; None if that changes nothing."""
-        if isinstance(state.search, DecoderState):
+        settled = state.search.settled
+        emissions = state.search.commit()
+        if not emissions and state.search.settled == settled:
             return None
-        return Step(state.search.settle_all(), state.search.settled)
+        return Step(emissions, state.search.settled)
 
     # -- steps -------------------------------------------------------------------------------------
 
@@ -187,7 +185,7 @@ class Engine:
         """Passes over steps of `chunks` chunks of silence that need no computing."""
         steps = []
         while state.silence.skipping and (frames := self.ready(state, chunks)):
-            if not self._silence.skips(state.silence, state.encoder, frames):
+            if not self._silence.skip(state.silence, state.encoder, frames):
                 break
             state.search.frames += frames
             steps.append(Step((), state.search.settled))
@@ -205,14 +203,11 @@ class Engine:
             frames: Number of encoder frames.
         """
         silent = [is_silent(state.encoder, frames) for state in states]
-        encoded = self._encoder.step(
-            [state.encoder for state in states], frames, [state.prompt for state in states]
-        )
-        found = self._search(states, [output.projected for output in encoded])
+        outputs = self._encoder.step([state.encoder for state in states], frames)
+        found = self._search(states, [output.joint_input for output in outputs])
         for state, emissions, quiet in zip(states, found, silent, strict=True):
-            # A beam moves in silence too: its scores do.
-            if quiet and isinstance(state.search, DecoderState):
-                self._silence.watch(state.silence, state.encoder, frames, bool(emissions))
+            if quiet and state.search.search.unchanged_by_blanks:
+                self._silence.observe(state.silence, state.encoder, frames, bool(emissions))
             else:
                 state.silence.reset()
         return [Step(e, s.search.settled) for s, e in zip(states, found, strict=True)]
@@ -234,23 +229,22 @@ class Engine:
             for frames, group in groups.items():
                 # Several chunks are computed for one stream at a time.
                 together = [n for n in group if frames <= states[n].mode.chunk]
-                alone = [[n] for n in group if frames > states[n].mode.chunk]
-                for batch in [*alone, *([together] if together else [])]:
+                single = [[n] for n in group if frames > states[n].mode.chunk]
+                for batch in [*single, *([together] if together else [])]:
                     yield from zip(
                         batch, self.step([states[n] for n in batch], frames), strict=True
                     )
 
-    def _search(self, states: Sequence[EngineState], projected: Sequence) -> list[list[Found]]:
-        """Returns the emissions of each stream, by the search it has."""
-        found: list[list[Found]] = [[] for _ in states]
-        greedy = {n: s.search for n, s in enumerate(states) if isinstance(s.search, DecoderState)}
-        beams = {n: s.search for n, s in enumerate(states) if isinstance(s.search, BeamState)}
-        if greedy:
-            rows = self._decoder.step(list(greedy.values()), [projected[n] for n in greedy])
-            for n, row in zip(greedy, rows, strict=True):
-                found[n] = row
-        if beams:
-            rows = self._beam_search.step(list(beams.values()), [projected[n] for n in beams])
-            for n, row in zip(beams, rows, strict=True):
-                found[n] = row
+    def _search(
+        self, states: Sequence[EngineState], joint_inputs: Sequence[Floats]
+    ) -> list[list[Emission]]:
+        """Returns the emissions of each stream; streams with the same search share a step."""
+        groups: dict[Search, list[int]] = {}
+        for n, state in enumerate(states):
+            groups.setdefault(state.search.search, []).append(n)
+        found: list[list[Emission]] = [[] for _ in states]
+        for search, group in groups.items():
+            rows = search.step([states[n].search for n in group], [joint_inputs[n] for n in group])
+            for n, emissions in zip(group, rows, strict=True):
+                found[n] = emissions
         return found

@@ -15,15 +15,15 @@ from wheatear.audio.reader import AudioReader, AudioSource, open_audio
 from wheatear.audio.samples import Samples, SamplesLike
 from wheatear.audio.vad import VoiceActivity
 from wheatear.common.arguments import check_kind, check_number, shown
-from wheatear.decoder.boosting import Phrase, PhraseTree
+from wheatear.decoder.boosting import BoostingTree, Phrase
 from wheatear.errors import BundleError, OptionError, WheatearError
-from wheatear.model.bundle import Bundle
 from wheatear.model.languages import AUTO
 from wheatear.model.latency import LatencyMode
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.store import find_bundle
 from wheatear.recognizer.engine import Engine
-from wheatear.recognizer.external.package import open_model
+from wheatear.recognizer.loaded_model import LoadedModel
+from wheatear.recognizer.loading import open_model
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.stream import Stream, push_samples
 from wheatear.transcript.results import Event, Transcript
@@ -32,26 +32,32 @@ from wheatear.transcript.results import Event, Transcript
 def load(
     model: str | os.PathLike[str] | None = None, *, threads: int | None = None
 ) -> "Recognizer":
-    """Loads a model: the path of a bundle or of a package of ONNX graphs that others exported
-    (`wheatear.recognizer.external.package`), the name of one, or (None) the bundle shipped with
-    Wheatear.
+    """Loads a model.
 
-    `threads` is how many processors an encoder step may use; None takes those there are, at most
-    eight. Raises ModelNotFoundError, BundleError for a damaged bundle, or OptionError.
+    Args:
+        model: Path or name of a bundle, or of a package of ONNX graphs that another project
+            exported (`wheatear.recognizer.external.package`); None is the model that comes with
+            Wheatear.
+        threads: Number of threads of a step of the encoder; None is that of the processors, at
+            most eight.
+
+    Raises:
+        ModelNotFoundError: There is no such model.
+        BundleError: The model is damaged, incomplete or of an unknown kind.
+        OptionError: A value has the wrong type or is out of range.
     """
     if threads is not None:
         check_number("threads", threads, 1, 4096, whole=True)
     if model is not None:
         check_kind("model", model, (str, os.PathLike), "a name or a path")
-    threads = threads or default_threads()
-    bundle = open_model(find_bundle(model), threads)
+    folder = find_bundle(model)
     try:
-        return Recognizer(bundle, threads)
-    except WheatearError:
+        return Recognizer(open_model(folder, threads or default_threads()))
+    except (WheatearError, OSError):
         raise
     except Exception as error:
         raise BundleError(
-            f"the bundle {bundle.path} does not fit together ({type(error).__name__}: {error}); "
+            f"the bundle {folder} does not fit together ({type(error).__name__}: {error}); "
             f"convert the checkpoint again"
         ) from error
 
@@ -59,19 +65,19 @@ def load(
 class Recognizer:
     """A loaded model, shared by any number of streams and threads; `wheatear.load` makes one."""
 
-    def __init__(self, bundle: Bundle, threads: int) -> None:
-        self.bundle = bundle
-        self.engine = Engine(bundle, threads)
+    def __init__(self, model: LoadedModel) -> None:
+        self.model = model
+        self.engine = Engine(model)
 
     @property
     def latencies_ms(self) -> tuple[int, ...]:
-        """The latencies this model runs at."""
-        return tuple(mode.latency_ms for mode in self.bundle.manifest.modes)
+        """Latencies of the model in milliseconds."""
+        return tuple(mode.latency_ms for mode in self.model.manifest.modes)
 
     @property
     def languages(self) -> tuple[str, ...]:
-        """The languages it can be asked for, as its checkpoint names them; empty if it has one."""
-        return tuple(self.bundle.manifest.prompts)
+        """Languages of the model, as its checkpoint names them; empty if it has only one."""
+        return tuple(self.model.manifest.prompts)
 
     def transcribe(
         self,
@@ -108,7 +114,7 @@ class Recognizer:
         with closing(reader):
             options = _options(options, fields)
             options = replace(options, latency_ms=self.latency_of(reader, options.latency_ms))
-            stream = Stream(self.engine, self.bundle.manifest, options, whole=not reader.live)
+            stream = Stream(self.engine, options, whole=not reader.live)
             for block in reader:
                 for event in stream.push(block):
                     if on_event is not None:
@@ -134,7 +140,7 @@ class Recognizer:
             OptionError: A value has the wrong type.
             MissingExtraError: The turn rules or the text format need what is not installed.
         """
-        return Stream(self.engine, self.bundle.manifest, _options(options, fields))
+        return Stream(self.engine, _options(options, fields))
 
     def check(self, options: StreamOptions) -> None:
         """Raises what `stream` raises for these options."""
@@ -151,7 +157,7 @@ class Recognizer:
         """
         return self.engine.resolve(language, latency_ms)
 
-    def compile_phrases(self, phrases: tuple[Phrase, ...]) -> PhraseTree | None:
+    def compile_phrases(self, phrases: tuple[Phrase, ...]) -> BoostingTree | None:
         """Prepares phrases, so that streams with the same ones open and switch at once.
 
         Raises PhraseError.
@@ -163,15 +169,22 @@ class Recognizer:
         return self.engine.can_tokenize(phrase)
 
     def push_many(self, blocks: Iterable[tuple[Stream, SamplesLike]]) -> list[list[Event]]:
-        """Pushes samples into many streams of this recognizer, their chunks computed in batches.
+        """Pushes samples into many streams at once and computes their chunks in batches.
 
-        Each stream, of whatever language and latency, gets the text it would have had alone.
-        Returns the new events of each pair (for a stream named twice, with the first). All
-        samples are checked before any are taken, so that one stream's bad samples leave the
-        others untouched.
+        Each stream, of whatever language and latency, gets the same text as by `Stream.push`. All
+        samples are checked before any are taken, so that bad samples of one stream leave the others
+        as they were.
 
-        Raises AudioError, StreamClosedError, or OptionError for another recognizer's stream and for
-        what is no pair of stream and samples.
+        Args:
+            blocks: Pairs of a stream and its samples, as `Stream.push` takes them.
+
+        Returns:
+            The new events of each pair; those of a stream in several pairs come with the first.
+
+        Raises:
+            AudioError: Samples of a stream are not audio.
+            StreamClosedError: A stream is finished.
+            OptionError: A stream belongs to another recognizer, or a block is no such pair.
         """
         pairs = _pairs(blocks)
         checked: dict[Stream, Samples] = {}
@@ -186,11 +199,11 @@ class Recognizer:
 
     @property
     def file_latency_ms(self) -> int:
-        """The latency of files whose caller names none: the longest, as nothing waits for them."""
+        """Default latency of files: the longest one, which is the most accurate."""
         return max(self.latencies_ms)
 
     def latency_of(self, audio: AudioReader, latency_ms: int | None = None) -> int | None:
-        """The latency to transcribe some audio at, given the caller's wish."""
+        """Returns the latency for some audio, given the one that was requested."""
         if latency_ms is None and not audio.live:
             return self.file_latency_ms
         return latency_ms
@@ -203,7 +216,7 @@ def _options(given: StreamOptions | None, fields: dict[str, Any]) -> StreamOptio
 
 
 def _pairs(blocks: Any) -> list[tuple[Stream, Any]]:
-    """Raises OptionError for what is no list of pairs of stream and samples."""
+    """Converts to pairs of stream and samples. Raises OptionError for anything else."""
     check_kind("blocks", blocks, Iterable, "a list of pairs of stream and samples")
     pairs = list(blocks)
     for pair in pairs:

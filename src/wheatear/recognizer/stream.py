@@ -8,7 +8,6 @@ from wheatear.audio.vad import VoiceActivity
 from wheatear.decoder.boosting import Phrase, as_phrases
 from wheatear.errors import StreamClosedError, WheatearError
 from wheatear.model.languages import AUTO
-from wheatear.model.manifest import BundleManifest
 from wheatear.recognizer.engine import Engine, Step
 from wheatear.recognizer.options import StreamOptions, check_turns
 from wheatear.transcript.builder import TranscriptBuilder
@@ -27,14 +26,11 @@ class Stream:
     they were cut.
     """
 
-    def __init__(
-        self, engine: Engine, manifest: BundleManifest, options: StreamOptions, whole: bool = False
-    ) -> None:
+    def __init__(self, engine: Engine, options: StreamOptions, whole: bool = False) -> None:
         """Opens a stream; `Recognizer.stream` does it for callers.
 
         Args:
             engine: Runs the model.
-            manifest: Describes the model.
             options: Options of the stream.
             whole: True if all audio is available, so that a step may take many chunks.
         """
@@ -43,10 +39,10 @@ class Stream:
         """All that the engine remembers of the stream."""
         self.last_events: tuple[Event, ...] = ()
         """The events that `finish` brought."""
-        self._manifest = manifest
         self._format = options.text_format
+        model = engine.model
         self._builder = TranscriptBuilder(
-            engine.vocabulary, options.turns, options.keep, manifest.confidence
+            model.vocabulary, options.turns, options.keep, model.manifest.confidence
         )
         self._formatter = TextFormatter(options.text_format, options.phrases)
         self._voice: VoiceActivity | None = None
@@ -63,7 +59,7 @@ class Stream:
 
     def _switch_builder(self) -> None:
         """Sets language and delays of the transcript to those of the state."""
-        first_ms, last_ms = self._manifest.delays_ms.get(self.latency_ms, (0, 0))
+        first_ms, last_ms = self.engine.model.manifest.delays_ms.get(self.latency_ms, (0, 0))
         self._builder.switch(self._locale(self.language), Delay(first_ms / 1000, last_ms / 1000))
 
     def _start_voice_activity(self) -> None:
@@ -110,7 +106,7 @@ class Stream:
         return self._finished
 
     def end_turn(self) -> list[Event]:
-        """Ends the current turn after the audio so far; returns no events if there is none.
+        """Ends the current turn after the audio that was pushed; no events if there is none.
 
         Speech that continues without a pause belongs to the next turn: the model forgets nothing.
         """
@@ -183,7 +179,7 @@ class Stream:
 
     @property
     def duration(self) -> float:
-        """Seconds of audio so far."""
+        """Seconds of audio that were pushed."""
         return self.state.mel.samples / SAMPLE_RATE
 
     @property
@@ -193,7 +189,7 @@ class Stream:
 
     @property
     def transcript(self) -> Transcript:
-        """The transcript so far."""
+        """The transcript of the audio that was pushed."""
         transcript = self._builder.transcript(self.duration)
         return transcript if self._formatter.plain else self._formatter.transcript(transcript)
 

@@ -173,8 +173,8 @@ def named_path(said: str) -> tuple[str, str]:
 def _load(said: str, settings: Settings, metrics: Metrics, budget: LoadBudget) -> ServedModel:
     name, path = named_path(said)
     recognizer = load(path or None, threads=settings.threads)
-    name = name or recognizer.bundle.manifest.name
-    modes = recognizer.bundle.manifest.default_mode
+    name = name or recognizer.model.manifest.name
+    modes = recognizer.model.manifest.default_mode
     for asked in (settings.latency_ms, settings.file_latency_ms):
         recognizer.resolve("auto", asked)
     scheduler = Scheduler(recognizer, budget, ModelObserver(metrics, name), settings.limits.streams)
@@ -185,6 +185,6 @@ def _load(said: str, settings: Settings, metrics: Metrics, budget: LoadBudget) -
         scheduler,
         settings.latency_ms or modes.latency_ms,
         settings.file_latency_ms or recognizer.file_latency_ms,
-        int(recognizer.bundle.path.stat().st_mtime),
+        int(recognizer.model.path.stat().st_mtime),
         settings.limits,
     )

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from wheatear.audio.mel import FRAME_MS
-from wheatear.decoder.greedy import Found
+from wheatear.decoder.search import Emission
 from wheatear.model.vocabulary import Vocabulary
 from wheatear.transcript.detokenizer import Detokenizer
 from wheatear.transcript.results import (
@@ -92,7 +92,7 @@ class TranscriptBuilder:
         self.language = language or self.language
         self._word_builder.delay = delay
 
-    def step(self, found: Sequence[Found], frames: int) -> list[Event]:
+    def step(self, found: Sequence[Emission], frames: int) -> list[Event]:
         """Takes the tokens of a step of the search, which has reached `frames`."""
         for token, frame, probability in found:
             self._add(token, frame, calibrated(probability, self._calibration))

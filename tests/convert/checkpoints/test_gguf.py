@@ -23,7 +23,7 @@ def test_gguf_gives_the_tokens_of_the_rounded_weights(tmp_path, model, layout):
     theirs = loaded(write_gguf(tmp_path / "x.gguf", source, layout), tmp_path / "theirs")
     ours = write_own(tmp_path / "x.safetensors", source, rounded(source), "x")
     ours = loaded(ours, tmp_path / "ours")
-    assert theirs.bundle.manifest.name == "the model"
+    assert theirs.model.manifest.name == "the model"
     assert theirs.latencies_ms == ours.latencies_ms
     for latency in ours.latencies_ms:
         assert tokens(theirs, model, latency) == tokens(ours, model, latency)

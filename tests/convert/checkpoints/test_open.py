@@ -78,8 +78,8 @@ def test_flipped_bit_in_the_weights_is_detected(tmp_path):
 def test_own_safetensors_gives_the_same_transcript(tmp_path, recognizer_of):
     convert(own_checkpoint(tmp_path / "x.safetensors"), tmp_path / "out", "fp32")
     recognizer = wheatear.load(tmp_path / "out", threads=1)
-    assert recognizer.bundle.manifest.name == "mine"
-    assert recognizer.bundle.manifest.license == "CC0"
+    assert recognizer.model.manifest.name == "mine"
+    assert recognizer.model.manifest.license == "CC0"
     transcript = recognizer.transcribe(speech("tiny-multi"), latency_ms=320)
     assert transcript == recognizer_of("tiny-multi").transcribe(
         speech("tiny-multi"), latency_ms=320

@@ -18,7 +18,7 @@ from wheatear.errors import CheckpointError
 def test_transformers_gives_nemos_tokens(tmp_path, model, shards):
     folder = write_transformers(tmp_path / "hf", read_source(model), shards=shards)
     recognizer = loaded(folder, tmp_path / "out")
-    for mode in recognizer.bundle.manifest.modes:
+    for mode in recognizer.model.manifest.modes:
         expected = answers(model)[f"tokens_R{mode.lookahead}"].tolist()
         assert tokens(recognizer, model, mode.latency_ms) == expected
 
@@ -88,7 +88,7 @@ def test_transformers_emits_the_same_tokens(tmp_path, model):
     prompt = int(answers(model)["prompt_index"])
     prompts = {} if prompt < 0 else {"prompt_ids": torch.tensor([prompt])}
     recognizer = loaded(folder, tmp_path / "out")
-    for mode in recognizer.bundle.manifest.modes:
+    for mode in recognizer.model.manifest.modes:
         generated = theirs.generate(
             **features, num_lookahead_tokens=mode.lookahead, max_new_tokens=5000, **prompts
         )

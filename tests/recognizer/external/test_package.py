@@ -24,13 +24,15 @@ import wheatear
 from wheatear.audio.mel import MelSpectrogram
 from wheatear.cli import main
 from wheatear.decoder.beam import BeamRules
+from wheatear.decoder.greedy import GreedySearch
 from wheatear.encoder import native_backend, onnx_backend
-from wheatear.encoder.state import frames_of
+from wheatear.encoder.silence import SilenceSkipper
+from wheatear.encoder.state import subsampled_length
 from wheatear.errors import BundleError, LanguageError, LatencyError
 from wheatear.evaluate.engines.wheatear import Wheatear as Evaluated
 from wheatear.model.latency import LatencyMode
-from wheatear.recognizer.external.files import find_files, read_vocabulary
-from wheatear.recognizer.external.package import is_package, open_model, write_record
+from wheatear.recognizer.external.files import find_files, is_package, read_vocabulary, write_record
+from wheatear.recognizer.loading import open_model
 from wheatear.recognizer.options import StreamOptions
 from wheatear.server.scheduler.admission import LoadBudget
 from wheatear.server.scheduler.events import StreamEnded, StreamFailed
@@ -97,15 +99,17 @@ def foreign(package_of):
 def same_start(monkeypatch):
     """Has our own encoder take what is before the signal for rows of it."""
 
-    def live(state, frames, convolutions):
+    def valid_rows(state, frames, convolutions):
         per_frame = 8 >> convolutions
         first = per_frame * (state.frames - 1) + 2 - per_frame
         position = np.arange(first, first + per_frame * (frames + 1) - 1)
-        end = np.inf if state.mel_total is None else frames_of(state.mel_total, convolutions)
+        end = (
+            np.inf if state.mel_total is None else subsampled_length(state.mel_total, convolutions)
+        )
         return (position < end).astype(np.float32)
 
     for backend in (onnx_backend, native_backend):
-        monkeypatch.setattr(backend, "live", live)
+        monkeypatch.setattr(backend, "valid_rows", valid_rows)
 
 
 def ids(transcript):
@@ -118,19 +122,18 @@ def model_of(kind):
 
 def encoded(recognizer, samples, prompt):
     """The encoder's frames."""
-    spectrogram, encoder = (
-        MelSpectrogram(recognizer.bundle.manifest.features),
-        recognizer.bundle.encoder,
-    )
+    spectrogram = MelSpectrogram(recognizer.model.manifest.features)
+    encoder = recognizer.model.encoder
     mel = spectrogram.start()
-    state = encoder.start(recognizer.bundle.manifest.default_mode)
+    state = encoder.start(recognizer.model.manifest.default_mode)
     encoder.feed(state, spectrogram.push(mel, samples))
     encoder.feed(state, spectrogram.finish(mel))
     encoder.end(state)
+    state.language = encoder.language_prompt(prompt)
     outputs = []
     while count := encoder.ready(state, 5):
-        outputs += encoder.step([state], count, [prompt])
-    return np.concatenate([output.encoded for output in outputs])
+        outputs += encoder.step([state], count)
+    return np.concatenate([output.encoder_out for output in outputs])
 
 
 # -- the same tokens -----------------------------------------------------------------------------
@@ -171,7 +174,7 @@ def test_frames_are_nemos_once_the_start_is_out_of_sight(foreign, kind):
     """The start differs by the padding of its first two frames alone: whatever does not look back
     at them, layer by layer, is what NeMo computes offline."""
     recognizer, model = foreign(kind), model_of(kind)
-    expected, manifest = answers(model), recognizer.bundle.manifest
+    expected, manifest = answers(model), recognizer.model.manifest
     prompt = max(0, int(expected["prompt_index"])) if manifest.prompts else None
     found = encoded(recognizer, speech(model), prompt)
     mode = manifest.default_mode
@@ -190,8 +193,8 @@ def test_frames_are_nemos_once_the_start_is_out_of_sight(foreign, kind):
 def test_graphs_in_half_precision(foreign, half, full):
     samples = speech("tiny-multi")
     found, expected = (encoded(foreign(kind), samples, 0) for kind in (half, full))
-    assert foreign(half).bundle.encoder.start(LatencyMode(56, 3)).conv.dtype == np.float16
-    assert foreign(half).bundle.manifest.precision == "fp16"
+    assert foreign(half).model.encoder.start(LatencyMode(56, 3)).conv.dtype == np.float16
+    assert foreign(half).model.manifest.precision == "fp16"
     assert 0 < np.abs(found - expected).max() < 0.02
     assert len(ids(foreign(half).transcribe(samples))) > 20
 
@@ -256,11 +259,11 @@ def test_streams_together_get_what_each_gets_alone(foreign, kind, data):
 
 
 def test_batches_are_used_where_they_change_nothing(foreign):
-    assert foreign("sherpa-320").bundle.encoder._batched
-    assert not foreign("sherpa-int8").bundle.encoder._batched  # scales over the whole batch
-    assert not foreign("genai-560").bundle.encoder._batched  # takes one
-    assert foreign("genai-560").bundle.decoder._networks._joint.together
-    assert not foreign("soniqo-320").bundle.decoder._networks._joint.together
+    assert foreign("sherpa-320").model.encoder.batched
+    assert not foreign("sherpa-int8").model.encoder.batched  # scales over the whole batch
+    assert not foreign("genai-560").model.encoder.batched  # takes one
+    assert foreign("genai-560").model.networks._joint.batched
+    assert not foreign("soniqo-320").model.networks._joint.batched
 
 
 @pytest.mark.parametrize("kind", ["sherpa-320", "sherpa-int8", "genai-560"])
@@ -270,7 +273,7 @@ def test_silence_is_skipped_without_a_difference(foreign, monkeypatch, kind):
         [speech("tiny-multi")[:20_000], np.zeros(60 * 16_000, np.float32), speech("tiny-multi")]
     )
     skipped = recognizer.transcribe(samples)
-    monkeypatch.setattr("wheatear.encoder.silence.Silence.skips", lambda *_arguments: False)
+    monkeypatch.setattr(SilenceSkipper, "skip", lambda *_arguments: False)
     assert ids(recognizer.transcribe(samples)) == ids(skipped)
 
 
@@ -302,15 +305,15 @@ def test_the_language_may_change_at_any_chunk(foreign, recognizer_of, same_start
 
 
 def test_what_is_read_off_a_package(foreign):
-    manifest = foreign("sherpa-320").bundle.manifest
+    manifest = foreign("sherpa-320").model.manifest
     assert manifest.modes == (LatencyMode(56, 3),)
     assert (manifest.encoder.layers, manifest.encoder.width, manifest.encoder.kernel) == (2, 64, 9)
     assert (manifest.decoder.layers, manifest.decoder.hidden, manifest.decoder.blank) == (2, 32, 96)
     assert manifest.prompts == answers_prompts()
     assert "en-US" in manifest.tags.values()
-    assert foreign("sherpa-int8").bundle.manifest.precision == "int8"
-    assert foreign("genai-int4").bundle.manifest.precision == "int4"
-    assert foreign("parakeet-en").bundle.manifest.prompts == {}
+    assert foreign("sherpa-int8").model.manifest.precision == "int8"
+    assert foreign("genai-int4").model.manifest.precision == "int4"
+    assert foreign("parakeet-en").model.manifest.prompts == {}
 
 
 def answers_prompts():
@@ -318,7 +321,7 @@ def answers_prompts():
 
 
 def test_the_published_dictionary_where_a_package_has_none(foreign):
-    prompts = foreign("genai-560").bundle.manifest.prompts
+    prompts = foreign("genai-560").model.manifest.prompts
     assert len(prompts) == 121
     assert (prompts["auto"], prompts["en-US"], prompts["ja-JP"], prompts["nn"]) == (101, 0, 10, 104)
 
@@ -537,11 +540,11 @@ def test_int8_graphs_beside_float_ones(package_of, tmp_path):
         shutil.copy(path, folder / path.name)
     files = find_files(folder)
     assert files.encoder.name == "encoder.onnx"
-    assert [path.name for path in files.search] == ["decoder.onnx", "joiner.onnx"]
+    assert [path.name for path in files.networks] == ["decoder.onnx", "joiner.onnx"]
     (folder / "encoder.onnx").unlink()
     files = find_files(folder)
     assert files.encoder.name == "encoder.int8.onnx"
-    assert [path.name for path in files.search] == ["decoder.int8.onnx", "joiner.int8.onnx"]
+    assert [path.name for path in files.networks] == ["decoder.int8.onnx", "joiner.int8.onnx"]
 
 
 def test_models_by_name(package_of, monkeypatch):
@@ -581,13 +584,15 @@ def test_vocabularies_of_every_form(tmp_path, name, content):
 
 def driven(recognizer, mel, prompt, window):
     """The tokens of mel frames in windows of that many, as they come."""
-    encoder, decoder = recognizer.bundle.encoder, recognizer.bundle.decoder
-    state, search = encoder.start(encoder.mode), decoder.start()
+    encoder = recognizer.model.encoder
+    search = GreedySearch(recognizer.model.networks, "probability")
+    state, search_state = encoder.start(encoder.mode), search.start()
+    state.language = encoder.language_prompt(prompt)
     state.mel = mel.astype(np.float32)
     tokens = []
     while len(state.mel) >= window:
-        (output,) = encoder.step([state], encoder.mode.chunk, [prompt])
-        (found,) = decoder.step([search], [output.projected])
+        (output,) = encoder.step([state], encoder.mode.chunk)
+        (found,) = search.step([search_state], [output.joint_input])
         tokens += [token for token, _frame, _confidence in found]
     return tokens
 
@@ -627,10 +632,11 @@ def test_sherpa_onnx_says_what_we_say_of_its_windows(package_of, foreign, kind):
     while theirs.is_ready(stream):
         theirs.decode_stream(stream)
     mel = np.array([features.get_frame(i) for i in range(features.num_frames_ready)])
-    window = 9 + 8 * recognizer.bundle.manifest.default_mode.chunk
+    window = 9 + 8 * recognizer.model.manifest.default_mode.chunk
     ours = driven(recognizer, mel, 0, window)
-    pieces, tags = recognizer.engine.vocabulary.pieces, recognizer.engine.vocabulary.tags
-    unsaid = {*tags, *recognizer.bundle.vocabulary.unknown}  # it leaves these out
+    pieces, tags = recognizer.model.vocabulary.pieces, recognizer.model.vocabulary.tags
+    unknown = read_vocabulary(folder, len(pieces)).unknown
+    unsaid = {*tags, *unknown}  # it leaves these out
     text = [pieces[i].replace("\u2581", " ") for i in ours if i not in unsaid]
     said = theirs.tokens(stream)
     assert len(said) >= 20
@@ -646,7 +652,7 @@ def test_onnxruntime_genai_says_what_we_say_of_its_windows(package_of, foreign, 
     generator = genai.Generator(model, genai.GeneratorParams(model))
     if recognizer.languages:
         generator.set_runtime_option("lang_id", "101")
-    chunk = recognizer.bundle.manifest.default_mode.chunk
+    chunk = recognizer.model.manifest.default_mode.chunk
     said = []
     blocks = [samples[i : i + 1280 * chunk] for i in range(0, len(samples), 1280 * chunk)]
     for inputs in (*(processor.process(block) for block in blocks), processor.flush()):
@@ -665,7 +671,7 @@ def genai_mel(recognizer, samples, chunk):
     the chunk."""
     total = -(-len(samples) // chunk) * chunk
     padded = np.pad(samples, (0, total - len(samples)))
-    spectrogram = MelSpectrogram(recognizer.bundle.manifest.features)
+    spectrogram = MelSpectrogram(recognizer.model.manifest.features)
     emphasised = padded - np.float32(0.97) * np.pad(padded[:-1], (1, 0))
     frames = []
     for end in range(chunk, total + 1, chunk):

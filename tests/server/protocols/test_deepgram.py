@@ -40,7 +40,7 @@ def recognizer():
 
 
 def expected(recognizer, samples, **options):
-    latency = recognizer.bundle.manifest.default_mode.latency_ms
+    latency = recognizer.model.manifest.default_mode.latency_ms
     return recognizer.transcribe(samples, latency_ms=latency, **options).text
 
 

@@ -123,7 +123,7 @@ def test_it_says_what_it_can(quiet_home):
 @pytest.mark.parametrize("language", ["en-US", "en", None])
 def test_a_command_says_what_the_engine_says(quiet_home, recognizer, spoken, language):
     got = run(quiet_home, lambda client: command(client, spoken, language=language))
-    latency = recognizer.bundle.manifest.default_mode.latency_ms
+    latency = recognizer.model.manifest.default_mode.latency_ms
     expected = recognizer.transcribe(spoken, language=language or "auto", latency_ms=latency)
     assert check(got) == expected.text
     assert got[-2].language == (language or "en-US")
@@ -205,7 +205,7 @@ def test_a_transcribe_after_the_start_counts(quiet_home, recognizer, spoken, hea
         return first, await said(client)
 
     first, second = run(quiet_home, work)
-    latency = recognizer.bundle.manifest.default_mode.latency_ms
+    latency = recognizer.model.manifest.default_mode.latency_ms
     expected = recognizer.transcribe(spoken, language="it", latency_ms=latency).text
     assert check(second) == expected
     assert (first[-2].language, second[-2].language) == ("it", "it")

@@ -17,10 +17,9 @@ from wheatear.evaluate.engines.engine import (
     StreamingSession,
     matching_prompt,
 )
-from wheatear.model.bundle import Bundle
 from wheatear.model.languages import AUTO
-from wheatear.model.manifest import MANIFEST
-from wheatear.recognizer.external.package import Package
+from wheatear.model.manifest import MANIFEST, sha256
+from wheatear.recognizer.loaded_model import LoadedModel
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.recognizer.stream import Stream
 from wheatear.transcript.results import Final, Partial
@@ -32,20 +31,20 @@ class Wheatear(Engine):
     def __init__(
         self, recognizer: Recognizer, latency_ms: int, beam: BeamRules | None = None
     ) -> None:
-        bundle = recognizer.bundle
+        model = recognizer.model
         self._recognizer, self._latency, self._beam = recognizer, latency_ms, beam
-        self.name = bundle.path.resolve().name + (f", beam {beam.width}" if beam else "")
-        self.detects = len(bundle.manifest.tags) > 1
-        weights = (n for name, n in bundle.sizes.items() if not name.endswith(".safetensors"))
+        self.name = model.path.resolve().name + (f", beam {beam.width}" if beam else "")
+        self.detects = len(model.manifest.tags) > 1
+        weights = (n for name, n in model.sizes.items() if not name.endswith(".safetensors"))
         self.info = EngineInfo(
-            "wheatear", bundle.manifest.precision, latency_ms, sum(weights),
-            bundle.manifest.parameters or None,
-            _fingerprint(bundle),
+            "wheatear", model.manifest.precision, latency_ms, sum(weights),
+            model.manifest.parameters or None,
+            _fingerprint(model),
         )  # fmt: skip
 
     def language_for(self, locale: str) -> str | None:
         """The locale, or one of the same language that the model has."""
-        prompts = self._recognizer.bundle.manifest.prompts
+        prompts = self._recognizer.model.manifest.prompts
         return matching_prompt(prompts, locale) if prompts else AUTO
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
@@ -61,14 +60,15 @@ class Wheatear(Engine):
         return _Session(stream, detects=locale is None)
 
 
-def _fingerprint(bundle: Bundle) -> str:
+def _fingerprint(model: LoadedModel) -> str:
     """Hash of everything that a transcript depends on: weights and manifest, but no documents."""
-    computing = (".onnx", ".weights", ".npy", ".json")
-    if isinstance(bundle, Package):
-        content: Any = bundle.hashes()
-    else:
-        content = json.loads((bundle.path / MANIFEST).read_text(encoding="utf-8"))
+    path = model.path / MANIFEST
+    if path.is_file():
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        computing = (".onnx", ".weights", ".npy", ".json")
         content["files"] = {k: v for k, v in content["files"].items() if k.endswith(computing)}
+    else:
+        content = {name: sha256(model.path / name) for name in model.sizes}
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -1,15 +1,15 @@
-"""Somebody else's encoder graph, on NeMo's own grid of frames.
+"""External encoder graphs, run on NeMo's own grid of frames.
 
-These graphs take a window of 9 mel frames that were seen before and 8 for each frame of the chunk,
-and throw away the first two frames that the subsampling makes of it.  Their own runtimes begin
-with 9 zero frames and a whole chunk, so that every frame stands 70 ms later than where NeMo was
-trained, or with the signal itself, so that its first two frames never come out.  Here the first
-window is 16 zero frames and the first 8 c - 7 of the signal: frame k stands at mel frame 8 k, as
-in NeMo and in our own graphs, and the first chunk is there 70 ms earlier.  What remains is that
-zeros before the signal pass through the biased convolutions, where NeMo pads their outputs: the
-stream's first frame differs from NeMo's, its second a little, and no other by itself.
+These graphs take a window of 9 mel frames of the past and 8 for each frame of the chunk, and drop
+the first two frames of the subsampling. Their own runtimes begin with 9 zero frames and a whole
+chunk, so that every frame is 70 ms later than where NeMo was trained, or with the signal itself,
+so that its first two frames are lost. Here the first window is 16 zero frames and the first 8 c - 7
+of the signal: frame k is at mel frame 8 k, as in NeMo and in our own graphs, and the first chunk
+comes 70 ms earlier. One difference remains: zeros before the signal pass through the biased
+convolutions, where NeMo pads their outputs. The stream's first frame differs from NeMo's, its
+second a little, and the others only through these.
 
-The last window is filled up with zeros and the true length goes with it.
+The last window is padded with zeros, and its true length is an input.
 """
 
 from collections.abc import Sequence
@@ -21,72 +21,63 @@ from numpy.typing import NDArray
 from wheatear.audio.mel import MEL_PER_FRAME
 from wheatear.common.arrays import Floats
 from wheatear.encoder.encoder import ChunkedEncoder
-from wheatear.encoder.state import BEFORE_START, Encoded, EncoderState
+from wheatear.encoder.state import LEFT_PADDING, EncoderOutput, EncoderState
 from wheatear.errors import BundleError
 from wheatear.model.latency import LatencyMode
 from wheatear.model.onnx_session import Session, TensorInfo
-from wheatear.recognizer.external.ports import EncoderPorts
+from wheatear.recognizer.external.tensors import EncoderTensors
 
-PAST_MEL = 9
-"""Mel frames of the window before the chunk's own."""
+PRE_ENCODE_CACHE = 9
+"""Mel frames of the window before those of the chunk, as NeMo exports them."""
 
 
-class ForeignEncoder(ChunkedEncoder):
-    """Shared by all streams and safe to use from many threads."""
+class ExternalEncoder(ChunkedEncoder):
+    """Shared by all streams; safe to use from many threads."""
 
     def __init__(
         self,
         session: Session,
-        ports: EncoderPorts,
-        bands: int,
+        tensors: EncoderTensors,
+        n_mels: int,
         mode: LatencyMode,
         *,
         time_axis: int,
         name: str,
     ) -> None:
-        """Raises BundleError if the graph does not do what its inputs and outputs promise."""
-        self._session, self._ports, self._name = session, ports, name
-        self._bands, self.mode = bands, mode
-        self._window = PAST_MEL + MEL_PER_FRAME * mode.chunk
+        """Raises BundleError if the outputs of the graph are not as declared."""
+        self._session, self._tensors, self._name = session, tensors, name
+        self._n_mels, self.mode = n_mels, mode
+        self._window = PRE_ENCODE_CACHE + MEL_PER_FRAME * mode.chunk
         self._mel_last = time_axis == 1
         self._width_last = True
-        self._batched = False
-        self._try()
-        self._batched = ports.batched and self._batches()
+        self.batched = False
+        """True if several streams share a call of the graph."""
+        self._check_outputs()
+        self.batched = tensors.batched and self._keeps_bits_in_batches()
 
     def start(self, mode: LatencyMode) -> EncoderState:
-        p = self._ports
+        p = self._tensors
         return EncoderState(
             mode=mode,
-            mel=np.zeros((PAST_MEL + BEFORE_START, self._bands), np.float32),
+            mel=np.zeros((PRE_ENCODE_CACHE + LEFT_PADDING, self._n_mels), np.float32),
             keys_values=np.zeros((p.axes.layers, p.left, p.width), p.channel.dtype),
-            conv=np.zeros((p.axes.layers, p.width, p.taps), p.time.dtype),
-            past=PAST_MEL,
+            conv=np.zeros((p.axes.layers, p.width, p.conv_frames), p.time.dtype),
+            mel_cache=PRE_ENCODE_CACHE,
         )
 
-    def language(self, prompt: int) -> int:
-        return prompt
-
-    def ready(self, state: EncoderState, most_chunks: int) -> int:
-        """The graph takes one chunk at a time."""
+    def ready(self, state: EncoderState, max_chunks: int) -> int:
+        """Returns the frames of at most one chunk, which is all that the graph takes."""
         return super().ready(state, 1)
 
-    def step(
-        self, states: Sequence[EncoderState], frames: int, languages: Sequence[int | None]
-    ) -> list[Encoded]:
-        if self._batched or len(states) == 1:
-            return self._step(states, frames, languages)
-        return [
-            self._step([state], frames, [language])[0]
-            for state, language in zip(states, languages, strict=True)
-        ]
+    def step(self, states: Sequence[EncoderState], frames: int) -> list[EncoderOutput]:
+        if self.batched or len(states) == 1:
+            return self._step(states, frames)
+        return [self._step([state], frames)[0] for state in states]
 
-    def _step(
-        self, states: Sequence[EncoderState], frames: int, languages: Sequence[int | None]
-    ) -> list[Encoded]:
-        p = self._ports
+    def _step(self, states: Sequence[EncoderState], frames: int) -> list[EncoderOutput]:
+        p = self._tensors
         names = [p.frames, p.channel_next, p.time_next]
-        encoded, channel, time = self._session.run(names, self._inputs(states, languages))
+        encoded, channel, time = self._session.run(names, self._inputs(states))
         if not self._width_last:
             encoded = encoded.transpose(0, 2, 1)
         batch = p.axes.batch
@@ -97,23 +88,24 @@ class ForeignEncoder(ChunkedEncoder):
             state.mel = state.mel[frames * MEL_PER_FRAME :]
             state.frames += frames
             rows = encoded[n, :frames].astype(np.float32)
-            outputs.append(Encoded(rows, rows, rows))
+            outputs.append(EncoderOutput(rows, rows, rows))
         return outputs
 
     # -- inputs ----------------------------------------------------------------------------------
 
-    def _inputs(
-        self, states: Sequence[EncoderState], languages: Sequence[int | None]
-    ) -> dict[str, NDArray[Any]]:
-        p = self._ports
+    def _inputs(self, states: Sequence[EncoderState]) -> dict[str, NDArray[Any]]:
+        p = self._tensors
         lengths = [min(len(state.mel), self._window) for state in states]
-        mel = np.zeros((len(states), self._window, self._bands), np.float32)
+        mel = np.zeros((len(states), self._window, self._n_mels), np.float32)
         for row, state, length in zip(mel, states, lengths, strict=True):
             row[:length] = state.mel[:length]
         inputs: dict[str, NDArray[Any]] = {}
-        if p.past_mel is not None:
-            inputs[p.past_mel.name] = self._as_mel(mel[:, :PAST_MEL])
-            mel, lengths = mel[:, PAST_MEL:], [length - PAST_MEL for length in lengths]
+        if p.mel_cache is not None:
+            inputs[p.mel_cache.name] = self._as_mel(mel[:, :PRE_ENCODE_CACHE])
+            mel, lengths = (
+                mel[:, PRE_ENCODE_CACHE:],
+                [length - PRE_ENCODE_CACHE for length in lengths],
+            )
         inputs[p.mel.name] = self._as_mel(mel)
         inputs[p.channel.name] = np.stack([s.keys_values for s in states], axis=p.axes.batch)
         inputs[p.time.name] = np.stack([s.conv for s in states], axis=p.axes.batch)
@@ -123,23 +115,26 @@ class ForeignEncoder(ChunkedEncoder):
             filled = [min(state.frames, p.left) for state in states]
             inputs[p.channel_length.name] = np.array(filled, p.channel_length.dtype)
         if p.language is not None:
-            inputs[p.language.name] = _as_prompts([i or 0 for i in languages], p.language)
+            inputs[p.language.name] = _as_prompts(
+                [0 if state.language is None else state.language.id for state in states],
+                p.language,
+            )
         return inputs
 
     def _as_mel(self, mel: Floats) -> NDArray[Any]:
         """[B, T, bands] in the graph's order and type."""
         ordered = mel if self._mel_last else mel.transpose(0, 2, 1)
-        return np.ascontiguousarray(ordered, self._ports.mel.dtype)
+        return np.ascontiguousarray(ordered, self._tensors.mel.dtype)
 
-    # -- whether it is what it seems -------------------------------------------------------------
+    # -- checks ----------------------------------------------------------------------------------
 
-    def _try(self) -> None:
-        """One chunk of nothing: does it run, and what comes out where?"""
-        p = self._ports
+    def _check_outputs(self) -> None:
+        """Runs one chunk of zeros and checks the shapes of the outputs."""
+        p = self._tensors
         state = self.start(self.mode)
-        state.mel = np.zeros((self._window, self._bands), np.float32)
+        state.mel = np.zeros((self._window, self._n_mels), np.float32)
         encoded, channel, time = self._session.run(
-            [p.frames, p.channel_next, p.time_next], self._inputs([state], [0])
+            [p.frames, p.channel_next, p.time_next], self._inputs([state])
         )
         chunk = self.mode.chunk
         caches = channel.take(0, axis=p.axes.batch).shape, time.take(0, axis=p.axes.batch).shape
@@ -156,33 +151,33 @@ class ForeignEncoder(ChunkedEncoder):
                 f"are known here"
             )
 
-    def _batches(self) -> bool:
-        """Whether streams in a batch get the bits that each would get alone; graphs whose
-        activations are scaled over the whole batch do not do that."""
-        noise = np.random.default_rng(0).normal(-8, 4, (2, 2, self._window, self._bands))
+    def _keeps_bits_in_batches(self) -> bool:
+        """True if streams get the same bits in a batch as one by one; graphs that scale
+        activations over the whole batch return others."""
+        noise = np.random.default_rng(0).normal(-8, 4, (2, 2, self._window, self._n_mels))
 
-        def run(rows: Sequence[int], together: bool) -> list[Floats]:
+        def run(rows: Sequence[int], batched: bool) -> list[Floats]:
             states = [self.start(self.mode) for _ in rows]
             outputs: list[Floats] = []
             for mel in noise:
                 for row, state in zip(rows, states, strict=True):
                     state.mel = mel[row].astype(np.float32) / (1 + row)
-                groups = [states] if together else [[state] for state in states]
-                parts = [self._step(g, self.mode.chunk, [0] * len(g)) for g in groups]
-                outputs += [output.projected for part in parts for output in part]
+                groups = [states] if batched else [[state] for state in states]
+                parts = [self._step(group, self.mode.chunk) for group in groups]
+                outputs += [output.joint_input for part in parts for output in part]
             return outputs
 
         try:
-            both = run([0, 1], together=True)
+            both = run([0, 1], batched=True)
         except (BundleError, IndexError, ValueError):
-            return False  # it says that it takes batches, and fails or makes too few rows of them
-        return all(map(np.array_equal, both, run([0, 1], together=False)))
+            return False  # it declares batches, and fails or returns too few rows
+        return all(map(np.array_equal, both, run([0, 1], batched=False)))
 
 
-def _as_prompts(prompts: Sequence[int], port: TensorInfo) -> NDArray[Any]:
-    """Ids, or one-hot rows, as the graph wants them."""
-    if len(port.shape) == 1:
-        return np.array(prompts, port.dtype)
-    hot = np.zeros((len(prompts), port.shape[1] or 0), port.dtype)
+def _as_prompts(prompts: Sequence[int], tensor: TensorInfo) -> NDArray[Any]:
+    """Prompt ids, or one-hot rows if the graph takes those."""
+    if len(tensor.shape) == 1:
+        return np.array(prompts, tensor.dtype)
+    hot = np.zeros((len(prompts), tensor.shape[1] or 0), tensor.dtype)
     hot[np.arange(len(prompts)), prompts] = 1
     return hot

@@ -1,13 +1,11 @@
-"""The files of a package that somebody else exported: which they are and what they say.
-
-Nothing here looks into a graph.  Known are the files of
+"""Files of external packages. Known are those of
 
     onnxruntime-genai (onnx-community, Olive)   genai_config.json, vocab.txt
     sherpa-onnx                                 tokens.txt
     parakeet-rs                                 config.json, tokenizer.model, decoder_joint.onnx
     soniqo                                      config.json, languages.json, vocab.json
 
-but a file is read for what is in it, not for whose it is.
+A file is read by its content, not by the exporter that wrote it.
 """
 
 import json
@@ -19,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from wheatear.errors import MALFORMED, BundleError
-from wheatear.model.manifest import sha256
+from wheatear.model.manifest import MANIFEST, sha256
 from wheatear.model.pieces import MAX_PIECES, Pieces, pieces_from_sentencepiece, pieces_from_texts
 from wheatear.model.size_limits import MAX_JSON_BYTES, MAX_PROMPTS
 
@@ -33,24 +31,29 @@ _PRECISION = re.compile(r"(?<![a-z0-9])(int4|int8|fp16|fp32)(?![0-9])", re.IGNOR
 class PackageFiles:
     folder: Path
     encoder: Path
-    search: tuple[Path, Path] | tuple[Path]
+    networks: tuple[Path, Path] | tuple[Path]
     """Predictor and joint, or the one graph that is both."""
     settings: Mapping[str, Any] = field(default_factory=dict)
-    """The package's own config.json, or the model section of genai_config.json."""
+    """Content of config.json, or the model section of genai_config.json."""
     languages: Mapping[str, Any] = field(default_factory=dict)
-    """Its languages.json."""
+    """Content of languages.json."""
 
     @property
     def precision(self) -> str:
-        """As the names of files and folder tell it."""
+        """Precision in the names of encoder or folder."""
         for name in (self.encoder.name, self.folder.name):
             if match := _PRECISION.search(name):
                 return match[1].lower()
         return "as published"
 
 
+def is_package(folder: Path) -> bool:
+    """True if a folder has the files of a package."""
+    return not (folder / MANIFEST).is_file() and find_files(folder) is not None
+
+
 def find_files(folder: Path) -> PackageFiles | None:
-    """The graphs of a package; None if the folder is none."""
+    """Returns the graphs of a package; None if the folder is none."""
     if not folder.is_dir():
         return None
     languages = _json(folder, "languages.json")
@@ -75,7 +78,7 @@ def find_files(folder: Path) -> PackageFiles | None:
 
 
 def _graph(folder: Path, part: str, kind: str = ".onnx") -> Path | None:
-    """A graph of that part, of that kind (such as .int8.onnx) if there is a choice."""
+    """Returns the graph of a part, of a kind (such as .int8.onnx) if there is a choice."""
     for name in (f"{part}{kind}", f"{part}.onnx"):
         if (folder / name).is_file():
             return folder / name
@@ -84,7 +87,7 @@ def _graph(folder: Path, part: str, kind: str = ".onnx") -> Path | None:
 
 
 def _named(folder: Path, config: Mapping[str, Any], part: str) -> Path | None:
-    """The graph that genai_config.json names for a part, if it is there."""
+    """Returns the graph that genai_config.json names for a part, if it exists."""
     section = config.get(part)
     name = section.get("filename") if isinstance(section, dict) else None
     if not isinstance(name, str) or Path(name).name != name:
@@ -96,10 +99,7 @@ def _named(folder: Path, config: Mapping[str, Any], part: str) -> Path | None:
 
 
 def read_vocabulary(folder: Path, blank: int) -> Pieces:
-    """The pieces 0 .. blank - 1 of a package.
-
-    Raises BundleError if none of its files has them.
-    """
+    """Returns the pieces 0 .. blank - 1. Raises BundleError if no file has them."""
     readers = {
         "tokens.txt": _tokens,
         "vocab.txt": _lines,
@@ -136,7 +136,7 @@ def read_vocabulary(folder: Path, blank: int) -> Pieces:
 def _tokens(path: Path) -> list[str]:
     """`piece id` a line."""
     entries = {}
-    # Not splitlines: pieces may be what Unicode takes for the end of a line.
+    # Not splitlines: a piece may be one of Unicode's line separators.
     for line in path.read_text(encoding="utf-8").split("\n"):
         if line.strip("\r"):
             piece, _, number = line.rstrip("\r").rpartition(" ")
@@ -175,12 +175,12 @@ def _in_order(entries: Mapping[int, str]) -> list[str]:
 
 
 def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str, int]:
-    """Locale -> prompt id, from wherever the package has it.
+    """Returns locale -> prompt id.
 
-    onnxruntime-genai's packages have it nowhere: their users pass bare ids.  There is one
-    checkpoint with prompts that such packages are made from, so they get its dictionary.
+    Packages of onnxruntime-genai lack it, since their users pass plain ids. They are made from
+    the only checkpoint with prompts, so they get its dictionary.
 
-    Raises BundleError if what is there is damaged.
+    Raises BundleError if the dictionary of the package is damaged.
     """
     automatic: Any = None
     if "prompt_dictionary" in metadata:  # sherpa-onnx
@@ -209,11 +209,11 @@ def read_prompts(package: PackageFiles, metadata: Mapping[str, str]) -> dict[str
     return prompts
 
 
-# -- what was written when it was fetched --------------------------------------------------------
+# -- record of the download ----------------------------------------------------------------------
 
 
 def write_record(folder: Path, origin: str, license: str) -> None:
-    """Says where the files of a package came from, and their hashes."""
+    """Writes origin, license and hashes of a package into its folder."""
     entries = {
         path.name: {"bytes": path.stat().st_size, "sha256": sha256(path)}
         for path in sorted(folder.iterdir())
@@ -224,9 +224,9 @@ def write_record(folder: Path, origin: str, license: str) -> None:
 
 
 def read_record(folder: Path, *, verify: bool = True) -> tuple[str, str]:
-    """Origin and license of a package, "" where there is no record.
+    """Returns origin and license of a package, "" where there is no record.
 
-    Raises BundleError if its files are not those that were recorded; that takes reading them.
+    Raises BundleError if the hash of a file differs from the record.
     """
     record = _json(folder, RECORD)
     listed = record.get("files", {}) if verify else {}
@@ -246,9 +246,9 @@ def read_record(folder: Path, *, verify: bool = True) -> tuple[str, str]:
 
 
 def _json(folder: Path, name: str) -> dict[str, Any]:
-    """A JSON object of the package; empty if it has no such file.
+    """Reads a JSON object of the package; empty if it has no such file.
 
-    Raises BundleError if the file is something else.
+    Raises BundleError if the file is anything else.
     """
     path = folder / name
     if not path.is_file():

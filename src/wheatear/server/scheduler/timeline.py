@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from wheatear.audio.mel import FRAME_MS
 from wheatear.audio.samples import Samples
-from wheatear.decoder.boosting import PhraseTree
+from wheatear.decoder.boosting import BoostingTree
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.recognizer.stream import Stream
@@ -29,7 +29,7 @@ class Command:
     """Options of the stream from then on."""
     discarded_s: float = 0.0
     """Seconds of audio that were discarded."""
-    tree: PhraseTree | None = None
+    tree: BoostingTree | None = None
     """Compiled phrases of a change, held so that they are not compiled again."""
 
 

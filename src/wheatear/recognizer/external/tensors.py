@@ -1,14 +1,14 @@
-"""Which input and output of somebody else's graph is what: told by name, rank and size.
+"""Inputs and outputs of an external encoder graph, recognized by name, rank and size.
 
     dialect            mel                     caches        frames    language
     onnxruntime-genai  audio_signal [B, T, F]  batch first   [B, T, D]  lang_id
     sherpa-onnx        audio_signal [B, F, T]  batch first   [B, D, T]  prompt_index
     parakeet-rs        processed_signal        layer first   [B, D, T]  prompt_index
     soniqo             audio_signal, past mel  layer first   [B, T, D]  language_mask (one-hot)
-                       apart in pre_cache
+                       separate: pre_cache
 
-NeMo calls what attention looks back at `cache_last_channel`, what convolutions look back at
-`cache_last_time`, and how much of the former is filled `cache_last_channel_len`.
+In NeMo's names, `cache_last_channel` is the cache of attention, `cache_last_time` that of the
+convolutions, and `cache_last_channel_len` the number of filled frames of the former.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from wheatear.errors import BundleError
 from wheatear.model.onnx_session import Session, TensorInfo
 
-_LARGEST = 1 << 16
+_MAX_DIMENSION = 1 << 16
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Where the dimensions of a cache [layers, batch, ...] are."""
+    """Order of the first dimensions of a cache."""
 
     layer_first: bool
     layers: int
@@ -33,10 +33,10 @@ class Axes:
 
 
 @dataclass(frozen=True)
-class EncoderPorts:
+class EncoderTensors:
     mel: TensorInfo
-    past_mel: TensorInfo | None
-    """Where the mel that was seen before is an input of its own."""
+    mel_cache: TensorInfo | None
+    """Input of the mel frames before the chunk, if it is separate."""
     length: TensorInfo | None
     channel: TensorInfo
     time: TensorInfo
@@ -48,17 +48,17 @@ class EncoderPorts:
     axes: Axes
     left: int
     width: int
-    taps: int
-    """Frames that a convolution looks back at."""
+    conv_frames: int
+    """Frames in the cache of a convolution."""
 
     @property
     def batched(self) -> bool:
-        """Whether the graph says that it takes several streams at once."""
+        """True if the graph declares a batch of any size."""
         return self.mel.shape[0] is None and self.channel.shape[self.axes.batch] is None
 
 
-def encoder_ports(session: Session, name: str) -> EncoderPorts:
-    """Raises BundleError for a graph that is no encoder of the family."""
+def encoder_tensors(session: Session, name: str) -> EncoderTensors:
+    """Recognizes the tensors of a graph. Raises BundleError if it is no such encoder."""
     inputs, outputs = session.inputs, session.outputs
     channel, time = _cache(inputs, "channel", name), _cache(inputs, "time", name)
     mel = _only([p for p in inputs if len(p.shape) == 3 and "cache" not in p.name], "mel", name)
@@ -66,14 +66,14 @@ def encoder_ports(session: Session, name: str) -> EncoderPorts:
         [p for p in outputs if len(p.shape) == 3 and "cache" not in p.name], "encoded frames", name
     )
     lengths = [p for p in inputs if len(p.shape) == 1 and p.integer]
-    axes, told = _axes(channel, name), session.metadata
-    left, width = (_size(channel, axis, told, name) for axis in (2, 3))
-    time_width, taps = (_size(time, axis, told, name) for axis in (2, 3))
+    axes, metadata = _axes(channel, name), session.metadata
+    left, width = (_size(channel, axis, metadata, name) for axis in (2, 3))
+    time_width, conv_frames = (_size(time, axis, metadata, name) for axis in (2, 3))
     if time_width != width:
         raise BundleError(f"{name} does not fit together: its two caches differ in width")
-    return EncoderPorts(
+    return EncoderTensors(
         mel=mel,
-        past_mel=_first(p for p in inputs if len(p.shape) == 3 and "pre_cache" in p.name),
+        mel_cache=_first(p for p in inputs if len(p.shape) == 3 and "pre_cache" in p.name),
         length=_first(p for p in lengths if "len" in p.name and "cache" not in p.name),
         channel=channel,
         time=time,
@@ -87,17 +87,17 @@ def encoder_ports(session: Session, name: str) -> EncoderPorts:
         axes=axes,
         left=left,
         width=width,
-        taps=taps,
+        conv_frames=conv_frames,
     )
 
 
-def _cache(ports: Sequence[TensorInfo], kind: str, name: str) -> TensorInfo:
-    found = [p for p in ports if len(p.shape) == 4 and kind in p.name]
+def _cache(tensors: Sequence[TensorInfo], kind: str, name: str) -> TensorInfo:
+    found = [p for p in tensors if len(p.shape) == 4 and kind in p.name]
     return _only(found, f"cache_last_{kind}", name)
 
 
 def _axes(cache: TensorInfo, name: str) -> Axes:
-    """The batch is the axis that is one or any number; layers come before it or after it."""
+    """Finds the batch axis, which is one or any number; layers come before or after it."""
     first, second = cache.shape[:2]
     if second is not None and first in (1, None):
         return Axes(layer_first=False, layers=second)
@@ -106,24 +106,24 @@ def _axes(cache: TensorInfo, name: str) -> Axes:
     raise BundleError(f"{name}: {cache.name} {list(cache.shape)} is not for one stream at a time")
 
 
-def _size(cache: TensorInfo, axis: int, told: Mapping[str, str], name: str) -> int:
-    """A dimension of a cache; sherpa-onnx leaves some open and tells them beside the graph."""
+def _size(cache: TensorInfo, axis: int, metadata: Mapping[str, str], name: str) -> int:
+    """A dimension of a cache; sherpa-onnx leaves some open and has them in its metadata."""
     if (size := cache.shape[axis]) is not None:
         return size
-    size = told.get(f"{cache.name}_dim{axis}", "")
-    if not size.isdecimal() or not 0 < int(size) <= _LARGEST:
-        raise BundleError(f"{name} does not say how large {cache.name} is: {list(cache.shape)}")
+    size = metadata.get(f"{cache.name}_dim{axis}", "")
+    if not size.isdecimal() or not 0 < int(size) <= _MAX_DIMENSION:
+        raise BundleError(f"{name} does not declare the size of {cache.name}: {list(cache.shape)}")
     return int(size)
 
 
-def _only(ports: Sequence[TensorInfo], what: str, name: str) -> TensorInfo:
-    if len(ports) != 1:
+def _only(tensors: Sequence[TensorInfo], what: str, name: str) -> TensorInfo:
+    if len(tensors) != 1:
         raise BundleError(
-            f"{name} is no streaming encoder that is known here: it has {len(ports)} candidates "
+            f"{name} is no streaming encoder that is known here: it has {len(tensors)} candidates "
             f"for {what}"
         )
-    return ports[0]
+    return tensors[0]
 
 
-def _first(ports: Iterable[TensorInfo]) -> TensorInfo | None:
-    return next(iter(ports), None)
+def _first(tensors: Iterable[TensorInfo]) -> TensorInfo | None:
+    return next(iter(tensors), None)

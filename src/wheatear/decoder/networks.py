@@ -1,0 +1,61 @@
+"""Predictor and joint of a model, by whichever backend computes them."""
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wheatear.common.arrays import Floats
+from wheatear.decoder.native_networks import NativeNetworks
+from wheatear.decoder.onnx_networks import OnnxNetworks
+from wheatear.model.bundle import Bundle
+from wheatear.model.manifest import DecoderShape
+from wheatear.model.native_library import if_native
+
+
+class Networks(Protocol):
+    """A predictor and a joint; safe to use from many threads."""
+
+    shape: DecoderShape
+    frames_per_call: int
+    """Frames for which greedy search calls the joint at once; results after a token are lost."""
+
+    def predict(
+        self, token: NDArray[np.int64], h: Floats, c: Floats
+    ) -> tuple[Floats, Floats, Floats]:
+        """Runs the predictor.
+
+        Args:
+            token: The last token of each row, int64 [rows].
+            h: LSTM state before it, float32 [layers, rows, hidden].
+            c: LSTM state before it, float32 [layers, rows, hidden].
+
+        Returns:
+            Prediction, float32 [rows, joint], and the LSTM state after the tokens.
+        """
+        ...
+
+    def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
+        """Runs the joint.
+
+        Args:
+            joint_input: Frames of the encoder, float32 [rows, joint].
+            prediction: Predictions, float32 [rows, joint].
+
+        Returns:
+            Logits, float32 [rows, outputs], the blank last.
+        """
+        ...
+
+
+def open_networks(bundle: Bundle, threads: int) -> Networks:
+    """Opens predictor and joint: in C++ where wheatear-native runs them, else in onnxruntime."""
+    native = if_native(bundle, lambda native, isa: NativeNetworks(native, bundle, threads, isa))
+    return native or OnnxNetworks(bundle)
+
+
+def predict_start(networks: Networks) -> tuple[Floats, Floats, Floats]:
+    """Returns prediction [1, joint] and LSTM state after the start token, a blank."""
+    s = networks.shape
+    zeros = np.zeros((s.layers, 1, s.hidden), np.float32)
+    return networks.predict(np.array([s.blank], np.int64), zeros, zeros)
