@@ -17,9 +17,11 @@ from native_products import fused, product
 import wheatear
 from wheatear.audio.mel import MelSpectrogram
 from wheatear.convert.quantize import BLOCK, quantize
+from wheatear.decoder import native_networks
 from wheatear.decoder.native_networks import NativeNetworks
 from wheatear.decoder.networks import open_networks
 from wheatear.decoder.onnx_networks import OnnxNetworks
+from wheatear.encoder import native_backend
 from wheatear.encoder.encoder import Encoder
 from wheatear.encoder.native_backend import NativeBackend
 from wheatear.encoder.onnx_backend import OnnxBackend
@@ -466,7 +468,7 @@ def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
 
 def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
-    monkeypatch.setattr("wheatear.encoder.native_backend.read_initialisers", lambda _: {})
+    monkeypatch.setattr(native_backend, "read_initializers", lambda _: {})
     monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
     assert isinstance(Encoder(bundle, 1).backend, OnnxBackend)
     monkeypatch.setenv(NATIVE_VARIABLE, "1")
@@ -477,7 +479,7 @@ def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):
 def test_another_joint_is_left_to_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     operators = ["Add", "Relu", "MatMul", "Softmax", "ArgMax"]
-    monkeypatch.setattr("wheatear.decoder.native_networks.read_operators", lambda _: operators)
+    monkeypatch.setattr(native_networks, "read_operators", lambda _: operators)
     monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
     assert isinstance(open_networks(bundle, 1), OnnxNetworks)
     monkeypatch.setenv(NATIVE_VARIABLE, "1")

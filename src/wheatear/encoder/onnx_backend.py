@@ -101,13 +101,13 @@ class OnnxBackend:
             "offset": self._offsets(age, chunk),
             "past": self._past(age, starts, states[0].frames),
         }
-        alone = len(states) == 1
+        single = len(states) == 1
         for i in range(self._shape.layers):
             for j, kv in enumerate("kv"):
                 parts = [s.keys_values[i, j] for s in states]
-                inputs[f"{kv}{i}"] = parts[0][None] if alone else np.stack(parts)
+                inputs[f"{kv}{i}"] = parts[0][None] if single else np.stack(parts)
             inputs[f"c{i}"] = (
-                states[0].conv[i][None] if alone else np.stack([s.conv[i] for s in states])
+                states[0].conv[i][None] if single else np.stack([s.conv[i] for s in states])
             )
         if self._bundle.manifest.prompts:
             prompts = [s.language for s in states if s.language is not None]
