@@ -1,4 +1,4 @@
-"""Stretches of audio: the same samples of every format, from any offset."""
+"""Stretches of audio: the same samples for every format and offset."""
 
 import io
 from fractions import Fraction
@@ -11,7 +11,7 @@ import soxr
 
 from wheatear.audio.reader import sample_speech
 from wheatear.errors import AudioError, AudioTruncatedWarning
-from wheatear.evaluate.clips import Clip, read_stretch, stored_seconds
+from wheatear.evaluate.clips import Clip, read_stretch, speech_span, stored_seconds
 from wheatear.evaluate.corpora import read_corpus
 from wheatear.train.data.manifest import read_manifest
 
@@ -62,7 +62,7 @@ NAMES = "a.wav a.flac a.aiff a.ogg a.mp3 a.w64 a.raw b.pcm c.PCM a.m4a a.mp4 a.w
 
 @pytest.mark.parametrize("name", NAMES.split())
 @pytest.mark.parametrize(("start", "seconds"), [(0.0, None), (1.25, 1.5), (2.0, None), (0.0, 1.0)])
-def test_a_stretch_is_that_part_of_the_recording(recordings, name, start, seconds):
+def test_stretch_has_the_samples_of_the_recording(recordings, name, start, seconds):
     """In evaluation and in training."""
     path = recordings / name
     first = round(start * 16_000)
@@ -86,7 +86,7 @@ def test_a_stretch_is_that_part_of_the_recording(recordings, name, start, second
 
 
 @pytest.mark.parametrize("name", NAMES.split())
-def test_where_a_file_has_ended(recordings, name):
+def test_stretch_after_the_end_is_an_error(recordings, name):
     path = recordings / name
     assert stored_seconds(path) == pytest.approx(SECONDS, abs=0.08)
     with pytest.raises(
@@ -97,7 +97,7 @@ def test_where_a_file_has_ended(recordings, name):
     assert len(Clip("x", path, "en-US", "a", SECONDS - 0.5, 9.0).read()) < 0.6 * 16_000
 
 
-def test_a_header_that_promises_less_than_there_is(tmp_path):
+def test_stretch_after_a_too_small_length_in_the_header_is_read(tmp_path):
     out = io.BytesIO()
     sf.write(out, SPEECH, 16_000, format="WAV")
     data = bytearray(out.getvalue())
@@ -112,9 +112,16 @@ def test_a_header_that_promises_less_than_there_is(tmp_path):
         np.testing.assert_allclose(stretch, SPEECH[start : start + 8_000], atol=1e-4)
 
 
-def test_files_without_audio(tmp_path):
+def test_files_without_audio_are_errors(tmp_path):
     (tmp_path / "a.pcm").write_bytes(b"")
     (tmp_path / "text.m4a").write_text("no audio")
     for name in ("a.pcm", "text.m4a", "none.webm"):
         with pytest.raises(AudioError):
             read_stretch(tmp_path / name, 16_000, 16_000)
+
+
+def test_speech_span_is_between_loud_samples():
+    quiet, tone = np.zeros(8_000, np.float32), np.sin(np.arange(16_000) / 10)
+    assert speech_span(np.concatenate([quiet, tone, quiet])) == pytest.approx((0.5, 1.5), abs=0.01)
+    assert speech_span(quiet) == (0, 0.5)
+    assert speech_span(quiet[:0]) == (0, 0)

@@ -1,4 +1,4 @@
-"""Corpora are recognised by what is in their folders, each with a tiny made example."""
+"""Detection of corpora by the files in a folder, on tiny examples."""
 
 import codecs
 import json
@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from wheatear.errors import AudioError, ManifestError
-from wheatear.evaluate.clips import Clip, speech_span
+from wheatear.evaluate.clips import Clip
 from wheatear.evaluate.corpora import read_corpus
 
 SECOND = np.sin(np.arange(16_000) / 10).astype(np.float32)
@@ -35,7 +35,7 @@ def shown(path: Path, **options):
     return corpus.layout, [(clip.id, clip.locale, clip.reference) for clip in corpus.clips]
 
 
-def test_nemo(tmp_path):
+def test_nemo_manifest(tmp_path):
     audio(tmp_path / "a" / "one.wav", 3)
     lines = [
         {"audio_filepath": "a/one.wav", "duration": 3.0, "text": " Hello. ", "lang": "en_us"},
@@ -77,13 +77,13 @@ def test_nemo(tmp_path):
         ("\n".join(["{}"] * 9), "line 5: it has no 'audio_filepath'; and 4 more"),
     ],
 )
-def test_lines_that_cannot_be_used(tmp_path, line, reason):
+def test_invalid_lines_are_named(tmp_path, line, reason):
     with pytest.raises(ManifestError, match=reason):
         read_corpus(text(tmp_path / "m.jsonl", line), "en-US")
 
 
-def test_fleurs(tmp_path):
-    """Of several languages, as the hub's folder `data` has them."""
+def test_fleurs_is_detected(tmp_path):
+    """Several languages, in the folders of the hub."""
     row = "1\t{}\tIt is, {}.\tit is {}\ti t | i s\t16000\tFEMALE\n"
     for folder in ("en_us", "cmn_hans_cn", "es_419"):
         lines = row.format("11.wav", "one", "one") + row.format("12.wav", 'a "two"', "two")
@@ -95,31 +95,31 @@ def test_fleurs(tmp_path):
     layout, found = shown(tmp_path)
     assert layout == "FLEURS"
     assert found == [
-        (f"{name}.wav{number}", locale, f"It is, {said}.")
+        (f"{name}.wav{number}", locale, f"It is, {word}.")
         for locale, number in (("zh-CN", ""), ("en-US", "#2"), ("es-419", "#3"))
-        for name, said in (("11", "one"), ("12", 'a "two"'))
+        for name, word in (("11", "one"), ("12", 'a "two"'))
     ]
     assert shown(tmp_path / "en_us" / "test.tsv")[1][0][1] == "en-US"
     renamed = (tmp_path / "es_419").rename(tmp_path / "spanish")
     assert shown(renamed, locale="es-ES")[1][0][1] == "es-ES"
 
 
-def test_librispeech(tmp_path):
+def test_librispeech_is_detected(tmp_path):
     folder = tmp_path / "LibriSpeech" / "test-clean" / "84" / "121123"
-    text(folder / "84-121123.trans.txt", "84-121123-0000 GO DO YOU HEAR\n84-121123-0001 BUT\n")
+    text(folder / "84-121123.trans.txt", "84-121123-0000 GO DO YOU SEE\n84-121123-0001 BUT\n")
     for number in "01":
         audio(folder / f"84-121123-000{number}.flac")
     layout, found = shown(tmp_path)
     assert layout == "LibriSpeech"
     assert found == [
-        ("84-121123-0000", "en-US", "GO DO YOU HEAR"),
+        ("84-121123-0000", "en-US", "GO DO YOU SEE"),
         ("84-121123-0001", "en-US", "BUT"),
     ]
     fields = read_corpus(tmp_path).clips[0].fields
     assert fields == {"speaker": "84", "subset": "test-clean"}
 
 
-def test_common_voice(tmp_path):
+def test_common_voice_is_detected(tmp_path):
     head = "client_id\tpath\tsentence_id\tsentence\tup_votes\tgender\tlocale\tsegment\n"
     for locale in ("it", "sv-SE"):
         row = f'abc\tcommon_voice_{locale}_1.mp3\tx\tUn testo, "qui".\t2\t\t{locale}\t\n'
@@ -128,14 +128,14 @@ def test_common_voice(tmp_path):
         audio(tmp_path / locale / "clips" / f"common_voice_{locale}_1.mp3", rate=48_000)
     layout, found = shown(tmp_path)
     assert layout == "Common Voice"
-    assert [(locale, said) for _, locale, said in found] == [
+    assert [(locale, reference) for _, locale, reference in found] == [
         ("it", 'Un testo, "qui".'),
         ("sv-SE", 'Un testo, "qui".'),
     ]
     assert len(read_corpus(tmp_path / "it", split="validated").clips) == 2
 
 
-def test_voxpopuli(tmp_path):
+def test_voxpopuli_is_detected(tmp_path):
     head = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender\n"
     rows = "2009-a-en_1\tMr President.\tmr president\t7\ttest\tmale\n"
     rows += "2010-b-en_2\t\tthank you\t8\ttest\tfemale\n"
@@ -150,7 +150,7 @@ def test_voxpopuli(tmp_path):
     ]
 
 
-def test_texts_beside_audio(tmp_path):
+def test_texts_of_the_same_name_are_references(tmp_path):
     audio(tmp_path / "en-US" / "a.wav")
     text(tmp_path / "en-US" / "a.txt", "Hello,\nworld.\n")
     audio(tmp_path / "fr_FR" / "deep" / "b.flac")
@@ -176,14 +176,14 @@ def test_texts_beside_audio(tmp_path):
         ("test.jsonl", "", "no utterances"),
     ],
 )
-def test_files_that_are_no_manifests(tmp_path, name, content, reason):
+def test_other_files_are_no_manifests(tmp_path, name, content, reason):
     path = tmp_path / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ManifestError, match=reason):
         read_corpus(path, "en-US")
 
 
-def test_folders_without_a_layout(tmp_path):
+def test_folder_without_a_layout_is_an_error(tmp_path):
     with pytest.raises(ManifestError, match="there is no"):
         read_corpus(tmp_path / "nowhere")
     with pytest.raises(ManifestError, match="no known layout"):
@@ -197,7 +197,7 @@ def test_folders_without_a_layout(tmp_path):
         read_corpus(tmp_path)
 
 
-def test_audio_that_cannot_be_read(tmp_path):
+def test_unreadable_audio_is_an_error(tmp_path):
     path = audio(tmp_path / "a.wav")
     for clip in (
         Clip("x", tmp_path / "none.wav", "en-US", "a"),
@@ -212,22 +212,13 @@ def test_audio_that_cannot_be_read(tmp_path):
     assert len(Clip("x", path, "en-US", "a", 0.0, 9.0).read()) == 16_000
 
 
-def test_where_speech_is():
-    quiet = np.zeros(8_000, np.float32)
-    assert speech_span(np.concatenate([quiet, SECOND, quiet])) == pytest.approx(
-        (0.5, 1.5), abs=0.01
-    )
-    assert speech_span(quiet) == (0, 0.5)
-    assert speech_span(quiet[:0]) == (0, 0)
-
-
 COMMON_VOICE = "client_id\tpath\tsentence\tgender\tlocale\tsegment"
 VOXPOPULI = "id\traw_text\tnormalized_text\tspeaker_id\tsplit\tgender"
 GOOD_ROWS = {
     "test.tsv": (COMMON_VOICE, "abc\ta.mp3\tUn testo.\t\tit\t"),
     "asr_test.tsv": (VOXPOPULI, "one\tMr President.\tmr president\t7\ttest\tmale"),
     "dev.tsv": ("9\t3.wav\tIt is.\tit is\ti t\t16000\tMALE", "1\t1.wav\tA.\ta\ta |\t16000\tFEMALE"),
-    "84.trans.txt": ("84-1-0001 BUT", "84-1-0000 GO DO YOU HEAR"),
+    "84.trans.txt": ("84-1-0001 BUT", "84-1-0000 GO DO YOU SEE"),
 }
 
 
@@ -243,8 +234,8 @@ GOOD_ROWS = {
     ],
     ids=["first cell", "last cell", "more cells", "NUL", "latin-1"],
 )
-def test_rows_that_cannot_be_used(tmp_path, name, harm, reason):
-    """One line that names the file and the line; the other rows are not taken for its cells."""
+def test_invalid_rows_are_named(tmp_path, name, harm, reason):
+    """The error has the file and the line; other rows are not read as its cells."""
     head, good = GOOD_ROWS[name]
     bad = harm(good)
     if name.endswith("txt"):
@@ -269,25 +260,25 @@ def test_rows_that_cannot_be_used(tmp_path, name, harm, reason):
         ("", ""),
     ],
 )
-def test_tables_without_a_column_that_is_needed(tmp_path, head, missing):
+def test_missing_columns_are_named(tmp_path, head, missing):
     with pytest.raises(ManifestError, match=missing or "no table of FLEURS"):
         read_corpus(text(tmp_path / "test.tsv", f"{head}\nx\ty\tz\n"), "en-US")
 
 
-def test_empty_cells_that_are_needed(tmp_path):
+def test_empty_cells_are_named(tmp_path):
     for cells, name in (("a\t\tText.\t\tit\t", "path"), ("a\ta.mp3\t\t\tit\t", "sentence")):
         path = text(tmp_path / "test.tsv", f"{COMMON_VOICE}\n{cells}\n")
         with pytest.raises(ManifestError, match=f"{path}, line 2: its '{name}' is empty"):
             read_corpus(path)
 
 
-def test_cells_in_quotes(tmp_path):
-    """Of writers that put a cell in quotes for the quotes in it, and of those that do not."""
+def test_quotes_of_cells_are_removed(tmp_path):
+    """Some writers of tables quote cells that contain quotes, others do not."""
     cells = {
-        '"He said ""no"" twice."': 'He said "no" twice.',
+        '"He answered ""no"" twice."': 'He answered "no" twice.',
         '"""No"" is short."': '"No" is short.',
         '"Yes."': '"Yes."',
-        'He said "no" twice.': 'He said "no" twice.',
+        'He answered "no" twice.': 'He answered "no" twice.',
         '"No" and "yes"': '"No" and "yes"',
         "one\u2028line\u0085only": "one\u2028line\u0085only",
         "long " * 40_000 + "end": "long " * 40_000 + "end",
@@ -297,7 +288,7 @@ def test_cells_in_quotes(tmp_path):
     assert [clip.reference for clip in read_corpus(path).clips] == list(cells.values())
 
 
-def test_hidden_files_are_no_part_of_a_corpus(tmp_path):
+def test_hidden_files_are_ignored(tmp_path):
     audio(tmp_path / "en-US" / "a.wav")
     text(tmp_path / "en-US" / "a.txt", "Hello.")
     for name in ("._a.wav", "._a.txt", ".b.wav", ".b.txt"):
@@ -312,7 +303,7 @@ def test_hidden_files_are_no_part_of_a_corpus(tmp_path):
     assert [clip.id for clip in read_corpus(tmp_path / "l").clips] == ["84-1"]
 
 
-def test_librispeech_in_the_folder_that_one_is_in(tmp_path, monkeypatch):
+def test_librispeech_in_the_current_folder(tmp_path, monkeypatch):
     text(tmp_path / "84.trans.txt", "84-1 GO\n")
     monkeypatch.chdir(tmp_path)
     assert read_corpus(Path()).clips[0].reference == "GO"

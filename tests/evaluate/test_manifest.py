@@ -1,4 +1,4 @@
-"""One reader of manifests: evaluation and training take the same lines and refuse the same."""
+"""Manifests: evaluation and training accept the same lines."""
 
 import codecs
 import json
@@ -22,7 +22,7 @@ def write(folder: Path, data: bytes) -> Path:
 
 
 def both(path: Path, locale: str | None = None):
-    """(text, locale, first sample, samples) of each utterance, as each of the two has it."""
+    """Text, locale, first sample and samples of each utterance, in evaluation and training."""
     clips = read_corpus(path, locale).clips
     ours = [(c.reference, c.locale, round(c.start * 16_000), len(c.read())) for c in clips]
     theirs = read_manifest(path, locale=locale)
@@ -41,7 +41,7 @@ def both(path: Path, locale: str | None = None):
     ],
     ids=str,
 )  # fmt: skip
-def test_what_is_null_is_left_out(tmp_path, more):
+def test_null_is_the_same_as_missing(tmp_path, more):
     ((text, locale, start, size),) = both(write(tmp_path, json.dumps(LINE | more).encode()))
     assert (text, locale, start) == ("Good morning.", "en-US", 0)
     assert size > 60_000
@@ -49,8 +49,8 @@ def test_what_is_null_is_left_out(tmp_path, more):
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\n\n \r\n\t\n"], ids=repr)
 @pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8], ids=repr)
-def test_marks_line_ends_and_blank_lines(tmp_path, mark, end):
-    """Also of manifests that were joined, and of texts with the line ends of Unicode."""
+def test_marks_and_blank_lines_are_ignored(tmp_path, mark, end):
+    """In joined manifests, and with line ends of Unicode in texts."""
     text = "one\u2028two\u0085three"
     lines = [json.dumps(LINE | {"text": t}, ensure_ascii=False).encode() for t in ("a", text)]
     data = mark + end.join(mark + line for line in lines) + end + mark
@@ -61,7 +61,7 @@ def test_marks_line_ends_and_blank_lines(tmp_path, mark, end):
     assert len(both(write(tmp_path, mark + lines[0]))) == 1
 
 
-def test_stretches_and_relative_paths(tmp_path):
+def test_stretches_and_relative_paths_are_read(tmp_path):
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "ä b.flac").write_bytes(Path(SAMPLE).read_bytes())
     lines = [
@@ -101,7 +101,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("line", "reason"), BAD, ids=[reason for _, reason in BAD])
-def test_bad_lines_are_named_alike(tmp_path, line, reason):
+def test_invalid_lines_have_the_same_errors(tmp_path, line, reason):
     bad = line if isinstance(line, bytes) else json.dumps(line).encode()
     good = json.dumps(LINE).encode()
     path = write(tmp_path, codecs.BOM_UTF8 + b"\r\n".join([good, b"", bad, good]))
@@ -120,7 +120,7 @@ def test_wide_encodings_are_named(tmp_path, encoding):
             read(path)
 
 
-def test_an_offset_beyond_the_end(tmp_path):
+def test_offset_after_the_end_is_an_error(tmp_path):
     path = write(tmp_path, json.dumps(LINE | {"offset": 500}).encode())
     with pytest.raises(ManifestError, match=r"line 1: it starts at 500 s, where .* has ended"):
         read_manifest(path)

@@ -1,4 +1,4 @@
-"""Normalised text keeps its letters, in every script."""
+"""Normalized text keeps its letters, in every script."""
 
 import sys
 import unicodedata
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from wheatear.errors import MissingExtraError
 from wheatear.evaluate import normalize
-from wheatear.evaluate.normalizer import characters, plain, units
+from wheatear.evaluate.normalizer import characters, english_normalizer, plain, spell_number, units
 from wheatear.model.locales import LOCALES
 
 OTHERS = [locale.id for locale in LOCALES if locale.language != "en"] + ["km-KH", "lo-LA", "ta-IN"]
@@ -49,12 +49,12 @@ OTHERS = [locale.id for locale in LOCALES if locale.language != "en"] + ["km-KH"
         ("es-ES", "¿Qué? ¡Año!", "qué año"),
         ("pl-PL", "(tekst) [w nawiasach] <tu>", "tekst w nawiasach tu"),
         ("sv-SE", "Windows™ e\u0301tude\u00ad 1️⃣ ❤️ a_b", "windows étude 1 a b"),
-        ("en-US", "Mr. Lee's twenty-five colours, won't [uh]", "mister lee is 25 colors will not"),
+        ("en-US", "Mr. Lee's twenty-five tyres, won't [uh]", "mister lee is 25 tires will not"),
         ("en-US", "To leave the conference... press $5.", "to leave the conference press $5"),
         ("en-GB", "Uh, it costs two thousand pounds!", "it costs £2000"),
     ],
 )  # fmt: skip
-def test_examples(locale, text, normal):
+def test_texts_become_their_normal_form(locale, text, normal):
     assert normalize(text, locale) == normal
 
 
@@ -71,11 +71,11 @@ def test_examples(locale, text, normal):
         ("ar-AR", "السلام عليكم", ["السلام", "عليكم"]),
     ],
 )
-def test_units(locale, text, expected):
+def test_units_are_words_or_characters(locale, text, expected):
     assert units(text, locale) == expected
 
 
-def test_letters_of_hindi_keep_their_signs():
+def test_characters_of_hindi_keep_their_signs():
     assert characters("नमस्ते दुनिया") == ["न", "म", "स्", "ते", "दु", "नि", "या"]
 
 
@@ -83,7 +83,7 @@ anything = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
 @given(anything, st.sampled_from(OTHERS), st.booleans())
-def test_once_is_enough(text, locale, fold):
+def test_normalization_is_idempotent(text, locale, fold):
     once = normalize(text, locale, fold_accents=fold)
     assert normalize(once, locale, fold_accents=fold) == once
     assert unicodedata.is_normalized("NFC", once)
@@ -92,7 +92,7 @@ def test_once_is_enough(text, locale, fold):
 
 @given(st.text(st.characters(categories=["Lu", "Ll", "Lt", "Lo"]), min_size=1), anything)
 def test_letters_are_never_lost(text, around):
-    # Presentation forms of marks alone count as letters in Unicode, but are none.
+    # Unicode counts presentation forms of single marks as letters.
     if any(c.isalpha() for c in unicodedata.normalize("NFKC", text)):
         for locale in OTHERS:
             assert normalize(around + text, locale)
@@ -109,7 +109,7 @@ BLOCKS = {
 @pytest.mark.parametrize(("locale", "block"), BLOCKS.items())
 @given(data=st.data())
 def test_marks_of_indic_and_south_east_asian_scripts_are_kept(locale, block, data):
-    """Letters, vowel signs, viramas, nuktas and tones come out, all of them."""
+    """Letters, vowel signs, viramas, nuktas and tones all remain."""
     written = [chr(c) for c in range(block[0], block[1] + 1)]
     written = [c for c in written if unicodedata.category(c)[0] in "LM"]
     text = data.draw(st.text(st.sampled_from(written), max_size=20))
@@ -121,13 +121,13 @@ def test_marks_of_indic_and_south_east_asian_scripts_are_kept(locale, block, dat
 
 
 @given(anything)
-def test_words_are_the_sum_of_their_letters(text):
+def test_characters_add_up_to_the_text(text):
     normal = normalize(text, "hi-IN")
     assert "".join(characters(normal)) == normal.replace(" ", "")
 
 
 @given(st.text("abc 1Éé'-.,", max_size=20), st.text("abc 1Éé-", max_size=20))
-def test_plain_text_is_normalised_word_by_word(one, other):
+def test_plain_text_is_normalized_word_by_word(one, other):
     for locale in ("en-US", "fr-CA"):
         parts = plain(one, locale), plain(other, locale)
         assert plain(f"{one} {other}", locale) == " ".join(filter(None, parts))
@@ -141,12 +141,12 @@ def test_numbers_in_words():
     assert spelled("1.000 и 3,5", "ru-RU") == "одна тысяча и три целых пять десятых"
     assert spelled("16", "pt-BR") == "dezesseis"
     assert spelled("16", "pt-PT") == "dezasseis"
-    assert spelled("१२ 1.2.2026", "hi-IN") == "12 1.2.2026"  # nobody knows to count in Hindi
+    assert spelled("१२ 1.2.2026", "hi-IN") == "12 1.2.2026"  # num2words does not know Hindi
     assert plain("press 7", "en-US", spell_numbers=True) == "press seven"
     assert normalize("press seven", "en-US") == "press 7"
 
 
-def test_accents_are_folded_where_asked():
+def test_accents_are_folded_on_request():
     assert (
         normalize("Canción del ñandú: Ça va", "es-ES", fold_accents=True)
         == "cancion del nandu ca va"
@@ -156,10 +156,8 @@ def test_accents_are_folded_where_asked():
 
 
 def test_missing_packages_are_named(monkeypatch):
-    from wheatear.evaluate import normalizer as normal
-
-    normal._english.cache_clear()
-    normal._spelled.cache_clear()
+    english_normalizer.cache_clear()
+    spell_number.cache_clear()
     monkeypatch.setitem(sys.modules, "whisper_normalizer.english", None)
     monkeypatch.setitem(sys.modules, "num2words", None)
     with pytest.raises(MissingExtraError, match=r"wheatear\[evaluate\]"):

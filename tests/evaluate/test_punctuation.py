@@ -20,7 +20,7 @@ from wheatear.evaluate.punctuation import (
         ("en-US", "Hello, Bob.", "Hello. Rob.", (2, 1, 1, 0)),
         ("en-US", "Hello Bob", "Hello, Bob.", (2, 2, 2, 0)),
         ("en-US", "At 3.5 a.m. I'm e-mailing...", "At 3.5 a.m. I'm e-mailing", (1, 0, 4, 0)),
-        ("en-US", "\u201cYes,\u201d she said.", "Yes, she said.", (2, 0, 3, 0)),
+        ("en-US", "\u201cYes,\u201d she wrote.", "Yes, she wrote.", (2, 0, 3, 0)),
         ("es-ES", "\u00bfQu\u00e9 tal?", "Qu\u00e9 tal?", (1, 0, 2, 0)),
         ("el-GR", "Τι κάνεις;", "τι κάνεις;", (1, 0, 2, 1)),
         ("de-DE", "Das ist gut; sehr.", "das ist Gut sehr.", (1, 0, 4, 2)),

@@ -50,9 +50,6 @@ def find_capacity(trial_of: Callable[[int], Trial]) -> Trial | None:
 
     Doubles the number of streams until a trial is late, then halves the gap to a twentieth of the
     number. A trial with only a few late answers is repeated: a shared machine stalls at times.
-
-    Args:
-        trial_of: Runs a trial of a number of streams.
     """
     best: Trial | None = None
     low, streams = 0, 1
@@ -78,15 +75,9 @@ def find_capacity(trial_of: Callable[[int], Trial]) -> Trial | None:
 def start_server(
     model: str | None, threads: int | None, tokens_per_s: float | None
 ) -> Iterator[str]:
-    """Runs a server without limits within the block and yields its URL.
+    """Runs a server without limits within the block and yields its URL.  Raises BenchError.
 
-    Args:
-        model: Path or name; None is the shipped model.
-        threads: Threads of a step; None is the server's default.
-        tokens_per_s: Forced token rate; None keeps the decisions of the model.
-
-    Raises:
-        BenchError: The server did not start.
+    `tokens_per_s` is a forced token rate; None keeps the decisions of the model.
     """
     program = ["wheatear"]
     if tokens_per_s is not None:

@@ -116,16 +116,9 @@ async def _stream(
 async def collect_lags(
     messages: AsyncIterable[str | bytes], sent: Sequence[float], block: int, result: LoadResult
 ) -> bool:
-    """Appends the lags of a stream's answers to the result.
+    """Adds the lags of a stream's events; returns True if the last one is an end event.
 
-    Args:
-        messages: Events of the server.
-        sent: Time at which each block was sent.
-        block: Samples in a block.
-        result: Collects the lags.
-
-    Returns:
-        True if the stream ended with an end event.
+    `sent` holds the time at which each block of `block` samples was sent.
     """
     end, lag = 0.0, None  # of the last partial
     async for message in messages:

@@ -181,18 +181,8 @@ def write_checkpoint(name: str, path: Path) -> None:
 def random_bundles(name: str, precisions: Sequence[str], progress: ProgressCallback) -> list[Path]:
     """Returns bundles of a random model in the models folder.
 
-    Missing bundles, and those of another version of the converter, are written: this takes a
-    minute per bundle of 0.6 billion parameters.
-
-    Args:
-        name: One of `RANDOM_MODELS`.
-        precisions: Precisions of the bundles.
-        progress: Called while bundles are written.
-
-    Raises:
-        BenchError: Unknown name or precision.
-        MissingExtraError: The extra `convert` is not installed.
-        OSError: The disk is full or not writable.
+    Missing bundles, and those of another version of the converter, are written first: a minute per
+    0.6 billion parameters. Raises BenchError, MissingExtraError or OSError.
     """
     random_model(name)
     folder = models_folder()

@@ -63,13 +63,8 @@ def time_streams(
 ) -> tuple[list[float], float, int]:
     """Times live streams in lockstep: each push brings a chunk to every stream, in one batch.
 
-    Args:
-        recognizer: Recognizer of the setting's model.
-        setting: Latency, number of streams, seconds of audio.
-        stages: Seconds by stage, cleared after the warm-up.
-
-    Returns:
-        Milliseconds of each chunk, seconds of processor time, and number of tokens.
+    Returns milliseconds of each chunk, seconds of processor time, and number of tokens. `stages`
+    is cleared after the warm-up.
     """
     chunk = setting.latency_ms * SAMPLE_RATE // 1000
     warm_up = warm_up_chunks(setting.latency_ms)

@@ -173,13 +173,7 @@ def progress_bar() -> Iterator[ProgressCallback]:
 
 
 def show(summary: dict[str, Any], output: Path, count: int) -> int:
-    """Prints means to standard output, failures to standard error; returns the exit code.
-
-    Args:
-        summary: Content of summary.json.
-        output: Folder of the report.
-        count: Number of recordings.
-    """
+    """Prints means to standard output, failures to standard error; returns the exit code."""
     from wheatear.evaluate.report import side_by_side  # noqa: PLC0415
 
     Console().print(as_rich(side_by_side(summary, brief=True)))

@@ -1,7 +1,5 @@
 """`wheatear reproduce`: a published table, measured again and compared."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 from pathlib import Path

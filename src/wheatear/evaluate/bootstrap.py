@@ -7,8 +7,6 @@ out.
 Source: Bisani and Ney 2004 (bootstrap estimates for confidence intervals in ASR).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any

@@ -1,26 +1,28 @@
 """Utterances: audio, a stretch of it, and its reference."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import soundfile as sf
 import soxr
 
 from wheatear.audio.mel import SAMPLE_RATE
-from wheatear.audio.reader import open_audio
+from wheatear.audio.reader import RAW_SUFFIXES, open_audio
 from wheatear.audio.samples import Samples
 from wheatear.errors import AudioError
 
 _SEEKABLE = frozenset({"AIFF", "AU", "CAF", "FLAC", "RF64", "W64", "WAV", "WAVEX"})
 """Formats that libsndfile can seek in without decoding from the start."""
+_RAW: dict[str, Any] = {
+    "samplerate": SAMPLE_RATE, "channels": 1, "format": "RAW", "subtype": "PCM_16",
+    "endian": "LITTLE",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,13 @@ def read_stretch(path: Path, start: int, size: int | None) -> Samples:
     Raises:
         AudioError: The file cannot be read, or the stretch holds no samples.
     """
-    if start and is_raw(path):
-        samples = _mapped_stretch(path, start, size)
-    elif start and size != 0 and _seeks(path):
-        samples = _sought(path, start, size)
-        if size is None or len(samples) < size:  # the header may give too small a length
-            samples = _decoded(path, start, size)
-    else:
-        samples = _decoded(path, start, size)
+    samples = None
+    if start and size != 0 and (is_raw(path) or _can_seek(path)):
+        samples = _seek(path, start, size)
+        if not is_raw(path) and (size is None or len(samples) < size):
+            samples = None  # the header may give too small a length
+    if samples is None:
+        samples = _decode(path, start, size)
     if start and not len(samples):
         raise AudioError(
             f"{path} has no audio at {start / SAMPLE_RATE:g} s: it ends at "
@@ -78,7 +79,7 @@ def read_stretch(path: Path, start: int, size: int | None) -> Samples:
 
 def is_raw(path: Path) -> bool:
     """True if a file is PCM without a header: int16 little-endian, 16 kHz, mono."""
-    return path.suffix.lower() in (".raw", ".pcm", ".s16")
+    return path.suffix.lower() in RAW_SUFFIXES
 
 
 @lru_cache(maxsize=4096)
@@ -90,32 +91,18 @@ def stored_seconds(path: Path) -> float:
         return sum(map(len, audio)) / SAMPLE_RATE
 
 
-def _mapped_stretch(path: Path, start: int, size: int | None) -> Samples:
-    try:
-        samples = _mapped(path)
-    except (OSError, ValueError) as error:  # ValueError: a file without samples
-        raise AudioError(f"cannot read {path}: {error}") from error
-    stretch = samples[start : None if size is None else start + size]
-    return np.asarray(stretch / np.float32(32768), np.float32)
-
-
-@cache
-def _mapped(path: Path) -> npt.NDArray[np.int16]:
-    return np.memmap(path, "<i2", "r", shape=(path.stat().st_size // 2,))
-
-
 @lru_cache(maxsize=4096)
-def _seeks(path: Path) -> bool:
-    """True if libsndfile finds any sample of a file without decoding what lies before it."""
+def _can_seek(path: Path) -> bool:
+    """True if libsndfile finds any sample of a file without decoding from the start."""
     try:
         return sf.info(path).format in _SEEKABLE
     except (OSError, RuntimeError):
         return False
 
 
-def _sought(path: Path, start: int, size: int | None) -> Samples:
+def _seek(path: Path, start: int, size: int | None) -> Samples:
     try:
-        with sf.SoundFile(path) as file:
+        with sf.SoundFile(path, **(_RAW if is_raw(path) else {})) as file:
             rate = file.samplerate
             first = round(start * rate / SAMPLE_RATE)
             if first >= file.frames:
@@ -131,7 +118,7 @@ def _sought(path: Path, start: int, size: int | None) -> Samples:
     return np.ascontiguousarray(mono, np.float32)
 
 
-def _decoded(path: Path, start: int, size: int | None) -> Samples:
+def _decode(path: Path, start: int, size: int | None) -> Samples:
     """A stretch of a file that is decoded from the start."""
     end = math.inf if size is None else start + size
     blocks, count = [np.zeros(0, np.float32)], 0

@@ -12,8 +12,6 @@
 A folder may hold several languages of one layout.
 """
 
-from __future__ import annotations
-
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """One evaluation, from clips to the files of its report."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -62,15 +60,9 @@ class Systems:
 
 
 def choose(clips: Sequence[Clip], locales: Sequence[str], limit: int | None) -> list[Clip]:
-    """Returns clips of some locales, or of all if none is given, grouped by locale.
+    """Chooses clips of some locales (by default all), at most `limit` of each.
 
-    Args:
-        clips: All clips.
-        locales: Locales to keep.
-        limit: Maximum number of clips per locale.
-
-    Raises:
-        WheatearError: There are no clips of a locale.
+    Raises WheatearError for a locale without clips.
     """
     wanted = {locale.replace("_", "-").lower() for locale in locales}
     known = {clip.locale.lower() for clip in clips}

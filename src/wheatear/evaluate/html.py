@@ -1,7 +1,5 @@
 """The report as a single HTML file without external resources."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any

@@ -9,8 +9,6 @@ stretch, in seconds; by default it begins and ends with the file. The locale is 
 Source: NVIDIA NeMo's documentation of speech recognition datasets.
 """
 
-from __future__ import annotations
-
 import codecs
 import json
 from collections.abc import Callable, Iterable, Iterator

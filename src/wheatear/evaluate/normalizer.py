@@ -75,7 +75,7 @@ def normalize(
     """
     if language_of(locale) != "en":
         return plain(text, locale, spell_numbers=spell_numbers, fold_accents=fold_accents)
-    words = (word for word in _english()(text).split() if any(map(str.isalnum, word)))
+    words = (word for word in english_normalizer()(text).split() if any(map(str.isalnum, word)))
     text = " ".join(words)
     return _without_accents(text) if fold_accents else text
 
@@ -99,7 +99,7 @@ def plain(
     text = _digits(_GERSHAYIM.sub("", text), language in _LAKHS)
     text = "".join(_kept(text, at) for at in range(len(text)))
     if spell_numbers:
-        text = re.sub(r"\d+(?:\.\d+)*", lambda run: f" {_spelled(run[0], locale)} ", text)
+        text = re.sub(r"\d+(?:\.\d+)*", lambda run: f" {spell_number(run[0], locale)} ", text)
     return unicodedata.normalize("NFC", " ".join(text.split()))
 
 
@@ -163,7 +163,8 @@ def _is_letter(c: str) -> bool:
 
 
 @cache
-def _english() -> Any:
+def english_normalizer() -> Any:
+    """Whisper's normalizer of English.  Raises MissingExtraError."""
     try:
         from whisper_normalizer.english import EnglishTextNormalizer  # noqa: PLC0415  (an extra)
     except ModuleNotFoundError as error:
@@ -174,7 +175,7 @@ def _english() -> Any:
 
 
 @lru_cache(maxsize=4096)
-def _spelled(number: str, locale: str) -> str:
+def spell_number(number: str, locale: str) -> str:
     """The number in words, or unchanged in a language that num2words does not know."""
     try:
         from num2words import num2words  # noqa: PLC0415  (an extra)

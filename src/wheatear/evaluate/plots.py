@@ -1,7 +1,5 @@
 """Plots of a summary, as inline SVG."""
 
-from __future__ import annotations
-
 import io
 import warnings
 from collections.abc import Mapping
@@ -20,12 +18,7 @@ _TIMES = {"first_ms": "first text", "end_ms": "time to text", "turn_ms": "end of
 
 
 def draw(summary: Row, name: str) -> str | None:
-    """Draws a plot as an <svg> element; None without data.
-
-    Args:
-        summary: Content of summary.json.
-        name: `speed`, `edits`, `latency`, or `rates:SYSTEM:PRECISION`.
-    """
+    """Draws `speed`, `edits`, `latency` or `rates:SYSTEM:PRECISION` as SVG; None without data."""
     kind, _, system = name.partition(":")
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()

@@ -8,8 +8,6 @@ numbers and abbreviations do not.
 Source: Meister et al. 2023 (arXiv 2310.02943, punctuation error rate).
 """
 
-from __future__ import annotations
-
 import re
 import unicodedata
 from collections.abc import Iterator

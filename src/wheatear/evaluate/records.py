@@ -4,8 +4,6 @@ Each line is complete when it is written, so an interrupted run continues after 
 Scores are computed from the texts at the end of each run and follow the options of that run.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -160,14 +158,9 @@ def from_line(line: Mapping[str, Any]) -> Record:
 
 
 def read_records(folder: Path, *names: str) -> dict[tuple[Condition, str], Record]:
-    """Reads the records of a run, without an incomplete last line.
+    """Reads files of records, by default those of the last run, without incomplete lines.
 
-    Args:
-        folder: Folder of the run.
-        *names: Files to read; the utterances of the last run by default.
-
-    Raises:
-        ManifestError: A file cannot be read.
+    Raises ManifestError if a file cannot be read.
     """
     found: dict[tuple[Condition, str], Record] = {}
     for path in (folder / name for name in names or (UTTERANCES,)):

@@ -3,8 +3,6 @@
 `sections` chooses content and order; `markdown` and `wheatear.evaluate.html` write it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter

@@ -1,7 +1,5 @@
 """Runs engines over clips; an interrupted run continues where it stopped."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -91,20 +89,10 @@ def run(
     folder: Path,
     progress: ProgressCallback = lambda *_: None,
 ) -> Results:
-    """Runs engines one after another and writes a record after each clip.
+    """Runs engines one after another and writes a record to `folder` after each clip.
 
-    Records in `folder` of the same clips, engines and threads are kept, unless they failed. Other
-    records in `folder` are set aside for a later run.
-
-    Args:
-        clips: Clips to transcribe.
-        engines: Engines, each opened when the previous one is done.
-        plan: Conditions to run.
-        folder: Folder of the records.
-        progress: Called before each clip.
-
-    Raises:
-        WheatearError: No clip could be transcribed.
+    Records of the same clips, engines and threads are kept, unless they failed. Other records are
+    set aside for a later run. Raises WheatearError if no clip could be transcribed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     before = read_records(folder, EARLIER, UTTERANCES)

@@ -1,7 +1,5 @@
 """Figures of summary.json: a row for each condition, locale and group, means, differences."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence

@@ -6,8 +6,6 @@ hypothesis is available at the end of the computation that emitted it. The figur
 machine with no other work, and a measurement takes only the compute time.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from time import perf_counter

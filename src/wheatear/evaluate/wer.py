@@ -1,7 +1,5 @@
 """Alignment of reference and hypothesis: insertions, deletions, substitutions, correct units."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 An engine has a name and transcribes samples; everything else has a default.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """A server with OpenAI's transcription API; the key comes from OPENAI_API_KEY."""
 
-from __future__ import annotations
-
 import io
 import json
 import os

@@ -1,7 +1,5 @@
 """Models for the speech recognition pipeline of transformers."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

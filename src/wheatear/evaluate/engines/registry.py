@@ -10,8 +10,6 @@ openai:URL#MODEL            a server with OpenAI's API, such as http://127.0.0.1
 python:MODULE:NAME          a function that returns an Engine
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path

@@ -1,7 +1,5 @@
 """sherpa-onnx: streaming and offline transducers, and Whisper, detected from the folder."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

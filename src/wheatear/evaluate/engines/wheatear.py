@@ -1,7 +1,5 @@
 """Wheatear as an engine: a bundle at one latency."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Whisper by faster-whisper (CTranslate2), from a folder, a package or the hub's cache."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager

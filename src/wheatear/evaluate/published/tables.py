@@ -8,8 +8,6 @@ each language), or a folder for each of the leaderboard's eight sets in any layo
 `wheatear.evaluate.corpora`.
 """
 
-from __future__ import annotations
-
 import json
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
