@@ -22,7 +22,8 @@ from rich.table import Table
 from wheatear.bench.measurements import WHEATEAR, Setting
 from wheatear.bench.token_rate import SPEECH
 from wheatear.bench.worker import time_streams
-from wheatear.cli.bench import Numbers, choose_bundles, choose_latencies, show_progress
+from wheatear.cli.bench import Numbers, choose_bundles, choose_latencies
+from wheatear.cli.progress import show_steps
 from wheatear.errors import WheatearError
 from wheatear.model.bundle import ENCODER
 from wheatear.model.native_library import use_native
@@ -127,7 +128,7 @@ def profile(
     """
     rate = SPEECH if random else None
     shares: dict[int, dict[str, float]] = {}
-    with show_progress() as show:
+    with show_steps() as show:
         name, bundles, manifest = choose_bundles(random, model, filter(None, [precision]), show)
         ((kind, bundle),) = bundles.items()
         latencies = choose_latencies(manifest, latency)

@@ -31,7 +31,7 @@ from wheatear.audio.file_type import Container, container_at
 from wheatear.audio.pcm import RawFormat
 from wheatear.audio.reader import AudioLimits, open_audio
 from wheatear.cli import main
-from wheatear.cli.batch_plan import jobs_of
+from wheatear.cli.batch_plan import plan_batch
 from wheatear.errors import AudioError, AudioTruncatedWarning, LanguageError, OverloadedError
 
 
@@ -182,10 +182,10 @@ def test_the_command_takes_films_and_pipes(tmp_path, capsys):
 def test_folders_with_films_in_them(tmp_path, monkeypatch):
     for name in ("a.wav", "b.m4a", "c.WEBM", "d.txt"):
         (tmp_path / name).touch()
-    jobs = jobs_of([str(tmp_path)], tmp_path / "out", "txt", recursive=False)
+    jobs = plan_batch([str(tmp_path)], tmp_path / "out", "txt", recursive=False)
     assert [Path(job.audio).name for job in jobs] == ["a.wav", "b.m4a", "c.WEBM"]
     monkeypatch.setitem(sys.modules, "av", None)
-    jobs = jobs_of([str(tmp_path)], tmp_path / "out", "txt", recursive=False)
+    jobs = plan_batch([str(tmp_path)], tmp_path / "out", "txt", recursive=False)
     assert [Path(job.audio).name for job in jobs] == ["a.wav"]
 
 

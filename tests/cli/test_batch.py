@@ -1,9 +1,8 @@
-"""Folders and many files: each done once, whatever happened in between."""
+"""Batches: folders and several jobs, errors, signals and kills."""
 
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -11,26 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import speech
+from command_line import RUN
 
 from wheatear.cli import main
-from wheatear.cli.batch_plan import jobs_of
-from wheatear.cli.output_options import partial_of
-from wheatear.cli.transcription import Task
+from wheatear.cli.transcription import FileTranscriber
 from wheatear.errors import AudioError
-
-RUN = [sys.executable, "-m", "wheatear", "transcribe"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Three recordings, one of them deeper, one that is no audio, and something else."""
-    root = tmp_path / "in"
-    (root / "sub").mkdir(parents=True)
-    samples = speech("tiny-multi")
-    for name, part in {"a.wav": samples, "b.flac": samples[:60_000], "sub/a.wav": samples}.items():
-        soundfile.write(root / name, part, 16000)
-    (root / "notes.txt").write_text("not audio")
-    return root
 
 
 @pytest.fixture
@@ -45,7 +29,7 @@ def call(capsys, monkeypatch, bundle_of):
     return run
 
 
-def test_a_folder_becomes_a_folder(call, folder, tmp_path):
+def test_folder_is_transcribed_to_a_folder(call, folder, tmp_path):
     out = tmp_path / "out"
     code, _, err = call(folder, "--recursive", "--jobs", 2, "--output-dir", out, "--format", "srt")
     assert code == 0, err
@@ -67,7 +51,7 @@ def test_a_folder_becomes_a_folder(call, folder, tmp_path):
     assert (out / "a.srt").stat().st_mtime_ns > before
 
 
-def test_one_bad_file_stops_no_other(call, folder, tmp_path):
+def test_failed_file_does_not_stop_others(call, folder, tmp_path):
     (folder / "bad.wav").write_bytes(b"no audio at all" * 100)
     code, _, err = call(folder, "--output-dir", tmp_path / "out")
     assert code == 2
@@ -77,73 +61,7 @@ def test_one_bad_file_stops_no_other(call, folder, tmp_path):
     assert not (tmp_path / "out" / "bad.txt").exists()
 
 
-def test_names_do_not_collide(folder, tmp_path):
-    soundfile.write(folder / "b.wav", np.zeros(100), 16000)
-    twin = tmp_path / "b.wav"
-    soundfile.write(twin, np.zeros(100), 16000)
-    out = tmp_path / "out"
-    jobs = jobs_of([str(folder), str(twin), str(folder / "a.wav")], out, "verbose_json", True)
-    names = [str(job.target.relative_to(out)) for job in jobs]
-    assert names == ["a.json", "b.flac.json", "b.wav.json", "sub/a.json", "b.wav.2.json"]
-
-
-def test_what_is_missing_is_named(folder, tmp_path):
-    (tmp_path / "empty" / "deep").mkdir(parents=True)
-    for inputs, output, says in [
-        ([tmp_path / "empty"], tmp_path, "--recursive"),
-        ([folder], folder / "notes.txt", "--output-dir FOLDER"),
-    ]:
-        with pytest.raises(AudioError, match=says):
-            jobs_of([str(i) for i in inputs], output, "txt", False)
-
-
-def listed(*inputs, recursive=True):
-    """Names of what would be transcribed, and the faults."""
-    jobs = jobs_of([str(i) for i in inputs], Path("out"), "txt", recursive)
-    names = [os.path.basename(job.audio) for job in jobs if not job.fault]
-    return names, [job.fault for job in jobs if job.fault]
-
-
-def test_what_systems_put_beside_recordings_is_left_out(folder):
-    for name in ("._a.wav", ".DS_Store", "Thumbs.db", ".hidden.wav", "sub/._a.wav"):
-        (folder / name).write_bytes(b"\0\5\x16\7")
-    (folder / ".trash").mkdir()
-    (folder / ".trash" / "old.wav").write_bytes(b"")
-    assert listed(folder) == (["a.wav", "b.flac", "a.wav"], [])
-    assert listed(folder / "._a.wav") == (["._a.wav"], [])  # what is named is tried
-
-
-def test_pipes_loops_and_folders_called_like_audio(folder):
-    os.mkfifo(folder / "pipe.wav")
-    (folder / "folder.wav").mkdir()
-    (folder / "sub" / "loop").symlink_to(folder)
-    (folder / "again").symlink_to(folder / "sub")
-    (folder / "self.wav").symlink_to(folder / "self.wav")
-    (folder / "gone.wav").symlink_to(folder / "nothing.wav")
-    names, faults = listed(folder)
-    assert faults == []
-    assert sorted(names) == ["a.wav", "a.wav", "b.flac", "gone.wav", "self.wav"]
-    targets = {str(job.target) for job in jobs_of([str(folder)], Path("out"), "txt", True)}
-    assert "out/sub/a.txt" in targets
-
-
-def test_a_folder_that_cannot_be_read_is_named_and_stops_no_other(folder, monkeypatch):
-    real = os.scandir
-
-    def refuse(path):
-        if str(path).endswith("sub"):
-            raise PermissionError(13, "Permission denied", path)
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", refuse)
-    names, (fault,) = listed(folder)
-    assert names == ["a.wav", "b.flac"]
-    assert fault == f"cannot read the folder {folder / 'sub'}: Permission denied"
-    with pytest.raises(AudioError, match="Permission denied"):
-        listed(folder / "sub")
-
-
-def test_faults_of_files_are_theirs(call, folder, tmp_path):
+def test_errors_of_files_are_reported_for_each(call, folder, tmp_path):
     """Odd, empty and missing files among good ones, with and without several at a time."""
     (folder / "empty.wav").write_bytes(b"")
     (folder / "gone.wav").symlink_to(folder / "nothing.wav")
@@ -167,7 +85,7 @@ def test_faults_of_files_are_theirs(call, folder, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("error", "says"),
+    ("error", "message"),
     [
         (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates not allowed"), "report it"),
         (MemoryError(), "not enough memory"),
@@ -177,8 +95,10 @@ def test_faults_of_files_are_theirs(call, folder, tmp_path):
     ],
 )
 @pytest.mark.parametrize("jobs", [None, 1, 2])
-def test_any_exception_is_that_of_its_file(call, folder, tmp_path, monkeypatch, error, says, jobs):
-    real = Task.run
+def test_any_exception_is_reported_for_its_file(
+    call, folder, tmp_path, monkeypatch, error, message, jobs
+):
+    real = FileTranscriber.run
 
     def run(self, audio, on_event):
         if "done" in made:
@@ -187,12 +107,12 @@ def test_any_exception_is_that_of_its_file(call, folder, tmp_path, monkeypatch, 
         raise error
 
     made = []
-    monkeypatch.setattr(Task, "run", run)
+    monkeypatch.setattr(FileTranscriber, "run", run)
     files = [folder / "a.wav", folder / "b.flac"]
     options = ["--output-dir", tmp_path / "out", "--jobs", jobs] if jobs else []
     code, out, err = call(*files, *options)
     assert code == 2
-    assert err.count(says) == 1
+    assert err.count(message) == 1
     assert "Traceback" not in err
     if jobs:
         assert len(list((tmp_path / "out").iterdir())) == 1
@@ -202,7 +122,7 @@ def test_any_exception_is_that_of_its_file(call, folder, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("letter", ["a", "é", "会", "\U0001f600"])
 @pytest.mark.parametrize("size", [143, 250, 255])
-def test_long_names(call, folder, tmp_path, letter, size):
+def test_long_names_are_transcribed(call, folder, tmp_path, letter, size):
     """A name that is as long as names can be has a transcript if that can have one."""
     letters, rest = divmod(size - len(".wav"), len(letter.encode()))
     name = letter * letters + "x" * rest
@@ -215,7 +135,7 @@ def test_long_names(call, folder, tmp_path, letter, size):
     assert [path.name for path in out.iterdir()] == [f"{name}.txt"]
 
 
-def test_a_transcript_that_no_file_system_takes_is_one_line(call, folder, tmp_path):
+def test_too_long_name_is_one_line_of_error(call, folder, tmp_path):
     root = tmp_path / "long"
     root.mkdir()
     (folder / "b.flac").rename(root / f"{'x' * 251}.au")
@@ -227,14 +147,7 @@ def test_a_transcript_that_no_file_system_takes_is_one_line(call, folder, tmp_pa
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.jsonl"]
 
 
-def test_a_partial_file_has_a_name_of_its_own():
-    names = [partial_of(Path("out", f"{'x' * 200}{n}.txt")).name for n in range(3)]
-    assert len(set(names)) == 3
-    assert max(map(len, names)) < 60
-    assert partial_of(Path("out/talk.txt")) == Path("out/talk.txt.partial")
-
-
-def test_no_input_becomes_an_output(call, folder, tmp_path):
+def test_input_is_never_overwritten(call, folder, tmp_path):
     """Audio may be called talk.txt, and the transcript of talk.wav too."""
     (folder / "b.flac").rename(folder / "b.txt")
     before = (folder / "b.txt").read_bytes()
@@ -244,7 +157,7 @@ def test_no_input_becomes_an_output(call, folder, tmp_path):
     assert (folder / "b.2.txt").read_text().strip()
 
 
-def test_what_was_recognized_before_a_fault_is_kept(call, folder, tmp_path):
+def test_text_before_an_error_is_kept(call, folder, tmp_path):
     samples = np.tile(speech("tiny-multi"), 2)
     samples[-8000] = np.nan
     soundfile.write(folder / "c.wav", samples, 16000, subtype="FLOAT")
@@ -253,12 +166,12 @@ def test_what_was_recognized_before_a_fault_is_kept(call, folder, tmp_path):
         code, _, err = call(folder / "c.wav", folder / "a.wav", "--output-dir", out)
         assert code == 2
         kept = out / "c.txt.partial"
-        assert f"what was recognized before is in {kept}" in err
+        assert f"the text before it is in {kept}" in err
         assert not (out / "c.txt").exists()
         assert kept.read_text().startswith((out / "a.txt").read_text()[:20])
 
 
-def test_a_cut_off_file_is_done_with_a_warning(call, folder, tmp_path):
+def test_truncated_file_is_done_with_a_warning(call, folder, tmp_path):
     path = folder / "a.wav"
     path.write_bytes(path.read_bytes()[:100_044])
     code, _, err = call(folder, "--output-dir", tmp_path / "out")
@@ -267,14 +180,22 @@ def test_a_cut_off_file_is_done_with_a_warning(call, folder, tmp_path):
     assert "a.wav" in err
 
 
-def test_standard_input_is_a_file_too(bundle_of, folder, tmp_path):
-    command = [*RUN, "-", "--output-dir", str(tmp_path), "--model", str(bundle_of("tiny-multi"))]
+def test_standard_input_is_transcribed_to_the_folder(bundle_of, folder, tmp_path):
+    command = [
+        *RUN,
+        "transcribe",
+        "-",
+        "--output-dir",
+        str(tmp_path),
+        "--model",
+        str(bundle_of("tiny-multi")),
+    ]
     with (folder / "a.wav").open("rb") as audio:
         subprocess.run(command, check=True, capture_output=True, stdin=audio)
     assert len((tmp_path / "stdin.txt").read_text()) > 10
 
 
-def test_an_output_folder_may_be_meant(call, folder, tmp_path):
+def test_output_may_name_a_folder(call, folder, tmp_path):
     """With a folder as input, --output can be nothing else."""
     code, _, err = call(folder, "--output", tmp_path / "out")
     assert code == 0, err
@@ -284,19 +205,19 @@ def test_an_output_folder_may_be_meant(call, folder, tmp_path):
     assert "--output-dir FOLDER" in err
 
 
-def test_bad_options(call, folder, tmp_path):
-    for words, says in [
+def test_invalid_options_are_refused(call, folder, tmp_path):
+    for words, message in [
         (["--jobs", 0], "--jobs must be"),
-        (["--rate", 8000], "one file at a"),
+        (["--rate", 8000], "a single file"),
         (["--line-letters", 2], "give 8 to 1000"),
     ]:
         code, _, err = call(folder, "--output-dir", tmp_path / "out", *words)
         assert code == 2
-        assert says in err
+        assert message in err
 
 
 @pytest.mark.parametrize("jobs", [None, 1, 2])
-def test_what_a_signal_breaks_is_no_fault_of_the_file(call, folder, tmp_path, monkeypatch, jobs):
+def test_error_caused_by_a_signal_is_not_reported(call, folder, tmp_path, monkeypatch, jobs):
     """Such as the process that decodes it."""
 
     strike = iter([True])  # once: a second signal ends the process, and the tests with it
@@ -304,10 +225,10 @@ def test_what_a_signal_breaks_is_no_fault_of_the_file(call, folder, tmp_path, mo
     def run(_self, _audio, _on_event):
         if next(strike, False):
             os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(0.2)  # for the first thread to take it
+        time.sleep(0.2)  # so that the main thread handles the signal
         raise AudioError("its decoder was ended (Terminated)")
 
-    monkeypatch.setattr(Task, "run", run)
+    monkeypatch.setattr(FileTranscriber, "run", run)
     options = ["--output-dir", tmp_path / "out", "--jobs", jobs] if jobs else []
     code, _, err = call(folder / "a.wav", folder / "b.flac", *options)
     assert code == 143
@@ -315,14 +236,14 @@ def test_what_a_signal_breaks_is_no_fault_of_the_file(call, folder, tmp_path, mo
 
 
 @pytest.mark.parametrize("jobs", [1, 3])
-def test_a_signal_stops_all_jobs_and_begins_no_other(bundle_of, tmp_path, jobs):
+def test_signal_stops_running_jobs_and_starts_no_other(bundle_of, tmp_path, jobs):
     root, out = tmp_path / "in", tmp_path / "out"
     root.mkdir()
     soundfile.write(root / "0.wav", np.tile(speech("tiny-multi"), 100), 16000)
     for n in range(1, 8):
         os.link(root / "0.wav", root / f"{n}.wav")
     model = ["--model", str(bundle_of("tiny-multi"))]
-    command = [*RUN, str(root), "--output-dir", str(out), "--jobs", str(jobs), *model]
+    command = [*RUN, "transcribe", str(root), "--output-dir", str(out), "--jobs", str(jobs), *model]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     end = time.monotonic() + 60
     while not any(path.stat().st_size for path in out.glob("*.partial")):
@@ -331,16 +252,16 @@ def test_a_signal_stops_all_jobs_and_begins_no_other(bundle_of, tmp_path, jobs):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
-    said = " ".join(err.decode().split())
-    assert "Traceback" not in said
-    assert "the same command goes on" in said
-    assert "not begun" in said
+    output = " ".join(err.decode().split())
+    assert "Traceback" not in output
+    assert "the same command continues" in output
+    assert "not begun" in output
     assert not list(out.glob("7*"))
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_kill_loses_nothing_that_was_final(bundle_of, tmp_path, number):
-    """What is final is in the partial file, and the next run does the file anew."""
+def test_kill_keeps_all_final_text(bundle_of, tmp_path, number):
+    """The partial file has all final text, and the next run transcribes the file again."""
     audio, out = tmp_path / "long.wav", tmp_path / "out"
     spoken = np.concatenate([speech("tiny-multi"), np.zeros(32_000, np.float32)])
     soundfile.write(audio, np.tile(spoken, 40), 16000)
@@ -361,10 +282,10 @@ def test_a_kill_loses_nothing_that_was_final(bundle_of, tmp_path, number):
     _, err = process.communicate(timeout=30)
     assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert b"Traceback" not in err
-    said = partial.read_text()
-    assert len(said) >= 100
+    output = partial.read_text()
+    assert len(output) >= 100
     assert not (out / "long.txt").exists()
     subprocess.run(command, check=True, capture_output=True)
-    assert (out / "long.txt").read_text().startswith(said)
+    assert (out / "long.txt").read_text().startswith(output)
     assert not partial.exists()
-    assert Path(out / "long.txt").stat().st_size > len(said)
+    assert Path(out / "long.txt").stat().st_size > len(output)

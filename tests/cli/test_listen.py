@@ -1,4 +1,4 @@
-"""Listening, with a microphone that plays a recording."""
+"""The command listen, with a microphone that plays a recording."""
 
 import sys
 from types import ModuleType
@@ -12,7 +12,7 @@ from wheatear.cli import main
 
 
 class Microphone(ModuleType):
-    """As much of sounddevice as is used: one speaker, two microphones of 16 and 48 kHz."""
+    """Fake of sounddevice: a speaker, two microphones of 16 and 48 kHz."""
 
     class PortAudioError(Exception):
         pass
@@ -84,48 +84,52 @@ def listen(capsys):
 
 
 @pytest.mark.parametrize("device", [None, "1", "usb"])
-def test_it_hears_what_is_said(microphone, listen, tmp_path, device):
+def test_captions_equal_the_transcript_of_the_recording(microphone, listen, tmp_path, device):
     options = ["--device", device] if device else []
-    out = tmp_path / "said.srt"
-    code, said, err = listen("--latency", 560, "--output", out, *options)
+    out = tmp_path / "captions.srt"
+    code, captions, err = listen("--latency", 560, "--output", out, *options)
     assert code == 0
     assert err == (
-        "wheatear: the microphone says: input overflow; some of what was said may be lost\n"
+        "wheatear: the microphone reports: input overflow; some speech may be lost\n"
         f"wheatear: wrote {out}\n"
     )
     expected = wheatear.load().transcribe(sample_speech(), latency_ms=560).text
-    if device != "usb":  # which was resampled twice
-        assert said.split() == expected.split()
-    assert said.rstrip().endswith("calling.")
+    if device != "usb":  # resampled twice
+        assert captions.split() == expected.split()
+    assert captions.rstrip().endswith("calling.")
     assert "-->" in out.read_text()
     code, _, err = listen("--output", out, *options)
     assert code == 2
-    assert "exists already; --overwrite" in err
+    assert "already exists; --overwrite" in err
 
 
-def test_ctrl_c_ends_it_with_what_was_said(microphone, listen, monkeypatch):
+def test_ctrl_c_stops_with_the_text_until_then(microphone, listen, monkeypatch):
     microphone.interrupts = True
-    code, said, _ = listen("--latency", 80)
+    code, captions, _ = listen("--latency", 80)
     assert code == 0
-    assert said.count("\n") <= 2
+    assert captions.count("\n") <= 2
 
 
 def test_devices_are_listed_and_chosen(microphone, listen):
     code, out, _ = listen("--list-devices")
     assert code == 0
     assert out.splitlines() == ["  1  Built-in Mic, 16000 Hz", "  2  USB Mic, 48000 Hz"]
-    for name, says in {"0": "no microphone is", "mic": "more than one", "x": "2 (USB Mic)"}.items():
+    for name, message in {
+        "0": "no microphone is",
+        "mic": "more than one",
+        "x": "2 (USB Mic)",
+    }.items():
         code, _, err = listen("--device", name)
         assert code == 2
-        assert says in err
+        assert message in err
 
 
-def test_what_is_missing_is_said(microphone, listen, monkeypatch):
+def test_missing_microphone_package_and_library_are_named(microphone, listen, monkeypatch):
     microphone.fault = "Device unavailable"
     code, _, err = listen()
     assert (code, "Device unavailable" in err) == (2, True)
     microphone.devices = microphone.devices[:1]
-    assert "no microphone here" in listen()[2]
+    assert "there is no microphone" in listen()[2]
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert "pip install 'wheatear[mic]'" in listen()[2]
 
@@ -141,7 +145,7 @@ def test_what_is_missing_is_said(microphone, listen, monkeypatch):
     assert "libportaudio2" in err
 
 
-def test_on_a_terminal_there_is_a_meter(microphone, listen, monkeypatch, tmp_path):
+def test_terminal_gets_a_meter(microphone, listen, monkeypatch, tmp_path):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = listen("--latency", 560)

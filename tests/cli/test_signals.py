@@ -1,4 +1,4 @@
-"""Signals while a command works: none is lost, none loses anything, the second one ends it."""
+"""Signals while a command works: deferred, remembered, ignored, repeated."""
 
 import os
 import signal
@@ -8,9 +8,8 @@ import threading
 
 import pytest
 
-import wheatear.cli.info  # noqa: F401  (to be replaced in)
-from wheatear.cli import main
-from wheatear.cli.evaluate import progress
+from wheatear.cli import info, main
+from wheatear.cli.evaluate import show_conditions
 from wheatear.cli.signals import Interrupts, interrupts
 
 
@@ -18,17 +17,17 @@ def strike(number=signal.SIGINT):
     os.kill(os.getpid(), number)
 
 
-def test_a_signal_raises_where_nothing_is_held():
+def test_signal_raises_unless_deferred():
     own = Interrupts()
-    with pytest.raises(KeyboardInterrupt), own.caught():
+    with pytest.raises(KeyboardInterrupt), own.installed():
         strike()
     assert (own.number, own.code) == (signal.SIGINT, 130)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_held_signal_is_found_where_it_is_looked_for(number):
+def test_deferred_signal_is_raised_by_check(number):
     own = Interrupts()
-    with own.caught(), own.held():
+    with own.installed(), own.deferred():
         own.check()
         strike(number)
         with pytest.raises(KeyboardInterrupt):
@@ -36,30 +35,30 @@ def test_a_held_signal_is_found_where_it_is_looked_for(number):
     assert own.code == 128 + number
 
 
-def test_waiting_ends_at_once_whenever_the_signal_comes():
+def test_interruptible_wait_ends_at_once():
     own = Interrupts()
-    with own.caught(), own.held():
-        with pytest.raises(KeyboardInterrupt), own.waiting():
+    with own.installed(), own.deferred():
+        with pytest.raises(KeyboardInterrupt), own.interruptible():
             strike()
-        with pytest.raises(KeyboardInterrupt), own.waiting():
-            pytest.fail("it came before")
+        with pytest.raises(KeyboardInterrupt), own.interruptible():
+            pytest.fail("the signal was before")
 
 
-def test_handlers_are_put_back():
+def test_handlers_are_restored():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     own = Interrupts()
-    with own.caught(), own.held():
+    with own.installed(), own.deferred():
         assert signal.getsignal(signal.SIGTERM) not in before
     assert [signal.getsignal(number) for number in numbers] == before
 
 
 def test_ignored_signals_stay_ignored(monkeypatch):
-    """As nohup wants it, and a shell of programs in the background."""
+    """nohup and shells ignore signals of programs in the background."""
     before = {n: signal.signal(n, signal.SIG_IGN) for n in (signal.SIGINT, signal.SIGHUP)}
     try:
         own = Interrupts()
-        with own.caught(), own.held():
+        with own.installed(), own.deferred():
             strike(signal.SIGINT)
             strike(signal.SIGHUP)
             own.check()
@@ -72,7 +71,7 @@ def test_other_threads_run_commands_without_handlers():
     done = []
 
     def work():
-        with Interrupts().caught(), Interrupts().held():
+        with Interrupts().installed(), Interrupts().deferred():
             done.append(True)
 
     thread = threading.Thread(target=work)
@@ -81,11 +80,11 @@ def test_other_threads_run_commands_without_handlers():
     assert done
 
 
-def test_the_second_signal_ends_the_process():
+def test_second_signal_ends_the_process():
     program = (
         "import os, signal\n"
         "from wheatear.cli.signals import interrupts\n"
-        "with interrupts.caught(), interrupts.held():\n"
+        "with interrupts.installed(), interrupts.deferred():\n"
         "    for word in ('one', 'two', 'three'):\n"
         "        print(word, flush=True)\n"
         "        os.kill(os.getpid(), signal.SIGINT)\n"
@@ -96,24 +95,24 @@ def test_the_second_signal_ends_the_process():
     assert done.stderr == b""
 
 
-def test_an_evaluation_ends_between_two_recordings():
-    """One that a signal cuts short would be scored as if that were all of it."""
-    with interrupts.caught(), progress() as tell:
-        tell("a condition", 0, 2)
+def test_evaluation_ends_between_two_recordings():
+    """A recording that is cut short by a signal would be scored as if complete."""
+    with interrupts.installed(), show_conditions() as update:
+        update("a condition", 0, 2)
         strike()
         with pytest.raises(KeyboardInterrupt):
-            tell("a condition", 1, 2)
+            update("a condition", 1, 2)
     assert interrupts.code == 130
 
 
-def test_a_signal_inside_an_import_ends_the_process(tmp_path):
-    """Nothing has been done yet, and modules in C abort when it is raised in them."""
+def test_signal_in_an_import_ends_the_process(tmp_path):
+    """C modules abort when a KeyboardInterrupt is raised in them."""
     module = "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nprint('imported')\n"
     (tmp_path / "slow_module.py").write_text(module)
     program = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from wheatear.cli.signals import interrupts\n"
-        "with interrupts.caught():\n"
+        "with interrupts.installed():\n"
         "    try:\n"
         "        import slow_module\n"
         "    except KeyboardInterrupt:\n"
@@ -123,8 +122,8 @@ def test_a_signal_inside_an_import_ends_the_process(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"")
 
 
-def test_what_c_code_makes_of_a_signal_is_still_one(monkeypatch, capsys):
-    """Modules in C turn a KeyboardInterrupt while they are imported into an ImportError."""
+def test_error_that_c_code_makes_of_a_signal_is_not_shown(monkeypatch, capsys):
+    """C modules turn a KeyboardInterrupt during their import into an ImportError."""
 
     def strike_in_import(*_arguments):
         try:
@@ -132,15 +131,15 @@ def test_what_c_code_makes_of_a_signal_is_still_one(monkeypatch, capsys):
         except KeyboardInterrupt as error:
             raise ImportError("numpy failed to import") from error
 
-    monkeypatch.setattr("wheatear.cli.info.find_bundle", strike_in_import)
+    monkeypatch.setattr(info, "find_bundle", strike_in_import)
     with pytest.raises(SystemExit) as ended:
         main(["info"])
     assert ended.value.code == 130
     assert capsys.readouterr() == ("", "")
 
 
-def test_ctrl_c_ends_a_command_before_it_has_begun():
-    """However long its imports take: without a traceback."""
+def test_ctrl_c_ends_a_command_before_it_starts():
+    """Without a traceback, also during slow imports."""
     program = (
         "import os, signal, sys\n"
         "class Slow:\n"

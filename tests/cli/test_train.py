@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wheatear.cli import train
+from wheatear.cli import extras, train
 from wheatear.errors import MissingExtraError, PlanError
 
 PLAN = """
@@ -38,6 +38,6 @@ def test_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> Non
     def without_safetensors(name: str) -> object:
         return None if name == "safetensors" else find_spec(name)
 
-    monkeypatch.setattr(train, "find_spec", without_safetensors)
+    monkeypatch.setattr(extras, "find_spec", without_safetensors)
     with pytest.raises(MissingExtraError, match=r"training needs safetensors: .*wheatear\[train\]"):
         train.require_train_extra("training")

@@ -6,13 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from wheatear.cli.options import Asked, _lines
+from wheatear.cli.options import TranscriptionOptions, read_entries
 from wheatear.common.text_files import read_text
 from wheatear.decoder.language_model import read_arpa
 from wheatear.errors import BundleError, PlanError, SettingsError, WheatearError
 from wheatear.server.access.keys import make_key, read_keys
 from wheatear.server.settings import read_settings
-from wheatear.train.run.config import Plan
+from wheatear.train.run.config import TrainConfig
 
 BOM = codecs.BOM_UTF8
 
@@ -66,13 +66,13 @@ def test_settings_and_keys_with_a_mark(file, tmp_path):
 
 def test_phrases_with_a_mark_and_odd_lines(file):
     phrases = file(BOM + b"Nguyen \r\n\r\n \t\r\n  # a remark\r\n#another\r\nBay Area\t\r\n")
-    assert _lines(phrases) == ["Nguyen", "Bay Area"]
-    assert Asked(phrases=phrases).options(None)["phrases"][0].text == "Nguyen"
+    assert read_entries(phrases) == ["Nguyen", "Bay Area"]
+    assert TranscriptionOptions(phrases=phrases).stream_options(None).phrases[0].text == "Nguyen"
 
 
 def test_a_plan_and_an_arpa_file_with_a_mark(file):
     with pytest.raises(PlanError, match="missing 1 required"):  # past the mark
-        Plan.read(file(BOM + b'name = "mine"\n', "plan.toml"))
+        TrainConfig.read(file(BOM + b'name = "mine"\n', "plan.toml"))
     arpa = BOM + "\\data\\\n\n\\1-grams:\n-0.5\t▁a\n\n\\end\\\n".encode()
     assert read_arpa(file(arpa), SimpleNamespace(pieces=("▁a",)))
 
@@ -82,8 +82,8 @@ def test_a_plan_and_an_arpa_file_with_a_mark(file):
     [
         (SettingsError, lambda path: read_settings(path, {}, {})),
         (SettingsError, read_keys),
-        (WheatearError, _lines),
-        (PlanError, Plan.read),
+        (WheatearError, read_entries),
+        (PlanError, TrainConfig.read),
         (BundleError, lambda path: read_arpa(path, SimpleNamespace(pieces=()))),
     ],
 )

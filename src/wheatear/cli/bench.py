@@ -1,7 +1,7 @@
 """`wheatear bench`: speed of a model on this machine."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import App, Parameter, Token
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from wheatear.bench.chart import check_matplotlib, draw_chart
 from wheatear.bench.engines import Rival, Wheatear
@@ -19,6 +18,7 @@ from wheatear.bench.measurements import ONNXRUNTIME, WHEATEAR, Setting
 from wheatear.bench.random_model import ProgressCallback, random_bundles
 from wheatear.bench.report import machine_text, print_report, write_json
 from wheatear.bench.token_rate import SPEECH
+from wheatear.cli.progress import show_steps
 from wheatear.errors import BenchError
 from wheatear.model.bundle import open_bundle
 from wheatear.model.latency import choose_mode
@@ -155,7 +155,7 @@ def measure_speed(
     for path in filter(None, (options.picture, options.json)):
         path.open("ab").close()  # fails before the measurement
     with ExitStack() as stack:
-        show = stack.enter_context(show_progress())
+        show = stack.enter_context(show_steps())
         name, bundles, manifest = choose_bundles(
             options.random, options.model, options.precision, show
         )
@@ -206,18 +206,6 @@ def choose_latencies(manifest: BundleManifest, requested: Sequence[int]) -> list
     for latency_ms in requested:
         choose_mode(manifest.modes, manifest.default_mode, latency_ms)
     return list(requested) or [mode.latency_ms for mode in manifest.modes]
-
-
-@contextmanager
-def show_progress() -> Iterator[ProgressCallback]:
-    """A progress bar on standard error, if that is a terminal."""
-    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    console = Console(stderr=True)
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
-    ) as progress:
-        task = progress.add_task("", total=1.0)
-        yield lambda step, share: progress.update(task, description=step, completed=share)
 
 
 def _step_text(setting: Setting) -> str:

@@ -12,7 +12,8 @@ from wheatear.bench.capacity import Trial, find_capacity, run_trial, start_serve
 from wheatear.bench.machine import describe_machine
 from wheatear.bench.random_model import random_bundles
 from wheatear.bench.token_rate import SPEECH
-from wheatear.cli.bench import Names, Numbers, show_progress
+from wheatear.cli.bench import Names, Numbers
+from wheatear.cli.progress import show_steps
 from wheatear.errors import BenchError
 from wheatear.model.store import find_bundle
 from wheatear.recognizer.loading import describe_model
@@ -69,7 +70,7 @@ def serve(
     if random is not None:
         if model:
             raise BenchError("give --random or --model, not both")
-        with show_progress() as show:
+        with show_steps() as show:
             paths = random_bundles(random, precision or ("int4",), show)
         model, tokens = tuple(map(str, paths)), SPEECH if tokens is None else tokens
     elif precision:

@@ -14,10 +14,11 @@ from cyclopts import Parameter
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from wheatear.cli import BAD_INPUT, complain
+from wheatear.cli.messages import BAD_INPUT, print_error
+from wheatear.cli.progress import progress_bar
 from wheatear.cli.signals import interrupts
 from wheatear.common.terminal_text import printable
 from wheatear.errors import MissingExtraError, WheatearError
@@ -129,7 +130,7 @@ def evaluate(
         Scoring(numbers == "spoken", frozenset(fold_accents)),
     )  # fmt: skip
     systems = Systems(model or (None,), latency, all_latencies, beam, engine)
-    with progress_bar() as progress:
+    with show_conditions() as progress:
         summary = run(
             clips, systems, plan, output, title=f"Evaluation on {manifest}",
             command=shlex.join(["wheatear", *sys.argv[1:]]), before=against,
@@ -146,17 +147,17 @@ def with_extra() -> None:
 
 
 @contextmanager
-def progress_bar() -> Iterator[ProgressCallback]:
+def show_conditions() -> Iterator[ProgressCallback]:
     """A bar on standard error; without a terminal a line for each condition.
 
     A signal ends the work between two recordings, since an interrupted engine may return as usual.
     """
-    console, last = Console(stderr=True), ""
-    bar = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        console=console, transient=True, disable=not console.is_terminal,
-    )  # fmt: skip
-    with bar, interrupts.held():
+    last = ""
+    bar = progress_bar(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    )
+    console = bar.console
+    with bar, interrupts.deferred():
         task = bar.add_task("", total=None)
 
         def update(label: str, done: int, total: int) -> None:
@@ -180,17 +181,17 @@ def show(summary: dict[str, Any], output: Path, count: int) -> int:
     print(f"{output / 'report.html'}, report.md, summary.json, utterances.jsonl")
     if failed := {entry["id"]: entry["fault"] for entry in summary["failed"]}:
         for name, fault in list(failed.items())[:5]:
-            complain(f"{name}: {fault}")
-        complain(f"{len(failed)} of {count} recordings failed, see the report")
+            print_error(f"{name}: {fault}")
+        print_error(f"{len(failed)} of {count} recordings failed, see the report")
     for system in dict.fromkeys(entry["system"] for entry in summary["left_out"]):
         own = [entry for entry in summary["left_out"] if entry["system"] == system]
         locales = ", ".join(f"{entry['locale']} ({entry['clips']})" for entry in own)
-        complain(f"{system} has no language for these recordings, left out: {locales}")
+        print_error(f"{system} has no language for these recordings, left out: {locales}")
     rows = summary["rows"]
     working = {row["system"] for row in rows if row["utterances"]}
     broken = [name for name in dict.fromkeys(row["system"] for row in rows) if name not in working]
     for system in broken:
-        complain(f"{system} transcribed no recording")
+        print_error(f"{system} transcribed no recording")
     return BAD_INPUT if broken else 0
 
 

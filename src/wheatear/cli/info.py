@@ -1,4 +1,4 @@
-"""`wheatear info`: what a bundle holds."""
+"""`wheatear info`: properties of a model."""
 
 from wheatear.common.terminal_text import printable
 from wheatear.errors import ModelNotFoundError
@@ -8,14 +8,14 @@ from wheatear.recognizer.loading import describe_model
 
 
 def info(model: str | None = None, /) -> None:
-    """Show what a model can do: architecture, latencies, locales, precision, sizes, license.
+    """Show a model's architecture, latencies, locales, precision, sizes and license.
 
-    Of a published model that is not here it shows what is known of it, and how to get it.
+    For a published model that is not on this machine, it also shows how to fetch it.
 
     Parameters
     ----------
     model
-        Model folder or name; the model that comes with Wheatear if left out.
+        Model folder or name; by default the shipped model.
     """
     try:
         found = find_bundle(model)
@@ -35,12 +35,12 @@ def info(model: str | None = None, /) -> None:
         "model": m.name,
         "folder": str(bundle.path),
         "precision": m.precision,
-        "parameters": f"{m.parameters:,}" if m.parameters else "not told",
+        "parameters": f"{m.parameters:,}" if m.parameters else "unknown",
         "encoder": f"{m.encoder.layers} layers, width {m.encoder.width}, {heads}"
         f"left context {m.encoder.left} frames of 80 ms",
         "decoder": f"{m.decoder.layers} LSTM layers of {m.decoder.hidden}, "
         f"{m.decoder.blank:,} pieces",
-        "latencies": f"{', '.join(latencies)} ms; files that name none: "
+        "latencies": f"{', '.join(latencies)} ms; default for files: "
         f"{max(mode.latency_ms for mode in m.modes)} ms",
         "locales": ", ".join(m.prompts) or "one language, no prompt",
         "source": m.source,
@@ -51,14 +51,14 @@ def info(model: str | None = None, /) -> None:
     for name, size in bundle.sizes.items():
         print(f"{'':11} {size:>13,}  {name}")
     for name, text in bundle.notices().items():
-        if name.startswith("NOTICE"):  # attributions travel with what they are for
+        if name.startswith("NOTICE"):  # attributions that the license requires
             print(f"\n{printable(text.strip(), lines=True)}")
 
 
 def _about(name: str, model: PublishedModel) -> dict[str, str]:
-    """What is known of a model that is not here."""
+    """Returns the rows of a published model that is not on this machine."""
     return {
-        "model": f"{name}, which is not here; to fetch it run: wheatear pull {name}",
+        "model": f"{name}, not on this machine; to fetch it run: wheatear pull {name}",
         "about": model.about,
         "source": f"{model.repo}, revision {model.revision}",
         "latencies": f"{', '.join(map(str, model.latencies_ms))} ms",

@@ -1,4 +1,4 @@
-"""`wheatear locales`: what a model can be asked for, and what is known of it."""
+"""`wheatear locales`: locales of a model and their properties."""
 
 import json
 from typing import Annotated, Any
@@ -22,18 +22,18 @@ def locales(
     all_: Annotated[bool, Parameter(name="--all", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
-    """Show the locales that a model can be asked for.
+    """Show the locales of a model.
 
-    Tiers are NVIDIA's: transcription-ready locales can be relied on, broad-coverage ones make more
-    mistakes, adaptation-ready ones want fine-tuning first. A locale without a tier is none of the
-    forty that NVIDIA speaks for, though the model has a prompt for it.
+    Tiers are NVIDIA's: transcription-ready locales are reliable, broad-coverage locales have more
+    errors, adaptation-ready locales need fine-tuning. A locale without a tier is not among NVIDIA's
+    forty, though the model has a prompt for it.
 
     Parameters
     ----------
     model
-        Bundle folder or model name; the model that comes with Wheatear if left out.
+        Model folder or name; by default the shipped model.
     all_
-        Show all forty locales of Nemotron 3.5, those that this model lacks too.
+        Show all forty locales of Nemotron 3.5, including those that this model lacks.
     as_json
         Print JSON instead of a table.
     """
@@ -50,9 +50,10 @@ def locales(
 
 
 def locale_rows(manifest: BundleManifest) -> list[dict[str, Any]]:
-    """The forty locales, then what else the model's dictionary has; `id` is None where it lacks it.
+    """Returns rows of the forty locales, then of other locales in the model's dictionary.
 
-    keys: what the dictionary calls the locale. detected: whether the model can tell it by itself.
+    `id` is None if the model lacks the locale, `keys` are its names in the dictionary, `detected`
+    is True if the model can detect it.
     """
     keys: dict[int, list[str]] = {}
     for key, prompt in manifest.prompts.items():

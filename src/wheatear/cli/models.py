@@ -1,4 +1,4 @@
-"""`wheatear models`: what is here, and what could be had."""
+"""`wheatear models`: models on this machine, and published models."""
 
 from pathlib import Path
 
@@ -11,21 +11,21 @@ from wheatear.recognizer.external.files import is_package, read_record
 
 
 def models() -> None:
-    """List the models that are here, and those that can be fetched."""
-    print(f"here (in {models_folder()}, and what comes with Wheatear)")
-    here = local_models()
-    for row in map(_described, here):
+    """List the models on this machine, and those that can be fetched."""
+    print(f"on this machine (shipped with Wheatear, or in {models_folder()})")
+    local = local_models()
+    for row in map(_description, local):
         print(f"  {row}")
-    names = {path.name for path in here}
-    print("to be fetched")
+    names = {path.name for path in local}
+    print("published")
     for name, published in PUBLISHED.items():
-        have = "  (a model of that name is here)" if name in names else ""
+        have = "  (a model of that name is on this machine)" if name in names else ""
         print(f"  {name:24} {published.about}, about {published.size / 1e9:.1f} GB to fetch")
         print(f"  {'':24} {published.license.name}; run: wheatear pull {name}{have}")
-    print("  and any hub id or URL: wheatear pull ORGANISATION/NAME")
+    print("  and any hub id or URL: wheatear pull ORGANIZATION/NAME")
 
 
-def _described(path: Path) -> str:
+def _description(path: Path) -> str:
     name = printable(path.name)
     megabytes = sum(file.stat().st_size for file in path.iterdir() if file.is_file()) / 1e6
     try:

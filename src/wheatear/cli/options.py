@@ -1,4 +1,4 @@
-"""What commands that transcribe have in common: how to listen, and how to write."""
+"""Options that the commands transcribe and listen share."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,83 +22,80 @@ from wheatear.transcript.turns import TurnRules
 
 @Parameter(name="*")
 @dataclass(frozen=True)
-class Asked:
-    """How to listen and how to write; options of the command line."""
+class TranscriptionOptions:
+    """Options of recognition and of the text."""
 
     language: Annotated[
-        str, Parameter(help='Locale, language or auto; "wheatear locales" lists them.')
+        str, Parameter(help='Locale, language or auto; see "wheatear locales".')
     ] = AUTO
     latency: Annotated[
         int | None,
         Parameter(
-            help="Milliseconds of each chunk: less is quicker, more is more accurate. If left out, "
-            "files run at the longest and live audio at the model's default latency; \"wheatear "
-            'info" lists them.'
+            help="Latency in milliseconds; longer is more accurate. By default the longest for "
+            'files, and the model\'s default for live audio. "wheatear info" lists them.'
         ),
     ] = None
     phrase: Annotated[
         tuple[str, ...],
         Parameter(
             negative="",
-            help="A name or term to listen for; may be given several times. 'Nguyen Van ^2 | win "
-            "van' favours it twice as much, and writes it where 'win van' is heard.",
+            help="Name or term to boost; may be repeated. 'Nguyen Van ^2 | win van' gives it twice "
+            "the weight, and writes it for 'win van' too.",
         ),
     ] = ()
     phrases: Annotated[
-        Path | None, Parameter(help="File of phrases, a line each; lines with # are remarks.")
+        Path | None, Parameter(help="File with a phrase on each line; lines with # are comments.")
     ] = None
     beam: Annotated[
         int,
         Parameter(
-            help="Readings of what was said that are followed at a time; more is slower and "
-            "mostly better. 1 follows none but the likeliest (greedy search)."
+            help="Number of hypotheses in beam search; more are slower and mostly more accurate. "
+            "1 is greedy search."
         ),
     ] = 1
     language_model: Annotated[
         Path | None,
-        Parameter(help="ARPA file over the model's pieces, for a beam to weigh in."),
+        Parameter(help="Language model for beam search: an ARPA file over the model's pieces."),
     ] = None
-    language_model_weight: Annotated[float, Parameter(help="How much it counts.")] = 0.3
+    language_model_weight: Annotated[float, Parameter(help="Weight of the language model.")] = 0.3
     punctuation: Annotated[
         bool, Parameter(help="Write punctuation.", negative="--no-punctuation")
     ] = True
     capitals: Annotated[bool, Parameter(help="Write capitals.", negative="--no-capitals")] = True
     numbers: Annotated[
         Literal["spoken", "written"],
-        Parameter(help="Numbers as words, or in digits (needs the extra wheatear[numbers])."),
+        Parameter(help="Numbers in words, or in digits (extra wheatear[numbers])."),
     ] = "spoken"
     mask: Annotated[
-        Path | None, Parameter(help="File of words to show as asterisks, a line each.")
+        Path | None, Parameter(help="File of words to mask with asterisks, one per line.")
     ] = None
     voice: Annotated[
         Voice,
         Parameter(
-            help="What keeps a turn from ending: words alone, loudness too, or a voice detector "
-            "(needs the extra wheatear[vad])."
+            help="Voice activity that keeps a turn open: words only, energy, or the Silero "
+            "detector (extra wheatear[vad])."
         ),
     ] = "energy"
-    turn_end: Annotated[
-        int, Parameter(help="Milliseconds of silence after which a turn is over.")
-    ] = 800
+    turn_end: Annotated[int, Parameter(help="Milliseconds of silence that end a turn.")] = 800
 
-    def options(self, recognizer: Recognizer) -> StreamOptions:
-        """Options of the stream.  Raises WheatearError for what makes no sense."""
+    def stream_options(self, recognizer: Recognizer) -> StreamOptions:
+        """Returns the options of a stream.  Raises WheatearError for invalid values."""
         try:
-            usual, end = TurnRules(), self.turn_end
-            eager, sentence_end = min(usual.eager_ms, end), min(usual.sentence_end_ms, end)
+            default, end = TurnRules(), self.turn_end
+            eager, sentence_end = min(default.eager_ms, end), min(default.sentence_end_ms, end)
             turns = TurnRules(eager, end, sentence_end, voice=self.voice)
             beam = self._beam(recognizer)
+        except WheatearError:
+            raise
         except ValueError as error:
-            raise (
-                error if isinstance(error, WheatearError) else WheatearError(str(error))
-            ) from error
-        masked = frozenset(_lines(self.mask)) if self.mask else frozenset()
-        given = [*self.phrase, *(_lines(self.phrases) if self.phrases else [])]
+            raise WheatearError(str(error)) from error
+        masked = frozenset(read_entries(self.mask)) if self.mask else frozenset()
+        phrases = [*self.phrase, *(read_entries(self.phrases) if self.phrases else [])]
         return StreamOptions(
             language=self.language,
             latency_ms=self.latency,
             turns=turns,
-            phrases=tuple(map(parse_phrase, given)),
+            phrases=tuple(map(parse_phrase, phrases)),
             beam=beam,
             text_format=TextFormat(self.punctuation, self.capitals, self.numbers, masked),
             keep=False,
@@ -108,13 +105,13 @@ class Asked:
         if self.language_model is None:
             return None if self.beam == 1 else BeamRules(self.beam)
         if self.beam == 1:
-            raise WheatearError("a language model is weighed in by a beam: give --beam 4, say")
+            raise WheatearError("a language model needs beam search: give --beam 4, for example")
         model = read_arpa(self.language_model, recognizer.model.vocabulary)
         return BeamRules(self.beam, model=model, model_weight=self.language_model_weight)
 
 
 def parse_phrase(line: str) -> Phrase:
-    """`text ^weight | alias | alias`, of which all but the text may be left out."""
+    """Parses `text ^weight | alias | alias`, of which only the text is required."""
     text, *aliases = (part.strip() for part in readable(line).split("|"))
     text, mark, weight = text.partition("^")
     try:
@@ -124,7 +121,8 @@ def parse_phrase(line: str) -> Phrase:
     return Phrase(text.strip(), number, tuple(aliases))
 
 
-def _lines(path: Path) -> list[str]:
+def read_entries(path: Path) -> list[str]:
+    """Reads the lines of a file without empty ones and comments.  Raises WheatearError."""
     try:
         lines = map(str.strip, read_text(path).splitlines())
     except (OSError, ValueError) as error:

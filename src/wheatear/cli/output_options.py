@@ -1,4 +1,4 @@
-"""Where transcripts go and in which format, as the options of `wheatear transcribe` have it."""
+"""Output file, folder and format of a command that transcribes."""
 
 import hashlib
 import os
@@ -11,38 +11,42 @@ from wheatear.common import atomic_files as durable
 from wheatear.errors import AudioError, WheatearError
 from wheatear.transcript.writers import FORMATS, TranscriptFormat
 
-_FORMAT_OF: dict[str, TranscriptFormat] = {f".{form}": form for form in FORMATS} | {
+_FORMATS: dict[str, TranscriptFormat] = {f".{name}": name for name in FORMATS} | {
     ".ndjson": "jsonl"
 }
-_LONGEST_NAME = 120  # bytes of a partial file's; file systems take 143 to 255
-_SEVERAL_IN_A_FILE = ("jsonl", "ctm")
-"""Formats that name the recording in every line."""
-_SEVERAL_IN_A_ROW = ("txt", "json", *_SEVERAL_IN_A_FILE)
-"""Formats that can follow each other on standard output and stay readable."""
+_MAX_NAME_BYTES = 120  # of a partial file; file systems allow 143 to 255
+_MULTIPLE_IN_FILE = ("jsonl", "ctm")
+"""Formats that name the recording in each line."""
+_MULTIPLE_IN_OUTPUT = ("txt", "json", *_MULTIPLE_IN_FILE)
+"""Formats of which several transcripts can be written to standard output."""
 
 
-def format_of(form: TranscriptFormat | None, output: Path | None) -> TranscriptFormat:
-    """The format that was asked for, else the one that the name of the file ends with."""
-    if form is not None:
-        return form
-    return _FORMAT_OF.get(output.suffix.lower(), "txt") if output is not None else "txt"
+def choose_format(
+    transcript_format: TranscriptFormat | None, output: Path | None
+) -> TranscriptFormat:
+    """Returns the format of the option, else that of the file name, else txt."""
+    if transcript_format is not None:
+        return transcript_format
+    return _FORMATS.get(output.suffix.lower(), "txt") if output is not None else "txt"
 
 
 def check_output(
-    output: Path | None, inputs: Sequence[str], form: TranscriptFormat, overwrite: bool = False
+    output: Path | None,
+    inputs: Sequence[str],
+    transcript_format: TranscriptFormat,
+    overwrite: bool = False,
 ) -> None:
-    """Raises AudioError for an output that exists or is an input, and for several transcripts in a
-    format that holds one."""
+    """Raises AudioError if an output exists or is an input, or the format holds one transcript."""
     if output is not None and output.is_file():
         if any(_same(output, name) for name in inputs):
             raise AudioError(f"{output} is one of the files to transcribe")
         if not overwrite:
-            raise AudioError(f"{output} exists already; --overwrite replaces it")
-    holds_several = _SEVERAL_IN_A_ROW if output is None else _SEVERAL_IN_A_FILE
-    if len(inputs) > 1 and form not in holds_several:
+            raise AudioError(f"{output} already exists; --overwrite replaces it")
+    multiple = _MULTIPLE_IN_OUTPUT if output is None else _MULTIPLE_IN_FILE
+    if len(inputs) > 1 and transcript_format not in multiple:
         raise AudioError(
-            f"{form} holds the transcript of one file, and {len(inputs)} were given: "
-            f"--output-dir FOLDER writes one for each, --format jsonl all into one"
+            f"{transcript_format} holds the transcript of one file, and {len(inputs)} were given: "
+            "--output-dir FOLDER writes one for each, --format jsonl writes all into one"
         )
 
 
@@ -56,17 +60,17 @@ def _same(output: Path, name: str) -> bool:
 class Output:
     """Standard output, or a file that is made when the first transcript begins.
 
-    Until it is whole a file is called NAME.partial, except for transcripts of live audio.
+    A file is named NAME.partial until it is complete, except for transcripts of live audio.
     """
 
     def __init__(self, path: Path | None, live: bool) -> None:
         self._path, self._place = path, path
         if path is not None and not live and (path.is_file() or not path.exists()):
-            self._place = partial_of(path)
+            self._place = partial_path(path)
         self._file: TextIO | None = None
 
     def open(self) -> TextIO:
-        """The same each time.  Raises AudioError."""
+        """Returns the output, the same on each call.  Raises AudioError."""
         if self._place is None:
             return sys.stdout
         if self._file is None:
@@ -76,24 +80,24 @@ class Output:
                 raise AudioError(f"cannot write {self._path}: {error.strerror}") from error
         return self._file
 
-    def finish(self, whole: bool) -> str:
+    def finish(self, complete: bool) -> str:
         """Gives the file its name and returns a sentence about it, which may be empty.
 
-        whole: whether everything was transcribed; if not, a file without a word is taken away.
+        complete: True if all files were transcribed; otherwise an empty file is removed.
         """
-        if self._close(keep_empty=whole) and self._path is not None and self._place is not None:
+        if self._close(keep_empty=complete) and self._path is not None and self._place is not None:
             if self._place != self._path:
                 durable.replace(self._place, self._path)
             return f"wrote {self._path}"
         return ""
 
-    def abandon(self) -> str:
-        """Leaves the file as it is and returns a sentence about it, which may be empty."""
+    def keep_partial(self) -> str:
+        """Leaves the partial file and returns a sentence about it, which may be empty."""
         kept = self._close(keep_empty=False)
-        return f"{self._place} has what was transcribed so far" if kept else ""
+        return f"{self._place} has the text until then" if kept else ""
 
     def _close(self, keep_empty: bool) -> bool:
-        """True if there is a file on a disk now."""
+        """Closes the file; returns True if it is on a disk."""
         if self._file is None or self._place is None:
             return False
         self._file.close()
@@ -105,28 +109,28 @@ class Output:
         return True
 
 
-def partial_of(target: Path) -> Path:
-    """Where a transcript is written until it is whole: a name that every file system takes."""
+def partial_path(target: Path) -> Path:
+    """Returns the path of a transcript until it is complete, short enough for file systems."""
     name = f"{target.name}.partial"
-    if len(os.fsencode(name)) > _LONGEST_NAME:
+    if len(os.fsencode(name)) > _MAX_NAME_BYTES:
         digest = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
         name = f"{target.name[:16]}~{digest}.partial"
     return target.with_name(name)
 
 
-def folder_of(output: Path | None, output_dir: Path | None, several: bool) -> Path | None:
-    """The folder for one file each, if that is what is wanted.
+def choose_folder(output: Path | None, output_dir: Path | None, multiple: bool) -> Path | None:
+    """Returns the folder for transcripts of their own, or None for one output.
 
-    several: whether a folder is read, or several files at a time, which --output may then mean as
-    well.  Raises WheatearError.
+    multiple: True for a folder or several jobs, with which --output may name a folder.  Raises
+    WheatearError.
     """
     if output is not None and output_dir is not None:
         raise WheatearError("give --output FILE or --output-dir FOLDER, not both")
     if output_dir is not None:
         return output_dir
-    if output is not None and (several or output.is_dir()):
+    if output is not None and (multiple or output.is_dir()):
         return output
-    if several:
+    if multiple:
         raise AudioError(
             "several files at a time need a folder to write to: give --output-dir FOLDER"
         )

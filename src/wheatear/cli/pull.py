@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
@@ -17,7 +16,8 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from wheatear.cli.convert import needs_extra
+from wheatear.cli.extras import requires_extra
+from wheatear.cli.progress import progress_bar
 from wheatear.common.terminal_text import printable
 from wheatear.errors import DownloadError
 from wheatear.model.hub.external_package import unpack_package
@@ -64,16 +64,12 @@ def pull(
     sha256
         Expected hash of the file at a URL; required where the URL is not https.
     """
-    console = Console(stderr=True)
-    columns = (
+    with progress_bar(
         TextColumn("{task.description}"),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-    )
-    with Progress(
-        *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bars:
         observer = _Bars(bars)
         folder = pull_model(
@@ -127,7 +123,7 @@ def pull_model(
     Returns:
         The model folder.
     """
-    with needs_extra("hub"):
+    with requires_extra("hub"):
         import wheatear.convert.pipeline  # noqa: F401, PLC0415  (before gigabytes are fetched)
     if precision not in _SIZE_SHARES:
         raise DownloadError(f"no precision {precision!r}; choose one of {', '.join(_SIZE_SHARES)}")

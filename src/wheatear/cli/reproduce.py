@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from wheatear.cli.evaluate import as_rich, progress_bar, with_extra
+from wheatear.cli.evaluate import as_rich, show_conditions, with_extra
 from wheatear.errors import LatencyError
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.store import find_bundle
@@ -87,7 +87,7 @@ def reproduce(
         ("whole",), wanted.prompts, turns=0, by=wanted.by, threads=threads or default_threads()
     )
     systems = Systems(models, tuple(sorted(latency or known)))
-    with progress_bar() as progress:
+    with show_conditions() as progress:
         summary = evaluate(
             chosen, systems, plan, output, title=f"{wanted.title}, on {data}",
             command=shlex.join(["wheatear", *sys.argv[1:]]), progress=progress,

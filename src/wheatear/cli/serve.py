@@ -1,4 +1,4 @@
-"""`wheatear serve`: the live service."""
+"""`wheatear serve`: the server."""
 
 import os
 from pathlib import Path
@@ -6,53 +6,49 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from wheatear.errors import MissingExtraError
+from wheatear.cli.extras import requires_extra
 
 
 def serve(
     *,
     host: Annotated[
-        str | None, Parameter(help="Address to listen on; 127.0.0.1 if left out: this machine.")
+        str | None, Parameter(help="Address to listen on; by default 127.0.0.1, this machine only.")
     ] = None,
     port: Annotated[
-        int | None, Parameter(help="Port; 8000 if left out, 0 takes any that is free.")
+        int | None, Parameter(help="Port; by default 8000. 0 chooses a free port.")
     ] = None,
     model: Annotated[
         tuple[str, ...],
         Parameter(
             negative="",
-            help="Bundle by path or name, or NAME=PATH; may be given several times, the first is "
-            "the default. The model that comes with Wheatear if left out.",
+            help="Model name, folder, or NAME=FOLDER; may be repeated, the first is the default "
+            "model. By default the shipped model.",
         ),
     ] = (),
     api_key_file: Annotated[
         Path | None,
-        Parameter(help='File of keys, made by "wheatear key"; without, everybody is let in.'),
+        Parameter(help='Key file, made by "wheatear key"; without it, no key is required.'),
     ] = None,
     config: Annotated[Path | None, Parameter(help="TOML file of settings.")] = None,
     latency: Annotated[
-        int | None, Parameter(help="Milliseconds, of live streams that do not say.")
+        int | None, Parameter(help="Default latency of live streams in milliseconds.")
     ] = None,
-    threads: Annotated[int | None, Parameter(help="Processors that a step may use.")] = None,
+    threads: Annotated[int | None, Parameter(help="Number of threads of a step.")] = None,
     wyoming_port: Annotated[
         int | None, Parameter(help="Port for Home Assistant's Wyoming protocol.")
     ] = None,
     log_format: Annotated[
-        Literal["text", "json"] | None, Parameter(help="How the log is written.")
+        Literal["text", "json"] | None, Parameter(help="Format of the log.")
     ] = None,
 ) -> None:
-    """Serve files, live streams and a page: OpenAI's wire, WebSockets, SSE.
+    """Serve files, live streams and a web page, with the APIs of OpenAI and others.
 
-    Every setting can be given in a TOML file, as an environment variable (WHEATEAR_SERVE_HOST),
-    or, the commonest ones, as an option here, which counts most. docs/serving.md has them all.
+    Settings are read from a TOML file, from environment variables (WHEATEAR_SERVE_HOST), and from
+    these options, which take precedence. docs/serving.md lists all settings.
     """
-    try:
+    with requires_extra("server", "serving"):
         from wheatear.server.main import run  # noqa: PLC0415
         from wheatear.server.settings import read_settings  # noqa: PLC0415
-    except ImportError as error:
-        raise MissingExtraError(
-            f"serving needs {error.name}: pip install 'wheatear[server]'"
-        ) from error
     flags = {
         "host": host, "port": port, "models": model or None,
         "api_key_file": None if api_key_file is None else str(api_key_file),

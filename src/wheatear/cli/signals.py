@@ -1,9 +1,9 @@
-"""Ctrl-C, SIGTERM and SIGHUP, for commands that must not lose what they have done.
+"""Ctrl-C, SIGTERM and SIGHUP in commands that must not lose results.
 
-A KeyboardInterrupt comes wherever the program happens to be. In a callback of a C library it is
-swallowed, the library takes it for the end of the file, and half a transcript looks like a whole
-one. So a command holds signals back while it works, and looks between two chunks whether one came.
-A second signal ends the process at once.
+A KeyboardInterrupt is raised at any point of a program.  In a callback of a C library it is
+swallowed: the library takes it for the end of the file, and half a transcript looks complete.  So a
+command defers signals while it works and checks for them between two chunks.  A second signal ends
+the process at once.
 """
 
 import io
@@ -20,24 +20,24 @@ _ENDING = [number for name in ("SIGTERM", "SIGHUP") if (number := getattr(signal
 
 
 class Interrupts:
-    """The signals that came since `caught` began."""
+    """Signals received since `installed` began."""
 
     def __init__(self) -> None:
         self.number: int | None = None
-        """The first signal that came."""
-        self._held = False
-        self._waiting = False
+        """The first signal."""
+        self._deferred = False
+        self._interruptible = False
 
     @property
     def code(self) -> int:
-        """The exit code of a command that a signal ended."""
+        """Exit code of a command that was ended by a signal."""
         return 128 + (self.number or signal.SIGINT)
 
     @contextmanager
-    def caught(self) -> Iterator[None]:
-        """Ctrl-C raises KeyboardInterrupt and is remembered, in case that it is swallowed."""
-        self.number, self._held = None, False
-        hook, sys.unraisablehook = sys.unraisablehook, _quiet
+    def installed(self) -> Iterator[None]:
+        """Makes Ctrl-C raise KeyboardInterrupt, and remembers it in case that is swallowed."""
+        self.number, self._deferred = None, False
+        hook, sys.unraisablehook = sys.unraisablehook, _ignore_interrupt
         try:
             with self._handling([signal.SIGINT]):
                 yield
@@ -45,37 +45,37 @@ class Interrupts:
             sys.unraisablehook = hook
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Signals raise nothing but are found by `check`, SIGTERM and SIGHUP too."""
-        self._held = True
+    def deferred(self) -> Iterator[None]:
+        """Defers signals, SIGTERM and SIGHUP included, to the next `check`."""
+        self._deferred = True
         try:
             with self._handling(_ENDING):
                 yield
         finally:
-            self._held = False
+            self._deferred = False
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Signals raise KeyboardInterrupt even while they are held: nothing can be lost here."""
-        self._waiting = True
+    def interruptible(self) -> Iterator[None]:
+        """Makes signals raise KeyboardInterrupt even while they are deferred."""
+        self._interruptible = True
         try:
             self.check()
             yield
         finally:
-            self._waiting = False
+            self._interruptible = False
 
     def check(self) -> None:
-        """Raises KeyboardInterrupt if a signal came; from any thread."""
+        """Raises KeyboardInterrupt after a signal.  May be called from any thread."""
         if self.number is not None:
             raise KeyboardInterrupt
 
     @contextmanager
-    def breakable_input(self) -> Iterator[None]:
-        """Standard input that a signal interrupts while it waits for more."""
+    def interruptible_stdin(self) -> Iterator[None]:
+        """Makes reads of standard input raise KeyboardInterrupt on a signal."""
         before = sys.stdin
         raw = getattr(getattr(before, "buffer", None), "raw", None)
         if raw is not None:
-            buffer = io.BufferedReader(_Breakable(raw, self))
+            buffer = io.BufferedReader(_InterruptibleFile(raw, self))
             sys.stdin = SimpleNamespace(buffer=buffer)  # type: ignore[assignment]
         try:
             yield
@@ -84,7 +84,7 @@ class Interrupts:
 
     @contextmanager
     def _handling(self, numbers: list[int]) -> Iterator[None]:
-        """Leaves signals alone that are ignored, as by nohup, and other threads than the first."""
+        """Handles signals in the main thread, except those that are ignored, as by nohup."""
         before = {}
         if threading.current_thread() is threading.main_thread():
             wanted = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]
@@ -100,14 +100,14 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
         self.number = number
-        if self._waiting or not self._held:
+        if self._interruptible or not self._deferred:
             if _is_importing(frame):
                 os._exit(128 + number)
             raise KeyboardInterrupt
 
 
 def _is_importing(frame: FrameType | None) -> bool:
-    """True inside an import: modules in C abort the process, or make an ImportError of a signal."""
+    """True in an import, where C modules abort on a signal or raise ImportError."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             return True
@@ -115,14 +115,14 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def _quiet(unraisable: Any) -> None:
-    """Leaves out a KeyboardInterrupt that was swallowed: it is remembered."""
+def _ignore_interrupt(unraisable: Any) -> None:
+    """Hides a swallowed KeyboardInterrupt, which is remembered."""
     if not issubclass(unraisable.exc_type, KeyboardInterrupt):
         sys.__unraisablehook__(unraisable)
 
 
-class _Breakable(io.RawIOBase):
-    """A file whose reads raise KeyboardInterrupt when a signal comes."""
+class _InterruptibleFile(io.RawIOBase):
+    """File whose reads raise KeyboardInterrupt on a signal."""
 
     def __init__(self, file: io.RawIOBase, interrupts: Interrupts) -> None:
         self._file, self._interrupts = file, interrupts
@@ -134,9 +134,9 @@ class _Breakable(io.RawIOBase):
         return self._file.fileno()
 
     def readinto(self, buffer: memoryview) -> int | None:  # type: ignore[override]
-        with self._interrupts.waiting():
+        with self._interrupts.interruptible():
             return self._file.readinto(buffer)
 
 
 interrupts = Interrupts()
-"""Of this process, as signals are."""
+"""Signals of this process."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from wheatear.errors import MissingExtraError, PlanError
+from wheatear.cli.extras import check_extra
+from wheatear.errors import PlanError
 
 if TYPE_CHECKING:
     from wheatear.train.run.config import TrainConfig
@@ -101,12 +101,7 @@ def run_plan(
     return 0
 
 
-def require_train_extra(what: str) -> None:
+def require_train_extra(subject: str) -> None:
     """Raises MissingExtraError if a package of the extra `train` is not installed."""
-    for module in ("torch", "google.protobuf", "safetensors", "sentencepiece", "yaml"):
-        try:
-            found = find_spec(module)
-        except ModuleNotFoundError:  # raised for a missing parent package
-            found = None
-        if found is None:
-            raise MissingExtraError(f"{what} needs {module}: pip install 'wheatear[train]'")
+    modules = ("torch", "google.protobuf", "safetensors", "sentencepiece", "yaml")
+    check_extra("train", subject, modules)

@@ -1,4 +1,4 @@
-"""`wheatear transcribe`: files, or standard input, to text, subtitles or JSON as it comes."""
+"""`wheatear transcribe`: files or standard input to text, subtitles or JSON."""
 
 import os
 import sys
@@ -8,19 +8,20 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from cyclopts import Parameter
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
 
 import wheatear
 from wheatear.audio.pcm import RawFormat
 from wheatear.audio.reader import AudioReader
-from wheatear.cli import BAD_INPUT, app, complain, note, suggestion
-from wheatear.cli.batch import Batch, work_off
-from wheatear.cli.batch_plan import jobs_of
-from wheatear.cli.options import Asked
-from wheatear.cli.output_options import Output, check_output, folder_of, format_of
+from wheatear.cli.app import app, suggestion
+from wheatear.cli.batch import Batch, run_batch
+from wheatear.cli.batch_plan import plan_batch
+from wheatear.cli.messages import BAD_INPUT, print_error, print_note
+from wheatear.cli.options import TranscriptionOptions
+from wheatear.cli.output_options import Output, check_output, choose_folder, choose_format
+from wheatear.cli.progress import progress_bar
 from wheatear.cli.signals import interrupts
-from wheatear.cli.transcription import Task, fault_of, is_broken
+from wheatear.cli.transcription import FileTranscriber, error_sentence, is_output_broken
 from wheatear.common.terminal_text import printable
 from wheatear.errors import WheatearError
 from wheatear.model.onnx_session import default_threads
@@ -35,7 +36,7 @@ def transcribe(
     /,
     *,
     model: str | None = None,
-    asked: Asked = Asked(),  # noqa: B008  (frozen)
+    options: TranscriptionOptions = TranscriptionOptions(),  # noqa: B008  (frozen)
     format: TranscriptFormat | None = None,  # noqa: A002  (the option is called --format)
     output: Path | None = None,
     output_dir: Path | None = None,
@@ -53,98 +54,98 @@ def transcribe(
     channels: int | None = None,
     encoding: Literal["s16", "f32"] | None = None,
 ) -> int:
-    """Transcribe audio files, or folders of them; "-" is standard input.
+    """Transcribe audio files and folders; "-" is standard input.
 
-    Text appears as it is recognized. Files may be of any sample rate and have up to 64 channels;
-    of a video, the first sound track is taken. Standard input may be a file or live raw PCM
-    (16 kHz mono 16-bit unless said otherwise):
+    Text is written as it is recognized. Files may have any sample rate and up to 64 channels; of a
+    video, the first sound track is used. Standard input is a file, or live raw PCM (by default
+    16 kHz mono 16-bit):
     arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
-    A folder, or --jobs, needs --output-dir FOLDER. What is done is not done again: the same command
-    goes on where it was stopped. Ctrl-C keeps what was transcribed so far; a second one ends at
-    once.
+    Folders and --jobs need --output-dir FOLDER. Existing transcripts are kept, so the same command
+    continues a stopped one. Ctrl-C stops and keeps the text until then; a second one stops at once.
 
     Parameters
     ----------
     files
-        Audio files, folders, or "-": wav, flac, ogg, opus, mp3, and with the extra "media" also
-        m4a, webm, aac, wma, and the sound of videos.
+        Audio files, folders, or "-": wav, flac, ogg, opus, mp3; with the extra "media" also m4a,
+        webm, aac, wma, and the sound of videos.
     model
-        Bundle folder or model name; the model that comes with Wheatear if left out.
+        Model folder or name; by default the shipped model.
     format
-        txt has a line for each turn, json all there is; jsonl is an object for each turn,
-        verbose_json OpenAI's; srt and vtt are subtitles; tsv has segments, ctm words. All are
-        written as the audio goes. If left out, what the name of --output ends with, else txt.
+        txt: a line for each turn; json: everything; jsonl: an object for each turn; verbose_json:
+        OpenAI's format; srt, vtt: subtitles; tsv: segments; ctm: words. By default the suffix of
+        --output, else txt.
     output
-        File to write to; standard output if left out. It is called NAME.partial until it
-        is whole, if the audio is not live. Several files go to one in jsonl and ctm alone.
+        File to write; by default standard output. It is named NAME.partial until it is complete,
+        unless the audio is live. Only jsonl and ctm take several files.
     output_dir
-        Folder for the transcripts, one for each file; it is made if it is not there.
+        Folder for one transcript per file, made if missing.
     line_letters
-        Longest line of a subtitle.
+        Maximum letters in a line of a subtitle.
     lines
-        Lines of a subtitle.
+        Maximum lines of a subtitle.
     letters_per_second
-        Reading speed that subtitles stay on for.
+        Reading speed for the duration of subtitles.
     rolling
-        Subtitles whose lines move up one by one.
+        Write rolling subtitles, whose lines move up.
     channels_apart
-        Transcribe each channel by itself, one speaker each, and merge them by time.
+        Transcribe each channel separately, as one speaker, and merge them by time.
     recursive
-        Look into the folders of a folder as well.
+        Include subfolders.
     jobs
-        Files at a time.
+        Number of files to transcribe at a time.
     overwrite
-        Replace an output that exists, or do again what is done.
+        Overwrite existing transcripts.
     threads
-        Processors to use; of several jobs, for each of them.
+        Number of threads, per job.
     raw
-        The input is PCM without a header; so does any of the next three options say.
+        Treat the input as headerless PCM; implied by --rate, --channels and --encoding.
     rate
-        Sample rate of raw input; 16000 if left out.
+        Sample rate of raw input; 16000 by default.
     channels
-        Channels of raw input; 1 if left out.
+        Number of channels of raw input; 1 by default.
     encoding
-        Samples of raw input, little-endian: 16-bit integers (if left out) or 32-bit floats.
+        Sample encoding of raw input, little-endian; s16 by default.
     """
     _check_options(files)
     if threads is not None and threads < 1:
         raise WheatearError(f"--threads must be 1 or more, not {threads}")
-    described = raw or (rate, channels, encoding) != (None, None, None)
-    raw_format = _raw_format(rate, channels, encoding) if described else None
+    is_raw = raw or (rate, channels, encoding) != (None, None, None)
+    raw_format = _raw_format(rate, channels, encoding) if is_raw else None
     if jobs < 1:
         raise WheatearError(f"--jobs must be 1 or more, not {jobs}")
     try:
         cues = CueRules(line_letters, lines, letters_per_second, rolling)
     except ValueError as error:
         raise WheatearError(str(error)) from error
-    several = jobs > 1 or any(map(os.path.isdir, files))
-    if several and raw_format is not None:
-        raise WheatearError("raw input is taken one file at a time, not as a folder or by --jobs")
-    folder = folder_of(output, output_dir, several)
-    form = format_of(format, output if folder is None else None)
-    listed = []
+    multiple = jobs > 1 or any(map(os.path.isdir, files))
+    if multiple and raw_format is not None:
+        raise WheatearError("raw input must be a single file, without a folder or --jobs")
+    folder = choose_folder(output, output_dir, multiple)
+    transcript_format = choose_format(format, output if folder is None else None)
+    items = []
     if folder is not None:
-        listed = jobs_of(files, folder, form, recursive)
+        items = plan_batch(files, folder, transcript_format, recursive)
     else:
-        check_output(output, files, form, overwrite)
+        check_output(output, files, transcript_format, overwrite)
     if threads is None and jobs > 1:
         threads = max(1, default_threads() // jobs)
     recognizer = wheatear.load(model, threads=threads)
-    options = asked.options(recognizer)
-    recognizer.check(options)  # before anything is read
-    task = Task(recognizer, options, form, cues, channels_apart, raw_format)
-    with interrupts.held(), interrupts.breakable_input():
+    stream_options = options.stream_options(recognizer)
+    recognizer.check(stream_options)  # before any file is read
+    transcriber = FileTranscriber(
+        recognizer, stream_options, transcript_format, cues, channels_apart, raw_format
+    )  # fmt: skip
+    with interrupts.deferred(), interrupts.interruptible_stdin():
         if folder is None:
-            return _one_by_one(task, files, Output(output, live="-" in files))
-        results = work_off(Batch(task, overwrite), listed, jobs, folder)
+            return _transcribe_all(transcriber, files, Output(output, live="-" in files))
+        results = run_batch(Batch(transcriber, overwrite), items, jobs, folder)
     if interrupts.number is not None:
         return interrupts.code
     return BAD_INPUT if any(result.fault for result in results) else 0
 
 
 def _check_options(files: Sequence[str]) -> None:
-    """Raises WheatearError for an unknown option: "-" being a file, whatever begins with one is
-    taken for a file."""
+    """Raises WheatearError for an unknown option, which the parser takes for a file."""
     for file in files:
         if file.startswith("-") and file != "-" and not os.path.lexists(file):
             option = file.partition("=")[0]
@@ -156,7 +157,7 @@ def _check_options(files: Sequence[str]) -> None:
 def _raw_format(
     rate: int | None, channels: int | None, encoding: Literal["s16", "f32"] | None
 ) -> RawFormat:
-    """What was said of raw input, and the usual for what was not."""
+    """Returns the format of raw input, with defaults for options that are not given."""
     return RawFormat(
         RawFormat.rate if rate is None else rate,
         RawFormat.channels if channels is None else channels,
@@ -164,51 +165,51 @@ def _raw_format(
     )
 
 
-def _one_by_one(task: Task, files: Sequence[str], output: Output) -> int:
-    """Transcribes files in their order, into one output."""
+def _transcribe_all(transcriber: FileTranscriber, files: Sequence[str], output: Output) -> int:
+    """Transcribes files in order into one output; returns the exit code."""
     failed = False
     try:
         for file in files:
             damage: list[str] = []
             try:
-                with closing(task.open(file, damage.append)) as audio:
+                with closing(transcriber.open(file, damage.append)) as audio:
                     out = output.open()
-                    if len(files) > 1 and task.form == "txt":
+                    if len(files) > 1 and transcriber.format == "txt":
                         out.write(f"== {printable(file)} ==\n")
-                    _transcribe(audio, task, task.writer(out, file))
-                _report(damage)  # not before the text is complete: its last line may be open
+                    _transcribe(audio, transcriber, transcriber.writer(out, file))
+                _print_errors(damage)  # after the text, whose last line may be incomplete
             except Exception as error:
-                interrupts.check()  # what a signal broke is no fault of the file
-                if is_broken(error):
+                interrupts.check()  # the error may be the effect of a signal
+                if is_output_broken(error):
                     raise
-                _report([*damage, fault_of(error, file)])
+                _print_errors([*damage, error_sentence(error, file)])
                 failed = True
     except BaseException:
-        note(output.abandon())
+        print_note(output.keep_partial())
         raise
-    note(output.finish(whole=not failed))
+    print_note(output.finish(complete=not failed))
     return BAD_INPUT if failed else 0
 
 
-def _report(sentences: Sequence[str]) -> None:
+def _print_errors(sentences: Sequence[str]) -> None:
     for sentence in sentences:
-        complain(sentence)
+        print_error(sentence)
 
 
-def _transcribe(audio: AudioReader, task: Task, writer: Writer) -> None:
-    """Transcribes one file into `writer`; what there is of it is written whatever happens."""
+def _transcribe(audio: AudioReader, transcriber: FileTranscriber, writer: Writer) -> None:
+    """Transcribes a file into `writer`, up to an error if one occurs."""
     collector, duration = TranscriptCollector(writer), None
     try:
-        with _Progress(collector, writer, audio.duration) as progress:
-            duration = task.run(audio, progress.show)
+        with _ProgressWriter(collector, writer, audio.duration) as progress:
+            duration = transcriber.run(audio, progress.show)
     finally:
         collector.close(duration, audio.warnings)
 
 
-class _Progress:
-    """A bar on the terminal for files of known length.
+class _ProgressWriter:
+    """Writes events, with a bar on the terminal for files of known length.
 
-    Where the text goes to the same terminal, it appears above the bar, turn by turn.
+    Text on the same terminal appears above the bar, turn by turn.
     """
 
     def __init__(
@@ -217,15 +218,10 @@ class _Progress:
         self._collector = collector
         self._duration = duration
         shown = duration is not None and sys.stderr.isatty()
-        self._bar = Progress(
-            TextColumn("{task.percentage:>3.0f}%"),
-            BarColumn(),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            transient=True,
-            disable=not shown,
+        self._bar = progress_bar(
+            TextColumn("{task.percentage:>3.0f}%"), BarColumn(), TimeRemainingColumn(), shown=shown
         )
-        self._together = shown and writer.out.isatty()
+        self._same_terminal = shown and writer.out.isatty()
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -236,12 +232,12 @@ class _Progress:
         self._bar.stop()
 
     def show(self, event: Event) -> None:
-        """Takes an event."""
+        """Writes an event."""
         if not isinstance(event, Turn):
             self._bar.update(self._task, completed=event.end)
-        if self._together and isinstance(event, Final):
-            self._bar.stop()  # steps aside for as long as it takes to print a turn
+        if self._same_terminal and isinstance(event, Final):
+            self._bar.stop()  # hidden while a turn is printed
             self._collector.add(event)
             self._bar.start()
         else:
-            self._collector.add(event, write=not self._together)
+            self._collector.add(event, write=not self._same_terminal)

@@ -1,4 +1,4 @@
-"""What is to be done with each file: how to listen to it and how to write it down."""
+"""Transcription of a file with the options of a command."""
 
 import errno
 from collections.abc import Callable
@@ -19,51 +19,51 @@ from wheatear.transcript.writers import TranscriptFormat, Writer, create_writer
 
 
 @dataclass(frozen=True)
-class Task:
-    """The same for all files of a command."""
+class FileTranscriber:
+    """Recognizer and options of all files of a command."""
 
     recognizer: Recognizer
     options: StreamOptions
-    form: TranscriptFormat
+    format: TranscriptFormat
     cues: CueRules
-    apart: bool
-    """Whether channels are transcribed by themselves."""
+    separate_channels: bool = False
+    """True to transcribe each channel separately."""
     raw: RawFormat | None = None
-    """Of input without a header."""
+    """Format of input without a header."""
 
     def open(self, name: str, on_damage: Callable[[str], None]) -> AudioReader:
-        """Opens a file so that a signal ends its reading between two blocks."""
-        audio = open_audio(name, self.raw, self.apart, on_damage=on_damage)
+        """Opens a file whose reading ends between two blocks on a signal."""
+        audio = open_audio(name, self.raw, self.separate_channels, on_damage=on_damage)
         audio.watch(interrupts.check)
         return audio
 
     def writer(self, out: TextIO, name: str) -> Writer:
-        """Where the events of a file go."""
+        """Makes the writer for the events of a file."""
         late = TextFormatter(self.options.text_format, self.options.phrases).changes_finals
-        return create_writer(self.form, out, name, self.cues, partials=not late)
+        return create_writer(self.format, out, name, self.cues, partials=not late)
 
     def run(self, audio: AudioReader, on_event: Callable[[Event], None]) -> float:
-        """Transcribes a file; its seconds."""
-        if not self.apart:
+        """Transcribes a file and returns its duration in seconds."""
+        if not self.separate_channels:
             found = self.recognizer.transcribe(audio, self.options, on_event=on_event)
             return found.duration
         return transcribe_channels(self.recognizer, audio, on_event, self.options)
 
 
-def fault_of(error: Exception, name: str) -> str:
-    """A sentence that names a file and what went wrong with it."""
+def error_sentence(error: Exception, name: str) -> str:
+    """Returns an error message that names the file."""
     match error:
         case WheatearError():
             return str(error)
         case MemoryError():
-            return f"{name}: there is not enough memory to transcribe it"
+            return f"{name}: not enough memory to transcribe it"
         case OSError():
             where = "" if error.filename is None else f" ({error.filename})"
             return f"{name}: {error.strerror or error}{where}"
-    return f"{name}: a fault of Wheatear, please report it ({type(error).__name__}: {error})"
+    return f"{name}: internal error, please report it ({type(error).__name__}: {error})"
 
 
-def is_broken(error: Exception) -> bool:
-    """True if an output failed for good: its reader went away, or the disk is full."""
-    gone = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    return isinstance(error, OSError) and error.errno in gone
+def is_output_broken(error: Exception) -> bool:
+    """True if an output cannot be used again: its reader is gone, or the disk is full."""
+    final = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return isinstance(error, OSError) and error.errno in final
