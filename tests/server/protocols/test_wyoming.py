@@ -1,103 +1,27 @@
 """Wyoming: its own client library against a running server, and clients that mean no good."""
 
 import asyncio
-import json
-import re
-import socket
 import time
-from contextlib import ExitStack
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from server_process import running
-from websockets.sync.client import connect as websocket
 from wyoming.asr import Transcribe, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop
 from wyoming.audio import AudioChunk, AudioStart, AudioStop
-from wyoming.client import AsyncTcpClient
 from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
+from wyoming_client import check, command, connect, port_of, raw, run, said, speak
 
 import wheatear
-from wheatear.cli import main
-from wheatear.server.access.keys import make_key
-
-TYPES = (Error, Info, Pong, Transcript, TranscriptChunk, TranscriptStart, TranscriptStop)
-
-
-def port_of(server):
-    return int(re.search(r":(\d+) \(Wyoming\)", server.process.stdout.readline())[1])
-
-
-@pytest.fixture(scope="module")
-def home():
-    """A server with the protocol."""
-    with running("--wyoming-port", "0") as server:
-        server.wyoming = port_of(server)
-        yield server
-        assert "Traceback" not in server.log, server.log
-
-
-@pytest.fixture
-def quiet_home(home):
-    yield home
-    home.wait_for_rest()
 
 
 @pytest.fixture(scope="module")
 def recognizer():
     return wheatear.load(threads=1)
-
-
-def connect(server):
-    return AsyncTcpClient("127.0.0.1", server.wyoming, connect_timeout=5, read_timeout=30)
-
-
-async def said(client, until=TranscriptStop):
-    """Typed events up to the first of a type, or the end of the connection."""
-    got = []
-    while (event := await client.read_event()) is not None:
-        kind = next(kind for kind in TYPES if kind.is_type(event.type))
-        got.append(kind.from_event(event))
-        if kind in (until, Error):
-            break
-    return got
-
-
-async def speak(client, samples, rate=16_000, width=2, channels=1, block=1024, **transcribe):
-    """A command, as Home Assistant sends one."""
-    await client.write_event(Transcribe(**transcribe).event())
-    form = {"rate": rate, "width": width, "channels": channels}
-    await client.write_event(AudioStart(**form).event())
-    data = samples if isinstance(samples, bytes) else samples.tobytes()
-    for at in range(0, len(data), block):
-        await client.write_event(AudioChunk(audio=data[at : at + block], **form).event())
-
-
-async def command(client, samples, **options):
-    await speak(client, samples, **options)
-    await client.write_event(AudioStop().event())
-    return await said(client)
-
-
-def check(got):
-    """What has to be true of every answer; its text."""
-    start, *chunks, transcript, stop = got
-    assert isinstance(start, TranscriptStart)
-    assert isinstance(stop, TranscriptStop)
-    assert "".join(chunk.text for chunk in chunks) == transcript.text
-    return transcript.text
-
-
-def run(server, work):
-    async def connected():
-        async with connect(server) as client:
-            return await work(client)
-
-    return asyncio.run(connected())
 
 
 # -- what it is for
@@ -424,54 +348,6 @@ def test_what_cannot_be_done_is_said(quiet_home, spoken, options, code):
     assert error.code == code
 
 
-def raw(server, data, timeout=10):
-    """What the server answers to bytes, up to its end of the connection."""
-    with socket.create_connection(("127.0.0.1", server.wyoming), timeout=timeout) as line:
-        line.sendall(data)
-        answer = b""
-        while piece := line.recv(65_536):
-            answer += piece
-        return answer.decode()
-
-
-CHUNK = '{"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels": 1}'
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\n",
-        b"\xff\xfe\x00\n",
-        b"[]\n",
-        b"null\n",
-        b'{"type": 7}\n',
-        b'{"data": {}}\n',
-        b'{"type": "describe", "data": []}\n',
-        b'{"type": "describe", "data_length": -1}\n',
-        b'{"type": "describe", "data_length": 99999999999999}\n',
-        b'{"type": "describe", "data_length": 1e300}\n',
-        b'{"type": "describe", "payload_length": 9999999999}\n',
-        b'{"type": "describe", "data_length": 4}\n[1]\n',
-        b'{"type": "describe", "data_length": 4}\n\xff\xff\xff\xff',
-        b'{"type": "audio-start"}\n',
-        b'{"type": "audio-start", "data": {"rate": "x", "width": 2, "channels": 1}}\n',
-        b'{"type": "audio-start", "data": {"rate": 1e99, "width": 2, "channels": 1}}\n',
-        b'{"type": "transcribe", "data": {"language": 7}}\n',
-        b'{"type": "transcribe", "data": {"transcript_names": [{}]}}\n',
-        b"[" * 60_000 + b"\n",
-        b"x" * 100_000,
-        (CHUNK + ', "payload_length": 30000000}\n').encode(),
-    ],
-    ids=range(22),
-)
-def test_garbage_ends_the_connection_with_a_reason(quiet_home, data):
-    answer = raw(quiet_home, data)
-    head, _, rest = answer.partition("\n")
-    assert json.loads(head)["type"] == "error"
-    assert json.loads(rest)["text"]
-
-
 def test_events_that_nobody_knows_are_passed_over(quiet_home):
     async def work(client):
         await client.write_event(Event("select-program", {"name": "wheatear"}))
@@ -480,108 +356,6 @@ def test_events_that_nobody_knows_are_passed_over(quiet_home):
         return await said(client, Info)
 
     assert isinstance(run(quiet_home, work)[0], Info)
-
-
-def test_clients_that_die_leave_nothing(quiet_home, spoken):
-    pieces = [
-        b'{"type": "descr',
-        b'{"type": "describe", "data_length": 100}\n{"a"',
-        (CHUNK + ', "payload_length": 1000}\n').encode() + b"\0" * 10,
-        (CHUNK + f', "payload_length": {2 * len(spoken)}}}\n').encode() + spoken.tobytes(),
-    ]
-    for piece in pieces * 3:
-        line = socket.create_connection(("127.0.0.1", quiet_home.wyoming))
-        line.sendall(piece)
-        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-        line.close()  # without a word: a reset
-
-
-def test_who_is_silent_is_let_go():
-    with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_IDLE_SECONDS="0.5") as server:
-        server.wyoming = port_of(server)
-        for piece in (b"", b'{"type": "desc', b'{"type": "describe", "payload_length": 9}\n123'):
-            assert '"idle"' in raw(server, piece)
-        server.wait_for_rest()
-
-
-def test_places_are_those_of_all_live_sockets(spoken):
-    """From the first audio on: who only asks what there is needs none."""
-    start = b'{"type": "audio-start", "data": {"rate": 16000, "width": 2, "channels": 1}}\n'
-    with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_STREAMS="1") as server:
-        server.wyoming = port_of(server)
-
-        async def work(client):
-            await speak(client, spoken)
-            await said(client, TranscriptChunk)
-            asked = await asyncio.to_thread(_asked, server, b'{"type": "describe"}\n')
-            return asked, raw(server, start)
-
-        described, refused = run(server, work)
-        assert '"info"' in described
-        assert '"overloaded"' in refused
-        server.wait_for_rest()
-        assert server.metric("wheatear_refused", reason="overloaded") == 1
-
-
-def _asked(server, data):
-    """The first line of an answer."""
-    with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as line:
-        line.sendall(data)
-        return line.makefile().readline()
-
-
-def test_idle_connections_hold_no_places(tmp_path, spoken):
-    """Many of them, with and without something said: others come in, on this port and elsewhere."""
-    file = tmp_path / "keys.toml"
-    key = make_key(file, "somebody")
-    options = {"WHEATEAR_SERVE_WYOMING_OPEN": "true", "WHEATEAR_SERVE_LIMITS_STREAMS": "20"}
-    arguments = ["--wyoming-port", "0", "--api-key-file", str(file)]
-    with running(*arguments, **options) as server, ExitStack() as held:
-        server.wyoming, server.key = port_of(server), key
-        for n in range(200):
-            line = socket.create_connection(("127.0.0.1", server.wyoming), timeout=30)
-            held.enter_context(line)
-            line.sendall(b'{"type": "ping"}\n' if n % 2 else b"")
-        headers = {"x-api-key": key}
-        with websocket(f"{server.ws}/ws", additional_headers=headers) as keyed:
-            assert json.loads(keyed.recv(timeout=30))["type"] == "ready"
-        assert "calling" in check(run(server, lambda client: command(client, spoken)))
-        assert server.used()["descriptors"] < 120
-
-
-def test_streams_of_this_port_leave_room_for_keys(tmp_path, spoken):
-    """Commands that go on, of one address, as many as there are places."""
-    file = tmp_path / "keys.toml"
-    key = make_key(file, "somebody")
-    options = {"WHEATEAR_SERVE_WYOMING_OPEN": "true", "WHEATEAR_SERVE_LIMITS_STREAMS": "10"}
-    start = b'{"type": "audio-start", "data": {"rate": 16000, "width": 2, "channels": 1}}\n'
-    arguments = ["--wyoming-port", "0", "--api-key-file", str(file)]
-    with running(*arguments, **options) as server, ExitStack() as held:
-        server.wyoming, server.key = port_of(server), key
-        for _ in range(8):
-            line = socket.create_connection(("127.0.0.1", server.wyoming), timeout=30)
-            held.enter_context(line)
-            line.sendall(start)
-        deadline = time.monotonic() + 30
-        while server.metric("wheatear_streams") < 8:
-            assert time.monotonic() < deadline
-        assert '"too_many_sessions"' in raw(server, start)
-        headers = {"x-api-key": key}
-        with websocket(f"{server.ws}/ws", additional_headers=headers) as keyed:
-            assert json.loads(keyed.recv(timeout=30))["type"] == "ready"
-
-
-def test_who_brings_no_audio_is_let_go_whatever_else_it_says():
-    with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_IDLE_SECONDS="1") as server:
-        server.wyoming = port_of(server)
-        with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as line:
-            got, deadline = b"", time.monotonic() + 30
-            while b'"idle"' not in got:
-                assert time.monotonic() < deadline
-                line.sendall(b'{"type": "ping"}\n')
-                got += line.recv(1 << 16)
-                time.sleep(0.1)
-        assert b"pong" in got
 
 
 def test_a_session_that_is_too_long_gets_its_answer(spoken):
@@ -610,16 +384,3 @@ def test_going_down_answers(spoken):
         assert check(run(server, work)).lower().startswith("i'm sorry")
         assert server.process.wait(30) == 0
         assert "Traceback" not in server.log
-
-
-def test_with_keys_it_must_be_meant(tmp_path, spoken, capsys):
-    file = tmp_path / "keys.toml"
-    make_key(file, "somebody")
-    arguments = ["--wyoming-port", "0", "--api-key-file", str(file)]
-    with pytest.raises(SystemExit) as ended:
-        main(["serve", "--port", "0", *arguments])
-    assert ended.value.code == 2
-    assert "wyoming_open" in capsys.readouterr().err
-    with running(*arguments, WHEATEAR_SERVE_WYOMING_OPEN="true") as server:
-        server.wyoming = port_of(server)
-        assert "calling" in check(run(server, lambda client: command(client, spoken)))
