@@ -27,7 +27,7 @@ SAMPLE = Path(__file__).parents[2] / "src" / "wheatear" / "data" / "samples" / "
 CHECKPOINT = ORACLE / "tiny-multi.nemo"
 HALF_A_MINUTE = 30.0
 MICROPHONE = """
-from wheatear.audio import sample_speech
+from wheatear.audio.reader import sample_speech
 
 class PortAudioError(Exception): pass
 
@@ -282,7 +282,7 @@ def test_figures_leave_the_environment_alone():
 import os, sys
 before = dict(os.environ)
 import wheatear.common.plotting, matplotlib
-from wheatear.privacy import SWITCHES, cache_folder
+from wheatear.common.telemetry import SWITCHES, cache_folder
 assert {n: v for n, v in os.environ.items() if n not in SWITCHES} == before
 assert matplotlib.get_cachedir() == str(cache_folder() / "matplotlib")
 """
