@@ -21,7 +21,7 @@ granted = confine(1 << 30, 60)
 """
 on_linux = pytest.mark.skipif(
     sys.platform != "linux" or platform.machine() not in ("x86_64", "aarch64"),
-    reason="other systems have limits alone",
+    reason="other systems only have limits",
 )
 
 
@@ -34,7 +34,7 @@ def run(program, **options):
 
 @pytest.fixture(scope="module")
 def granted():
-    """What this machine grants, from outside the process: the kernel's own word on it."""
+    """Measures that this machine grants."""
     done = run(
         "status = os.open('/dev/null', os.O_RDONLY) if not granted['seccomp'] else None\n"
         "print(__import__('json').dumps(granted))"
@@ -43,7 +43,7 @@ def granted():
     return json.loads(done.stdout)
 
 
-def test_the_kernel_says_that_it_holds():
+def test_kernel_shows_the_restrictions():
     """Linux shows the state of a process to others."""
     if not Path("/proc/self/status").exists():
         pytest.skip("needs /proc")
@@ -52,14 +52,14 @@ def test_the_kernel_says_that_it_holds():
         [sys.executable, "-c", PRELUDE + program],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     ) as process:  # fmt: skip
-        said = process.stdout.readline()
+        granted_text = process.stdout.readline()
         status = Path(f"/proc/{process.pid}/status").read_text()
         process.stdin.close()
     fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
     assert fields["NoNewPrivs"] == "1"
-    if "'seccomp': True" in said:
+    if "'seccomp': True" in granted_text:
         assert fields["Seccomp"] == "2"
-    if "'capabilities': True" in said:
+    if "'capabilities': True" in granted_text:
         assert int(fields["CapEff"], 16) == int(fields["CapPrm"], 16) == 0
 
 
@@ -84,7 +84,7 @@ ATTEMPTS = {
 
 @on_linux
 @pytest.mark.parametrize("attempt", ATTEMPTS)
-def test_it_cannot(attempt, granted):
+def test_confined_process_cannot(attempt, granted):
     if not granted["seccomp"]:
         pytest.skip("this machine refuses filters of system calls")
     done = run(f"{ATTEMPTS[attempt]}\nprint('done')")
@@ -95,7 +95,7 @@ def test_it_cannot(attempt, granted):
 
 @on_linux
 @pytest.mark.parametrize("number", ["ptrace", "io_uring_setup", "memfd_create", "bpf", "mount"])
-def test_system_calls_that_lead_elsewhere(number, granted):
+def test_other_system_calls_are_rejected(number, granted):
     if not granted["seccomp"] or platform.machine() != "x86_64":
         pytest.skip("this machine refuses filters of system calls, or has other numbers")
     calls = {
@@ -110,7 +110,7 @@ def test_system_calls_that_lead_elsewhere(number, granted):
 
 @on_linux
 def test_files_are_closed_by_landlock_too(granted):
-    """Where only one of the two is granted, files stay closed."""
+    """Files stay closed if only one of the two is granted."""
     if not granted["landlock"]:
         pytest.skip("this kernel has no Landlock")
     program = f"""
@@ -133,7 +133,7 @@ for attempt in (lambda: open("/etc/hostname"), lambda: os.execv("/bin/true", ["t
 
 
 @on_linux
-def test_it_can_still_use_threads_memory_and_open_files():
+def test_confined_process_can_use_threads_memory_and_open_files():
     done = run(
         "results = []\n"
         "threads = [threading.Thread(target=lambda: results.append(1)) for _ in range(4)]\n"
@@ -147,7 +147,7 @@ def test_it_can_still_use_threads_memory_and_open_files():
     assert done.stdout == "4 b'sound'\n", done.stderr
 
 
-def test_memory_is_bounded_for_good():
+def test_memory_bound_is_permanent():
     if sys.platform == "win32":
         pytest.skip("needs limits")
     done = run("bytearray(1 << 31)")

@@ -1,4 +1,4 @@
-"""Turns that listen for a voice: loudness, and a detector where it is installed."""
+"""Voice activity by energy and by Silero, and the turns that it prolongs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SPEECH = sample_speech()
 
 
 def frames(track: VoiceActivity, last: int) -> list[int]:
-    """All frames with a voice up to one."""
+    """Returns the frames with a voice up to one."""
     found, at = [], track.last(last)
     while at >= 0:
         found.append(at)
@@ -76,7 +76,7 @@ def test_a_voice_without_words_keeps_a_turn_on_but_not_for_ever() -> None:
     st.sets(st.integers(0, 400)), st.lists(st.integers(1, 20), min_size=1, max_size=5),
 )  # fmt: skip
 def test_events_do_not_depend_on_steps(words, voice, steps) -> None:
-    """The machine hears the same whether time comes in frames or in leaps."""
+    """Any steps of time give the same turns."""
     results = []
     for step in (1, *steps):
         machine = TurnMachine(

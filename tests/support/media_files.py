@@ -11,6 +11,18 @@ import soxr
 from wheatear.audio.reader import sample_speech
 
 SPEECH = sample_speech()
+# Format, codec and rate of containers that state the delay of the codec, and of others.
+WITH_DELAY = [("mp4", "aac", 48000), ("ipod", "aac", 16000), ("3gp", "aac", 16000)]
+WITH_DELAY += [("webm", "libopus", 48000), ("mp4", "libopus", 48000), ("matroska", "aac", 44100)]
+WITH_DELAY += [("mov", "alac", 16000), ("mov", "pcm_s16le", 44100), ("matroska", "flac", 48000)]
+WITH_DELAY += [("caf", "alac", 16000), ("wav", "adpcm_g726", 8000)]
+
+
+WITHOUT_DELAY = [("adts", "aac", 16000), ("mpegts", "aac", 48000), ("flv", "aac", 44100)]
+WITHOUT_DELAY += [("avi", "libmp3lame", 48000), ("mpeg", "mp2", 48000)]
+WITHOUT_DELAY += [("asf", "aac", 16000), ("asf", "wmav2", 44100)]
+if "libopencore_amrnb" in av.codecs_available:  # PyAV has no encoder of it since 19
+    WITHOUT_DELAY += [("amr", "libopencore_amrnb", 8000)]
 
 
 @cache
@@ -22,23 +34,23 @@ def made(form, codec, rate=48000, video=False, start=0.0, gap=0.0, tracks=1, opt
     """
     out = io.BytesIO()
     with av.open(out, "w", format=form, options=dict(options)) as container:
-        film = _film_stream(container, form) if video else None
+        film = film_stream(container, form) if video else None
         streams = [container.add_stream(codec, rate=rate, layout="mono") for _ in range(tracks)]
         if film:
-            _film(container, film, start + 3.0)
+            write_film(container, film, start + 3.0)
         for number, stream in enumerate(streams):
             sound = soxr.resample(SPEECH, 16000, rate) * (number == 0)
             _sound(container, stream, sound, round(start * rate), round(gap * rate))
     return out.getvalue()
 
 
-def _film_stream(container, form):
+def film_stream(container, form):
     stream = container.add_stream("libvpx" if form == "webm" else "mpeg4", rate=10)
     stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
     return stream
 
 
-def _film(container, stream, seconds):
+def write_film(container, stream, seconds):
     for number in range(int(seconds * 10)):
         picture = np.full((48, 64, 3), number % 256, np.uint8)
         frame = av.VideoFrame.from_ndarray(picture, format="rgb24")

@@ -2,17 +2,6 @@
 
 import io
 
-import numpy as np
-
-from wheatear.audio.reader import (
-    open_audio,
-)
-
-
-def read(source, raw=None):
-    blocks = list(open_audio(source, raw))
-    return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-
 
 class Dribble(io.RawIOBase):
     """A pipe that gives a few bytes at a time, in odd pieces."""
