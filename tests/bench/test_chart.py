@@ -23,6 +23,6 @@ def test_chart_is_a_png(tmp_path, whole):
 
 
 def test_missing_matplotlib_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "wheatear.common.plotting", None)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(MissingExtraError, match=r"wheatear\[evaluate\]"):
         check_matplotlib()

@@ -4,6 +4,8 @@ A program that has imported it before keeps its own folders. Without matplotlib 
 ModuleNotFoundError.
 """
 
+from collections.abc import Sequence
+
 from wheatear.common.telemetry import caches_here
 
 with caches_here():
@@ -17,4 +19,11 @@ with caches_here():
 
 rc_context = matplotlib.rc_context
 
-__all__ = ["Axes", "Figure", "ScalarFormatter", "rc_context"]
+__all__ = ["Axes", "Figure", "ScalarFormatter", "rc_context", "set_latency_axis"]
+
+
+def set_latency_axis(axes: Axes, latencies_ms: Sequence[int]) -> None:
+    """Makes the x axis logarithmic, with a tick at each latency."""
+    axes.set(xscale="log", xlabel="latency, ms")
+    axes.set_xticks(latencies_ms, list(map(str, latencies_ms)))
+    axes.minorticks_off()

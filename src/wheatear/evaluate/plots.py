@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wheatear.common.plotting import Axes, Figure, ScalarFormatter, rc_context
+from wheatear.common.plotting import Axes, Figure, ScalarFormatter, rc_context, set_latency_axis
 from wheatear.evaluate.report import locale_label, mode_label, system_label
 from wheatear.evaluate.summary import group_by
 
@@ -57,9 +57,7 @@ def _rates(axes: Axes, summary: Row, system: str) -> bool:
                 times, [b["low"] for b in bounds], [b["high"] for b in bounds],
                 color=line.get_color(), alpha=0.12, linewidth=0,
             )  # fmt: skip
-        axes.set(xscale="log", xlabel="latency, ms", xticks=latencies)
-        axes.set_xticks([], minor=True)
-        axes.set_xticklabels(list(map(str, latencies)))
+        set_latency_axis(axes, latencies)
         _legend(axes)
     else:
         bounds = [own[0]["error_rate"] for own in by_locale.values()]
