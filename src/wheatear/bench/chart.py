@@ -1,18 +1,10 @@
 """A chart of a speed measurement: time of a chunk by latency, and shares of the stages."""
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from wheatear.bench.measurements import STAGES, WHEATEAR, Run
-from wheatear.errors import MissingExtraError
-
-
-def check_matplotlib() -> None:
-    """Raises MissingExtraError if matplotlib is not installed."""
-    if find_spec("matplotlib") is None:
-        raise MissingExtraError("a picture needs matplotlib: pip install 'wheatear[evaluate]'")
 
 
 def draw_chart(path: Path, runs: Sequence[Run], caption: str) -> None:

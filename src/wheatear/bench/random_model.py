@@ -8,10 +8,10 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -185,15 +185,17 @@ def random_bundles(name: str, precisions: Sequence[str], progress: ProgressCallb
     0.6 billion parameters. Raises BenchError, MissingExtraError or OSError.
     """
     random_model(name)
-    folder = models_folder()
-    bundles = [folder / f"random-{name}-{precision}" for precision in precisions]
-    missing = [n for n, bundle in enumerate(bundles) if not _is_current(bundle)]
+    bundles = {p: models_folder() / f"random-{name}-{p}" for p in precisions}
+    missing = {p: bundle for p, bundle in bundles.items() if not _is_current(bundle)}
     if missing:
-        _check_conversion([precisions[n] for n in missing])
+        convert = _converter(missing)
         with random_checkpoint(name, progress) as checkpoint:
-            for n in missing:
-                _convert(checkpoint, bundles[n], precisions[n], progress)
-    return bundles
+            for precision, bundle in missing.items():
+                if bundle.exists():
+                    shutil.rmtree(bundle)
+                step = f"converting {checkpoint.stem} to {precision}"
+                convert(checkpoint, bundle, precision, progress=partial(progress, step))
+    return list(bundles.values())
 
 
 @contextmanager
@@ -207,25 +209,18 @@ def random_checkpoint(name: str, progress: ProgressCallback) -> Iterator[Path]:
         yield path
 
 
-def _check_conversion(precisions: Sequence[str]) -> None:
-    """Raises BenchError or MissingExtraError if the conversion cannot run."""
+def _converter(precisions: Iterable[str]) -> Callable[..., Any]:
+    """The function that converts a checkpoint.  Raises BenchError or MissingExtraError."""
     try:
-        from wheatear.convert.quantize import RECIPES  # noqa: PLC0415  (an extra, and slow to import)
+        from wheatear.convert.pipeline import convert  # noqa: PLC0415  (an extra, slow to import)
+        from wheatear.convert.quantize import RECIPES  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise MissingExtraError(
             f"making random models needs {error.name}: pip install 'wheatear[convert]'"
         ) from error
     if unknown := set(precisions) - RECIPES.keys():
         raise BenchError(f"no precision {unknown.pop()!r}; choose one of {', '.join(RECIPES)}")
-
-
-def _convert(checkpoint: Path, out: Path, precision: str, progress: ProgressCallback) -> None:
-    from wheatear.convert.pipeline import convert  # noqa: PLC0415
-
-    if out.exists():
-        shutil.rmtree(out)
-    step = f"converting {checkpoint.stem} to {precision}"
-    convert(checkpoint, out, precision, progress=lambda share: progress(step, share))
+    return convert
 
 
 def _is_current(bundle: Path) -> bool:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from cyclopts import App, Parameter, Token
 from rich.console import Console
 
-from wheatear.bench.chart import check_matplotlib, draw_chart
+from wheatear.bench.chart import draw_chart
 from wheatear.bench.engines import Rival, Wheatear
 from wheatear.bench.grid import Grid, measure
 from wheatear.bench.machine import describe_machine
@@ -18,6 +18,7 @@ from wheatear.bench.measurements import ONNXRUNTIME, WHEATEAR, Setting
 from wheatear.bench.random_model import ProgressCallback, random_bundles
 from wheatear.bench.report import machine_text, print_report, write_json
 from wheatear.bench.token_rate import SPEECH
+from wheatear.cli.extras import check_extra
 from wheatear.cli.progress import show_steps
 from wheatear.errors import BenchError
 from wheatear.model.bundle import open_bundle
@@ -151,7 +152,7 @@ def measure_speed(
     if onnxruntime and find_spec("wheatear_native") is None:
         raise BenchError("wheatear-native is not installed: onnxruntime runs in any case")
     if options.picture is not None:
-        check_matplotlib()
+        check_extra("evaluate", "a picture", ["matplotlib"])
     for path in filter(None, (options.picture, options.json)):
         path.open("ab").close()  # fails before the measurement
     with ExitStack() as stack:

@@ -17,7 +17,14 @@ from wheatear.evaluate.html import page
 from wheatear.evaluate.records import UNPAIRED, read_records, score
 from wheatear.evaluate.report import markdown, sections
 from wheatear.evaluate.runner import EvaluationPlan, ProgressCallback, Results, run
-from wheatear.evaluate.summary import SUMMARY, Scored, against, describe_environment, summarize
+from wheatear.evaluate.summary import (
+    SUMMARY,
+    Scored,
+    against,
+    describe_environment,
+    group_by,
+    summarize,
+)
 from wheatear.model.latency import choose_mode
 from wheatear.model.store import find_bundle
 from wheatear.recognizer.loading import describe_model
@@ -71,11 +78,9 @@ def choose(clips: Sequence[Clip], locales: Sequence[str], limit: int | None) -> 
             f"there are no clips of {', '.join(sorted(missing))}; there are of "
             f"{', '.join(sorted({clip.locale for clip in clips}))}"
         )
-    chosen: dict[str, list[Clip]] = {}
-    for clip in clips:
-        if not wanted or clip.locale.lower() in wanted:
-            chosen.setdefault(clip.locale, []).append(clip)
-    return [clip for members in chosen.values() for clip in members[:limit]]
+    chosen = [clip for clip in clips if not wanted or clip.locale.lower() in wanted]
+    by_locale = group_by(chosen, lambda clip: clip.locale)
+    return [clip for members in by_locale.values() for clip in members[:limit]]
 
 
 def evaluate(
