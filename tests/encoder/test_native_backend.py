@@ -462,7 +462,7 @@ def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
     monkeypatch.setenv(NATIVE_VARIABLE, "0")
     assert native_isa() is None
     monkeypatch.setenv(NATIVE_VARIABLE, "sse1")
-    with pytest.raises(wheatear.BundleError, match=r"NATIVE=sse1: .* computes by .*scalar on this"):
+    with pytest.raises(wheatear.BundleError, match=r"NATIVE=sse1: .* supports .*scalar on this"):
         Encoder(bundle, 1)
 
 

@@ -1,4 +1,4 @@
-"""Model folders that lie are refused in one line, and cost neither memory nor the process."""
+"""Hostile model folders are refused in one line, with bounded memory and no crash."""
 
 import json
 import os
@@ -14,11 +14,11 @@ NATIVE = ROOT / "native"
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_bundles.py"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 PATH = ("-DWHEATEAR_PATH=scalar", "-fno-math-errno", "-fno-trapping-math")
-MOST_MEGABYTES = 600  # of which onnxruntime takes most; a lie that is believed takes gigabytes
+MAX_MEGABYTES = 600  # most of it is onnxruntime
 
 
-def tried(*arguments: object, **environment: str) -> dict[str, int]:
-    """What the program in `lies.py` counted."""
+def run_program(*arguments: object, **environment: str) -> dict[str, int]:
+    """Returns the counts of `tests/support/hostile_bundles.py`."""
     run = subprocess.run(
         [sys.executable, str(PROGRAM), *map(str, arguments)],
         env={**os.environ, **environment},
@@ -32,7 +32,7 @@ def tried(*arguments: object, **environment: str) -> dict[str, int]:
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory):
-    """The environment in which the native library is one that stops at every wrong access."""
+    """Builds the native library with sanitizers; returns the environment that loads it."""
     pytest.importorskip("wheatear_native")
     if shutil.which("g++") is None:
         pytest.skip("needs g++")
@@ -63,8 +63,8 @@ def sanitized(tmp_path_factory):
     }
 
 
-def test_the_library_refuses_shapes_and_weights_that_do_not_fit(sanitized, bundle_of, tmp_path):
-    counts = tried("library", bundle_of("tiny-multi", "int8"), tmp_path, **sanitized)
+def test_library_refuses_shapes_and_weights_that_do_not_fit(sanitized, bundle_of, tmp_path):
+    counts = run_program("library", bundle_of("tiny-multi", "int8"), tmp_path, **sanitized)
     assert counts["tried"] > 200
     assert counts["refused"] > 0.7 * counts["tried"]
 
@@ -72,8 +72,8 @@ def test_the_library_refuses_shapes_and_weights_that_do_not_fit(sanitized, bundl
 @pytest.mark.parametrize(
     "every", [pytest.param(16, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 )
-def test_no_lie_gets_through_the_native_engine(sanitized, bundle_of, tmp_path, every):
-    counts = tried("native", bundle_of("tiny-multi", "int8"), tmp_path, every, **sanitized)
+def test_native_engine_refuses_hostile_bundles(sanitized, bundle_of, tmp_path, every):
+    counts = run_program("native", bundle_of("tiny-multi", "int8"), tmp_path, every, **sanitized)
     assert counts["tried"] > 3000 / every
     assert 0 < counts["run"] < counts["refused"]
 
@@ -81,8 +81,8 @@ def test_no_lie_gets_through_the_native_engine(sanitized, bundle_of, tmp_path, e
 @pytest.mark.parametrize(
     "every", [pytest.param(25, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 )
-def test_no_lie_gets_through_onnxruntime(bundle_of, tmp_path, every):
-    counts = tried("onnxruntime", bundle_of("tiny-multi", "int8"), tmp_path, every)
+def test_onnxruntime_refuses_hostile_bundles(bundle_of, tmp_path, every):
+    counts = run_program("onnxruntime", bundle_of("tiny-multi", "int8"), tmp_path, every)
     assert counts["tried"] > 3000 / every
     assert 0 < counts["run"] < counts["refused"]
-    assert counts["megabytes"] < MOST_MEGABYTES
+    assert counts["megabytes"] < MAX_MEGABYTES

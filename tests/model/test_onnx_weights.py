@@ -1,4 +1,4 @@
-"""Weights read out of a graph without onnx are those that onnx reads."""
+"""Weights are those that the onnx package reads, and lie beside the graph."""
 
 from contextlib import suppress
 
@@ -15,7 +15,7 @@ from wheatear.model.onnx_weights import check_external_data, read_initializers, 
 
 @pytest.mark.parametrize("model", ["tiny-multi", "mel80"])
 @pytest.mark.parametrize("precision", ["fp32", "int4"])
-def test_as_onnx_reads_them(bundle_of, model, precision):
+def test_tensors_are_those_of_onnx(bundle_of, model, precision):
     path = bundle_of(model, precision) / ENCODER
     expected = onnx.load(path).graph.initializer
     found = read_initializers(path)
@@ -34,7 +34,7 @@ def test_operators_are_those_of_the_nodes(bundle_of, graph):
 
 @settings(deadline=None)
 @given(st.data())
-def test_damage_is_an_error_and_never_another_one(bundle_of, tmp_path_factory, data):
+def test_damaged_graphs_raise_value_errors(bundle_of, tmp_path_factory, data):
     whole = (bundle_of("tiny-en", "int4") / ENCODER).read_bytes()
     at = data.draw(st.integers(0, len(whole) - 1))
     damaged = whole[:at] + data.draw(st.binary(max_size=4))
@@ -52,7 +52,7 @@ def outside(where):
     tensor.data_location = onnx.TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="../secret")
     model = onnx.ModelProto(ir_version=8)
-    if where == "initialiser":
+    if where == "initializer":
         model.graph.initializer.append(tensor)
     elif where == "sparse":
         model.graph.sparse_initializer.add().values.CopyFrom(tensor)
@@ -66,8 +66,8 @@ def outside(where):
     return model
 
 
-@pytest.mark.parametrize("where", ["initialiser", "sparse", "constant", "subgraph", "function"])
-def test_a_tensor_in_another_folder_is_found_wherever_it_is(tmp_path, where):
+@pytest.mark.parametrize("where", ["initializer", "sparse", "constant", "subgraph", "function"])
+def test_tensor_in_another_folder_is_refused(tmp_path, where):
     (tmp_path / "secret").write_bytes(bytes(16))
     (tmp_path / "model").mkdir()
     path = tmp_path / "model" / "graph.onnx"
@@ -85,7 +85,7 @@ def wrapped(field, message):
     return bytes([field << 3 | 2]) + length + bytes([size]) + message
 
 
-def test_graphs_inside_graphs_without_end(tmp_path):
+def test_deeply_nested_graphs_are_refused(tmp_path):
     graph = b""
     for _ in range(400):
         graph = wrapped(1, wrapped(5, wrapped(6, graph)))  # node, attribute, graph

@@ -1,4 +1,4 @@
-"""How texts are written, and that partials still only grow."""
+"""Texts are formatted, and partials still only grow."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def partial_of(text: str, language: str | None = "en-US") -> Partial:
         (TextFormat(False, False, "written"), "Dial thirty two, now.", "dial 32 now"),
     ],
 )  # fmt: skip
-def test_forms(form: TextFormat, text: str, expected: str) -> None:
+def test_words_are_formatted(form: TextFormat, text: str, expected: str) -> None:
     found = TextFormatter(form).final(final_of(text))
     assert found.text == expected == join_words(found.words)
     assert tuple(w for s in found.segments for w in s.words) == found.words
 
 
-def test_numbers_are_one_word_with_their_time() -> None:
+def test_number_is_one_word_with_its_time() -> None:
     found = TextFormatter(TextFormat(numbers="written")).final(
-        final_of("Say two hundred three, please.")
+        final_of("Dial two hundred three, please.")
     )
     assert [(w.text, w.start, w.end) for w in found.words] == [
-        ("Say", 0.0, 0.4), ("203,", 0.5, 1.9), ("please.", 2.0, 2.4),
+        ("Dial", 0.0, 0.4), ("203,", 0.5, 1.9), ("please.", 2.0, 2.4),
     ]  # fmt: skip
 
 
@@ -75,7 +75,7 @@ def test_numbers_are_one_word_with_their_time() -> None:
         (None, "Twenty five.", "Twenty five."),
     ],
 )
-def test_numbers_of_other_languages(language: str | None, text: str, expected: str) -> None:
+def test_numbers_follow_the_language(language: str | None, text: str, expected: str) -> None:
     found = TextFormatter(TextFormat(numbers="written")).final(final_of(text, language))
     assert found.text == expected
 
@@ -92,25 +92,25 @@ def test_numbers_need_a_language_and_a_library(monkeypatch: pytest.MonkeyPatch) 
         TextFormat(numbers="written")
 
 
-def test_capitals_of_turkish_and_greek() -> None:
+def test_turkish_and_greek_capitals_are_lowered() -> None:
     form = TextFormatter(TextFormat(capitals=False))
     assert form.final(final_of("ISI İyi", "tr-TR")).text == "ısı iyi"
     assert form.final(final_of("ΟΔΟΣ", "el-GR")).text == "οδοσ"  # letter by letter
 
 
-def test_aliases_become_the_phrase() -> None:
+def test_aliases_are_replaced_by_the_phrase() -> None:
     phrase = Phrase("Nguyễn Văn", aliases=("win van", "nguyen van"))
     form = TextFormatter(TextFormat(), [phrase])
     assert form.changes_finals
-    found = form.final(final_of("Ask (Win van), then win. Van is here."))
-    assert found.text == "Ask (Nguyễn Văn), then win. Van is here."
+    found = form.final(final_of("Call (Win van), then win. Van is here."))
+    assert found.text == "Call (Nguyễn Văn), then win. Van is here."
     assert [(w.start, w.end) for w in found.words[:4]] == [
         (0.0, 0.4),
         (0.5, 1.1),
         (1.1, 1.4),
         (1.5, 1.9),
     ]
-    assert form.partial(partial_of("Ask win van")).text == "Ask win van"  # type: ignore[union-attr]
+    assert form.partial(partial_of("Call win van")).text == "Call win van"  # type: ignore[union-attr]
 
 
 TEXTS = st.lists(
@@ -119,7 +119,7 @@ TEXTS = st.lists(
 
 
 @given(TEXTS, st.booleans(), st.booleans())
-def test_partials_only_grow_and_never_show_what_is_masked(
+def test_partials_only_grow_and_never_show_masked_words(
     words: list[str], punctuation: bool, capitals: bool
 ) -> None:
     form = TextFormatter(TextFormat(punctuation, capitals, masked=frozenset({"ass", "heck"})))
@@ -135,7 +135,7 @@ def test_partials_only_grow_and_never_show_what_is_masked(
     assert form.final(final_of(text)).text.startswith(shown)
 
 
-def test_a_stream_tells_everything_in_its_form() -> None:
+def test_stream_formats_all_events() -> None:
     recognizer = wheatear.load(threads=1)
     form = TextFormat(punctuation=False, capitals=False)
     plain = recognizer.transcribe(sample_speech())
@@ -153,6 +153,6 @@ def test_a_stream_tells_everything_in_its_form() -> None:
 
 
 @pytest.mark.parametrize("word", ["two words", "...", " "])
-def test_only_words_are_masked(word: str) -> None:
+def test_mask_must_be_a_word(word: str) -> None:
     with pytest.raises(TextFormatError, match="cannot be masked"):
         TextFormat(masked=frozenset({word}))

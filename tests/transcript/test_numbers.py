@@ -1,4 +1,4 @@
-"""Numbers in digits, as a person writes them or left alone, in every language that is written."""
+"""Numbers are written in digits where a person would write them so, in each language."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from wheatear.transcript.formatting import TextFormat, TextFormatter
 from wheatear.transcript.numbers import LANGUAGES
 from wheatear.transcript.results import Final, Segment, Word
 
-# A language, then its lines: what is said, and what is written where that is something else.
+# A language, then lines of spoken text, with the written text if it differs.
 TABLE = """
     en-US
     a hundred people
@@ -261,8 +261,8 @@ def rows() -> list[tuple[str, str, str]]:
         if line[2:3] == "-" and len(line) == 5:
             language = line
         else:
-            said, _, written = line.partition(" -> ")
-            found.append((language, said, written or said))
+            spoken, _, written = line.partition(" -> ")
+            found.append((language, spoken, written or spoken))
     return found
 
 
@@ -276,16 +276,16 @@ def written(text: str, language: str) -> str:
     )
 
 
-def test_every_language_has_its_table() -> None:
+def test_each_language_has_a_table() -> None:
     assert {language[:2] for language, _, _ in rows()} == set(LANGUAGES)
 
 
-@pytest.mark.parametrize(("language", "said", "expected"), rows())
-def test_numbers(language: str, said: str, expected: str) -> None:
-    assert written(said, language) == expected
+@pytest.mark.parametrize(("language", "spoken", "expected"), rows())
+def test_numbers_are_written_in_digits(language: str, spoken: str, expected: str) -> None:
+    assert written(spoken, language) == expected
 
 
-@pytest.mark.parametrize(("language", "said", "expected"), rows())
-def test_capitals_and_marks_change_nothing(language: str, said: str, expected: str) -> None:
-    marked = f"{said[0].upper()}{said[1:]}."
+@pytest.mark.parametrize(("language", "spoken", "expected"), rows())
+def test_capitals_and_marks_do_not_matter(language: str, spoken: str, expected: str) -> None:
+    marked = f"{spoken[0].upper()}{spoken[1:]}."
     assert written(marked, language).lower() == f"{expected}.".lower()

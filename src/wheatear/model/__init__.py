@@ -1,1 +1,1 @@
-"""A model on disk: its manifest, vocabulary, languages and sessions, and where it comes from."""
+"""A model on disk: its manifest, vocabulary, languages and graphs, and downloads of models."""

@@ -1,10 +1,10 @@
-"""From a language as a caller names it to the prompt of a model, by the one function that all use.
+"""Resolves the language that a caller names to a key of a model's prompt dictionary.
 
-A key of the model's prompt dictionary is itself.  Any other BCP 47 tag means the nearest locale of
-its language: of the same region, else of the same group of regions, else the language's usual one.
-Script, variants and extensions choose nothing: they are no part of how a language is spoken.
+A key is itself. Any other BCP 47 tag means the nearest locale of its language: of the same region,
+otherwise of the same group of regions, otherwise the usual locale. Script, variants and extensions
+are ignored: they do not change how a language is spoken.
 
-Ids come only from the model's own prompt dictionary: published tables disagree with each other.
+Ids come from the model's own prompt dictionary only, because published tables differ.
 Sources: RFC 5646 (tags), Unicode CLDR 48 (aliases, parent locales, language matching).
 """
 
@@ -18,9 +18,9 @@ from wheatear.model.locales import LOCALES
 
 AUTO = "auto"
 _SHOWN = 5
-"""Suggestions in a message."""
+"""Maximum number of suggestions."""
 _LONGEST = 60
-"""Characters of a language that are looked at and repeated."""
+"""Maximum length of a language in characters, and in messages."""
 _UNDETERMINED = ("mul", "und")
 _TAG = re.compile(
     r"(?P<language>[a-z]{2,3})(?P<extended>(-[a-z]{3}){0,3})(-[a-z]{4})?"
@@ -28,14 +28,13 @@ _TAG = re.compile(
     r"(-([a-z0-9]{5,8}|\d[a-z0-9]{3}|oed))*(-[a-wyz0-9](-[a-z0-9]{2,8})+)*(-x(-[a-z0-9]{1,8})+)?"
 )
 _EXTENDED = frozenset({"ar", "kok", "lv", "ms", "sw", "uz", "zh"})
-"""Languages whose tags may hold a second language, which is then the one that is meant."""
+"""Languages whose tags may have a second language, which is the one that counts."""
 _OLD_TAGS = {
     "i-hak": "hak", "i-lux": "lb", "no-bok": "nb", "no-nyn": "nn", "zh-guoyu": "zh",
     "zh-hakka": "hak", "zh-min": "nan", "zh-min-nan": "nan", "zh-xiang": "hsn",
 }  # fmt: skip
 
-# Several codes of one language -> the one that is used here.  ISO 639-2 and -3 codes, deprecated
-# codes, and the individual language that a macrolanguage usually means.
+# ISO 639-2 and -3 codes, deprecated codes, and the usual individual language of a macrolanguage.
 _CODES = {
     other: code
     for code, others in {
@@ -57,8 +56,8 @@ _CODES = {
     for other in others.split()
 }  # fmt: skip
 
-# The regions that share one way of speaking a language, with the region that stands for them; a
-# region in none of a language's groups belongs to the last one.
+# Groups of regions with a common variety, by their main region, which is the first. Other regions
+# belong to the last group of a language.
 _GROUPS: dict[str, tuple[tuple[str, frozenset[str]], ...]] = {
     language: tuple((group.partition(" ")[0], frozenset(group.split())) for group in groups)
     for language, groups in {
@@ -78,26 +77,28 @@ _RELATED = {
     "sk": "cs", "sl": "hr", "sv": "nb no", "tr": "az tk", "uk": "be rue", "bg": "mk",
     "zh": "yue nan hak wuu hsn gan cdo cjy", "lv": "ltg", "en": "sco",
 }  # fmt: skip
-"""Languages of a model that a speaker of one that it lacks may want to be asked about."""
+"""Language of a model -> related languages, for suggestions."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Tag:
-    """The parts of a BCP 47 tag that choose a locale, in lower case."""
+    """Language and region of a BCP 47 tag in lower case."""
 
     language: str
     region: str = ""
 
 
 def resolve_language(prompts: Mapping[str, int], language: str) -> str:
-    """The key of the prompt dictionary that a language means.
+    """Returns the key of a prompt dictionary that a language means.
 
-    language: a key; a BCP 47 tag, which means the nearest locale of its language; a bare language
-    (`zh`), which means its usual locale; or a name (`German`, `Deutsch`).  Case, `_` for `-`, and
-    the endings of POSIX locales (`.UTF-8`, `@euro`) do not matter.
+    Args:
+        prompts: Key -> prompt id; empty for a model without a language prompt.
+        language: A key, a BCP 47 tag, a bare language (`zh`), or a name (`German`, `Deutsch`).
+            Case, `_` for `-`, and suffixes of POSIX locales (`.UTF-8`, `@euro`) are ignored.
 
-    Raises LanguageError with suggestions for a language that the model does not have, or, for a
-    model without prompts, for anything but "auto".
+    Raises:
+        LanguageError: The model does not have the language; the message has suggestions. A model
+            without prompts has only "auto".
     """
     if not isinstance(language, str):
         raise LanguageError(f"language must be a string such as 'en-US', not {language!r}")
@@ -112,7 +113,7 @@ def resolve_language(prompts: Mapping[str, int], language: str) -> str:
         )
     by_plain = {_plain(key): key for key in prompts}
     if plain in ("no", "no-no") and "nb-no" in by_plain:
-        # NVIDIA's dictionary has a slot for "no" that none of its locales was trained in.
+        # NVIDIA's dictionary has an id for "no" that was never trained.
         return by_plain["nb-no"]
     if plain in by_plain:
         return by_plain[plain]
@@ -126,24 +127,21 @@ def resolve_language(prompts: Mapping[str, int], language: str) -> str:
     )
 
 
-def replacement_note(asked: str, key: str) -> str | None:
-    """A line saying which locale stands in for the one that was asked for; None if it is the same.
-
-    asked: as the caller wrote it.  key: as `resolve_language` returned it.
-    """
-    tag, found = _parse(_plain(asked)), _parse(_plain(key))
+def replacement_note(language: str, key: str) -> str | None:
+    """Returns a note if `resolve_language` replaced a region by another one, otherwise None."""
+    tag, found = _parse(_plain(language)), _parse(_plain(key))
     if tag is None or found is None or not tag.region or tag.region == found.region:
         return None
-    return f"language {asked}: {key} is the nearest that this model has"
+    return f"language {language}: {key} is the nearest that this model has"
 
 
 def _plain(language: str) -> str:
-    """Lower case, with hyphens, without the character set and modifier of a POSIX locale."""
+    """Returns lower case with hyphens, without character set and modifier of a POSIX locale."""
     return re.split("[.@]", language.strip(), maxsplit=1)[0].replace("_", "-").lower()
 
 
 def _parse(plain: str) -> _Tag | None:
-    """The parts of a tag; None for what is none."""
+    """Parses a tag; returns None for other texts."""
     plain = _OLD_TAGS.get(plain, plain)
     found = _TAG.fullmatch(plain)
     if found is None:
@@ -156,7 +154,7 @@ def _parse(plain: str) -> _Tag | None:
 
 
 def _meanings() -> dict[str, _Tag]:
-    """Names, and the codes with a region that a locale is also known by."""
+    """Returns names and other codes -> language and region."""
     found: dict[str, _Tag] = {}
     for locale in LOCALES:
         own = _Tag(locale.language, _plain(locale.id).partition("-")[2])
@@ -175,8 +173,7 @@ _MEANINGS = _meanings()
 
 
 def _nearest(by_plain: Mapping[str, str], tag: _Tag) -> str | None:
-    """The key of the locale that is nearest to a tag, of its language only; None if there is none,
-    or if the language has several that nothing chooses among."""
+    """Returns the key of the nearest locale of a tag's language; None if there is no clear one."""
     locales = _of_language(by_plain, tag.language)
     if not locales:
         return None
@@ -187,7 +184,7 @@ def _nearest(by_plain: Mapping[str, str], tag: _Tag) -> str | None:
 
 
 def _of_language(by_plain: Mapping[str, str], language: str) -> dict[str, _Tag]:
-    """The locales of a language among the keys of a model."""
+    """Returns the locales of a language among the keys of a model."""
     known = {plain: own for plain in by_plain if plain != AUTO and (own := _parse(plain))}
     for code in _SAME.get(language, (language,)):
         if locales := {plain: own for plain, own in known.items() if own.language == code}:
@@ -196,9 +193,9 @@ def _of_language(by_plain: Mapping[str, str], language: str) -> dict[str, _Tag]:
 
 
 def _distance(tag: _Tag, plain: str, own: _Tag) -> tuple[int, ...]:
-    """How far a locale of the same language is from a tag; the least is the nearest."""
+    """Returns the distance of a tag from a locale of the same language."""
     usual = _USUAL.get(plain, len(_USUAL))
-    if not tag.region:  # the dictionary knows best what a bare language means
+    if not tag.region:  # a bare language in the dictionary goes first
         return bool(own.region), usual, len(plain)
     group = _group(tag)
     far = own.region != tag.region, not own.region, _group(own) != group, own.region != group
@@ -206,7 +203,7 @@ def _distance(tag: _Tag, plain: str, own: _Tag) -> tuple[int, ...]:
 
 
 def _group(tag: _Tag) -> str:
-    """The region that stands for the group of a tag's region."""
+    """Returns the main region of the group of a tag's region."""
     groups = _GROUPS.get(tag.language, ())
     if not groups or not tag.region:
         return ""
@@ -214,14 +211,13 @@ def _group(tag: _Tag) -> str:
 
 
 _SAME = {"nb": ("nb", "no"), "no": ("nb", "no", "nn")}
-"""Languages that go by several codes in the dictionaries of models, and which to try in turn."""
+"""Languages with several codes in dictionaries of models, in order of preference."""
 _USUAL = {_plain(locale.id): place for place, locale in enumerate(LOCALES)}
-"""Of several locales of a language, the first is what the bare language means."""
+"""Locale -> its rank; the first locale of a language is the usual one."""
 
 
 def _hint(by_plain: Mapping[str, str], plain: str, tag: _Tag | None) -> str:
-    """Suggestions: locales and relatives of a language, else names that are spelled alike, else
-    all that the model knows."""
+    """Returns suggestions: related locales, otherwise similar names, otherwise all locales."""
     if tag is None:
         names = [*by_plain, *_MEANINGS]
         alike = difflib.get_close_matches(plain, names, n=_SHOWN, cutoff=0.75)

@@ -1,8 +1,8 @@
-"""Latency modes: how much of the future each chunk sees, and what that means in frames.
+"""Latency modes: the attention context of each chunk, in frames and milliseconds.
 
     1 mel frame      10 ms
     1 encoder frame   8 mel frames = 80 ms
-    chunk            lookahead + 1 encoder frames; the model answers once per chunk
+    chunk            lookahead + 1 encoder frames; the model emits tokens once per chunk
     latency          80 ms x chunk
 
 Within a chunk all frames see each other and `left` frames of the past (NeMo's
@@ -23,14 +23,14 @@ PUBLISHED_LOOKAHEADS = (0, 1, 3, 6, 13)
 
 @dataclass(frozen=True, slots=True)
 class LatencyMode:
-    """One way of running a model: frames of past and of future that attention may use."""
+    """Frames of past (`left`) and future (`lookahead`) that attention uses."""
 
     left: int
     lookahead: int
 
     @property
     def chunk(self) -> int:
-        """Encoder frames per chunk."""
+        """Length of a chunk in encoder frames."""
         return self.lookahead + 1
 
     @property
@@ -39,12 +39,13 @@ class LatencyMode:
 
 
 def available_modes(contexts: Sequence[tuple[int, int]]) -> tuple[LatencyMode, ...]:
-    """Modes of a checkpoint that lists `contexts` ((left, lookahead) pairs), shortest first.
+    """Returns the modes of a checkpoint, shortest first.
 
-    Of two contexts with the same lookahead the one listed first counts.
+    The published lookaheads are available if the left context permits them, listed or not: the
+    model card of Nemotron 3.5 has figures for 160 ms, which its list lacks.
 
-    The published lookaheads run from every checkpoint whose left context allows them, listed
-    or not: the model card of Nemotron 3.5 gives figures for 160 ms, which its list lacks.
+    Args:
+        contexts: Listed (left, lookahead) pairs; the first of each lookahead counts.
     """
     left = max(left for left, _ in contexts)
     by_lookahead = {r: left for r in PUBLISHED_LOOKAHEADS if left % (r + 1) == 0}
@@ -55,9 +56,10 @@ def available_modes(contexts: Sequence[tuple[int, int]]) -> tuple[LatencyMode, .
 def choose_mode(
     modes: Sequence[LatencyMode], default: LatencyMode, latency_ms: int | None
 ) -> LatencyMode:
-    """The mode of that latency; `None` is the checkpoint's own default.
+    """Returns the mode of a latency, or the default for None.
 
-    Raises LatencyError naming the latencies that work.
+    Raises:
+        LatencyError: There is no such mode; the message lists the available latencies.
     """
     if latency_ms is None:
         return default
@@ -68,15 +70,17 @@ def choose_mode(
             return mode
     if len(modes) == 1:
         raise LatencyError(
-            f"this model has no {latency_ms} ms mode: it runs at {modes[0].latency_ms} ms alone"
+            f"this model has no {latency_ms} ms mode: it runs at {modes[0].latency_ms} ms only"
         )
-    works = ", ".join(str(mode.latency_ms) for mode in modes)
-    why = ""
+    latencies = ", ".join(str(mode.latency_ms) for mode in modes)
+    reason = ""
     if isinstance(latency_ms, int) and latency_ms > 0 and latency_ms % FRAME_MS == 0:
         chunk = latency_ms // FRAME_MS
         if default.left % chunk:
-            why = (
+            reason = (
                 f" (its left context of {default.left} frames is not a whole number of "
                 f"{chunk}-frame chunks)"
             )
-    raise LatencyError(f"this model has no {latency_ms} ms mode{why}; choose one of {works} ms")
+    raise LatencyError(
+        f"this model has no {latency_ms} ms mode{reason}; choose one of {latencies} ms"
+    )

@@ -1,7 +1,7 @@
-"""The forty locales of Nemotron 3.5: how well each was trained, names, scripts, units of error.
+"""The forty locales of Nemotron 3.5: tiers, names, scripts, units of error.
 
-Prompt ids are no part of this: they come from the dictionary of the checkpoint alone. Locales
-beyond the forty get what follows from their language.
+Prompt ids come from the dictionary of a checkpoint only. Other locales have the properties of
+their language.
 
 Sources: NVIDIA's model card of Nemotron 3.5 (locales, tiers); Unicode CLDR (names, scripts).
 """
@@ -29,17 +29,17 @@ _SPACELESS_SCRIPTS = (
 
 @dataclass(frozen=True, slots=True)
 class Locale:
-    """What is known of a locale."""
+    """A locale with its names and scripts."""
 
     id: str
-    """As checkpoints write it, such as `en-US`."""
+    """Name in checkpoints, such as `en-US`."""
     tier: Tier
-    """NVIDIA's word for how far to trust it; adaptation-ready ones want fine-tuning first."""
+    """Quality by NVIDIA; adaptation-ready locales need fine-tuning."""
     english: str
     own: str
-    """The name that its speakers have for it."""
+    """Name in the language itself."""
     aliases: tuple[str, ...] = ()
-    """Other codes: those with a region mean this locale, those without its language."""
+    """Other codes: with a region for this locale, without for its language."""
     scripts: tuple[str, ...] = ("Latn",)
     """ISO 15924."""
 
@@ -49,18 +49,18 @@ class Locale:
 
     @property
     def unit(self) -> Unit:
-        """What errors are counted in."""
+        """Unit in which errors are counted."""
         return error_unit(self.id)
 
     @property
     def spaces(self) -> bool:
-        """Whether spaces stand between its words."""
+        """True if words are separated by spaces."""
         return has_spaces(self.id)
 
 
 _READY, _BROAD, _ADAPT = "transcription-ready", "broad-coverage", "adaptation-ready"
 
-# Of several locales of a language the first is what the bare language means.
+# The first of several locales of a language is the usual one.
 LOCALES: tuple[Locale, ...] = (
     Locale("en-US", _READY, "English (US)", "English (US)", ("eng",)),
     Locale("en-GB", _READY, "English (UK)", "English (UK)", ("en-UK",)),
@@ -110,23 +110,23 @@ _FORTY = {locale.id.lower(): locale.id for locale in LOCALES}
 
 
 def canonical_locale(locale: str) -> str:
-    """A locale with hyphens, in the spelling of the forty if it is one of them."""
+    """Returns a locale with hyphens, in the spelling of the forty if it is one of them."""
     usual = locale.strip().replace("_", "-")
     return _FORTY.get(usual.lower(), usual)
 
 
 def language_of(locale: str) -> str:
-    """The language code of a locale: `en` of `en-US`."""
+    """Returns the language code of a locale: `en` for `en-US`."""
     return locale.replace("_", "-").partition("-")[0].lower()
 
 
 def error_unit(locale: str) -> Unit:
-    """What errors are counted in, of any locale: characters where spaces do not tell words."""
+    """Returns the unit in which errors are counted: characters where spaces separate no words."""
     return "character" if language_of(locale) in _BY_CHARACTER else "word"
 
 
 def has_spaces(locale: str) -> bool:
-    """Whether spaces stand between the words of a locale."""
+    """True if the words of a locale are separated by spaces."""
     return language_of(locale) not in _SPACELESS
 
 

@@ -1,8 +1,8 @@
-"""The package wheatear-native: whether it is there and wanted, and the weights it is given.
+"""Optional C++ backend wheatear-native: its choice, and the weights that it receives.
 
-Optional: without it, or with `WHEATEAR_NATIVE=0`, a bundle's graphs run in onnxruntime, and so do
-those of a bundle that it has no shape for. `WHEATEAR_NATIVE=1` insists on it, and the name of an
-instruction set (`avx2`) on that one.
+Without the package, with `WHEATEAR_NATIVE=0`, and for bundles that it does not support, graphs run
+in onnxruntime. `WHEATEAR_NATIVE=1` requires it, and the name of an instruction set (`avx2`) that
+one.
 """
 
 import os
@@ -19,19 +19,23 @@ from wheatear.model.bundle import Bundle
 
 NATIVE_VARIABLE = "WHEATEAR_NATIVE"
 
-# What graphs that do not fit end in.
-_MISFITS = (ValueError, LookupError, TypeError, ArithmeticError, OSError, MemoryError)
+# Errors of bundles that are not supported.
+_UNSUPPORTED = (ValueError, LookupError, TypeError, ArithmeticError, OSError, MemoryError)
 
 Tensors = Mapping[str, NDArray[Any]]
-Made = TypeVar("Made")
+Backend = TypeVar("Backend")
 
 
-def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
-    """What `make` makes of the package and the instruction set asked for, "" if none was; None
-    where there is no package, it is not wanted, or the bundle's graphs have other weights than it
-    knows.
+def if_native(bundle: Bundle, make: Callable[[Any, str], Backend]) -> Backend | None:
+    """Returns `make(native, isa)`, or None if the package is missing, disabled or unsupported.
 
-    Raises MissingExtraError or BundleError if it was insisted on.
+    Args:
+        bundle: Bundle that will run.
+        make: Creates a backend from the package and an instruction set; "" for the fastest.
+
+    Raises:
+        MissingExtraError: The package is required and missing.
+        BundleError: The package is required and does not support the bundle or the machine.
     """
     choice = os.environ.get(NATIVE_VARIABLE, "")
     if choice == "0":
@@ -42,18 +46,18 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
         if not choice:
             return None
         raise MissingExtraError(
-            f"{NATIVE_VARIABLE}={choice} asks for wheatear-native, which is not there ({error}); "
-            f"install it or unset {NATIVE_VARIABLE}"
+            f"{NATIVE_VARIABLE}={choice} requires wheatear-native, which is not installed "
+            f"({error}); install it or unset {NATIVE_VARIABLE}"
         ) from error
-    path = "" if choice == "1" else choice
-    if path and path not in native.paths():
+    isa = "" if choice == "1" else choice
+    if isa and isa not in native.paths():
         raise BundleError(
-            f"{NATIVE_VARIABLE}={choice}: wheatear-native computes by "
-            f"{', '.join(native.paths())} on this machine; 0 is without it, 1 by the fastest"
+            f"{NATIVE_VARIABLE}={choice}: wheatear-native supports "
+            f"{', '.join(native.paths())} on this machine; 0 disables it, 1 chooses the fastest"
         )
     try:
-        return make(native, path)
-    except _MISFITS as error:
+        return make(native, isa)
+    except _UNSUPPORTED as error:
         if not choice:
             return None
         raise BundleError(
@@ -62,7 +66,7 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Made]) -> Made | None:
 
 
 def native_isa() -> str | None:
-    """The instruction set that models are run with, as far as wheatear-native runs them."""
+    """Returns the instruction set of wheatear-native; None without it."""
     choice = os.environ.get(NATIVE_VARIABLE, "")
     with suppress(ImportError):
         if choice != "0":
@@ -73,7 +77,7 @@ def native_isa() -> str | None:
 
 @contextmanager
 def use_native(choice: str) -> Iterator[None]:
-    """Sets the variable for the models that are loaded in the block."""
+    """Sets the variable for models that are loaded in a block."""
     before = os.environ.get(NATIVE_VARIABLE)
     os.environ[NATIVE_VARIABLE] = choice
     try:
@@ -85,16 +89,14 @@ def use_native(choice: str) -> Iterator[None]:
 
 
 class NativeWeights:
-    """The tensors of a graph as wheatear-native takes them; remembers which were asked for."""
+    """Tensors of a graph for wheatear-native; records which were read."""
 
     def __init__(self, native: Any, tensors: Tensors) -> None:
         self._native, self._tensors = native, tensors
         self._read: set[str] = set()
 
     def check_all_read(self) -> None:
-        """Raises ValueError if the graph has weights that nobody asked for: it then computes
-        something else.
-        """
+        """Raises ValueError if weights were not read: the graph then computes something else."""
         unread = {
             name
             for name, tensor in self._tensors.items()
@@ -104,7 +106,7 @@ class NativeWeights:
             raise ValueError(f"it has weights for {', '.join(sorted(unread)[:3])}")
 
     def tensor(self, name: str, *shape: int) -> NDArray[Any]:
-        """The tensor of that name. Raises KeyError, or ValueError if it is of another shape."""
+        """Returns a tensor. Raises KeyError, or ValueError if it has another shape."""
         self._read.add(name)
         tensor = self._tensors[name]
         if shape and tensor.shape != shape:
@@ -112,12 +114,12 @@ class NativeWeights:
         return tensor
 
     def linear(self, name: str, inputs: int) -> list[Any]:
-        """Weight and bias of a linear layer."""
+        """Returns weight and bias of a linear layer."""
         if f"{name}.codes" in self._tensors:
             codes, scales = (self.tensor(f"{name}.{part}") for part in ("codes", "scales"))
             if codes.dtype != np.uint8 or scales.dtype != np.float32:
                 raise ValueError(f"{name} has codes or scales of another type")
-            with np.errstate(over="ignore"):  # which wheatear-native refuses
+            with np.errstate(over="ignore"):  # wheatear-native rejects infinity
                 halves = scales.astype(np.float16)
             weight = self._native.Weight(codes, halves, inputs)
         else:
@@ -130,7 +132,7 @@ class NativeWeights:
         return self.weight(self.tensor(name).reshape(-1))
 
     def weight(self, array: NDArray[Any]) -> Any:
-        """A vector [n] or a matrix [inputs, outputs] in float32. Raises ValueError."""
+        """Returns a vector [n] or matrix [inputs, outputs] of float32. Raises ValueError."""
         if array.dtype != np.float32:
             raise ValueError(f"a weight is of {array.dtype}, not of float32")
         return self._native.Weight(np.require(array, np.float32, ["C", "A"]))

@@ -1,14 +1,11 @@
-"""Reads the weights out of an ONNX file without the onnx package, and what it computes with them.
+"""Reads the weights of an ONNX file, and checks where they are, without the onnx package.
 
-An ONNX file is a protobuf message. Of its many fields these few are needed (numbers from
-onnx.proto): model.graph 7, graph.node 1, node.op_type 4, graph.initializer 5, and of a tensor
-dims 1, data_type 2, name 8, raw_data 9 and external_data 13, which names a file and the place in
-it.
+An ONNX file is a protocol buffer; field numbers are those of onnx.proto.
 """
 
 import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,106 +15,103 @@ from numpy.typing import NDArray
 from wheatear.model.protobuf import fields, integers
 
 _TYPES = {1: np.float32, 2: np.uint8, 7: np.int64}
-_MOST_AXES, _LONGEST_AXIS = 8, 2**31 - 1
+_MAX_AXES, _MAX_AXIS, _MAX_DEPTH = 8, 2**31 - 1, 64
 _GRAPH, _NODE, _OPERATOR, _INITIALIZER = 7, 1, 4, 5
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL = 1, 2, 8, 9, 13
+# Message -> its fields that hold messages.
+_MESSAGES: Mapping[str, Mapping[int, str]] = {
+    "model": {_GRAPH: "graph", 20: "training", 25: "function"},
+    "training": {1: "graph", 2: "graph"},
+    "function": {7: "node", 11: "attribute"},
+    "graph": {_NODE: "node", _INITIALIZER: "tensor", 15: "sparse"},
+    "node": {5: "attribute"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+    "sparse": {1: "tensor", 2: "tensor"},
+    "tensor": {_EXTERNAL: "external"},
+}
 
 
 def read_initializers(path: Path) -> dict[str, NDArray[Any]]:
-    """The tensors of a graph by name, those beside it mapped into memory.
+    """Returns the tensors of a graph by name; external ones are mapped into memory.
 
-    Raises ValueError or OSError for a file that does not hold together.
+    Raises:
+        ValueError: The file is damaged.
+        OSError: It cannot be read.
     """
     mapped: dict[str, NDArray[np.uint8]] = {}
 
-    def beside(place: dict[str, str]) -> NDArray[np.uint8]:
-        name = place["location"]
+    def external(entry: dict[str, str]) -> NDArray[np.uint8]:
+        name = entry["location"]
         if not _is_beside(path.parent, name):
             raise ValueError(f"weights in {name!r}, which is no file beside the graph")
         if name not in mapped:
             mapped[name] = np.memmap(path.with_name(name), np.uint8, "r")
-        start, length = int(place.get("offset", "0")), int(place["length"])
+        start, length = int(entry.get("offset", "0")), int(entry["length"])
         if not 0 <= start <= start + length <= len(mapped[name]):
             raise ValueError(f"weights at {start} to {start + length} of {name}, beyond its end")
         return mapped[name][start : start + length]
 
-    return dict(_tensor(tensor, beside) for tensor in _parts(path, _INITIALIZER))
+    return dict(_tensor(message, external) for message in _graph_messages(path, _INITIALIZER))
 
 
 def read_operators(path: Path) -> list[str]:
-    """The kinds of a graph's nodes, in their order.
-
-    Raises ValueError or OSError for a file that does not hold together.
-    """
+    """Returns the operators of a graph's nodes in order. Raises like `read_initializers`."""
     return [
         str(value, "utf-8")
-        for node in _parts(path, _NODE)
+        for node in _graph_messages(path, _NODE)
         for number, value in fields(node)
         if number == _OPERATOR and not isinstance(value, int)
     ]
 
 
 def check_external_data(path: Path) -> None:
-    """Raises ValueError for a graph that takes weights from anywhere but files beside it.
+    """Raises ValueError for a graph with weights that are not in files beside it.
 
-    Tensors are looked for wherever they may be: among the initialisers of a graph and of those
-    inside it, in attributes of nodes and in functions.
+    Tensors can be initializers of a graph or subgraph, attributes of nodes, or in functions.
     """
     with path.open("rb") as file:
         mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    _check_places(memoryview(mapped), "model", path.parent, 0)
+    _check_external_data(memoryview(mapped), "model", path.parent, 0)
 
 
-# Which fields of a message hold which messages (onnx.proto).
-_INSIDE: Mapping[str, Mapping[int, str]] = {
-    "model": {7: "graph", 20: "training", 25: "function"},
-    "training": {1: "graph", 2: "graph"},
-    "function": {7: "node", 11: "attribute"},
-    "graph": {1: "node", 5: "tensor", 15: "sparse"},
-    "node": {5: "attribute"},
-    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
-    "sparse": {1: "tensor", 2: "tensor"},
-    "tensor": {_EXTERNAL: "place"},
-}
-_DEEPEST = 64
-
-
-def _check_places(message: memoryview, kind: str, folder: Path, depth: int) -> None:
-    if depth > _DEEPEST:
-        raise ValueError("its graphs are too deep inside each other")
-    if kind == "place":
+def _check_external_data(message: memoryview, kind: str, folder: Path, depth: int) -> None:
+    if depth > _MAX_DEPTH:
+        raise ValueError("its graphs are nested too deeply")
+    if kind == "external":
         entry = dict(_texts(message))
         name = entry.get(2, "")
         if entry.get(1) == "location" and not _is_beside(folder, name):
             raise ValueError(f"it takes weights from {name[:80]!r}, which is no file beside it")
         return
-    inside = _INSIDE[kind]
+    inner = _MESSAGES[kind]
     for number, value in fields(message):
-        if number in inside and not isinstance(value, int):
-            _check_places(value, inside[number], folder, depth + 1)
+        if number in inner and not isinstance(value, int):
+            _check_external_data(value, inner[number], folder, depth + 1)
 
 
 def _is_beside(folder: Path, name: str) -> bool:
-    """True for the name of a file in the folder, on whatever system."""
+    """True for the plain name of a file in a folder, on any operating system."""
     plain = name not in ("", ".", "..") and not any(c in name for c in "/\\:\0")
     return plain and (folder / name).is_file()
 
 
-def _parts(path: Path, kind: int) -> Iterator[memoryview]:
-    """The messages of that kind in a file's graph."""
+def _graph_messages(path: Path, wanted: int) -> Iterator[memoryview]:
+    """Yields the messages in one field of a file's graph."""
     for number, graph in fields(memoryview(path.read_bytes())):
-        if number != _GRAPH or isinstance(graph, int):
-            continue
-        for field, message in fields(graph):
-            if field == kind and not isinstance(message, int):
-                yield message
+        if number == _GRAPH and not isinstance(graph, int):
+            for inner, message in fields(graph):
+                if inner == wanted and not isinstance(message, int):
+                    yield message
 
 
-def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:
+def _tensor(
+    message: memoryview, external: Callable[[dict[str, str]], NDArray[np.uint8]]
+) -> tuple[str, NDArray[Any]]:
+    """Returns name and values of a tensor."""
     dims: list[int] = []
     name, kind = "", 0
     data: NDArray[np.uint8] = np.empty(0, np.uint8)
-    place: dict[str, str] = {}
+    entry: dict[str, str] = {}
     for number, value in fields(message):
         if isinstance(value, int):
             if number == _DIMS:
@@ -131,14 +125,14 @@ def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:
         elif number == _RAW:
             data = np.frombuffer(value, np.uint8)
         elif number == _EXTERNAL:
-            entry = dict(_texts(value))
-            place[entry[1]] = entry[2]
+            pair = dict(_texts(value))
+            entry[pair[1]] = pair[2]
     if kind not in _TYPES:
         raise ValueError(f"{name} has the type {kind}")
-    if len(dims) > _MOST_AXES or any(n > _LONGEST_AXIS for n in dims):
-        raise ValueError(f"{name} has the shape {dims[:_MOST_AXES]}")
-    if place:
-        data = beside(place)
+    if len(dims) > _MAX_AXES or any(size > _MAX_AXIS for size in dims):
+        raise ValueError(f"{name} has the shape {dims[:_MAX_AXES]}")
+    if entry:
+        data = external(entry)
     if data.nbytes != math.prod(dims) * np.dtype(_TYPES[kind]).itemsize:
         raise ValueError(f"{name} has {data.nbytes} bytes for {dims}")
     return name, data.view(_TYPES[kind]).reshape(dims)
@@ -147,5 +141,5 @@ def _tensor(message: memoryview, beside: Any) -> tuple[str, NDArray[Any]]:
 def _texts(message: memoryview) -> Iterator[tuple[int, str]]:
     for number, value in fields(message):
         if isinstance(value, int):
-            raise ValueError(f"a number where a text should be: {value}")  # noqa: TRY004
+            raise ValueError(f"an integer instead of a text: {value}")  # noqa: TRY004
         yield number, str(value, "utf-8")

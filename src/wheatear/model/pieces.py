@@ -1,4 +1,4 @@
-"""The vocabulary of a model: SentencePiece's pieces in id order, and what kind of id each is."""
+"""Pieces of a tokenizer in id order, and their kinds; read from SentencePiece, texts, bundles."""
 
 import re
 import struct
@@ -14,17 +14,17 @@ _TAG = re.compile(r"<([\w-]+)>")
 _LOCALE = re.compile(r"[a-z]{2,3}(-[A-Z][a-z]{3})?-([A-Z]{2}|\d{3})")
 MAX_PIECES = 1 << 20
 
-# The protocol buffers of a SentencePiece model: https://github.com/google/sentencepiece,
+# Fields of a SentencePiece model: https://github.com/google/sentencepiece,
 # sentencepiece_model.proto.
-_PIECES = 1  # field of a model: one message a piece
-_TEXT, _SCORE, _TYPE = 1, 2, 3  # fields of a piece
+_PIECES = 1  # of a model: one message a piece
+_TEXT, _SCORE, _TYPE = 1, 2, 3  # of a piece
 _UNKNOWN_TYPE, _CONTROL_TYPE, _BYTE_TYPE = 2, 3, 6
 _NO_SCORE = memoryview(bytes(4))
 
 
 @dataclass(frozen=True)
 class Pieces:
-    """Pieces in id order, and the ids of those that are not plain text."""
+    """Pieces in id order, and the ids of pieces that are not plain text."""
 
     pieces: list[str]
     scores: list[float]
@@ -34,35 +34,35 @@ class Pieces:
 
 
 def pieces_from_json(data: Mapping[str, Any], count: int) -> Pieces:
-    """A vocabulary of `count` pieces as a bundle keeps it. Raises ValueError or TypeError."""
+    """Returns the `count` pieces of a bundle. Raises ValueError or TypeError."""
     pieces = Pieces(**data)
     listed = (pieces.unknown, pieces.control, pieces.bytes)
     if not all(isinstance(values, list) for values in (pieces.pieces, pieces.scores, *listed)):
-        raise ValueError("a part of it is no list")
+        raise ValueError("a part of it is not a list")
     if not all(isinstance(text, str) for text in pieces.pieces):
-        raise ValueError("a piece is no text")
+        raise ValueError("a piece is not a string")
     if not all(type(score) in (int, float) for score in pieces.scores):
-        raise ValueError("a score is no number")
-    "".join(pieces.pieces).encode()  # raises a ValueError for halves of characters
+        raise ValueError("a score is not a number")
+    "".join(pieces.pieces).encode()  # raises ValueError for lone surrogates
     if len(pieces.pieces) != count or len(pieces.scores) != count:
         raise ValueError(
             f"it has {len(pieces.pieces)} pieces and {len(pieces.scores)} scores, not {count}"
         )
     if not all(type(i) is int and 0 <= i < count for ids in listed for i in ids):
-        raise ValueError("it lists an id that is no piece")
+        raise ValueError("it lists an id without a piece")
     _check_bytes(pieces)
     return pieces
 
 
 def _check_bytes(pieces: Pieces) -> None:
-    """Raises ValueError if a piece that stands for a byte is not written as one."""
+    """Raises ValueError if a byte piece is not written as one."""
     for i in pieces.bytes:
         if not _BYTE.fullmatch(pieces.pieces[i]):
-            raise ValueError(f"the piece {pieces.pieces[i][:20]!r} stands for no byte")
+            raise ValueError(f"the piece {pieces.pieces[i][:20]!r} is no byte")
 
 
 def pieces_from_texts(texts: Sequence[str], scores: Sequence[float] | None = None) -> Pieces:
-    """A vocabulary of which only the pieces' texts are known; they tell the kinds."""
+    """Returns pieces with the kinds that their texts show."""
     return Pieces(
         pieces=list(texts),
         scores=list(scores) if scores is not None else [0.0] * len(texts),
@@ -73,17 +73,13 @@ def pieces_from_texts(texts: Sequence[str], scores: Sequence[float] | None = Non
 
 
 def language_tags(texts: Sequence[str], prompts: Mapping[str, int]) -> dict[int, str]:
-    """Id -> locale of the pieces that are tags: <xx-XX>, or any <key> of the prompt dictionary."""
+    """Returns id -> locale of language tags: <xx-XX>, or a <key> of the prompt dictionary."""
     inner = {i: match[1] for i, text in enumerate(texts) if (match := _TAG.fullmatch(text))}
     return {i: tag for i, tag in inner.items() if tag in prompts or _LOCALE.fullmatch(tag)}
 
 
 def pieces_from_sentencepiece(model: bytes) -> Pieces:
-    """The vocabulary of a serialised SentencePiece model.
-
-    The library of that name is not needed to read one, and transcribing does without it.
-    Raises ValueError for anything that is no such model.
-    """
+    """Reads a serialized SentencePiece model, without its library. Raises ValueError."""
     texts: list[str] = []
     scores: list[float] = []
     kinds: dict[int, list[int]] = {_UNKNOWN_TYPE: [], _CONTROL_TYPE: [], _BYTE_TYPE: []}
@@ -93,7 +89,7 @@ def pieces_from_sentencepiece(model: bytes) -> Pieces:
         entries = dict(fields(message))
         text, score, kind = entries.get(_TEXT), entries.get(_SCORE, _NO_SCORE), entries.get(_TYPE)
         if not isinstance(text, memoryview) or isinstance(score, int) or len(score) != 4:
-            raise ValueError("a piece has no text, or a score that is none")
+            raise ValueError("a piece has no text, or a score of the wrong type")
         if isinstance(kind, int) and kind in kinds:
             kinds[kind].append(len(texts))
         texts.append(str(text, "utf-8"))
@@ -102,6 +98,6 @@ def pieces_from_sentencepiece(model: bytes) -> Pieces:
             raise ValueError(f"it has more than {MAX_PIECES:,} pieces")
     if not texts:
         raise ValueError("it has no pieces")
-    made = Pieces(texts, scores, kinds[_UNKNOWN_TYPE], kinds[_CONTROL_TYPE], kinds[_BYTE_TYPE])
-    _check_bytes(made)
-    return made
+    pieces = Pieces(texts, scores, kinds[_UNKNOWN_TYPE], kinds[_CONTROL_TYPE], kinds[_BYTE_TYPE])
+    _check_bytes(pieces)
+    return pieces

@@ -1,14 +1,14 @@
-"""Reads protocol buffers, the container of ONNX graphs and SentencePiece models, without a schema.
+"""Reads protocol buffers, the format of ONNX graphs and SentencePiece models, without a schema.
 
-Source: https://protobuf.dev/programming-guides/encoding. Everything raises ValueError for a message
-that is cut short or damaged.
+All functions raise ValueError for a message that is cut short or damaged.
+Source: https://protobuf.dev/programming-guides/encoding.
 """
 
 from collections.abc import Iterator
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field: an integer, or bytes (4 or 8 of numbers of that size)."""
+    """Yields number and value of each field: an integer, or bytes (4 or 8 for fixed numbers)."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)
@@ -32,7 +32,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
 
 
 def integers(message: memoryview) -> list[int]:
-    """A packed field of them."""
+    """Returns the integers of a packed field."""
     values, at = [], 0
     while at < len(message):
         value, at = _varint(message, at)
@@ -41,7 +41,7 @@ def integers(message: memoryview) -> list[int]:
 
 
 def _varint(message: memoryview, at: int) -> tuple[int, int]:
-    """An integer of seven bits a byte, the lowest first, and where the next field begins."""
+    """Returns an integer of seven bits a byte, the lowest first, and the next position."""
     value = shift = 0
     while True:
         if at >= len(message) or shift > 63:

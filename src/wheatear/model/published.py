@@ -1,8 +1,8 @@
-"""Models that can be fetched by name, as data: where they are, which revision, under what license.
+"""Published models that can be fetched by name: repository, revision, license.
 
-Revisions, file names, sizes and hashes as of NeMo-Speech.cpp's index of 2026-08-19
-(https://github.com/NVIDIA/NeMo-Speech.cpp, models/index.json); a file without a hash here is held
-against the one that the hub states.
+Revisions, file names, sizes and hashes are those of NeMo-Speech.cpp's index of 2026-08-19
+(https://github.com/NVIDIA/NeMo-Speech.cpp, models/index.json). A file without a hash here is
+verified by the hash of the hub.
 """
 
 from collections.abc import Mapping
@@ -13,14 +13,14 @@ from wheatear.model.locales import LOCALES
 
 @dataclass(frozen=True)
 class License:
-    """Terms that weights come under."""
+    """License of weights."""
 
     name: str
     link: str
     text: str | None = None
-    """File of `wheatear/licenses` with the agreement, which must travel with the weights."""
+    """File in `wheatear/data/licenses` with the agreement, a copy of which is required."""
     notice: str | None = None
-    """Sentence that the agreement wants in a notice beside them."""
+    """Sentence that the agreement requires in a notice."""
 
 
 OPENMDW = License(
@@ -43,17 +43,16 @@ class PublishedModel:
     about: str
     repo: str
     revision: str
-    """Commit: names a content that never changes."""
+    """Commit."""
     file: str
-    """The checkpoint that is fetched unless another file is asked for."""
+    """Checkpoint that is fetched by default."""
     size: int
-    """Bytes of that file, about."""
+    """Approximate size of that file in bytes."""
     license: License
     latencies_ms: tuple[int, ...]
     locales: tuple[str, ...]
-    """Those that its publisher names."""
     sha256: Mapping[str, str] = field(default_factory=dict)
-    """Of files whose hash is known."""
+    """File -> known hash."""
 
 
 PUBLISHED = {
@@ -73,7 +72,7 @@ PUBLISHED = {
         },
     ),
     "nemotron-en": PublishedModel(
-        about="Nemotron Speech, English alone, 0.6 billion parameters",
+        about="Nemotron Speech, English only, 0.6 billion parameters",
         repo="nvidia/nemotron-speech-streaming-en-0.6b",
         revision="ebe59e5a817142986528bbbee5dba8db7b38ed50",
         file="nemotron-speech-streaming-en-0.6b.nemo",
@@ -91,10 +90,10 @@ PUBLISHED = {
 
 
 def find_published(name: str) -> PublishedModel | None:
-    """The published model of that name or hub id."""
+    """Returns the published model with a name or hub id, if there is one."""
     return PUBLISHED.get(name) or find_repository(name)
 
 
 def find_repository(repo: str) -> PublishedModel | None:
-    """The published model of that hub id."""
+    """Returns the published model with a hub id, if there is one."""
     return next((p for p in PUBLISHED.values() if p.repo.lower() == repo.lower()), None)

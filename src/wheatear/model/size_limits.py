@@ -1,8 +1,7 @@
-"""The largest sizes that a model may have.
+"""Maximum sizes of a model.
 
-Each is far above those of every model of the family, and small enough that a file that lies about
-itself cannot make anyone allocate more than a machine has. The native library has the same bounds
-(`native/cpp/bounds.h`).
+Each is far above every model of the family, and small enough that a hostile file cannot cause a
+large allocation. The native library has the same bounds (`native/cpp/bounds.h`).
 """
 
 import reprlib
@@ -32,15 +31,15 @@ MAX_SIZES: Mapping[str, int] = {
 MAX_SYMBOLS = 10
 """Tokens emitted for a frame at most, where a model does not set it; the default of NeMo."""
 MAX_STATE_BYTES = 1 << 28
-"""Bytes that an encoder may keep for a stream; the largest of the family keeps 11 MB."""
+"""State of an encoder for one stream; the largest model of the family has 11 MB."""
 MAX_MODES, MAX_PROMPTS, MAX_FILES = 256, 4096, 1024
-MAX_MANIFEST_BYTES, MAX_VOCABULARY_BYTES, MAX_TEXT_BYTES = 16 << 20, 64 << 20, 16 << 20  # bytes
-MAX_TOKENIZER_BYTES, MAX_JSON_BYTES = 16 << 20, 32 << 20  # bytes
+MAX_MANIFEST_BYTES, MAX_VOCABULARY_BYTES, MAX_TEXT_BYTES = 16 << 20, 64 << 20, 16 << 20
+MAX_TOKENIZER_BYTES, MAX_JSON_BYTES = 16 << 20, 32 << 20
 MAX_MODEL_BYTES = 1 << 36  # bytes of all files together
 
 
 def check_size(name: str, value: Any) -> int:
-    """The value, a whole number from 1 to the largest of that name. Raises ValueError."""
+    """Returns a whole number from 1 to the maximum of its name. Raises ValueError for others."""
     if type(value) is not int or not 0 < value <= MAX_SIZES[name]:
         raise ValueError(
             f"{name} is {reprlib.repr(value)}, not a whole number from 1 to {MAX_SIZES[name]}"
@@ -49,7 +48,7 @@ def check_size(name: str, value: Any) -> int:
 
 
 def check_state(layers: int, width: int, left: int, kernel: int) -> None:
-    """Raises ValueError for an encoder that keeps too much for each stream."""
+    """Raises ValueError for an encoder with too large a state."""
     size = 4 * layers * width * (2 * left + kernel)
     if size > MAX_STATE_BYTES:
         raise ValueError(

@@ -1,1 +1,1 @@
-"""Downloads models: a name, a hub id or a URL to a model folder."""
+"""Downloads of models: from a name, a hub id or a URL to a model folder."""
