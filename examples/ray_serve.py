@@ -4,31 +4,31 @@
     RAY_USAGE_STATS_ENABLED=0 serve run examples.ray_serve:app   # from the folder above this one
 
 A socket stays with the replica that took it, so a stream's state never moves. Each replica has the
-model in memory once and batches the streams that it holds; give it as many processors as one of
-its steps may use. A replica that has no room for another stream says so (503, or 1013 on a
-socket), and a client that tries again may be sent to another. Settings come from the environment
+model in memory once and batches its streams; give it as many processors as one step may use. A
+replica without room for another stream answers 503 (1013 on a socket), and a client that tries
+again may reach another one. Settings come from the environment
 of the replicas, as for `wheatear serve` (docs/serving.md); keys must be the same everywhere.
 """
 
 import os
 
 from ray import serve
+from starlette.types import ASGIApp
 
-from wheatear.server.app import Service
-from wheatear.server.settings import read_settings
+from wheatear.server import Service, create_app, read_settings
 
 REPLICAS = int(os.environ.get("REPLICAS", "2"))
 THREADS = int(os.environ.get("THREADS", "1"))
 
 
-def build() -> Service:
-    """The service of one replica; it is made there, since a model can't be sent about."""
-    return Service(read_settings(None, os.environ, {"threads": THREADS}))
+def build() -> ASGIApp:
+    """Returns the application of one replica; it is made there, as a model cannot be pickled."""
+    return create_app(Service(read_settings(None, os.environ, {"threads": THREADS})))
 
 
 @serve.deployment(
     num_replicas=REPLICAS,
-    max_ongoing_requests=400,  # beyond Wheatear's own limits, which say why they refuse
+    max_ongoing_requests=400,  # above Wheatear's own limits, whose errors have a reason
     ray_actor_options={"num_cpus": THREADS},
     health_check_period_s=10,
     graceful_shutdown_timeout_s=60,

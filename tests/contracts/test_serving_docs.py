@@ -4,7 +4,8 @@ from pathlib import Path
 
 import msgspec
 
-from wheatear.server.app import Service
+from wheatear.server.app import routes_of
+from wheatear.server.service import Service
 from wheatear.server.settings import Limits, Settings
 
 TEXT = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
@@ -19,7 +20,7 @@ def test_every_setting_is_told():
 def test_every_route_is_told():
     service = Service(Settings())
     try:
-        paths = {route.path for route in service.routes} - {"/favicon.ico", "/page"}
+        paths = {route.path for route in routes_of(service)} - {"/favicon.ico", "/page"}
     finally:
         service.close()
     told = TEXT.replace("{id}", "{name:path}")

@@ -1,4 +1,4 @@
-"""Work beside the event loop is done in turns: whoever has had least of it goes first."""
+"""Background work takes turns: the client with the least use comes first."""
 
 import asyncio
 import threading
@@ -8,82 +8,79 @@ from collections.abc import Callable
 import pytest
 
 from wheatear.server import background as module
-from wheatear.server.background import BackgroundThread, Client, Use, run_in_background, set_caller
+from wheatear.server.background import BackgroundThread, Caller, Use, run_in_background, set_caller
 
 
 def burn(seconds: float) -> None:
-    """Computes for so long."""
+    """Uses the processor for some seconds."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
 
 
 class Line:
-    """Work that notes its order, all of it submitted while the thread is busy."""
+    """Jobs that record their order, submitted while the thread is busy."""
 
     def __init__(self) -> None:
-        self.run_in_background = BackgroundThread()
+        self.thread = BackgroundThread()
         self.order: list[str] = []
         self._open = threading.Event()
-        self._last = self.run_in_background.submit(Client("nobody"), self._open.wait)
+        self._jobs = [self.thread.submit(Caller("first"), self._open.wait)]
 
-    def put(self, client: Client, name: str, seconds: float = 0.0) -> None:
+    def put(self, caller: Caller, name: str, seconds: float = 0.0) -> None:
         def work() -> None:
             self.order.append(name)
             burn(seconds)
 
-        self._last = self.run_in_background.submit(client, work)
+        self._jobs.append(self.thread.submit(caller, work))
 
     def served(self) -> list[str]:
-        """The order in which all of it was done."""
+        """Returns the order in which the jobs ran."""
         self._open.set()
-        end = time.monotonic() + 60
-        while self.run_in_background._waiting:
-            assert time.monotonic() < end
-            time.sleep(0.01)
-        self._last.result(60)
+        for job in self._jobs:
+            job.result(60)
         return self.order
 
 
-def test_who_has_had_nothing_goes_before_who_has_had_much():
+def test_client_without_use_comes_before_a_busy_one():
     line = Line()
-    flooders = [Client("flood") for _ in range(20)]
+    flooders = [Caller("flood") for _ in range(20)]
     for number, flooder in enumerate(flooders * 5):
         line.put(flooder, f"flood {number}", 0.002)
-    line.put(Client("other"), "other")
+    line.put(Caller("other"), "other")
     order = line.served()
     assert order.index("other") <= 1, order  # the first of the flood came before it was known
 
 
-def test_so_it_is_among_connections_of_one_client():
+def test_caller_without_use_comes_before_others_of_its_client():
     line = Line()
-    flooders = [Client("same") for _ in range(5)]
+    flooders = [Caller("same") for _ in range(5)]
     for flooder in flooders:
         flooder.use.add(1.0, time.monotonic())
         for number in range(10):
             line.put(flooder, f"flood {number}")
-    line.put(Client("same"), "file")
+    line.put(Caller("same"), "file")
     assert line.served()[0] == "file"
 
 
-def test_equals_take_turns():
+def test_equal_clients_take_turns():
     line = Line()
     for _ in range(20):
-        line.put(one := Client("one"), "one", 0.005)
+        line.put(one := Caller("one"), "one", 0.005)
     for _ in range(20):
-        line.put(Client("two"), "two", 0.005)
-    assert one.owner == "one"
+        line.put(Caller("two"), "two", 0.005)
+    assert one.client == "one"
     order = line.served()
     assert 5 <= order[:20].count("two") <= 15, order
 
 
-def test_who_keeps_it_busy_for_long_leaves_most_of_it(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(module, "_MUCH", 0.05)
-    monkeypatch.setattr(module, "_LITTLE", 0.01)
-    monkeypatch.setattr(module, "_HALF", 0.2)
-    monkeypatch.setattr(module, "_PAUSE", 0.01)
+def test_busy_client_gets_a_quarter_of_the_time(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "MAX_USE", 0.05)
+    monkeypatch.setattr(module, "FREE_USE", 0.01)
+    monkeypatch.setattr(module, "HALF_LIFE", 0.2)
+    monkeypatch.setattr(module, "PAUSE", 0.01)
     line = Line()
-    flooder = Client("flood")
+    flooder = Caller("flood")
     for _ in range(10):
         line.put(flooder, "flood", 0.05)
     began, computed = time.monotonic(), time.process_time()
@@ -94,9 +91,9 @@ def test_who_keeps_it_busy_for_long_leaves_most_of_it(monkeypatch: pytest.Monkey
     assert time.process_time() - computed < time.monotonic() - began
 
 
-def test_what_nobody_waits_for_is_not_done():
+def test_canceled_work_does_not_run():
     line = Line()
-    client, done = Client("gone"), []
+    client, done = Caller("gone"), []
     waiting: list[Callable[[], bool]] = [
         line.run_in_background.submit(client, lambda: done.append(1)).cancel for _ in range(5)
     ]
@@ -117,8 +114,8 @@ def test_results_and_faults_come_back():
 
 
 def test_tasks_count_for_whoever_started_them():
-    async def main() -> tuple[Client | None, Client | None, Client | None]:
-        async def task(name: str | None = None) -> Client | None:
+    async def main() -> tuple[Caller | None, Caller | None, Caller | None]:
+        async def task(name: str | None = None) -> Caller | None:
             if name:
                 set_caller(name)
             return module._client.get()
@@ -132,7 +129,7 @@ def test_tasks_count_for_whoever_started_them():
     assert mine is inner
     assert mine is not None
     assert other is not None
-    assert (mine.owner, other.owner) == ("one", "two")
+    assert (mine.client, other.client) == ("one", "two")
 
 
 def test_use_fades():

@@ -12,35 +12,35 @@ from raw_socket import connection, request, upload
 from server_process import SAMPLE, running
 
 from wheatear.errors import SettingsError
-from wheatear.server.file_descriptors import differences, fitted, raise_limit
+from wheatear.server.file_descriptors import differences, fit_limits, raise_limit
 from wheatear.server.settings import Limits
 
 SECONDS = 30
 
 
-def test_limits_that_fit_stay_as_they_are():
-    assert fitted(Limits(), 1 << 16, 2) == Limits()
+def test_fitting_limits_are_unchanged():
+    assert fit_limits(Limits(), 1000, 1 << 16, 2) == (Limits(), 1000)
 
 
 @pytest.mark.parametrize("listeners", [1, 2])
 @pytest.mark.parametrize("most", [64, 100, 256, 1024])
-def test_limits_are_lowered_to_what_is_there(most, listeners):
-    limits = fitted(Limits(), most, listeners)
+def test_limits_are_lowered_to_the_open_files(most, listeners):
+    limits, connections = fit_limits(Limits(), 1000, most, listeners)
     assert limits != Limits()
-    used = limits.files * 4 + limits.uploads + limits.connections * listeners
+    used = limits.files * 4 + limits.uploads + connections * listeners
     assert used <= most - 30
-    assert 1 <= limits.streams <= limits.connections
+    assert 1 <= limits.streams <= connections
     assert limits.files >= 1
     assert limits.uploads >= limits.files
-    assert "connections 1000 -> " in differences(Limits(), limits)
+    assert "streams 200 -> " in differences(Limits(), limits)
 
 
-def test_too_few_files_are_refused_with_advice():
+def test_too_few_open_files_are_rejected_with_advice():
     with pytest.raises(SettingsError, match="ulimit -n"):
-        fitted(Limits(), 40, 1)
+        fit_limits(Limits(), 1000, 40, 1)
 
 
-def test_the_soft_limit_is_raised_to_the_hard_one():
+def test_soft_limit_is_raised_to_the_hard_limit():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
@@ -57,7 +57,7 @@ def poor(*arguments: str, files: int = 64):
         assert "Traceback" not in server.log, server.log[:2000]
 
 
-def test_with_few_files_it_serves_and_says_so_once():
+def test_server_with_few_files_serves_and_logs_it_once():
     with poor() as server, contextlib.ExitStack() as held:
         assert server.log.count("64 open files") == 1
         for _ in range(150):
@@ -74,7 +74,7 @@ def test_with_few_files_it_serves_and_says_so_once():
         assert raw.status(answer) == 200
 
 
-def test_with_few_files_requests_at_once_wait_for_each_other():
+def test_simultaneous_requests_wait_with_few_files():
     with poor() as server:
         got = []
         threads = [
@@ -89,7 +89,7 @@ def test_with_few_files_requests_at_once_wait_for_each_other():
         assert server.get("/health")[0] == 200
 
 
-def test_with_few_files_more_sockets_are_refused_and_not_dropped():
+def test_sockets_are_rejected_with_few_files():
     with poor() as server, contextlib.ExitStack() as held:
         refused = 0
         for _ in range(40):
@@ -101,7 +101,7 @@ def test_with_few_files_more_sockets_are_refused_and_not_dropped():
         assert server.get("/health")[0] == 200
 
 
-def test_wyoming_with_few_files():
+def test_wyoming_serves_with_few_files():
     with poor("--wyoming-port", "0", files=80) as server, contextlib.ExitStack() as held:
         port = int(server.process.stdout.readline().split(":")[-1].split()[0])
         for _ in range(100):

@@ -18,7 +18,8 @@ from websockets.sync.client import connect
 
 from wheatear.errors import SettingsError
 from wheatear.server.access.keys import make_key
-from wheatear.server.main import _JsonLines, _Text, run
+from wheatear.server.logs import JsonFormatter, TextFormatter
+from wheatear.server.main import run
 from wheatear.server.settings import Settings
 
 SECRETS = ("Xanthippe", "Zaphod", "quagga", "we_", "ek_", "sorry", "calling", "locate")
@@ -162,7 +163,9 @@ def test_words_are_in_it_where_that_was_asked_for(spoken):
 HARMFUL = "\x1b[31m \x9b31m \x7f \x07 \r \u2028 \u202e \ud800 \U000e0001 \x85"
 
 
-@pytest.mark.parametrize("form", [_JsonLines(), _Text("%(levelname)s %(name)s: %(message)s")])
+@pytest.mark.parametrize(
+    "form", [JsonFormatter(), TextFormatter("%(levelname)s %(name)s: %(message)s")]
+)
 def test_no_character_that_a_terminal_obeys_is_in_it(form):
     """Neither of a message nor of its fields, nor of a traceback; and no line is forged."""
     error = ValueError(f"{HARMFUL}\nERROR wheatear: forged")
@@ -174,7 +177,7 @@ def test_no_character_that_a_terminal_obeys_is_in_it(form):
     text = form.format(record)
     assert all(character.isprintable() or character == "\n" for character in text)
     assert not [line for line in text.splitlines() if line.startswith("ERROR wheatear: forged")]
-    if isinstance(form, _JsonLines):
+    if isinstance(form, JsonFormatter):
         assert len(text.splitlines()) == 1
         read = json.loads(text)
         assert read["holder"] == HARMFUL

@@ -159,7 +159,7 @@ def test_a_file_is_cut_off_by_a_second_signal(minutes):
 def test_who_does_not_go_does_not_keep_it(spoken):
     """Connections that wait for nothing, a client that never reads, one that sends no more."""
     with ExitStack() as held:
-        server = held.enter_context(going(0.2, WHEATEAR_SERVE_LIMITS_SEND_SECONDS="1"))
+        server = held.enter_context(going(0.2))
         idle, head, body = (held.enter_context(connection(server.port)) for _ in range(3))
         deaf = held.enter_context(raw.opened(server.port, "/ws?latency=80", unread=4096))
         held.enter_context(raw.opened(server.port, "/v1/realtime"))

@@ -11,9 +11,10 @@ from server_process import SAMPLE
 from starlette.routing import Mount, WebSocketRoute
 
 from wheatear import __version__
-from wheatear.server.access.middleware import FOR_KEYS, OPEN, OPEN_FOLDER
-from wheatear.server.app import Service
+from wheatear.server.access.credentials import FOR_KEYS, OPEN, OPEN_FOLDER
+from wheatear.server.app import routes_of
 from wheatear.server.openapi import describe
+from wheatear.server.service import Service
 from wheatear.server.settings import Settings
 
 
@@ -26,7 +27,7 @@ def service(request) -> Iterator[Service]:
 
 def test_it_has_every_route_and_no_other(service):
     routes = {}
-    for route in service.routes:
+    for route in routes_of(service):
         if isinstance(route, Mount):
             routes[f"{route.path}/{{path}}"] = {"get"}
         elif not isinstance(route, WebSocketRoute):

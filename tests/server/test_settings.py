@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wheatear.errors import SettingsError
-from wheatear.server.settings import PREFIX, Limits, Settings, passed_over, read_settings
+from wheatear.server.settings import PREFIX, Limits, Settings, ignored_variables, read_settings
 
 
 @pytest.fixture
@@ -88,14 +88,14 @@ def test_what_kubernetes_tells_of_services_is_no_setting():
     environment |= {"WHEATEAR_SERVER_PORT": "tcp://10.0.0.1:80", "WHEATEAR_SERVE_THREADS": "1"}
     environment |= {"WHEATEAR_PORT": "tcp://10.0.0.1:80", "WHEATEAR_SERVICE_HOST": "10.0.0.1"}
     assert read_settings(None, environment, {}) == Settings(threads=1)
-    (line,) = passed_over(environment)
+    (line,) = ignored_variables(environment)
     assert "enableServiceLinks" in line
-    assert passed_over({"WHEATEAR_SERVE_PORT": "8000", "WHEATEAR_MODELS": "/models"}) == []
+    assert ignored_variables({"WHEATEAR_SERVE_PORT": "8000", "WHEATEAR_MODELS": "/models"}) == []
 
 
 def test_a_variable_without_the_prefix_is_warned_of():
     assert read_settings(None, {"WHEATEAR_API_KEY_FILE": "a"}, {}) == Settings()
-    (line,) = passed_over({"WHEATEAR_API_KEY_FILE": "a"})
+    (line,) = ignored_variables({"WHEATEAR_API_KEY_FILE": "a"})
     assert "WHEATEAR_SERVE_API_KEY_FILE is one" in line
 
 

@@ -1,9 +1,13 @@
-"""The live service: files, SSE, realtime sockets and a page, over the scheduler (extra `server`).
+"""Server: files, live WebSockets and a page over one scheduler (extra `server`)."""
 
-settings  keys                    what the operator says
-gate  connections                 every request and socket passes them, or is turned away
-models  live  said  sockets       a served model; a stream as a socket has it; any dialogue
-files  realtime  deepgram
-plain  wyoming                    one wire each
-app  running                      the routes; the process
-"""
+from importlib import import_module
+from typing import Any
+
+_HOME_OF = {"Service": "service", "create_app": "app", "read_settings": "settings"}
+__all__ = ["Service", "create_app", "read_settings"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)

@@ -1,6 +1,7 @@
-"""How a request is turned away: a status, and OpenAI's form of an error."""
+"""API errors in OpenAI's format, and their HTTP and WebSocket codes."""
 
 import errno
+import json
 import logging
 import time
 from typing import Any
@@ -23,18 +24,17 @@ _CODES = {
     507: "insufficient_storage",
 }  # fmt: skip
 SOCKET_CODES = {503: 1013, 429: 1013, 500: 1011}
-"""What a socket is closed with; for all else the client is at fault: 1008."""
-
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
-"""Of a disk that is full, or can't be written."""
-NONE_LEFT = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN)
-"""Of a process or machine that has no descriptors, processes or memory left."""
-_LINE_EVERY = 1.0  # seconds between lines of the log about one of these
+"""Close codes of WebSockets by status; all other errors are the client's: 1008."""
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+"""Error numbers of a disk that is full or read-only."""
+_EXHAUSTED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EAGAIN)
+"""Error numbers of a system without free descriptors, processes or memory."""
+LOG_INTERVAL = 1.0
+"""Seconds between log lines about one error number."""
 
 
 class ApiError(Exception):
-    """A request that is not done, in words for whoever sent it."""
+    """Rejected request, with a message for the client."""
 
     def __init__(
         self,
@@ -48,8 +48,18 @@ class ApiError(Exception):
         cut_off: bool = False,
         allow: str | None = None,
     ) -> None:
-        """reason: how /metrics counts it.  cut_off: whether nothing more is read of this client.
-        allow: methods that do work."""
+        """Makes an error.
+
+        Args:
+            status: HTTP status.
+            message: Text for the client.
+            code: Machine-readable code; None is the usual one of the status.
+            param: Name of the parameter that does not work.
+            retry_after: Seconds after which the client may try again.
+            reason: Label in the metrics; None is the code.
+            cut_off: True if nothing more is read from the client.
+            allow: Methods that the route has.
+        """
         super().__init__(message)
         self.status, self.message, self.param = status, message, param
         self.code = code or _CODES.get(status, "error")
@@ -58,12 +68,13 @@ class ApiError(Exception):
 
     @property
     def kind(self) -> str:
-        """OpenAI's type of an error."""
+        """Type of the error in OpenAI's API."""
         server = "server_error" if self.status >= 500 else "invalid_request_error"
         return _TYPES.get(self.status, server)
 
     @property
     def body(self) -> dict[str, Any]:
+        """Body of the response."""
         return {
             "error": {
                 "message": self.message, "type": self.kind, "param": self.param, "code": self.code
@@ -72,7 +83,7 @@ class ApiError(Exception):
 
     @property
     def headers(self) -> dict[str, str]:
-        """Those that the status asks for."""
+        """Headers that belong to the status."""
         headers = {}
         if self.retry_after is not None:
             headers["retry-after"] = str(self.retry_after)
@@ -86,16 +97,22 @@ class ApiError(Exception):
             headers["connection"] = "close"
         return headers
 
+    def response(self) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Returns headers and body of the response, as bytes."""
+        body = json.dumps(self.body).encode()
+        fields = {"content-type": "application/json", "content-length": str(len(body))}
+        return [(k.encode(), v.encode()) for k, v in (fields | self.headers).items()], body
+
 
 def shutting_down(cut_off: bool = False) -> ApiError:
-    """Of a server that has been told to stop."""
+    """Returns the error of a server that shuts down."""
     return ApiError(
-        503, "this server is going down", code="shutting_down", retry_after=5, cut_off=cut_off
+        503, "this server is shutting down", code="shutting_down", retry_after=5, cut_off=cut_off
     )
 
 
 def no_room() -> ApiError:
-    """The refusal of a message that the server has no memory for at the moment."""
+    """Returns the error for a message that does not fit into memory at the moment."""
     return ApiError(
         503, "the server has no memory left for messages of this size; try again later or send "
         "smaller ones", retry_after=5,
@@ -103,41 +120,42 @@ def no_room() -> ApiError:
 
 
 def disk_full() -> ApiError:
-    """Of a server that has no place on disk for what was sent."""
+    """Returns the error for a file that does not fit on disk."""
     return ApiError(
         507, "this server has no room on its disk for the file at the moment; try later, or send "
         "a smaller one", retry_after=30,
     )  # fmt: skip
 
 
-_last_lines: dict[int, float] = {}
+logged_at: dict[int, float] = {}
+"""Time of the last log line about each error number."""
 
 
-def note_once(number: int, line: str, *values: object) -> None:
-    """Writes a line to the log, of each kind of error one a second at most."""
+def log_rarely(number: int, line: str, *values: object) -> None:
+    """Logs a warning, at most one a second for each error number."""
     now = time.monotonic()
-    if now - _last_lines.get(number, -_LINE_EVERY) >= _LINE_EVERY:
-        _last_lines[number] = now
+    if now - logged_at.get(number, -LOG_INTERVAL) >= LOG_INTERVAL:
+        logged_at[number] = now
         _log.warning(line, *values)
 
 
-def of_system(error: BaseException) -> ApiError | None:
-    """The refusal for an error of the machine that others will meet, too; None for any other."""
+def resource_error(error: BaseException) -> ApiError | None:
+    """Returns the API error for a lack of disk, memory or descriptors; None for other errors."""
     if isinstance(error, SpoolError):
         cause: BaseException = error
         while cause.__cause__ is not None:
             cause = cause.__cause__
         number = getattr(cause, "errno", None)
-        number = number if number in NONE_LEFT else errno.ENOSPC
+        number = number if number in _EXHAUSTED else errno.ENOSPC
     elif isinstance(error, RuntimeError) and "start new thread" in str(error):
         number = errno.EAGAIN
     else:
         number = getattr(error, "errno", None) or 0
-    if number in NO_ROOM:
-        note_once(number, "no room for temporary files: %s", error)
+    if number in _DISK_ERRORS:
+        log_rarely(number, "no room for temporary files: %s", error)
         return disk_full()
-    if number in NONE_LEFT:
-        note_once(number, "this process or machine has reached a limit: %s", error)
+    if number in _EXHAUSTED:
+        log_rarely(number, "this process or machine has reached a limit: %s", error)
         return ApiError(
             503, "this server has as much open as its system allows; try later", retry_after=5
         )
@@ -145,8 +163,8 @@ def of_system(error: BaseException) -> ApiError | None:
 
 
 def to_api_error(error: Exception, param: str | None = None) -> ApiError:
-    """What a fault means to whoever sent the request; those of the server tell nothing of it."""
-    known = error if isinstance(error, ApiError) else of_system(error)
+    """Returns the API error for any exception; internal ones give no details."""
+    known = error if isinstance(error, ApiError) else resource_error(error)
     if known is not None:
         return known
     match error:

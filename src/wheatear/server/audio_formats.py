@@ -1,4 +1,4 @@
-"""Headerless audio as requests describe it.
+"""Formats of headerless audio, as requests describe them.
 
     encoding=linear16&sample_rate=16000          Deepgram's names, in queries and forms
     Content-Type: audio/l16;rate=16000           of a body, or of the file part of a form
@@ -27,9 +27,9 @@ _ALIASES = {
     "g711_ulaw": "mulaw", "pcm_alaw": "alaw", "g711_alaw": "alaw",
 }  # fmt: skip
 FILES = ("flac", "opus", "ogg-opus", "amr-nb", "amr-wb", "wav", "webm", "mp3", "aac")
-"""Encodings whose files have headers that describe them."""
-_BY_THEIR_FRAMES = ("mp3", "aac")
-"""Those of them that need no header to be recognized."""
+"""Encodings of files, which have headers."""
+_WITHOUT_HEADER = ("mp3", "aac")
+"""Encodings of files that may begin without a known header."""
 _MEDIA_TYPES = {
     "l16": "l16", "x-l16": "l16", "pcm": "s16", "x-pcm": "s16", "raw": "s16", "x-raw": "s16",
     "x-raw-int": "s16", "x-raw-float": "f32", "basic": "mulaw", "pcmu": "mulaw", "mulaw": "mulaw",
@@ -40,29 +40,29 @@ _PARAMETERS = {
     "channels": "channels", "endianness": "endianness", "encoding": "encoding", "bits": "bits",
     "format": "format", "layout": "layout",
 }  # fmt: skip
-_TELEPHONE = 8000  # Hz, where nothing is said of G.711
-_LOOKED_AT = 1 << 20  # bytes
+_G711_RATE = 8000  # Hz, of G.711 without a stated rate
+_BYTE_ORDER_BYTES = 1 << 20  # from which the byte order is estimated
 _ADVICE = "raw PCM with its format given"
 _ADVICE_HERE = (
     "audio without a header with encoding and sample_rate given (encoding=linear16, "
     "sample_rate=16000) or sent as Content-Type: audio/l16;rate=16000"
 )
-"""What a request can do where a program would give a `RawFormat`."""
+"""Advice for a request, in place of the one for a program."""
 _G711 = ("mulaw", "alaw")
 
 
 @dataclass(frozen=True)
 class Raw:
-    """The form of headerless audio."""
+    """Format of headerless audio."""
 
     encoding: str
-    """s16, f32, mulaw or alaw; s16be, big-endian; l16, of either order."""
+    """s16, f32, mulaw or alaw; s16be is big-endian, l16 of either byte order."""
     rate: int
     channels: int = 1
 
 
 def encoding_of(name: str) -> str:
-    """Our name of a headerless encoding; empty for one that only files have.  Raises ApiError."""
+    """Returns our name of a headerless encoding; empty for one of files.  Raises ApiError."""
     plain = name.strip().lower()
     if plain in FILES:
         return ""
@@ -76,19 +76,27 @@ def encoding_of(name: str) -> str:
 
 
 def headerless_format(encoding: str, rate: int | None, channels: int | None, where: str) -> Raw:
-    """The form that some settings describe.  where: the place of the rate.  Raises ApiError."""
+    """Returns the format of some settings; `where` names the place of the rate in an error.
+
+    Raises ApiError.
+    """
     if rate is None and encoding not in _G711:
         raise ApiError(
             400, f"give the sample rate of headerless audio, as {where}", code="missing",
             param="sample_rate",
         )  # fmt: skip
-    return Raw(encoding, rate or _TELEPHONE, channels or 1)
+    return Raw(encoding, rate or _G711_RATE, channels or 1)
 
 
 def format_of_media_type(content_type: str | None, rate: int | None = None) -> Raw | None:
-    """The form that a media type describes; None for types of files, and those of no audio.
+    """Returns the format of a media type; None for a type of files or of no audio.
 
-    rate: in Hz, where the type names none.  Raises ApiError.
+    Args:
+        content_type: Value of the header.
+        rate: Sample rate in Hz, used if the type has none.
+
+    Raises:
+        ApiError: If the type is wrong.
     """
     kind, *given = re.split(r"[;,]", content_type or "")
     family, _, name = kind.strip().lower().partition("/")
@@ -109,7 +117,7 @@ def format_of_media_type(content_type: str | None, rate: int | None = None) -> R
 
 
 def _refined(encoding: str, values: dict[str, str]) -> str:
-    """The encoding that parameters of a media type make of it."""
+    """Returns the encoding after the parameters of a media type.  Raises ApiError."""
     if (form := values.get("format") or values.get("encoding")) is not None:
         names = {"s16le": "s16", "s16be": "s16be", "f32le": "f32", "signed-int": "s16",
                  "signed-integer": "s16", "float": "f32", "floating-point": "f32",
@@ -154,9 +162,9 @@ def is_file(head: bytes) -> bool:
 
 
 def check_file(encoding: str, head: bytes) -> None:
-    """Raises ApiError for audio that does not begin like a file of its stated encoding."""
+    """Raises ApiError for audio of a file encoding that does not begin like a file."""
     plain = encoding.strip().lower()
-    if plain in FILES and plain not in _BY_THEIR_FRAMES and not is_file(head):
+    if plain in FILES and plain not in _WITHOUT_HEADER and not is_file(head):
         raise ApiError(
             400, f"encoding is {plain}, and the audio does not begin like a file; without a header "
             f"it can be {', '.join(ENCODINGS)}", code="invalid_audio", param="encoding",
@@ -166,18 +174,18 @@ def check_file(encoding: str, head: bytes) -> None:
 def opened(
     file: BinaryIO, raw: Raw | None, limits: AudioLimits, on_damage: Callable[[str], None]
 ) -> AudioReader:
-    """The audio of a file that can seek.  raw: its form, if the request gives one.
+    """Opens a seekable file; `raw` is the format that the request states, if any.
 
-    Raises what `open_audio` raises.
+    Raises anything that `open_audio` raises.
     """
     file.seek(0)
-    head = file.read(_LOOKED_AT if raw and raw.encoding == "l16" else file_type.HEAD_BYTES)
+    head = file.read(_BYTE_ORDER_BYTES if raw and raw.encoding == "l16" else file_type.HEAD_BYTES)
     file.seek(0)
     if raw is not None and is_file(head):
         on_damage("the audio is a file with a header, which counts: the encoding and the sample "
                   "rate of the request were not used")  # fmt: skip
         raw = None
-    if raw is None or not head:  # the refusal of an empty file is the same for all
+    if raw is None or not head:  # an empty file has the same error in all formats
         try:
             return open_audio(file, limits=limits, on_damage=on_damage)
         except AudioError as error:

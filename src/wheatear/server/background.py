@@ -1,8 +1,8 @@
-"""Work in Python that takes a moment: beside the event loop, and never two pieces at a time.
+"""Runs slow Python work on one background thread, so that it does not block the event loop.
 
-More threads at it would only take turns with the event loop and the schedulers.  The one there is
-goes to whoever has had least of it lately: a client that keeps it busy waits, and others do not.
-Those that keep it busy for long get a quarter of it, or the event loop would feel it.
+More threads would only compete with the event loop and the schedulers for the interpreter.  The
+thread serves the client that used it least lately, so that a busy client waits and others do not.
+Clients that use it for long get a quarter of its time.
 """
 
 import asyncio
@@ -17,66 +17,72 @@ from math import log
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
-_HALF = 10.0  # seconds in which half of what somebody has had is forgotten
-_LITTLE = 0.5  # seconds of a client's, up to which it need not wait for its owner
-_MUCH = 0.25 * _HALF / log(2)  # seconds of an owner's that a quarter of all time comes to
-_PAUSE = 0.05  # seconds between looks, when only those are waiting that have had much
-_MOST_KNOWN = 1000  # owners that are remembered
+HALF_LIFE = 10.0
+"""Seconds in which the use of a client fades by half."""
+FREE_USE = 0.5
+"""Seconds of one caller that do not wait for its client's share."""
+MAX_USE = 0.25 * HALF_LIFE / log(2)
+"""Faded seconds of a client that uses a quarter of the time."""
+PAUSE = 0.05
+"""Seconds between checks, while only clients above their share wait."""
+_MAX_CLIENTS = 1000  # that are remembered
 
 
 @dataclass(slots=True)
 class Use:
-    """Seconds of the thread that somebody has had, older ones fading."""
+    """Seconds of the thread that a client used; older ones fade."""
 
     _seconds: float = 0.0
     _at: float = 0.0
 
     def now(self, at: float) -> float:
-        return self._seconds * 0.5 ** ((at - self._at) / _HALF)
+        """Returns the faded seconds at a time."""
+        return self._seconds * 0.5 ** ((at - self._at) / HALF_LIFE)
 
     def add(self, seconds: float, at: float) -> None:
+        """Adds seconds that end at a time."""
         self._seconds, self._at = self.now(at) + seconds, at
 
 
 @dataclass(slots=True, eq=False)
-class Client:
-    """A connection or request, and whose it is."""
+class Caller:
+    """A connection or request, and the name of its client."""
 
-    owner: str = ""
+    client: str = ""
     use: Use = field(default_factory=Use)
 
 
-_client: ContextVar[Client | None] = ContextVar("client", default=None)
+_caller: ContextVar[Caller | None] = ContextVar("caller", default=None)
 
 
-def set_caller(owner: str) -> None:
-    """From now on, work of this task and those that it starts counts as a new client's."""
-    _client.set(Client(owner))
+def set_caller(client: str) -> None:
+    """Makes this task, and tasks that it starts, a new caller of a client."""
+    _caller.set(Caller(client))
 
 
 @dataclass(slots=True, eq=False)
-class _Piece:
-    client: Client
+class _Job:
+    caller: Caller
     number: int
     work: Callable[[], Any]
     future: "Future[Any]"
 
 
 class BackgroundThread:
-    """The thread, which begins when there is work for it."""
+    """The thread, which starts with the first job."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._waiting: list[_Piece] = []
-        self._owners: dict[str, Use] = {}
+        self._waiting: list[_Job] = []
+        self._clients: dict[str, Use] = {}
         self._numbers = count()
         self._thread: threading.Thread | None = None
 
-    def submit(self, client: Client, work: Callable[[], Result]) -> "Future[Result]":
-        """Has work done when it is the client's turn."""
+    def submit(self, caller: Caller, work: Callable[[], Result]) -> "Future[Result]":
+        """Runs work when it is the caller's turn."""
         future: Future[Result] = Future()
         with self._changed:
-            self._waiting.append(_Piece(client, next(self._numbers), work, future))
+            self._waiting.append(_Job(caller, next(self._numbers), work, future))
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._run, name="wheatear-background", daemon=True
@@ -89,51 +95,53 @@ class BackgroundThread:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._waiting)
-                if (piece := self._next()) is None:
-                    self._changed.wait(_PAUSE)
+                if (job := self._next()) is None:
+                    self._changed.wait(PAUSE)
                     continue
-            if not piece.future.set_running_or_notify_cancel():
-                continue  # the client has gone
+            if not job.future.set_running_or_notify_cancel():
+                continue  # canceled
             began = time.thread_time()
             try:
-                result = piece.work()
-            except BaseException as error:  # noqa: BLE001  whoever waits for it gets it
-                piece.future.set_exception(error)
+                result = job.work()
+            except BaseException as error:  # noqa: BLE001  raised in the task that waits
+                job.future.set_exception(error)
             else:
-                piece.future.set_result(result)
+                job.future.set_result(result)
                 del result
-            self._count(piece.client, time.thread_time() - began)
-            del piece  # it may be long until there is another
+            self._count(job.caller, time.thread_time() - began)
+            del job  # frees its data before the next one comes
 
-    def _next(self) -> _Piece | None:
-        """Takes the piece of the owner that has had least, and of its clients likewise; None if
-        all that wait have had much."""
+    def _next(self) -> _Job | None:
+        """Removes and returns the job of the client, and of its callers, with the least use.
+
+        Returns None if all that wait are above their share.
+        """
         now = time.monotonic()
-        owners = {name: use.now(now) for name, use in self._owners.items()}
+        used = {name: use.now(now) for name, use in self._clients.items()}
 
-        def place(piece: _Piece) -> tuple[float, float, int]:
-            client = piece.client
-            return owners.get(client.owner, 0.0), client.use.now(now), piece.number
+        def place(job: _Job) -> tuple[float, float, int]:
+            caller = job.caller
+            return used.get(caller.client, 0.0), caller.use.now(now), job.number
 
-        piece = min(self._waiting, key=place)
-        had, own, _ = place(piece)
-        if had > _MUCH and own > _LITTLE and not piece.future.cancelled():
+        job = min(self._waiting, key=place)
+        by_client, by_caller, _ = place(job)
+        if by_client > MAX_USE and by_caller > FREE_USE and not job.future.cancelled():
             return None
-        self._waiting.remove(piece)
-        return piece
+        self._waiting.remove(job)
+        return job
 
-    def _count(self, client: Client, seconds: float) -> None:
+    def _count(self, caller: Caller, seconds: float) -> None:
         now = time.monotonic()
-        client.use.add(seconds, now)
-        self._owners.setdefault(client.owner, Use()).add(seconds, now)
-        if len(self._owners) > _MOST_KNOWN:
-            self._owners.pop(min(self._owners, key=lambda name: self._owners[name].now(now)))
+        caller.use.add(seconds, now)
+        self._clients.setdefault(caller.client, Use()).add(seconds, now)
+        if len(self._clients) > _MAX_CLIENTS:
+            self._clients.pop(min(self._clients, key=lambda name: self._clients[name].now(now)))
 
 
 _background = BackgroundThread()
 
 
 async def run_in_background(work: Callable[..., Result], *arguments: object) -> Result:
-    """Returns what the work returns, or raises what it raises; others go on meanwhile."""
-    client = _client.get() or Client()
-    return await asyncio.wrap_future(_background.submit(client, lambda: work(*arguments)))
+    """Runs work on the background thread; returns its result, or raises its exception."""
+    caller = _caller.get() or Caller()
+    return await asyncio.wrap_future(_background.submit(caller, lambda: work(*arguments)))

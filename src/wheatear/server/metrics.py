@@ -1,4 +1,4 @@
-"""What /metrics tells, in Prometheus' text form."""
+"""Metrics of the server, in the text format of Prometheus."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
@@ -9,7 +9,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """The figures of one server; safe to use from any thread."""
+    """Metrics of one server; safe to use from any thread."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()
@@ -29,15 +29,18 @@ class Metrics:
             "wheatear_upload_bytes", "Bytes of uploads in memory and on disk.", registry=registry
         )
         self.refused = Counter(
-            "wheatear_refused", "What was turned away, and why.", ["reason"], registry=registry
+            "wheatear_refused",
+            "Rejected requests and streams, by reason.",
+            ["reason"],
+            registry=registry,
         )
         self.errors = Counter(
-            "wheatear_errors", "Faults of the server itself.", ["where"], registry=registry
+            "wheatear_errors", "Internal errors of the server.", ["where"], registry=registry
         )
         self.audio_seconds = Counter(
-            "wheatear_audio_seconds", "Audio taken in.", ["wire"], registry=registry
+            "wheatear_audio_seconds", "Received audio.", ["wire"], registry=registry
         )
-        self.tokens = Counter("wheatear_tokens", "Tokens given out.", ["wire"], registry=registry)
+        self.tokens = Counter("wheatear_tokens", "Emitted tokens.", ["wire"], registry=registry)
         self.turns = Counter("wheatear_turns", "Turns that ended.", ["wire"], registry=registry)
         self.streams = Gauge(
             "wheatear_streams", "Live streams of a model.", ["model"], registry=registry
@@ -60,11 +63,12 @@ class Metrics:
         )  # fmt: skip
 
     def text(self) -> bytes:
+        """Returns all metrics as text."""
         return generate_latest(self.registry)
 
 
 class ModelObserver(Observer):
-    """Takes down what a model's scheduler does."""
+    """Records the measurements of one model's scheduler."""
 
     def __init__(self, metrics: Metrics, model: str) -> None:
         self._metrics, self._model = metrics, model

@@ -13,9 +13,10 @@ _PAGE = ("/", "/favicon.ico", "/page/{path}")
 
 @cache
 def describe(page: bool = True) -> dict[str, Any]:
-    """The document; sockets are told of in docs/serving.md, since OpenAPI has no words for them.
+    """Returns the document; WebSockets, which OpenAPI cannot describe, are in docs/serving.md.
 
-    page: whether the page is served.
+    Args:
+        page: True if the page is served.
     """
     document = msgspec.json.decode((files("wheatear") / "server" / "openapi.json").read_bytes())
     document["info"]["version"] = __version__

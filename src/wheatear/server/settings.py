@@ -1,9 +1,9 @@
-"""What the operator of a server says: a TOML file, then the environment, then flags.
+"""Settings of a server: a TOML file, then the environment, then flags.
 
 Every name can be given in each of the three: `host` in the file, WHEATEAR_SERVE_HOST in the
-environment, `[limits] streams` as WHEATEAR_SERVE_LIMITS_STREAMS.  A name that nobody knows is
-refused, so that a slip of the pen is no silent default.  Variables that Kubernetes and Docker set
-for a service of such a name are passed over, with a warning.
+environment, `[limits] streams` as WHEATEAR_SERVE_LIMITS_STREAMS.  An unknown name is rejected, so
+that a misspelled setting is not silently ignored.  Variables that Kubernetes and Docker set for a
+service of such a name are ignored, with a warning.
 """
 
 import difflib
@@ -34,58 +34,38 @@ _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
 
 
 class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Where the server stops taking more."""
+    """Limits of a server.  A client is a key, or without keys an address."""
 
     upload_bytes: int = 1 << 29
-    """Of one file."""
-    upload_seconds: float = 900.0
-    """That a request may take to come, all of it."""
+    """Maximum size of one file, in bytes."""
     upload_bytes_per_second: float = 500.0
-    """That a request brings on the average, after its first twenty seconds."""
+    """Minimum average rate of a request, after its first twenty seconds."""
     uploads: int = 64
-    """Requests with a file that come in at a time, in all."""
+    """Maximum number of files that are being received."""
     uploads_per_key: int = 16
-    """Of one key, or without keys of one address, at a time."""
+    """The same for one client."""
     spool_bytes: int = 1 << 30
-    """Of all uploads together while they are kept in memory and on disk (TMPDIR)."""
+    """Maximum size of all uploads in memory and on disk (TMPDIR), in bytes."""
     file_seconds: float = 4 * 3600.0
-    """Of audio in one file, however small it is packed."""
-    decoded_bytes: int = 8 << 30
-    """Of its samples as they are unpacked: 4 for each, of all channels, at its own rate."""
+    """Maximum duration of one file, in seconds of audio."""
     files: int = 16
-    """That are taken in and transcribed at a time, in all."""
-    files_per_key: int = 8
-    """Of one key, or without keys of one address, at a time."""
+    """Maximum number of files that are being transcribed."""
     streams: int = 200
-    """Live sockets at a time, in all."""
+    """Maximum number of live sockets."""
     streams_per_key: int = 200
-    """Live sockets and files of one key, or without keys of one address, at a time."""
+    """Maximum number of live sockets and files of one client."""
     requests_per_minute: int = 1200
-    """Of one key, or without keys of one address, sockets counted once."""
-    connections: int = 1000
-    """At a time, in all; when there are more, those that ask for nothing have to go."""
+    """Maximum number of requests of one client; a socket counts once."""
     phrases: int = 1000
-    """That one stream or file may listen for."""
-    phrase_letters: int = 15_000
-    """Of its phrases and prompt together."""
+    """Maximum number of phrases of one stream or file."""
     session_seconds: float = 4 * 3600.0
-    """A live socket is ended after so long, and after so much audio."""
+    """Maximum duration of a live socket, and of its audio, in seconds."""
     idle_seconds: float = 60.0
-    """Without a word from the client."""
-    message_bytes: int = 20 << 20
-    """Of one message on a socket."""
+    """Maximum time without data from the client, in seconds."""
     buffer_bytes: int = 256 << 20
-    """Of messages and answers that are under way on all connections together."""
-    messages_per_second: float = 400.0
-    """On one socket; what is sent faster waits."""
-    messages_per_second_per_key: float = 2500.0
-    """On all sockets of one key, or without keys of one address, together."""
-    orders_per_second: float = 5.0
-    """Commits, clears and changes of one socket, on the average of ten seconds."""
+    """Maximum size of messages and unread answers of all connections, in bytes."""
     backlog_seconds: float = 20.0
-    """Of audio that a socket takes before it has been transcribed; then it reads no more."""
-    send_seconds: float = 30.0
-    """That a client may leave what it is sent unread."""
+    """Maximum duration of untranscribed audio of a socket; beyond it the socket is not read."""
 
     def __post_init__(self) -> None:
         for name in self.__struct_fields__:
@@ -94,42 +74,44 @@ class Limits(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Everything that can be said of a server."""
+    """All settings of a server."""
 
     host: str = "127.0.0.1"
     port: int = 8000
-    """0 takes any that is free."""
+    """TCP port; 0 takes any free one."""
     models: tuple[str, ...] = ()
-    """Bundles by path or name, NAME=PATH to serve one by another name; the first is the default.
-    None is the model that comes with Wheatear."""
+    """Bundles by path or name, or NAME=PATH to serve one by another name; the first is the
+    default.  Without any, the bundled model is served."""
     threads: int | None = None
+    """Number of threads of each model; None chooses it."""
     latency_ms: int | None = None
-    """Of live streams that do not say; the model's own if left out."""
+    """Default latency of live streams; None is the default of the model."""
     file_latency_ms: int | None = None
-    """Of files that do not say; the longest that the model has if left out."""
+    """Default latency of files; None is the longest of the model."""
     api_key_file: str | None = None
+    """Path of the key file; without one, no key is needed."""
     wyoming_port: int | None = None
     """Port of the Wyoming protocol; it knows no keys, so with keys `wyoming_open` is needed."""
     wyoming_open: bool = False
     page: bool = True
-    """Whether the page is served at /."""
+    """True if the page is served at /."""
     cors_origins: tuple[str, ...] = ()
     """Other origins whose pages may use the server, or "*"."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names that it answers to.  Without any: loopback names if it listens there, all names if
-    there are keys, and else addresses, loopback names and the name of this machine."""
+    """Host names that the server answers to.  Without any: loopback names if it listens there, all
+    names if there are keys, else addresses, loopback names and the name of this machine."""
     trusted_proxies: tuple[str, ...] = ()
-    """Addresses whose X-Forwarded headers are believed."""
+    """Addresses whose X-Forwarded headers are used."""
     load: float = 0.85
     """Share of the time that live streams may need before more are refused."""
     drain_seconds: float = 30.0
-    """That streams may go on after SIGTERM, before they are brought to an end."""
+    """Seconds after SIGTERM in which streams may continue, before they are finished."""
     watchdog_seconds: float = 0.0
-    """Without a sign of life after which the process ends itself; 0 for never."""
+    """Seconds without a sign of life after which the process ends itself; 0 for never."""
     log_format: Literal["text", "json"] = "text"
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_transcripts: bool = False
-    """Whether what people say may be written to the log."""
+    """True if transcripts are written to the log."""
     limits: Limits = Limits()
 
     def __post_init__(self) -> None:
@@ -150,7 +132,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     @property
     def loopback(self) -> bool:
-        """Whether only this machine can reach it."""
+        """True if only this machine can reach the server."""
         try:
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
@@ -159,8 +141,8 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     def answers_to(self, name: str) -> bool:
         """True if a request may call the server by this name, in lower case.
 
-        A page of another site whose name is made to lead here (DNS rebinding) sends that name.  Its
-        requests have no key, so that with keys any name will do.
+        A page of another site whose name resolves to this server (DNS rebinding) sends that name.
+        Its requests have no key, so with keys any name is accepted.
         """
         if self.allowed_hosts:
             return name in self.allowed_hosts
@@ -181,23 +163,23 @@ def _is_address(name: str) -> bool:
 
 @functools.cache
 def _own_names() -> frozenset[str]:
-    """Names of this machine that need no look-up."""
+    """Returns the names of this machine that need no look-up."""
     full = socket.gethostname().lower()
     first = full.partition(".")[0]
     return frozenset({"localhost", full, first, f"{first}.local"})
 
 
 def _check_names(names: tuple[str, ...], form: re.Pattern[str], setting: str, such: str) -> None:
-    """Names that could never match anything are slips.  Raises ValueError."""
+    """Raises ValueError for names that can never match anything."""
     for name in names:
         if not form.fullmatch(name) and (name, setting) != ("*", "cors_origins"):
             raise ValueError(
-                f"{setting} has {name!r}; say it as browsers do, in lower case: {such}"
+                f"{setting} has {name!r}; write it as browsers do, in lower case: {such}"
             )
 
 
 def _check_proxy(address: str) -> None:
-    """Raises ValueError."""
+    """Raises ValueError for text that is no address or network."""
     try:
         ipaddress.ip_network(address)
     except ValueError as error:
@@ -207,9 +189,15 @@ def _check_proxy(address: str) -> None:
 def read_settings(
     file: Path | None, environment: Mapping[str, str], flags: Mapping[str, Any]
 ) -> Settings:
-    """Puts a server's settings together; flags of None have not been given.
+    """Returns the settings of a server.
 
-    Raises SettingsError naming what is unknown or makes no sense, and where it was said.
+    Args:
+        file: Path of a TOML file, or None.
+        environment: Environment variables, such as `os.environ`.
+        flags: Values by the name of the setting; those that are None have no effect.
+
+    Raises:
+        SettingsError: If a name is unknown or a value does not work; it names the place.
     """
     data: dict[str, Any] = {}
     if file is not None:
@@ -228,8 +216,8 @@ def read_settings(
     return _converted(data, "the settings")
 
 
-def passed_over(environment: Mapping[str, str]) -> list[str]:
-    """One line for each kind of variable that looks like a setting and is none."""
+def ignored_variables(environment: Mapping[str, str]) -> list[str]:
+    """Returns a line for each kind of variable that looks like a setting and is none."""
     lines = []
     if services := sorted(
         name
@@ -237,12 +225,12 @@ def passed_over(environment: Mapping[str, str]) -> list[str]:
         if name.startswith(PREFIX) and _is_of_service(name, value)
     ):
         lines.append(
-            f"passed over {', '.join(services[:3])}{', ...' * (len(services) > 3)}: Kubernetes or "
+            f"ignored {', '.join(services[:3])}{', ...' * (len(services) > 3)}: Kubernetes or "
             f"Docker describes a service there; the pod's enableServiceLinks: false ends that"
         )
     known = _names()
     lines += [
-        f"passed over {name}, which is no setting; {PREFIX}{name.removeprefix('WHEATEAR_')} is one"
+        f"ignored {name}, which is no setting; {PREFIX}{name.removeprefix('WHEATEAR_')} is one"
         for name, value in sorted(environment.items())
         if name.startswith("WHEATEAR_")
         and PREFIX + name.removeprefix("WHEATEAR_") in known
@@ -260,13 +248,13 @@ def _is_of_service(name: str, value: str) -> bool:
 
 
 def _is_slip(name: str) -> bool:
-    """True if a variable is all but the name of a setting."""
+    """True if a variable nearly has the name of a setting."""
     outside = name.startswith("WHEATEAR_") and not name.startswith(PREFIX)
     return outside and bool(difflib.get_close_matches(name.upper(), _names(), 1, 0.93))
 
 
 def _names() -> list[str]:
-    """Every variable of the environment that is a setting."""
+    """Returns all environment variables that are settings."""
     plain = [PREFIX + name.upper() for name in Settings.__struct_fields__ if name != "limits"]
     return plain + [f"{PREFIX}LIMITS_{name.upper()}" for name in Limits.__struct_fields__]
 
@@ -278,7 +266,7 @@ def _unknown(name: str) -> str:
 
 
 def _put(data: dict[str, Any], name: str, value: str) -> None:
-    """Takes over a variable of the environment; lists are divided by commas."""
+    """Stores an environment variable; lists are divided by commas."""
     field = name.removeprefix(PREFIX).lower()
     place, struct = data, Settings
     if field.startswith("limits_"):
@@ -300,7 +288,7 @@ def _converted(data: dict[str, Any], where: str, strict: bool = False) -> Settin
 
 
 def _nearest(message: str) -> str:
-    """The setting that an unknown one is closest to, as far as there is one."""
+    """Returns advice with the setting that is closest to an unknown one."""
     unknown = re.search(r"unknown field `(.+?)`", message)
     fields = Limits.__struct_fields__ if "$.limits" in message else Settings.__struct_fields__
     near = difflib.get_close_matches(unknown[1].lower(), fields, 1) if unknown else []

@@ -1,8 +1,8 @@
-"""Signs of life of a server: one that is alive and answers nothing is ended, and started again.
+"""Watchdog: a server that no longer works is ended, so that it is started again.
 
-The event loop shows every few seconds that it turns and that the schedulers work. It shows that to
-systemd (`WatchdogSec=`), and to a timer of the process itself (`watchdog_seconds`), which writes
-where each thread is and ends the process. The timer is a thread of C: no lock of Python stops it.
+The event loop reports every few seconds that it runs and that the schedulers work: to systemd
+(`WatchdogSec=`), and to a timer of the process itself (`watchdog_seconds`), which logs the stack of
+each thread and ends the process.  The timer is a C thread, which no lock of Python stops.
 """
 
 import asyncio
@@ -15,9 +15,11 @@ _SIGNS = 4  # in the time after which a server without one is ended
 
 
 async def watch(is_well: Callable[[], bool], seconds: float) -> None:
-    """Shows signs of life until it is cancelled.
+    """Reports signs of life until the task is canceled.
 
-    seconds: time without a sign after which the process ends itself; 0 for never.
+    Args:
+        is_well: True if the server works.
+        seconds: Time without a sign after which the process ends itself; 0 for never.
     """
     notify("READY=1")
     spans = [span for span in (seconds, systemd_seconds()) if span]
@@ -35,7 +37,7 @@ async def watch(is_well: Callable[[], bool], seconds: float) -> None:
 
 
 def systemd_seconds() -> float:
-    """WatchdogSec of the unit that this process is the main one of, or 0."""
+    """Returns WatchdogSec of the unit whose main process this is, or 0."""
     if os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
         return 0.0
     try:
@@ -45,14 +47,14 @@ def systemd_seconds() -> float:
 
 
 def notify(state: str) -> None:
-    """Sends systemd a line, as sd_notify does; nothing where there is no systemd."""
+    """Sends a line to systemd, as sd_notify does; does nothing without systemd."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
         return
     name = "\0" + address[1:] if address.startswith("@") else address
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
-            sender.setblocking(False)  # a full socket must not hold up the loop
+            sender.setblocking(False)  # a full socket must not block the loop
             sender.sendto(state.encode(), name)
     except OSError:
-        return  # no sign is what systemd then acts upon
+        return  # systemd acts on the missing sign

@@ -1,90 +1,28 @@
-"""Connections that do not do their part are let go, and no other one waits for them."""
+"""Deadlines of HTTP clients: a slow one is disconnected, and no other one waits."""
 
-import asyncio
-import contextlib
-import gc
 import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from typing import Any
+from contextlib import ExitStack
 
 import msgspec
 import pytest
 import raw_socket as raw
-import uvicorn
-from raw_socket import BINARY, PING, TEXT, connection, everything, frame, opened, request
+from protocol_server import port_of, serving, until
+from raw_socket import TEXT, connection, everything, frame, opened, request
 
-from wheatear.server.access import http_protocol as connections
-from wheatear.server.access.message_buffers import Buffers
-from wheatear.server.settings import Limits
-
-
-async def application(scope: Any, receive: Any, send: Any) -> None:
-    """Answers with as many bytes as the path says; echoes what comes on a socket."""
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.accept"})
-        while (message := await receive())["type"] == "websocket.receive":
-            if message.get("text") == "wait":
-                await asyncio.sleep(0.5)
-            await send({"type": "websocket.send", "text": message.get("text") or "data"})
-        return
-    if scope["path"] == "/never":
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        return
-    more = scope["path"].startswith("/body")
-    while more:
-        message = await receive()
-        more = message.get("more_body", False)
-    size = int(scope["path"].rpartition("/")[2] or 0)
-    length = [(b"content-length", str(size).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": length})
-    await send({"type": "http.response.body", "body": b"a" * size})
-
-
-@contextmanager
-def serving(most: int = 1000, ping: float = 20, **changed: Any) -> Iterator[uvicorn.Server]:
-    """The application on a port of its own, in a thread."""
-    limits = msgspec.structs.replace(Limits(), **changed)
-    config = connections.Config(
-        application, limits, most, Buffers(limits.buffer_bytes), port=0, lifespan="off",
-        log_config=None, ws_ping_interval=ping, ws_ping_timeout=ping, timeout_keep_alive=30,
-    )  # fmt: skip
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    until(lambda: server.started)
-    try:
-        yield server
-    finally:
-        server.should_exit = True
-        thread.join()
-
-
-def until(there: Callable[[], Any], seconds: float = 10) -> None:
-    end = time.monotonic() + seconds
-    while not there():
-        assert time.monotonic() < end, "it did not come to that"
-        time.sleep(0.01)
-
-
-def port_of(server: uvicorn.Server) -> int:
-    return server.servers[0].sockets[0].getsockname()[1]
+from wheatear.server.access import http_protocol as module
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Patience of tenths of seconds."""
-    for name in ("_HEAD_SECONDS", "_NEXT_SECONDS", "_REST_SECONDS"):
-        monkeypatch.setattr(connections, name, 0.3 + 0.01 * len(name))
+    for name in ("HEAD_SECONDS", "NEXT_SECONDS", "REST_SECONDS"):
+        monkeypatch.setattr(module, name, 0.3 + 0.01 * len(name))
 
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("head", [b"", b"G", b"GET / HTTP/1.1\r\nhost: x\r\n"])
-def test_who_says_nothing_is_let_go(head):
+def test_silent_client_is_disconnected(head):
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(head)
         assert everything(client, 10) == b""
@@ -93,7 +31,7 @@ def test_who_says_nothing_is_let_go(head):
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("more", [b"", b"G", b"GET / HTTP/1.1\r\nhost: x\r\nx-slow: "])
-def test_after_an_answer_a_new_request_has_to_come(more):
+def test_client_without_a_further_request_is_disconnected(more):
     """Bytes of a head that does not end give a client no more time."""
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(request(path="/3", connection="keep-alive"))
@@ -109,7 +47,7 @@ def test_after_an_answer_a_new_request_has_to_come(more):
 
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("kept", ["keep-alive", "close"])
-def test_who_is_answered_in_the_middle_of_a_request_can_read_it(kept):
+def test_answer_in_the_middle_of_a_request_can_be_read(kept):
     """However much is still being sent; but it is not read for ever."""
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(request("POST", "/5", content_length=str(1 << 40), connection=kept))
@@ -120,7 +58,7 @@ def test_who_is_answered_in_the_middle_of_a_request_can_read_it(kept):
 
 
 @pytest.mark.parametrize("kept", ["keep-alive", "close"])
-def test_a_request_that_comes_whole_after_its_answer_keeps_the_connection(kept):
+def test_request_completed_after_its_answer_keeps_the_connection(kept):
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(request("POST", "/1", content_length="6", connection=kept))
         answer = client.recv(1 << 16)  # some of it, or all
@@ -132,9 +70,9 @@ def test_a_request_that_comes_whole_after_its_answer_keeps_the_connection(kept):
 
 
 @pytest.mark.parametrize("goes", [False, True])
-def test_a_half_closed_client_is_not_worked_for_without_end(monkeypatch, goes):
+def test_half_closed_client_has_a_deadline(monkeypatch, goes):
     """It cannot be told from one that has gone, which this is, or waits to be answered."""
-    monkeypatch.setattr(connections, "_HALF_CLOSED_SECONDS", 0.4)
+    monkeypatch.setattr(module, "HALF_CLOSED_SECONDS", 0.4)
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(request(path="/never"))
         until(lambda: server.server_state.tasks)
@@ -149,7 +87,7 @@ def test_a_half_closed_client_is_not_worked_for_without_end(monkeypatch, goes):
 
 
 @pytest.mark.parametrize("more", [b"", b"GET / HT", request("POST", "/body", content_length="9")])
-def test_a_half_closed_connection_ends_with_its_last_answer(more):
+def test_half_closed_connection_ends_with_its_last_answer(more):
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(request(path="/1", connection="keep-alive") * 2 + more)
         client.shutdown(socket.SHUT_WR)
@@ -157,54 +95,8 @@ def test_a_half_closed_connection_ends_with_its_last_answer(more):
         until(lambda: not server.server_state.connections and not server.server_state.tasks)
 
 
-def test_what_has_come_is_let_go_with_its_connection():
-    """Without the collector of cycles, whose turn may be long in coming."""
-    gc.collect()
-    gc.disable()
-    try:
-        with serving() as server:
-            for data in (frame(BINARY, bytes(3_000_000))[:-5], frame(TEXT, bytes(3_000_000)),
-                         frame(BINARY, bytes(100_000), fin=False) * 1):  # fmt: skip
-                with opened(port_of(server)) as client:
-                    client.sendall(data)
-                    until(_sockets)
-                until(lambda: not server.server_state.connections)
-            until(lambda: not _sockets())
-            assert server.config.buffers.held == 0
-    finally:
-        gc.enable()
-
-
-def _sockets() -> list[Any]:
-    return [one for one in gc.get_objects() if type(one) is connections.PacedWebSocketProtocol]
-
-
-def test_who_does_not_read_is_let_go():
-    with serving(send_seconds=0.3) as server:
-        with connection(port_of(server), unread=4096) as client:
-            client.sendall(request(path=f"/{50 << 20}"))
-            until(lambda: server.server_state.connections)
-            until(lambda: not server.server_state.connections)
-        with opened(port_of(server), unread=4096) as client:
-            client.settimeout(0.2)
-            with contextlib.suppress(OSError):
-                for _ in range(2000):
-                    client.sendall(frame(TEXT, b"a" * 10_000))
-            until(lambda: not server.server_state.connections)
-
-
-def test_who_reads_slowly_gets_it_all():
-    with serving(send_seconds=1) as server, connection(port_of(server), unread=65536) as client:
-        client.sendall(request(path=f"/{12 << 20}"))
-        size = 0
-        while data := client.recv(100_000):
-            size += len(data)
-            time.sleep(0.01)
-        assert size > 12 << 20
-
-
-def test_who_waits_longest_makes_room_for_others():
-    with serving(most=10) as server, ExitStack() as held:
+def test_longest_waiting_connection_makes_room():
+    with serving(max_connections=10) as server, ExitStack() as held:
         port = port_of(server)
         good = held.enter_context(opened(port))
         first = held.enter_context(connection(port))
@@ -222,70 +114,7 @@ def test_who_waits_longest_makes_room_for_others():
         assert b"here" in good.recv(100)
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"sec_websocket_key": "short"}, {"sec_websocket_key": "=" * 24}, {"content_length": "3"},
-        {"sec_websocket_version": "12"}, {"transfer_encoding": "chunked"},
-        {f"x_{n}": "" for n in range(150)}, {"x_long": "a" * 9000}, {"upgrade": "websockets"},
-    ],
-)  # fmt: skip
-def test_what_is_no_handshake_is_a_request(wrong):
-    with serving() as server:
-        head = raw.handshake("/7", **wrong)
-        body = b"0\r\n\r\n" if "transfer_encoding" in wrong else b"abc"
-        assert raw.answer(port_of(server), head + body).endswith(b"\r\n\r\naaaaaaa")
-        assert raw.status(raw.answer(port_of(server), raw.handshake())) == 101
-
-
-def test_floods_of_nothing_end_a_socket():
-    pings, pongs = frame(PING) * 3000, frame(10, b"x") * 3000
-    fragments = frame(BINARY, fin=False) + frame(0, b"x", fin=False) * 3000
-    with serving() as server:
-        for flood in (pings, pongs, fragments):
-            with opened(port_of(server)) as client:
-                client.sendall(flood)
-                got = raw.to_close(client)
-                assert raw.close_code(got) == 1008, got[-100:]
-                assert b"bring nothing" in got
-        until(lambda: not server.server_state.connections)
-
-
-def test_large_fragments_are_no_flood():
-    whole = bytes(3_000_000)
-    pieces = [frame(0, whole[i : i + 4096], fin=False) for i in range(0, len(whole), 4096)]
-    with serving(messages_per_second=1e6) as server, opened(port_of(server)) as client:
-        client.sendall(frame(TEXT, b"", fin=False) + b"".join(pieces) + frame(0, b"end"))
-        got = raw.read_to(client, b"\0end")
-        assert len(got) == 3_000_000 + 3 + 10
-
-
-def test_messages_wait_for_their_time_and_none_is_lost():
-    """200 a second: of 700, the last one comes after more than a second, at the earliest."""
-    with serving(messages_per_second=200) as server, opened(port_of(server)) as client:
-        began = time.monotonic()
-        client.sendall(b"".join(frame(TEXT, b"number %d;" % n) for n in range(700)))
-        got = raw.read_to(client, b"number 699;")
-        assert time.monotonic() - began > 1.4
-        numbers = got.replace(b"number ", b";").split(b";")[1::2]
-        assert [int(n) for n in numbers] == list(range(700))
-
-
-def test_large_messages_count_for_several():
-    with serving(messages_per_second=20) as server, opened(port_of(server)) as client:
-        began = time.monotonic()
-        client.sendall((frame(BINARY, bytes(200_000)) * 4) + frame(TEXT, b"end"))
-        raw.read_to(client, b"end")
-        assert time.monotonic() - began > 0.7  # 600 kB count for 36 messages
-
-
-def test_half_open_sockets_are_found_out():
-    with serving(ping=0.3) as server, opened(port_of(server)):
-        until(lambda: server.server_state.connections)
-        until(lambda: not server.server_state.connections)  # it answers no ping
-
-
-def test_a_break_in_a_request_ends_its_work():
+def test_disconnect_in_a_request_ends_its_work():
     with serving() as server:
         for path in ("/3", "/body/3"):
             with connection(port_of(server)) as client:
@@ -297,7 +126,7 @@ def test_a_break_in_a_request_ends_its_work():
         until(lambda: not server.server_state.connections and not server.server_state.tasks)
 
 
-def test_answers_to_what_is_no_http_have_the_headers_of_others():
+def test_answer_to_invalid_http_has_the_security_headers():
     with serving() as server:
         answer = raw.exchange(port_of(server), b"\x16\x03\x01 nonsense\r\n\r\n")
         assert raw.status(answer) == 400

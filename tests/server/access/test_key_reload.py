@@ -38,13 +38,13 @@ def test_keys_come_and_go_and_secrets_with_them(file):
     secret, _ = ring.issue(ring.client(first), 600)
     assert ring.client(secret).name == "first"
     second = make_key(file, "second")
-    asyncio.run(watched.look())
+    asyncio.run(watched.reload())
     assert ring.client(second).name == "second"
     assert ring.client(secret).name == "first"
     other = file.with_name("other")
     third = make_key(other, "first")  # the name again, with another key
     other.replace(file)  # as editors and Kubernetes do
-    asyncio.run(watched.look())
+    asyncio.run(watched.reload())
     assert ring.client(third).name == "first"
     assert [ring.client(key) for key in (first, second, secret)] == [None] * 3
 
@@ -59,13 +59,13 @@ def test_a_fault_in_the_file_changes_no_key(file, content, caplog):
         file.write_bytes(content.encode("latin-1"))
     with caplog.at_level(logging.ERROR):
         for _ in range(5):
-            asyncio.run(watched.look())
+            asyncio.run(watched.reload())
     assert ring.client(key).name == "first"
     assert len(caplog.records) == 1
     assert "the keys stay as they were" in caplog.text
     file.unlink(missing_ok=True)
     other = make_key(file, "second")
-    asyncio.run(watched.look())
+    asyncio.run(watched.reload())
     assert ring.client(key) is None
     assert ring.client(other).name == "second"
 
@@ -96,7 +96,7 @@ def test_a_key_expires_with_its_day_and_its_secrets_too(file):
     assert not holder.expired
     secret, _ = ring.issue(holder, 600)
     file.write_text(file.read_text().replace(str(TODAY), str(TODAY - timedelta(1))))
-    asyncio.run(KeyFile(file, ring).look(now=True))
+    asyncio.run(KeyFile(file, ring).reload(force=True))
     assert ring.client(key).expired
     assert ring.client(secret).expired
     with running("--api-key-file", str(file)) as server:

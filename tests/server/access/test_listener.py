@@ -10,7 +10,7 @@ import pytest
 
 from wheatear.server import api_errors as refusals
 from wheatear.server.access import listener as accepting
-from wheatear.server.access.listener import Acceptor, Port
+from wheatear.server.access.listener import Acceptor, SlotQueue
 
 
 class Poor(socket.socket):
@@ -46,10 +46,10 @@ async def answers(port: int, count: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-def test_without_a_descriptor_connections_wait_and_the_log_has_a_line(monkeypatch, caplog, number):
-    monkeypatch.setattr(accepting, "_NONE_LEFT_SECONDS", 0.05)
-    monkeypatch.setattr(refusals, "_last_lines", {})
-    monkeypatch.setattr(refusals, "_LINE_EVERY", 3600.0)
+def test_connections_wait_without_a_descriptor_and_are_logged_once(monkeypatch, caplog, number):
+    monkeypatch.setattr(accepting, "EXHAUSTED_SECONDS", 0.05)
+    monkeypatch.setattr(refusals, "logged_at", {})
+    monkeypatch.setattr(refusals, "LOG_INTERVAL", 3600.0)
 
     async def main() -> None:
         listener = Poor()
@@ -73,8 +73,8 @@ def test_without_a_descriptor_connections_wait_and_the_log_has_a_line(monkeypatc
     assert os.strerror(number) in caplog.text
 
 
-def test_no_more_are_taken_than_there_is_room_for(monkeypatch):
-    monkeypatch.setattr(accepting, "_FULL_SECONDS", 0.01)
+def test_connections_beyond_the_room_wait(monkeypatch):
+    monkeypatch.setattr(accepting, "FULL_SECONDS", 0.01)
     here: set[asyncio.BaseTransport] = set()
     most = 0
 
@@ -112,30 +112,30 @@ class Transport:
         self.aborted = True
 
 
-def test_who_waits_longest_goes():
-    port = Port(100)
-    lines = [Transport() for _ in range(accepting._MOST_WAITING + 2)]
+def test_longest_waiting_connection_is_closed():
+    port = SlotQueue(100)
+    lines = [Transport() for _ in range(accepting.MAX_WAITING + 2)]
     other = Transport()
     port.enter(other, "b")
     port.enter(lines[0], "a")
-    port.has_place(lines[0])
+    port.give_slot(lines[0])
     for line in lines[1:]:
         port.enter(line, "a")
     assert [line.aborted for line in lines[:3]] == [False, True, False]
     assert not other.aborted
 
 
-def test_a_full_port_has_room_in_place_of_who_waits():
-    port = Port(2)
+def test_full_queue_has_room_in_place_of_a_waiting_connection():
+    port = SlotQueue(2)
     first, second, third = (Transport() for _ in range(3))
     for line in (first, second):
         assert port.room() > 0
         port.enter(line, "a")
-    port.has_place(first)
+    port.give_slot(first)
     assert port.room() == 1
     port.enter(third, "b")
     assert (first.aborted, second.aborted) == (False, True)
-    port.has_place(third)
+    port.give_slot(third)
     assert port.room() == 0
     port.leave(first)
     assert port.room() == 1

@@ -1,1 +1,1 @@
-"""Access control: connections, keys, rate limits."""
+"""Access control: keys, rate and concurrency limits, uvicorn protocols with deadlines."""

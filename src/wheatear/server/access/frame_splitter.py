@@ -1,32 +1,32 @@
-"""What comes on a WebSocket, cut into what its parser is given at once: a frame, and no more.
+"""Splits WebSocket data into frames, so that the parser gets one at a time.
 
-The parser looks at all that it is given, and unmasks a frame when all of it is there.  So a frame
-of megabytes is passed on as fragments, each of which takes no time.
+The parser processes all of its input, and unmasks a frame once it is complete.  A frame of
+megabytes is therefore split into fragments, each of which takes little time.
 """
 
 import struct
 
-_LONG = 1 << 16  # bytes of a frame that is passed on in fragments of that size
-_LEAST = 1 << 12  # bytes of a fragment that is not the last one
+_LONG = 1 << 16  # bytes of a fragment; longer frames are split
+_MIN_FRAGMENT = 1 << 12  # bytes, unless it is the last one
 _FIN, _MASKED = 0x80, 0x80
 _TEXT, _BINARY = 1, 2
 
 
 class FrameSplitter:
-    """The frames of one connection (RFC 6455, 5.2), as they come."""
+    """Frames of one connection (RFC 6455, 5.2)."""
 
     def __init__(self, most: int) -> None:
-        """most: bytes of a message; frames that have more are left to the parser to refuse."""
+        """Takes the maximum size of a message; the parser rejects frames with more."""
         self._most = most
         self._pass = 0
-        """Bytes of the present frame that are passed on as they are."""
+        """Bytes of the present frame that are passed on unchanged."""
         self._left = 0
         """Bytes of the present long frame that are passed on in fragments."""
         self._first, self._mask = 0, b""
-        """The first byte of that frame, without its opcode once it has been passed on."""
+        """First byte of that frame, without its opcode after the first fragment, and its mask."""
 
     def next_piece(self, held: bytearray) -> bytes | None:
-        """Takes the next piece out of what has come; None if more has to come first."""
+        """Removes and returns the next piece; None if it is incomplete."""
         if not (self._pass or self._left) and not self._begin(held):
             return None
         if self._left:
@@ -37,7 +37,7 @@ class FrameSplitter:
         return piece or None
 
     def _begin(self, held: bytearray) -> bool:
-        """Looks at the head of a frame; False if it has not come whole."""
+        """Reads the head of a frame; False if it is incomplete."""
         if len(held) < 2:
             return False
         first, second = held[0], held[1]
@@ -60,17 +60,17 @@ class FrameSplitter:
         return True
 
     def _fragment(self, held: bytearray) -> bytes | None:
-        """The next part of a long frame, as a frame."""
+        """Returns the next part of a long frame as a frame."""
         size = min(self._left, len(held), _LONG)
         if size < self._left:
-            if size < _LEAST:
+            if size < _MIN_FRAGMENT:
                 return None
-            size -= size % 4  # so that the mask begins anew
+            size -= size % 4  # so that the mask starts at its first byte
         last = size == self._left
         first = self._first if last else self._first & ~_FIN
         head = bytes([first, _MASKED | 127]) + struct.pack(">Q", size)
         piece = head + self._mask + held[:size]
         del held[:size]
         self._left -= size
-        self._first &= _FIN  # what follows is a continuation
+        self._first &= _FIN  # continuation frames follow
         return piece

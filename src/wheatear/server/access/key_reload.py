@@ -1,6 +1,6 @@
-"""The key file of a running server: read again when it changes, or at SIGHUP.
+"""Reloads the key file of a running server when it changes, or at SIGHUP.
 
-A server in the foreground of a terminal ends with it: there SIGHUP keeps its usual meaning.
+A server in the foreground of a terminal ends with it, so SIGHUP keeps its usual meaning there.
 """
 
 import asyncio
@@ -14,38 +14,41 @@ from wheatear.server.access.keys import Keyring, read_keys
 
 _log = logging.getLogger(__name__)
 
-_EVERY = 2.0  # seconds between looks
+_INTERVAL = 2.0  # seconds between checks
 
 
 class KeyFile:
-    """A key file beside the keys that are in force."""
+    """Key file, and the keyring that follows it."""
 
     def __init__(self, file: Path, keyring: Keyring) -> None:
         self._file, self._keyring = file, keyring
         self._seen = self._state()
 
     async def watch(self) -> None:
-        """Takes over what changes, as long as it is not canceled."""
-        asked = asyncio.Event()
-        if hasattr(signal, "SIGHUP") and not sys.stderr.isatty():  # else a terminal is closed
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, asked.set)
+        """Reloads the file after each change, until the task is canceled."""
+        requested = asyncio.Event()
+        if (
+            hasattr(signal, "SIGHUP") and not sys.stderr.isatty()
+        ):  # SIGHUP then means that the terminal closed
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, requested.set)
         while True:
             try:
-                async with asyncio.timeout(_EVERY):
-                    await asked.wait()
+                async with asyncio.timeout(_INTERVAL):
+                    await requested.wait()
             except TimeoutError:
                 pass
-            now = asked.is_set()
-            asked.clear()
-            await self.look(now)
+            force = requested.is_set()
+            requested.clear()
+            await self.reload(force)
 
-    async def look(self, now: bool = False) -> None:
-        """Reads the file if it has changed, or in any case.  What is wrong with it changes no key.
+    async def reload(self, force: bool = False) -> None:
+        """Reads the file if it has changed; a wrong file changes no key.
 
-        now: True if it is to be read without having changed.
+        Args:
+            force: True to read an unchanged file.
         """
         state = await asyncio.to_thread(self._state)
-        if state == self._seen and not now:
+        if state == self._seen and not force:
             return
         self._seen = state
         try:
@@ -55,7 +58,7 @@ class KeyFile:
             return
         changed = clients != self._keyring.clients
         self._keyring.replace(clients)
-        if changed or now:
+        if changed or force:
             _log.info("keys have been read again: %d are in force", len(clients))
 
     def _state(self) -> tuple[int, ...] | None:

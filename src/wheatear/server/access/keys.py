@@ -1,16 +1,16 @@
-"""API keys: who may use a server, and how much.  Only hashes are at rest.
+"""API keys and the limits of their clients.  Only hashes are stored.
 
 A key file is TOML, made by `wheatear key`:
 
     [[key]]
     name = "front desk"
-    sha256 = "..."              # of the key, which nobody can find again
-    streams = 4                 # what follows may be left out
+    sha256 = "..."              # of the key, which cannot be recovered
+    streams = 4                 # this and the following may be left out
     requests_per_minute = 60
-    expires = 2027-01-31        # the last day on which it works, UTC
+    expires = 2027-01-31        # last day on which it works, UTC
     scopes = ["transcribe"]     # and "secrets", "metrics"; all of them if left out
 
-Keys are 256 random bits, so that a plain hash of one cannot be searched through.
+Keys are 256 random bits, so that a plain hash of one cannot be inverted by search.
 """
 
 import hashlib
@@ -32,20 +32,20 @@ from wheatear.common.text_files import read_text
 from wheatear.errors import SettingsError
 
 _PREFIX, _SHORT_LIVED = "we_", "ek_"
-_MOST_SECRETS = 1000  # of one client
+_MAX_SECRETS = 1000  # of one client
 SCOPES = ("transcribe", "secrets", "metrics")
-"""The parts of a server that a key may open: files and streams, short-lived secrets, figures."""
+"""Scopes of a key: files and streams, short-lived secrets, metrics."""
 
 
 class Client(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """Whose key it is, and what it may do; None is the server's own limit."""
+    """Client with a key, and its limits; None is the limit of the server."""
 
     name: str
     sha256: str
     streams: int | None = None
     requests_per_minute: int | None = None
     expires: date | None = None
-    """The last day on which the key works, UTC."""
+    """Last day on which the key works, UTC."""
     scopes: tuple[str, ...] | None = None
 
     @property
@@ -54,7 +54,7 @@ class Client(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
         return self.expires is not None and datetime.now(UTC).date() > self.expires
 
     def may(self, scope: str, by_secret: bool = False) -> bool:
-        """True if the key, or a short-lived secret that it made, opens this part of a server."""
+        """True if the key, or a short-lived secret of it, has a scope."""
         needed = {"secrets"} if by_secret else {scope}
         return self.scopes is None or needed <= {*self.scopes}
 
@@ -80,27 +80,27 @@ class _File(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass
 class Keyring:
-    """The keys of a server; none at all lets everybody in."""
+    """Keys of a server; without any, no key is needed."""
 
     clients: tuple[Client, ...] = ()
     _issued: dict[str, dict[str, float]] = field(default_factory=dict)
-    """Hash of a key -> hash of a short-lived secret that it made -> the end of that."""
+    """End of each short-lived secret, by the hashes of the key that made it and of the secret."""
 
     def replace(self, clients: tuple[Client, ...]) -> None:
-        """Puts other keys in place of those that there are.  Secrets of keys that are gone end."""
+        """Replaces all keys.  Secrets of removed keys end."""
         self.clients = clients
         kept = {client.sha256 for client in clients}
         for sha256 in self._issued.keys() - kept:
             del self._issued[sha256]
 
     def client(self, key: str) -> Client | None:
-        """Whose key this is, in a time that does not depend on how much of it is right."""
-        digest = _hash(key)
+        """Returns the client of a key or secret, in a time that does not depend on the key."""
+        digest = hash_of(key)
         found = None
         for client in self.clients:
             if hmac.compare_digest(client.sha256, digest):
                 found = client
-        if found is None and short_lived(key):
+        if found is None and is_short_lived(key):
             now = time.time()
             for client in self.clients:
                 if self._issued.get(client.sha256, {}).get(digest, 0.0) > now:
@@ -108,31 +108,34 @@ class Keyring:
         return found
 
     def issue(self, client: Client, seconds: float) -> tuple[str, int]:
-        """A secret that a browser may be given in place of the key, and when it ends.
+        """Returns a secret that works in place of the key, and its end in seconds since 1970.
 
-        When a client has a great many of them, the oldest one ends.
+        A client has at most a thousand of them; a new one ends the oldest.
         """
         now = time.time()
         issued = {
             h: until for h, until in self._issued.get(client.sha256, {}).items() if until > now
         }
-        if len(issued) >= _MOST_SECRETS:
+        if len(issued) >= _MAX_SECRETS:
             issued.pop(next(iter(issued)))
         secret, until = _SHORT_LIVED + secrets.token_urlsafe(32), now + seconds
-        issued[_hash(secret)] = until
-        if client in self.clients:  # who needs no key needs no secret either
+        issued[hash_of(secret)] = until
+        if client in self.clients:  # not for clients without a key
             self._issued[client.sha256] = issued
         return secret, int(until)
 
 
-def short_lived(key: str) -> bool:
-    """Whether this is such a secret, and no key."""
+def is_short_lived(key: str) -> bool:
+    """True if this is a short-lived secret, not a key."""
     return key.startswith(_SHORT_LIVED)
 
 
 def read_keys(file: Path) -> Keyring:
-    """Reads a key file.  Raises SettingsError, also for one without keys, and for one that
-    anybody on the machine can put a key of their own into."""
+    """Reads a key file.
+
+    Raises:
+        SettingsError: If the file is unreadable, wrong, without keys, or writable by all users.
+    """
     clients = _clients(file)
     if not clients:
         raise SettingsError(f"{file} holds no key; 'wheatear key NAME --file {file}' makes one")
@@ -148,10 +151,10 @@ def _clients(file: Path) -> tuple[Client, ...]:
         reason = getattr(error, "strerror", None) or error
         raise SettingsError(f"cannot read the keys of {file}: {reason}") from error
     if writable and os.name == "posix":
-        raise SettingsError(f"anybody may write keys into {file}: chmod o-w {file}")
+        raise SettingsError(f"all users may write keys into {file}: chmod o-w {file}")
     names = Counter(client.name for client in clients)
     if twice := next((name for name, count in names.items() if count > 1), None):
-        raise SettingsError(f"{file} holds two keys named {twice!r}; name one of them otherwise")
+        raise SettingsError(f"{file} holds two keys named {twice!r}; rename one of them")
     return tuple(clients)
 
 
@@ -163,17 +166,28 @@ def make_key(
     expires: date | None = None,
     scopes: tuple[str, ...] | None = None,
 ) -> str:
-    """Adds a key to a file, readable by its owner alone, and returns it: this is the only time
-    that anybody sees it.  Raises SettingsError."""
+    """Adds a new key to a file that only its owner can read, and returns the key.
+
+    Args:
+        file: Path of the key file, made if it does not exist.
+        name: Name of the client.
+        streams: Maximum number of its streams and files.
+        requests_per_minute: Maximum number of its requests.
+        expires: Last day on which the key works, UTC.
+        scopes: Scopes of the key; None are all.
+
+    Raises:
+        SettingsError: If the name is taken or the file cannot be written.
+    """
     known = _clients(file) if file.exists() else ()
     if any(client.name == name for client in known):
         raise SettingsError(f"{file} has a key named {name!r} already; choose another name")
     key = _PREFIX + secrets.token_urlsafe(32)
     lines = [
-        "",  # the last line of a file that people have edited may have no end
+        "",  # the last line of an edited file may have no end
         "[[key]]",
         f"name = {json.dumps(name, ensure_ascii=False)}",
-        f'sha256 = "{_hash(key)}"',
+        f'sha256 = "{hash_of(key)}"',
     ]
     if streams is not None:
         lines.append(f"streams = {streams}")
@@ -187,12 +201,13 @@ def make_key(
     try:
         msgspec.convert(tomllib.loads(text), _File)
         out = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        with os.fdopen(out, "w", encoding="utf-8") as lines_out:
-            lines_out.write(text)
+        with os.fdopen(out, "w", encoding="utf-8") as stream:
+            stream.write(text)
     except (OSError, ValueError) as error:
         raise SettingsError(f"cannot write {file}: {getattr(error, 'strerror', error)}") from error
     return key
 
 
-def _hash(key: str) -> str:
+def hash_of(key: str) -> str:
+    """Returns the hash by which a key or secret is stored."""
     return hashlib.sha256(key.encode("utf-8", "replace")).hexdigest()

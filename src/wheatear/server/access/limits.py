@@ -9,91 +9,126 @@ from wheatear.server.access.keys import Client
 from wheatear.server.api_errors import ApiError
 from wheatear.server.settings import Limits
 
-_MOST_KNOWN = 10_000
-_TIMES_FREE = 4
-"""One client has at most this many times what is left, which is four fifths of all."""
+LARGE_MESSAGE_BYTES = 16_384
+"""Bytes of a message on a socket that count as one message more."""
+FILES_PER_KEY = 8
+"""Files of one client that are being transcribed."""
+MESSAGES_PER_SECOND_PER_KEY = 2500.0
+"""Messages on all sockets of one client together."""
+_MAX_CLIENTS = 10_000
+"""Clients whose rates are remembered."""
+_SHARE_FACTOR = 4
+"""A client has at most this many times what is free, which is four fifths of all."""
 
 
 class TokenBucket:
-    """So many a second on the average, and at first so many at once."""
+    """Token bucket: an average rate, and a burst."""
 
     def __init__(self, per_second: float, burst: float) -> None:
         self._per_second, self._burst = per_second, burst
-        self._left, self._at = burst, time.monotonic()
+        self._tokens, self._at = burst, time.monotonic()
 
     def take(self) -> float:
-        """Takes one; 0, or the seconds until there is one to be had."""
+        """Takes one token; returns 0, or the seconds until there is one."""
         self._fill()
-        if self._left >= 1:
-            self._left -= 1
+        if self._tokens >= 1:
+            self._tokens -= 1
             return 0.0
-        return (1 - self._left) / self._per_second
+        return (1 - self._tokens) / self._per_second
 
     def spend(self, count: float) -> float:
-        """Takes so many, whether or not they are there; the seconds until none is owed."""
+        """Takes tokens, even if they are not there; returns the seconds until none is owed."""
         self._fill()
-        self._left -= count
-        return max(0.0, -self._left / self._per_second)
+        self._tokens -= count
+        return max(0.0, -self._tokens / self._per_second)
 
     def _fill(self) -> None:
         now = time.monotonic()
-        self._left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._per_second)
         self._at = now
 
 
 class TokenBuckets:
-    """A rate for each client, of those that came last."""
+    """A token bucket for each of the clients that came last."""
 
-    def __init__(self) -> None:
-        self._rates: OrderedDict[str, TokenBucket] = OrderedDict()
+    def __init__(self, max_clients: int = _MAX_CLIENTS) -> None:
+        self._max_clients = max_clients
+        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._buckets)
 
     def of(self, client: Client, per_second: float, burst: float) -> TokenBucket:
-        """The rate of a client, which is new if it has not been here for a long time."""
-        rate = self._rates.setdefault(client.name, TokenBucket(per_second, burst))
-        self._rates.move_to_end(client.name)
-        if len(self._rates) > _MOST_KNOWN:
-            self._rates.popitem(last=False)
-        return rate
+        """Returns the bucket of a client, a full one if it is not remembered."""
+        bucket = self._buckets.setdefault(client.name, TokenBucket(per_second, burst))
+        self._buckets.move_to_end(client.name)
+        if len(self._buckets) > self._max_clients:
+            self._buckets.popitem(last=False)
+        return bucket
 
 
-class Stock:
-    """A stock from which clients take; where they are several, none of them takes the last of it.
+class RequestRates:
+    """Rate limit of requests, by client; probes count apart."""
 
-    A client that has some already gets more only while it has less than four times what is left.
+    def __init__(self, limits: Limits) -> None:
+        self._per_minute = limits.requests_per_minute
+        self._requests, self._probes = TokenBuckets(), TokenBuckets()
+
+    def check(self, client: Client) -> None:
+        """Counts a request.  Raises ApiError if there are too many."""
+        per_minute = client.requests_per_minute or self._per_minute
+        if wait := self._take(self._requests, client, per_minute):
+            raise ApiError(
+                429, f"{client.name} has sent more than {per_minute} requests a minute",
+                retry_after=int(wait) + 1, cut_off=True,
+            )  # fmt: skip
+
+    def is_frequent_probe(self, client: Client) -> bool:
+        """Counts a probe; True if they are too many for the log."""
+        return bool(self._take(self._probes, client, self._per_minute))
+
+    def _take(self, buckets: TokenBuckets, client: Client, per_minute: int) -> float:
+        return buckets.of(client, per_minute / 60, max(1, per_minute / 6)).take()
+
+
+class SharedPool:
+    """A pool from which clients take; where they are several, none of them takes the last of it.
+
+    A client that has some gets more only while it has less than four times what is free.
     """
 
-    def __init__(self, total: int, several: Callable[[], bool]) -> None:
-        self.total, self._several = total, several
+    def __init__(self, total: int, is_shared: Callable[[], bool]) -> None:
+        self.total, self._is_shared = total, is_shared
         self._taken = 0
         self._by: Counter[str] = Counter()
 
     @property
     def taken(self) -> int:
-        """The sum over all clients."""
+        """Amount of all clients."""
         return self._taken
 
     @property
-    def left(self) -> int:
-        """The part that no client has."""
+    def free(self) -> int:
+        """Amount that no client has."""
         return self.total - self._taken
 
     def of(self, name: str) -> int:
-        """The amount that a client has."""
+        """Returns the amount of a client."""
         return self._by[name]
 
     def is_fair(self, name: str, count: int = 1) -> bool:
         """True if a client may have this much more, where others may come for theirs."""
-        if not (has := self._by[name]) or not self._several():
+        if not (has := self._by[name]) or not self._is_shared():
             return True
-        return has + count <= _TIMES_FREE * self.left and self.left > count
+        return has + count <= _SHARE_FACTOR * self.free and self.free > count
 
     def take(self, name: str, count: int = 1) -> None:
-        """Takes from the stock, without looking at what is left."""
+        """Takes from the pool, without a check of what is free."""
         self._taken += count
         self._by[name] += count
 
     def give(self, name: str, count: int = 1) -> None:
-        """Gives back what was taken."""
+        """Returns what was taken."""
         self._taken -= count
         self._by[name] -= count
         if not self._by[name]:
@@ -101,42 +136,43 @@ class Stock:
 
 
 class ConcurrencyLimits:
-    """Places for what goes on at a time, in all and of each client."""
+    """Places for streams, files and uploads, in all and for each client."""
 
-    def __init__(self, limits: Limits, several: Callable[[], bool] = lambda: False) -> None:
-        """several: True while clients other than one may come, so that places are shared."""
+    def __init__(self, limits: Limits, is_shared: Callable[[], bool] = lambda: False) -> None:
+        """Takes the limits, and a function that is true if more than one client may come."""
         self._limits = limits
-        self._shares = {
-            kind: Stock(getattr(limits, kind), several) for kind in ("streams", "files", "uploads")
+        self._pools = {
+            kind: SharedPool(getattr(limits, kind), is_shared)
+            for kind in ("streams", "files", "uploads")
         }
-        self.spool = Stock(limits.spool_bytes, several)
+        self.spool = SharedPool(limits.spool_bytes, is_shared)
         """Bytes of uploads that are kept."""
-        self._paces = TokenBuckets()
+        self._message_rates = TokenBuckets()
 
-    def pace(self, client: Client) -> TokenBucket:
-        """How fast messages may come on all sockets of a client."""
-        most = self._limits.messages_per_second_per_key
-        return self._paces.of(client, most, most)
+    def message_rate(self, client: Client) -> TokenBucket:
+        """Returns the rate of messages on all sockets of a client."""
+        rate = MESSAGES_PER_SECOND_PER_KEY
+        return self._message_rates.of(client, rate, rate)
 
     def check(self, kind: str, client: Client) -> None:
         """Raises ApiError if there is no place now."""
-        name, share = client.name, self._shares[kind]
+        name, pool = client.name, self._pools[kind]
         for most, has, what in self._own_limits(kind, client):
             if has >= most:
-                raise _of_one(f"{most} {what} are going on for {name}, as many as it may have at a "
-                              f"time")  # fmt: skip
-        if share.left < 1:
+                raise _too_many(f"{most} {what} are open for {name}, its maximum")
+        if pool.free < 1:
             raise ApiError(
-                503, f"{share.total} {kind} are going on, as many as this server takes; try later",
+                503, f"{pool.total} {kind} are open, the maximum of this server; try later",
                 code="overloaded", retry_after=5,
             )  # fmt: skip
-        if not (kind != "uploads" and client.streams) and not share.is_fair(name):
-            raise _of_one(f"{share.of(name)} {kind} are going on for {name}, as many as leave room "
-                          f"for others")  # fmt: skip
+        if not (kind != "uploads" and client.streams) and not pool.is_fair(name):
+            raise _too_many(
+                f"{pool.of(name)} {kind} are open for {name}, as many as leave room for others"
+            )
 
     def _own_limits(self, kind: str, client: Client) -> Iterator[tuple[int, int, str]]:
-        """The most that a client may have, and what it has, each with its name."""
-        streams, files, uploads = (self._shares[k] for k in ("streams", "files", "uploads"))
+        """Yields each maximum of a client, the number that it has, and the name of that."""
+        streams, files, uploads = (self._pools[k] for k in ("streams", "files", "uploads"))
         name, limits = client.name, self._limits
         if kind == "uploads":
             yield limits.uploads_per_key, uploads.of(name), "uploads"
@@ -144,27 +180,26 @@ class ConcurrencyLimits:
         most = client.streams or limits.streams_per_key
         yield most, streams.of(name) + files.of(name), "streams and files"
         if kind == "files":
-            yield limits.files_per_key, files.of(name), "files"
+            yield FILES_PER_KEY, files.of(name), "files"
 
     @contextmanager
     def hold(self, kind: str, client: Client) -> Iterator[None]:
         """Holds a place for "streams", "files" or "uploads".  Raises ApiError."""
         self.check(kind, client)
-        share = self._shares[kind]
-        share.take(client.name)
+        pool = self._pools[kind]
+        pool.take(client.name)
         try:
             yield
         finally:
-            share.give(client.name)
+            pool.give(client.name)
 
     @property
     def held(self) -> int:
         """Places that are taken, of every kind."""
-        return sum(share.taken for share in self._shares.values())
+        return sum(pool.taken for pool in self._pools.values())
 
 
-def _of_one(what: str) -> ApiError:
-    """Refuses a client that has its part."""
+def _too_many(what: str) -> ApiError:
     return ApiError(
         429, f"{what}; wait for one of them, or end it", code="too_many_sessions", retry_after=5
     )

@@ -1,6 +1,6 @@
-"""A listener that takes no more connections than there is room for; the others wait.
+"""Listener that accepts connections only while there is room; the others wait in the system.
 
-asyncio's own takes all that come. Where no descriptor is left, it writes a traceback for each.
+The listener of asyncio accepts all, and logs a traceback for each one without a descriptor.
 """
 
 import asyncio
@@ -8,18 +8,21 @@ import logging
 import socket
 from collections.abc import Callable
 
-from wheatear.server.api_errors import note_once
+from wheatear.server.api_errors import log_rarely
 
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 16
-_FULL_SECONDS = 0.05  # until it is looked again whether there is room
-_NONE_LEFT_SECONDS = 0.5  # and where the system had no descriptor
-_MOST_WAITING = 32  # connections of one address that have no place yet
+_BATCH = 16
+FULL_SECONDS = 0.05
+"""Pause while there is no room."""
+EXHAUSTED_SECONDS = 0.5
+"""Pause while the system has no descriptor."""
+MAX_WAITING = 32
+"""Connections of one address that have no slot."""
 
 
 class Acceptor:
-    """Connections of a listening socket, each made into a protocol."""
+    """Accepts the connections of a listening socket, each with a protocol of its own."""
 
     def __init__(
         self,
@@ -27,7 +30,7 @@ class Acceptor:
         protocol: Callable[[], asyncio.Protocol],
         room: Callable[[], int],
     ) -> None:
-        """room: connections that may still come."""
+        """Takes a function that returns how many more connections may come."""
         self._listener, self._protocol, self._room = listener, protocol, room
         self._coming: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -36,7 +39,7 @@ class Acceptor:
         self._loop = asyncio.get_running_loop()
 
     async def start(self) -> None:
-        """Begins to take connections."""
+        """Starts to accept connections."""
         self._listener.setblocking(False)
         try:
             self._loop.add_reader(self._listener.fileno(), self._accept)
@@ -44,7 +47,7 @@ class Acceptor:
             self._server = await self._loop.create_server(self._protocol, sock=self._listener)
 
     def close(self) -> None:
-        """Takes no more of them."""
+        """Stops accepting."""
         if self._closed:
             return
         self._closed = True
@@ -57,21 +60,21 @@ class Acceptor:
             self._listener.close()
 
     async def wait_closed(self) -> None:
-        """Waits for connections that were just being made."""
+        """Waits for connections that are being made."""
         await asyncio.gather(*self._coming, return_exceptions=True)
 
     def _accept(self) -> None:
         if (room := self._room() - len(self._coming)) < 1:
-            self._pause(_FULL_SECONDS)
+            self._pause(FULL_SECONDS)
             return
-        for _ in range(min(room, _AT_ONCE)):
+        for _ in range(min(room, _BATCH)):
             try:
                 connection, _address = self._listener.accept()
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                note_once(error.errno or 0, "connections have to wait: %s", error)
-                self._pause(_NONE_LEFT_SECONDS)
+                log_rarely(error.errno or 0, "connections have to wait: %s", error)
+                self._pause(EXHAUSTED_SECONDS)
                 return
             task = self._loop.create_task(self._take(connection))
             self._coming.add(task)
@@ -80,8 +83,8 @@ class Acceptor:
     async def _take(self, connection: socket.socket) -> None:
         try:
             await self._loop.connect_accepted_socket(self._protocol, connection)
-        except OSError as error:  # the client has gone already
-            _log.debug("a connection came to nothing: %s", error)
+        except OSError as error:  # the client is gone
+            _log.debug("a connection was lost before it was made: %s", error)
             connection.close()
 
     def _pause(self, seconds: float) -> None:
@@ -94,46 +97,46 @@ class Acceptor:
             self._loop.add_reader(self._listener.fileno(), self._accept)
 
 
-class Port:
-    """Connections of a port on which clients need a place only once they bring something.
+class SlotQueue:
+    """Connections of a port whose clients take a slot only once they send audio.
 
-    Beyond a number, in all and of one address, the connection that has waited longest is closed.
+    Beyond a maximum, in all and of one address, the connection that waits longest is closed.
     """
 
     def __init__(self, most: int) -> None:
-        """most: connections at a time."""
+        """Takes the maximum number of connections."""
         self._most = most
         self._waiting: dict[asyncio.Transport, str] = {}
-        """Connections without a place, each with its address, in the order in which they came."""
-        self._placed: set[asyncio.Transport] = set()
+        """Address of each connection without a slot, longest wait first."""
+        self._with_slot: set[asyncio.Transport] = set()
 
     def room(self) -> int:
-        """Connections that may come; one that comes in place of one that waits is among them."""
-        left = self._most - len(self._waiting) - len(self._placed)
+        """Returns the connections that may come; one may take the place of a waiting one."""
+        left = self._most - len(self._waiting) - len(self._with_slot)
         return max(left, int(bool(self._waiting)))
 
     def enter(self, transport: asyncio.Transport, address: str) -> None:
-        """Counts a connection that has come."""
+        """Adds a connection."""
         own = [other for other, name in self._waiting.items() if name == address]
-        if len(own) >= _MOST_WAITING:
+        if len(own) >= MAX_WAITING:
             self._end(own[0])
-        elif len(self._waiting) + len(self._placed) >= self._most and self._waiting:
+        elif len(self._waiting) + len(self._with_slot) >= self._most and self._waiting:
             self._end(next(iter(self._waiting)))
         self._waiting[transport] = address
 
-    def has_place(self, transport: asyncio.Transport) -> None:
-        """Notes that a connection waits no longer."""
+    def give_slot(self, transport: asyncio.Transport) -> None:
+        """Marks a connection that has its slot."""
         self._waiting.pop(transport, None)
-        self._placed.add(transport)
+        self._with_slot.add(transport)
 
-    def is_placed(self, transport: asyncio.Transport) -> bool:
-        """True if a connection waits no longer."""
-        return transport in self._placed
+    def has_slot(self, transport: asyncio.Transport) -> bool:
+        """True if a connection has its slot."""
+        return transport in self._with_slot
 
     def leave(self, transport: asyncio.Transport) -> None:
-        """Forgets a connection that is over."""
+        """Removes a connection."""
         self._waiting.pop(transport, None)
-        self._placed.discard(transport)
+        self._with_slot.discard(transport)
 
     def _end(self, transport: asyncio.Transport) -> None:
         self.leave(transport)

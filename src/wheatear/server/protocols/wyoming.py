@@ -39,7 +39,7 @@ from wheatear.server.protocols.wyoming_events import (
     to_s16,
 )
 from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
-from wheatear.server.served_models import ServedModel, ServedModels
+from wheatear.server.served_models import PHRASE_LETTERS, ServedModel, ServedModels
 from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
 from wheatear.server.session.live_stream import live_pcm
 from wheatear.server.session.utterance import Utterance
@@ -188,7 +188,7 @@ class WyomingHandler(ProtocolHandler[Command]):
     async def _options(self, model: ServedModel) -> StreamOptions:
         """Returns the options of the stream.  Raises PhraseError."""
         request = self._request
-        max_letters = self.connection.settings.limits.phrase_letters
+        max_letters = PHRASE_LETTERS
         prompt = request.prompt(max_letters)
         if prompt.count("\n") < len(request.terms):
             self._note(f"names and terms beyond {max_letters} letters have no effect")

@@ -10,24 +10,24 @@ import socket
 import time
 import uuid
 from contextlib import ExitStack, suppress
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from starlette.websockets import WebSocket
 from wyoming.error import Error
 
-from wheatear.server.access.limits import ConcurrencyLimits, TokenBucket
-from wheatear.server.access.listener import Acceptor, Port
-from wheatear.server.access.message_buffers import Buffers, Share
-from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES, anonymous_client
+from wheatear.server.access.credentials import anonymous_client
+from wheatear.server.access.limits import LARGE_MESSAGE_BYTES, TokenBucket
+from wheatear.server.access.listener import Acceptor, SlotQueue
+from wheatear.server.access.message_buffers import Share
+from wheatear.server.access.slow_clients import MESSAGES_PER_SECOND
+from wheatear.server.access.websocket_protocol import MESSAGE_BYTES
 from wheatear.server.api_errors import ApiError, no_room
 from wheatear.server.background import set_caller
-from wheatear.server.metrics import Metrics
 from wheatear.server.protocols.wyoming import WyomingHandler
 from wheatear.server.protocols.wyoming_events import Sizes, decode, encode
-from wheatear.server.served_models import ServedModels
+from wheatear.server.service import Service
 from wheatear.server.session.connection import NORMAL, Connection
 from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
-from wheatear.server.settings import Limits, Settings
 
 _log = logging.getLogger("wheatear.access")
 
@@ -36,31 +36,15 @@ _FREE_JSON_BYTES, _JSON_BYTES_PER_MESSAGE = 1024, 512
 _CLOSE_SECONDS = 2.0  # that a rejected client may take to disconnect
 
 
-class Service(Protocol):
-    """The shared parts of the server."""
-
-    settings: Settings
-    metrics: Metrics
-    concurrency: ConcurrencyLimits
-    buffers: Buffers
-    models: ServedModels
-    draining: asyncio.Event
-
-
 class EventConnection:
     """A TCP connection with the interface of a WebSocket whose messages are events."""
 
     def __init__(
-        self,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        limits: Limits,
-        share: Share,
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, share: Share
     ) -> None:
         self._reader, self._writer = reader, writer
         self._share = share
-        self._max_bytes = limits.message_bytes
-        self._rate = TokenBucket(limits.messages_per_second, limits.messages_per_second)
+        self._rate = TokenBucket(MESSAGES_PER_SECOND, MESSAGES_PER_SECOND)
         gone = cast("_StreamProtocol", writer.transport.get_protocol()).gone
         self.scope: dict[str, Any] = {
             "state": {"request_id": f"req_{uuid.uuid4().hex}", "gone": gone.is_set}
@@ -95,8 +79,8 @@ class EventConnection:
         """Raises ApiError for an event that is too large, or for which there is no memory."""
         if data > MAX_JSON_CHARACTERS:
             raise ApiError(413, f"data of {data} bytes; {MAX_JSON_CHARACTERS} are the most")
-        if (size := data + payload) > self._max_bytes:
-            raise ApiError(413, f"an event of {size} bytes; {self._max_bytes} are the most")
+        if (size := data + payload) > MESSAGE_BYTES:
+            raise ApiError(413, f"an event of {size} bytes; {MESSAGE_BYTES} are the most")
         if not self._share.holds(size):
             raise no_room()
 
@@ -144,42 +128,43 @@ class _DiscardProtocol(asyncio.Protocol):
         self.gone.set()
 
 
-async def serve(service: Service, listener: socket.socket) -> Acceptor:
+async def serve(service: Service, listener: socket.socket, max_connections: int) -> Acceptor:
     """Accepts connections until the acceptor is closed."""
-    port = Port(service.settings.limits.connections)
+    queue = SlotQueue(max_connections)
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _run(service, port, reader, writer)
+        await _run(service, queue, reader, writer)
 
     def protocol() -> _StreamProtocol:
         return _StreamProtocol(asyncio.StreamReader(limit=_MAX_HEAD_BYTES), connected)
 
-    acceptor = Acceptor(listener, protocol, port.room)
+    acceptor = Acceptor(listener, protocol, queue.room)
     await acceptor.start()
     return acceptor
 
 
 async def _run(
-    service: Service, port: Port, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    service: Service, queue: SlotQueue, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     """Runs a connection to its end."""
     transport = cast("asyncio.Transport", writer.transport)
     began = time.perf_counter()
     client = anonymous_client((writer.get_extra_info("peername") or ("nobody",))[0])
     share = Share(service.buffers, client.name)
-    events = EventConnection(reader, writer, service.settings.limits, share)
+    events = EventConnection(reader, writer, share)
     events.scope["state"] |= {
-        "pace": service.concurrency.pace(client), "client": client, "buffers": service.buffers
+        "pace": service.concurrency.message_rate(client), "client": client,
+        "buffers": service.buffers,
     }  # fmt: skip
     set_caller(client.name)
     slot = ExitStack()
 
     def take_slot() -> None:
-        if not port.is_placed(transport):
+        if not queue.has_slot(transport):
             slot.enter_context(service.concurrency.hold("streams", client))
-            port.has_place(transport)
+            queue.give_slot(transport)
 
-    port.enter(transport, client.name)
+    queue.enter(transport, client.name)
     try:
         with slot:
             socket = cast("WebSocket", events)
@@ -193,7 +178,7 @@ async def _run(
                 await events.close()
     finally:
         share.release()
-        port.leave(transport)
+        queue.leave(transport)
         writer.close()
         asyncio.get_running_loop().call_later(_CLOSE_SECONDS, writer.transport.abort)
         _log.info(

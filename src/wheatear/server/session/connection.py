@@ -21,9 +21,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from wheatear.audio.pcm import PcmDecoder
 from wheatear.errors import StreamClosedError, WheatearError
 from wheatear.recognizer.options import StreamOptions
-from wheatear.server.access.limits import TokenBucket
+from wheatear.server.access.limits import LARGE_MESSAGE_BYTES, TokenBucket
 from wheatear.server.access.message_buffers import OWN_BYTES, Share
-from wheatear.server.access.middleware import LARGE_MESSAGE_BYTES
+from wheatear.server.access.slow_clients import SEND_SECONDS
 from wheatear.server.api_errors import SOCKET_CODES, ApiError, no_room, shutting_down, to_api_error
 from wheatear.server.metrics import Metrics
 from wheatear.server.scheduler.events import FeedEvent, StreamEnded
@@ -329,7 +329,7 @@ class Connection:
             self._unsent -= len(message)
             if self._unsent + OWN_BYTES < self._share.room:
                 self._share.holds(self._unsent)
-            async with asyncio.timeout(self._limits.send_seconds):
+            async with asyncio.timeout(SEND_SECONDS):
                 await self.websocket.send_text(message)
 
     async def _watch(self, handler: ProtocolHandler) -> None:

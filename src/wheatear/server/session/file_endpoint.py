@@ -94,7 +94,7 @@ class FileEndpoint:
         """Raises ApiError for a file that does not fit into the spool."""
         text = request.headers.get("content-length", "")
         length = int(text[:18]) if text.isascii() and text.isdigit() else 0
-        if self._concurrency.spool.left < length <= self._limits.upload_bytes:
+        if self._concurrency.spool.free < length <= self._limits.upload_bytes:
             raise disk_full()
 
     @contextmanager

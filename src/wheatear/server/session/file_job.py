@@ -19,6 +19,8 @@ from wheatear.server.served_models import ServedModel
 from wheatear.server.settings import Limits
 from wheatear.transcript.results import Final, Partial
 
+DECODED_BYTES = 8 << 30
+"""Maximum size of the decoded samples: 4 bytes each, of all channels, at the rate of the file."""
 _MAX_AHEAD_S = 30.0  # of audio that is decoded before it is computed
 
 
@@ -109,7 +111,7 @@ class FileJob:
         with suppress(OSError, AttributeError):  # only Linux has priorities of threads
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 19)
         file, raw = self._task.upload.file, self._task.raw
-        limits = AudioLimits(self._limits.file_seconds, self._limits.decoded_bytes)
+        limits = AudioLimits(self._limits.file_seconds, DECODED_BYTES)
         try:
             with closing(opened(file, raw, limits, self._add_warning)) as reader:
                 for block in reader:

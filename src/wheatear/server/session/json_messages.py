@@ -1,7 +1,7 @@
-"""JSON that clients send: 64 KiB of it at most, unless the rest is audio in base64.
+"""JSON messages of clients: at most 64 KiB each, without audio in base64.
 
-The event loop parses JSON, and other clients wait meanwhile.  Audio therefore never reaches the
-parser: it is cut out of a long message first, and then decoded in pieces.
+The event loop parses JSON while other clients wait.  Audio therefore never reaches the parser: it
+is cut out of a long message first, and then decoded in pieces.
 """
 
 import asyncio
@@ -15,20 +15,20 @@ import msgspec
 from wheatear.server.api_errors import ApiError
 
 MAX_JSON_CHARACTERS = 1 << 16
-"""Characters of a message, audio not counted."""
+"""Maximum characters of a message without its audio."""
 _AUDIO = re.compile(r'"audio"\s*:\s*"')
 _CUT = "(audio)"
-_PIECE = 1 << 16  # characters of base64 that are decoded before others have their turn
-_ESCAPE = 6  # characters of the longest one that stands for a letter of base64
+_PIECE = 1 << 16  # characters of base64 that are decoded before other tasks run
+_MAX_ESCAPE = 6  # characters of a JSON escape
 _SPACES = str.maketrans("", "", " \t\r\n")
 _URL_SAFE = str.maketrans("-_", "+/")
 
 
 def too_large(size: int) -> ApiError:
-    """The refusal of a message that is too long."""
+    """Returns the error for a message that is too long."""
     return ApiError(
         413,
-        f"a message of {size} characters; {MAX_JSON_CHARACTERS} are the most where it is not audio",
+        f"a message of {size} characters; {MAX_JSON_CHARACTERS} are the most without audio",
     )
 
 
@@ -40,7 +40,7 @@ def check_size(message: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Audio:
-    """Base64 in a message, which is not copied: as JSON has it, unless it is the whole text."""
+    """Base64 inside a message, as JSON has it; with `end` None it is the whole text."""
 
     text: str
     begin: int = 0
@@ -64,20 +64,20 @@ class Audio:
         return whole
 
     def _pieces(self, last: int) -> Iterator[str]:
-        """Letters of base64, freed of JSON's escapes and of spaces.  Raises ApiError."""
+        """Yields pieces of base64 without JSON's escapes and spaces.  Raises ApiError."""
         at = self.begin
         while at < last:
             end = min(at + _PIECE, last)
-            if end < last and (escape := self.text.find("\\", end - _ESCAPE, end)) > at:
+            if end < last and (escape := self.text.find("\\", end - _MAX_ESCAPE, end)) > at:
                 end = escape
             yield _unescaped(self.text[at:end]).translate(_SPACES)
             at = end
 
 
 def split_audio(message: str) -> tuple[str, Audio | None]:
-    """A message as it may be parsed, and the audio that was cut out of it, if it was too long.
+    """Returns a message to parse, and the audio that was cut out of it if it was long.
 
-    Raises ApiError for a message that is too long without its audio, too.
+    Raises ApiError for a message that is too long without its audio.
     """
     if len(message) <= MAX_JSON_CHARACTERS:
         return message, None
@@ -89,9 +89,14 @@ def split_audio(message: str) -> tuple[str, Audio | None]:
 
 
 def restore_audio(parsed: str | None, audio: Audio | None) -> Audio:
-    """The audio of an event.  parsed: its field, None if it has none; audio: what was cut out.
+    """Returns the audio of an event.
 
-    Raises ApiError if that was not the event's audio.
+    Args:
+        parsed: Field `audio` of the event, None if it has none.
+        audio: Audio that was cut out of the message.
+
+    Raises:
+        ApiError: If that was not the event's audio.
     """
     if audio is None:
         return Audio(parsed or "")
@@ -115,7 +120,7 @@ def decode_base64(text: str) -> bytes:
 
 
 def _unescaped(text: str) -> str:
-    """A string as JSON writes it -> the string.  Raises ApiError."""
+    """Returns the text of a JSON string.  Raises ApiError."""
     if "\\" not in text:
         return text
     try:

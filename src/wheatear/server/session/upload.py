@@ -1,7 +1,7 @@
-"""Files that clients send: a form is taken apart as it comes, and what is kept is counted.
+"""Uploads: forms are parsed while they arrive, and their files count against the spool.
 
-A file lies in memory up to a megabyte and then on disk. All of them together are bounded, in all
-and for each client.
+A file is kept in memory up to a megabyte, and then on disk.  The spool is bounded, in all and for
+each client.
 """
 
 import io
@@ -19,36 +19,41 @@ from starlette.requests import Request
 
 from wheatear.server.access.keys import Client
 from wheatear.server.access.limits import ConcurrencyLimits
-from wheatear.server.api_errors import ApiError, disk_full, note_once, of_system
+from wheatear.server.api_errors import ApiError, disk_full, log_rarely, resource_error
 
 _IN_MEMORY = 1 << 20  # bytes of a file
-_MOST_PARTS = 1100  # with room for a thousand keywords
-_MOST_FILES = 4
-_LONGEST_HEADERS = 1 << 13  # bytes of one part
-_MOST_TEXT = 1 << 20  # bytes of all fields that are no files
-_FILE = "file"  # the field that is one whatever its part says
+_MAX_PARTS = 1100  # a thousand keywords, and all other fields
+_MAX_FILES = 4
+_MAX_HEADER_BYTES = 1 << 13  # bytes of one part
+MAX_FIELD_BYTES = 1 << 20
+"""Bytes of all fields that are no files."""
+_FILE = "file"  # always a file, whatever the headers of its part
 _KINDS = ("audio/", "video/", "application/octet-stream")
 _EXTENDED = re.compile(rb";\s*filename\*\s*=\s*\"?(?:[\w-]*'[\w-]*')?([^;\"]*)", re.IGNORECASE)
-_SHORT = 1000  # bytes of what may have been meant as the name of a file
+_MAX_NAME = 1000  # bytes of text that may be meant as the name of a file
 
 
 class Upload(UploadFile):
-    """A file that comes in."""
+    """File that is being received, in memory or on disk."""
 
     def __init__(
-        self, slots: ConcurrencyLimits, client: Client, filename: str | None = None, kind: str = ""
+        self,
+        concurrency: ConcurrencyLimits,
+        client: Client,
+        filename: str | None = None,
+        kind: str = "",
     ) -> None:
         headers = Headers({"content-type": kind} if kind else {})
         super().__init__(cast("BinaryIO", io.BytesIO()), size=0, filename=filename, headers=headers)
-        self._kept, self._client = slots.spool, client.name
+        self._spool, self._client = concurrency.spool, client.name
         self._counted = 0
 
     async def write(self, data: bytes) -> None:
-        """Adds to the file.  Raises ApiError where there is no room for it."""
-        if len(data) > self._kept.left or not self._kept.is_fair(self._client, len(data)):
-            note_once(-1, "uploads have limits.spool_bytes (%d) in use", self._kept.total)
+        """Appends to the file.  Raises ApiError if there is no room for it."""
+        if len(data) > self._spool.free or not self._spool.is_fair(self._client, len(data)):
+            log_rarely(-1, "uploads have limits.spool_bytes (%d) in use", self._spool.total)
             raise disk_full()
-        self._kept.take(self._client, len(data))
+        self._spool.take(self._client, len(data))
         self._counted += len(data)
         self.size = (self.size or 0) + len(data)
         if isinstance(self.file, io.BytesIO) and self.size <= _IN_MEMORY:
@@ -57,8 +62,8 @@ class Upload(UploadFile):
             await run_in_threadpool(self._write_to_disk, data)
 
     async def close(self) -> None:
-        """Gives back all that it takes."""
-        self._kept.give(self._client, self._counted)
+        """Closes the file and releases its space."""
+        self._spool.give(self._client, self._counted)
         self._counted = 0
         await super().close()
 
@@ -69,14 +74,14 @@ class Upload(UploadFile):
                 self.file.write(memory.getvalue())
             self.file.write(data)
         except OSError as error:
-            if (known := of_system(error)) is None:
-                note_once(error.errno or 0, "temporary files can't be written: %s", error)
+            if (known := resource_error(error)) is None:
+                log_rarely(error.errno or 0, "temporary files can't be written: %s", error)
             raise known or disk_full() from error
 
 
 @dataclass
 class _Part:
-    """A part of a form."""
+    """Part of a form."""
 
     headers: dict[bytes, bytes] = field(default_factory=dict)
     name: str = ""
@@ -84,8 +89,8 @@ class _Part:
     file: Upload | None = None
 
 
-async def read_form(request: Request, slots: ConcurrencyLimits) -> FormData:
-    """The form that a request brings.  Raises ApiError, after which nothing of it is left."""
+async def read_form(request: Request, concurrency: ConcurrencyLimits) -> FormData:
+    """Reads the form of a request.  Raises ApiError, after which all of its files are closed."""
     kind, options = parse_options_header(request.headers.get("content-type"))
     if options.get(b"charset", b"utf-8").lower() not in (b"utf-8", b"utf8"):
         raise ApiError(415, "send the form as UTF-8", code="not_utf8")
@@ -95,7 +100,7 @@ async def read_form(request: Request, slots: ConcurrencyLimits) -> FormData:
         )
     if not (boundary := options.get(b"boundary")):
         raise _wrong("its Content-Type names no boundary")
-    form = _Form(slots, request.state.client)
+    form = _Form(concurrency, request.state.client)
     try:
         parser = MultipartParser(boundary, cast("Any", form.callbacks))
         async for data in request.stream():
@@ -112,13 +117,13 @@ async def read_form(request: Request, slots: ConcurrencyLimits) -> FormData:
 
 
 class _Form:
-    """A form while it is taken apart."""
+    """Form that is being parsed."""
 
-    def __init__(self, slots: ConcurrencyLimits, client: Client) -> None:
-        self._slots, self._client = slots, client
+    def __init__(self, concurrency: ConcurrencyLimits, client: Client) -> None:
+        self._concurrency, self._client = concurrency, client
         self.items: list[tuple[str, str | UploadFile]] = []
         self._ended = False
-        """True once the last boundary has come."""
+        """True after the last boundary."""
         self._part = _Part()
         self._files: list[Upload] = []
         self._name, self._value = b"", b""
@@ -132,17 +137,17 @@ class _Form:
         }  # fmt: skip
 
     async def write(self) -> None:
-        """Writes what has come of files."""
+        """Writes the data of files that has arrived."""
         for upload, data in self._to_write:
             await upload.write(data)
         self._to_write.clear()
 
     def check(self) -> None:
-        """Raises ApiError for a form that is cut off, and for a file that is the name of one."""
+        """Raises ApiError for an incomplete form, and for a file that holds the name of a file."""
         if not self._ended:
             raise _wrong("it ends before its last boundary")
         for upload in self._files:
-            if upload.filename is None and 0 < (upload.size or 0) <= _SHORT:
+            if upload.filename is None and 0 < (upload.size or 0) <= _MAX_NAME:
                 text = _decoded(cast("io.BytesIO", upload.file).getvalue())
                 if text.strip().isprintable():
                     raise ApiError(
@@ -151,14 +156,14 @@ class _Form:
                     )  # fmt: skip
 
     async def close(self) -> None:
-        """Lets go of all files."""
+        """Closes all files."""
         for upload in self._files:
             await upload.close()
 
     def _begin(self) -> None:
         self._part, self._headers, self._parts = _Part(), 0, self._parts + 1
-        if self._parts > _MOST_PARTS:
-            raise _wrong(f"it has more than {_MOST_PARTS} parts")
+        if self._parts > _MAX_PARTS:
+            raise _wrong(f"it has more than {_MAX_PARTS} parts")
 
     def _header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += self._counted(data[start:end])
@@ -168,8 +173,8 @@ class _Form:
 
     def _counted(self, data: bytes) -> bytes:
         self._headers += len(data)
-        if self._headers > _LONGEST_HEADERS:
-            raise _wrong(f"the headers of a part have more than {_LONGEST_HEADERS} bytes")
+        if self._headers > _MAX_HEADER_BYTES:
+            raise _wrong(f"the headers of a part have more than {_MAX_HEADER_BYTES} bytes")
         return data
 
     def _header_end(self) -> None:
@@ -188,9 +193,9 @@ class _Form:
         kind = _decoded(part.headers.get(b"content-type", b"")).lower()
         filename = _filename(part.headers.get(b"content-disposition", b""), options)
         if filename is not None or part.name == _FILE or kind.startswith(_KINDS):
-            if len(self._files) == _MOST_FILES:
-                raise _wrong(f"it has more than {_MOST_FILES} files")
-            part.file = Upload(self._slots, self._client, filename, kind)
+            if len(self._files) == _MAX_FILES:
+                raise _wrong(f"it has more than {_MAX_FILES} files")
+            part.file = Upload(self._concurrency, self._client, filename, kind)
             self._files.append(part.file)
 
     def _data(self, data: bytes, start: int, end: int) -> None:
@@ -198,9 +203,9 @@ class _Form:
             self._to_write.append((self._part.file, data[start:end]))
             return
         self._text += end - start
-        if self._text > _MOST_TEXT:
+        if self._text > MAX_FIELD_BYTES:
             raise ApiError(
-                413, f"the fields of the form are larger than {_MOST_TEXT >> 10} KiB with "
+                413, f"the fields of the form are larger than {MAX_FIELD_BYTES >> 10} KiB with "
                 f"{self._part.name[:50]!r}", param=self._part.name[:80],
             )  # fmt: skip
         self._part.text += data[start:end]
@@ -214,7 +219,7 @@ class _Form:
 
 
 def _filename(disposition: bytes, options: dict[bytes, bytes]) -> str | None:
-    """The name of a part's file, also in the form of RFC 5987; None if it has none."""
+    """Returns the name of a part's file, also as of RFC 5987; None if it has none."""
     if b"filename" in options:
         return _decoded(options[b"filename"])
     if not (extended := _EXTENDED.search(disposition)):
