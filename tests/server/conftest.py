@@ -7,7 +7,7 @@ import pytest
 from server_process import Server, running
 
 from wheatear.audio.reader import sample_speech
-from wheatear.server.app import Service
+from wheatear.server.service import Service
 from wheatear.server.settings import Settings
 
 
