@@ -121,7 +121,8 @@ def test_the_command_makes_such_keys(file):
     assert (holder.name, holder.expires) == ("guest", date.fromisoformat(day))
     assert holder.scopes == ("transcribe", "metrics")
     for wrong, says in (
-        (["--expires", "31.12.2030"], "is not a day"), (["--expires", str(TODAY - timedelta(1))], "over"),
+        (["--expires", "31.12.2030"], "is not a day"),
+        (["--expires", str(TODAY - timedelta(1))], "over"),
         (["--scope", "everything"], "transcribe, secrets, metrics"),
     ):  # fmt: skip
         done = command("other", "--file", str(file), *wrong)
