@@ -86,12 +86,14 @@ def test_imports_within_train_point_one_way(folder):
 
 # Modules and folders of server/ by layer: each imports its own layer and those before it.
 SERVER_LAYERS = (
-    "api_errors audio_formats background file_descriptors openapi parameters scheduler settings",
-    "access metrics served_models watchdog",
-    "session",
+    "api_errors audio_formats background file_descriptors logs openapi parameters router scheduler "
+    "settings watchdog",
+    "access metrics served_models",
+    "service session",
     "protocols",
-    "app service",
-    "main logs",
+    "endpoints",
+    "app",
+    "main",
 )
 
 
