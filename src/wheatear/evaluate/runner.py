@@ -214,11 +214,12 @@ class _Task:
 
 def _with_times(record: Record, timed: TimedHypothesis, turn: float | None) -> Record:
     first, end, turned = (
-        None if time is None else round(1000 * time, 1) for time in (timed.first, timed.end, turn)
+        None if time is None else round(1000 * time, 1)
+        for time in (timed.first_s, timed.end_s, turn)
     )
     return replace(
         record, hypothesis=timed.hypothesis.text, language=timed.hypothesis.language,
-        compute=round(timed.compute, 4), first_ms=first, end_ms=end, turn_ms=turned,
+        compute=round(timed.compute_s, 4), first_ms=first, end_ms=end, turn_ms=turned,
     )  # fmt: skip
 
 

@@ -29,11 +29,11 @@ class TimedHypothesis:
     """A hypothesis and its latencies in seconds."""
 
     hypothesis: Hypothesis
-    compute: float
+    compute_s: float
     """Compute time."""
-    end: float
+    end_s: float
     """Time from the last sample to the complete text, if the caller ends the stream there."""
-    first: float | None = None
+    first_s: float | None = None
     """Time from the start of speech to the first text of a stream."""
 
 

@@ -39,7 +39,7 @@ def test_bundle_is_transcribed_as_by_the_recognizer(recognizer):
     assert engine.transcribe(samples, None).language == "en-US"
     timed = time_stream(engine, samples, "en-US", 2.0)
     assert timed.hypothesis == Hypothesis(expected.text)
-    assert 0 < timed.first < len(samples) / 16_000
+    assert 0 < timed.first_s < len(samples) / 16_000
     assert 0.4 < time_turn_end(engine, samples, "en-US", 2.0) < 3
 
 
