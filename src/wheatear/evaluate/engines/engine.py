@@ -13,6 +13,7 @@ from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.errors import LanguageError
 from wheatear.model.languages import resolve_language
+from wheatear.model.locales import language_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,12 @@ class FixedWindows(StreamingSession):
         samples = np.concatenate(self._blocks)
         self._blocks = []
         self._windows.append(self._engine.transcribe(samples, self._locale))
+
+
+def whisper_language(locale: str) -> str:
+    """Whisper's code of a locale's language."""
+    language = language_of(locale)
+    return {"nb": "no", "cmn": "zh"}.get(language, language)
 
 
 def matching_prompt(prompts: Mapping[str, int], locale: str) -> str | None:

@@ -10,10 +10,7 @@ from transformers import pipeline
 from wheatear.audio.mel import SAMPLE_RATE
 from wheatear.audio.samples import Samples
 from wheatear.common.telemetry import torch_cache_here
-from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
-from wheatear.model.locales import language_of
-
-_LANGUAGES = {"nb": "no", "cmn": "zh"}
+from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis, whisper_language
 
 
 class Transformers(Engine):
@@ -37,7 +34,7 @@ class Transformers(Engine):
         )  # fmt: skip
 
     def language_for(self, locale: str) -> str | None:
-        language = _LANGUAGES.get(language_of(locale), language_of(locale))
+        language = whisper_language(locale)
         return language if not self._takes_language or f"<|{language}|>" in self._codes else None
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:

@@ -12,10 +12,8 @@ from typing import Any
 from faster_whisper import WhisperModel
 
 from wheatear.audio.samples import Samples
-from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis
-from wheatear.model.locales import language_of
+from wheatear.evaluate.engines.engine import Engine, EngineInfo, Hypothesis, whisper_language
 
-_LANGUAGES = {"nb": "no", "cmn": "zh"}
 _WEIGHTS = "model.bin"
 
 
@@ -37,7 +35,7 @@ class FasterWhisper(Engine):
         )
 
     def language_for(self, locale: str) -> str | None:
-        language = _LANGUAGES.get(language_of(locale), language_of(locale))
+        language = whisper_language(locale)
         return language if language in self._model.supported_languages else None
 
     def transcribe(self, samples: Samples, locale: str | None) -> Hypothesis:
