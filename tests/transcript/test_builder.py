@@ -3,7 +3,7 @@
 from typing import Any
 
 from wheatear import Final, Partial, Turn, TurnRules
-from wheatear.decoder.greedy import Found
+from wheatear.decoder.search import Emission
 from wheatear.model.pieces import pieces_from_texts
 from wheatear.model.vocabulary import Vocabulary
 from wheatear.transcript.builder import TranscriptBuilder
@@ -20,10 +20,10 @@ def builder(**options: Any) -> TranscriptBuilder:
 
 def test_turn_is_started_grows_and_ends_with_its_tag() -> None:
     made = builder()
-    events = made.step([Found(1, 2, 0.9)], 4)
+    events = made.step([Emission(1, 2, 0.9)], 4)
     assert [type(event) for event in events] == [Turn, Partial]
     assert (events[1].text, made.language, made.earliest) == ("yes", None, 0.16)
-    events = made.step([Found(3, 5, 0.8), Found(0, 6, 0.7)], 20)
+    events = made.step([Emission(3, 5, 0.8), Emission(0, 6, 0.7)], 20)
     assert events[0].text == "yes."
     assert [event.kind for event in events if isinstance(event, Turn)] == ["eager", "ended"]
     (final,) = (event for event in events if isinstance(event, Final))
@@ -32,7 +32,7 @@ def test_turn_is_started_grows_and_ends_with_its_tag() -> None:
 
 def test_finish_emits_the_open_turn_to_the_end_of_the_audio() -> None:
     made = builder()
-    made.step([Found(2, 2, 0.9)], 4)
+    made.step([Emission(2, 2, 0.9)], 4)
     made.duration = 0.3
     finals = [event for event in made.finish(4) if isinstance(event, Final)]
     assert [(final.text, final.start, final.end) for final in finals] == [
@@ -45,7 +45,7 @@ def test_finish_emits_the_open_turn_to_the_end_of_the_audio() -> None:
 
 def test_forced_end_emits_the_final_at_once() -> None:
     made = builder()
-    made.step([Found(1, 2, 0.9)], 4)
+    made.step([Emission(1, 2, 0.9)], 4)
     ended, final = made.force(4)
     assert ended == Turn("ended", 1, 0.24, forced=True)
     assert final.text == "yes"
@@ -53,5 +53,5 @@ def test_forced_end_emits_the_final_at_once() -> None:
 
 def test_confidence_is_calibrated() -> None:
     made = builder(confidence=(2.0, 0.0))
-    partial = made.step([Found(1, 2, 0.9)], 4)[1]
+    partial = made.step([Emission(1, 2, 0.9)], 4)[1]
     assert 0.98 < partial.words[0].confidence < 0.99
