@@ -32,7 +32,8 @@ def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """True for tests that need torch if it is not installed."""
     if find_spec("torch") is not None:
         return None
-    if collection_path == Path(__file__).parent / "train":
+    tests = Path(__file__).parent
+    if collection_path in (tests / "train", tests / "recognizer" / "external"):
         return True
     is_test = collection_path.suffix == ".py"
     return (is_test and bool(_OF_TORCH.search(collection_path.read_text("utf-8")))) or None

@@ -20,7 +20,6 @@ from recipes.wheatear_small.confidence import (
     reliability_rows,
 )
 from wheatear.audio.reader import sample_speech
-from wheatear.decoder.search import token_confidence
 from wheatear.model.bundle import open_bundle
 from wheatear.model.store import find_bundle
 from wheatear.train.data.manifest import Utterance
@@ -70,17 +69,6 @@ def test_normalized_cross_entropy_is_zero_for_a_guess_and_one_for_certainty() ->
     assert normalized_cross_entropy(np.full(400, 0.75), correct) == pytest.approx(0)
     assert normalized_cross_entropy(np.where(correct > 0, 0.999999, 1e-6), correct) > 0.99
     assert normalized_cross_entropy(1 - correct, correct) < 0
-
-
-@given(st.lists(st.floats(-30, 30, width=32), min_size=2, max_size=20))
-def test_confidence_is_a_share(logits: list[float]) -> None:
-    row = np.array(logits, np.float32)
-    best = int(row.argmax())
-    for measure in ("probability", "entropy"):
-        assert 0 <= token_confidence(row, best, measure) <= 1  # type: ignore[arg-type]
-    assert token_confidence(np.zeros(8, np.float32), 3, "entropy") == pytest.approx(0, abs=1e-9)
-    assert token_confidence(np.float32([0, 0, 99]), 2, "entropy") == pytest.approx(1)
-    assert token_confidence(np.zeros(8, np.float32), 3, "probability") == pytest.approx(1 / 8)
 
 
 def test_measures_differ_only_in_confidence(

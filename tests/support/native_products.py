@@ -48,3 +48,8 @@ def product(codes: np.ndarray, scales: np.ndarray, bias: np.ndarray, x: np.ndarr
         sums = (activations[:, b] @ weights[:, b].T).astype(np.float32)
         out = fused(sums, scales[:, b] * activation_scales[:, b, None], out)
     return out
+
+
+def packed_of(native, codes: np.ndarray, scales: np.ndarray, inputs: int):
+    """Packs a quantized weight for wheatear-native."""
+    return native.Weight(codes, scales.astype(np.float16).reshape(-1), inputs)

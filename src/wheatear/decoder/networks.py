@@ -23,33 +23,19 @@ class Networks(Protocol):
     def predict(
         self, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
-        """Runs the predictor.
+        """Returns prediction [rows, joint] and LSTM state after tokens [rows].
 
-        Args:
-            token: The last token of each row, int64 [rows].
-            h: LSTM state before it, float32 [layers, rows, hidden].
-            c: LSTM state before it, float32 [layers, rows, hidden].
-
-        Returns:
-            Prediction, float32 [rows, joint], and the LSTM state after the tokens.
+        h and c are the state before the tokens, float32 [layers, rows, hidden].
         """
         ...
 
     def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
-        """Runs the joint.
-
-        Args:
-            joint_input: Frames of the encoder, float32 [rows, joint].
-            prediction: Predictions, float32 [rows, joint].
-
-        Returns:
-            Logits, float32 [rows, outputs], the blank last.
-        """
+        """Returns logits [rows, outputs], the blank last, for frames and predictions."""
         ...
 
 
 def open_networks(bundle: Bundle, threads: int) -> Networks:
-    """Opens predictor and joint: in C++ where wheatear-native runs them, else in onnxruntime."""
+    """Opens both networks: in C++ where wheatear-native runs them, else in onnxruntime."""
     native = if_native(bundle, lambda native, isa: NativeNetworks(native, bundle, threads, isa))
     return native or OnnxNetworks(bundle)
 

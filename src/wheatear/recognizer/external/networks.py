@@ -7,7 +7,6 @@ the last token and the LSTM state before it, in one vector.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from wheatear.model.onnx_session import Session, TensorInfo
 from wheatear.model.size_limits import check_size
 
 
-class _Graph:
+class Graph:
     """A graph that runs on rows: in one call where every row gets the same bits as in a call of
     its own, else one after the other."""
 
@@ -30,6 +29,7 @@ class _Graph:
         session = Session(path, 1)
         self.inputs, self.outputs, self.run = session.inputs, session.outputs, session.run
         self.batched = False
+        """True if one call takes all rows."""
 
     def of_rank(
         self, tensors: Sequence[TensorInfo], rank: int, count: int, what: str
@@ -44,6 +44,56 @@ class _Graph:
         return found
 
 
+class LstmGraph(Graph):
+    """A graph that advances an LSTM by one token: a predictor, or predictor and joint in one."""
+
+    def __init__(self, path: Path, what: str, frames: int) -> None:
+        """Opens a graph that has `frames` inputs for frames of the encoder."""
+        super().__init__(path)
+        self.token = self.of_rank([i for i in self.inputs if i.integer], 2, 1, what)[0]
+        self._count = next((i for i in self.inputs if i.integer and len(i.shape) == 1), None)
+        inputs = self.of_rank(self.inputs, 3, 2 + frames, what)
+        if frames:
+            inputs = _frame_first(inputs)
+        self.frames, self._states = inputs[:frames], inputs[frames:]
+        self._states_next = self.of_rank(self.outputs, 3, 3 - frames, what)[1 - frames :]
+        self.layers, self.hidden = _state_shape(self._states[0], self.name)
+
+    def step(
+        self,
+        output: TensorInfo,
+        token: NDArray[np.int64],
+        h: Floats,
+        c: Floats,
+        frames: Floats | None = None,
+    ) -> tuple[NDArray[Any], Floats, Floats]:
+        """Returns an output of the graph and the LSTM state after tokens [rows]."""
+        names = [output.name, *(state.name for state in self._states_next)]
+
+        def rows(of: slice) -> list[NDArray[Any]]:
+            inputs: dict[str, NDArray[Any]] = {
+                self.token.name: token[of, None].astype(self.token.dtype),
+                self._states[0].name: h[:, of].astype(self._states[0].dtype),
+                self._states[1].name: c[:, of].astype(self._states[1].dtype),
+            }
+            if self._count is not None:
+                inputs[self._count.name] = np.ones(len(token[of]), self._count.dtype)
+            if frames is not None:
+                inputs[self.frames[0].name] = _as_vectors(frames[of], self.frames[0])
+            result, h_next, c_next = self.run(names, inputs)
+            return [result, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)]
+
+        result, h_next, c_next = _by_rows(rows, len(token), self.batched)
+        return result, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)
+
+    def random_rows(
+        self, rng: np.random.Generator, blank: int
+    ) -> tuple[NDArray[np.int64], Floats, Floats]:
+        """Returns three tokens and LSTM states."""
+        h, c = rng.normal(size=(2, self.layers, 3, self.hidden)).astype(np.float32)
+        return rng.integers(0, blank, 3), h, c
+
+
 class TwoGraphs:
     """A predictor and a joint; safe to use from many threads."""
 
@@ -51,45 +101,26 @@ class TwoGraphs:
 
     def __init__(self, predictor: Path, joint: Path, width: int, max_symbols: int) -> None:
         """Opens the graphs for frames [rows, width] of the encoder."""
-        self._predictor, self._joint = _Graph(predictor), _Graph(joint)
-        p, j = self._predictor, self._joint
-        self._token = p.of_rank([i for i in p.inputs if i.integer], 2, 1, "predictor")[0]
-        self._count = next((i for i in p.inputs if i.integer and len(i.shape) == 1), None)
-        self._states = p.of_rank(p.inputs, 3, 2, "predictor")
-        self._output, *self._states_next = p.of_rank(p.outputs, 3, 3, "predictor")
-        layers, hidden = _state_shape(self._states[0], p.name)
+        self.predictor, self.joint = p, j = LstmGraph(predictor, "predictor", 0), Graph(joint)
+        self._output = p.of_rank(p.outputs, 3, 3, "predictor")[0]
         self._frame, self._predicted = _frame_first(j.of_rank(j.inputs, 3, 2, "joint"))
         self._logits = j.of_rank(j.outputs, 4, 1, "joint")[0]
-        self._width = width
-        # The blank is not known before the joint has run.
-        self.shape = DecoderShape(layers, hidden, hidden, 0, max_symbols)
-        first, *_ = self.predict(*_start(layers, hidden))
-        blank = self.logits(np.zeros((1, width), np.float32), first).shape[1] - 1
-        self.shape = replace(self.shape, blank=blank)
-        p.batched = _same_bits(self._rows_of_predictor, p)
-        j.batched = _same_bits(self._rows_of_joint, j)
+        prediction, *_ = self.predict(*_start(p.layers, p.hidden))
+        blank = self.logits(np.zeros((1, width), np.float32), prediction).shape[1] - 1
+        self.shape = DecoderShape(p.layers, p.hidden, p.hidden, blank, max_symbols)
+
+        def joint_rows(rng: np.random.Generator) -> list[Floats]:
+            frames = rng.normal(size=(3, width)).astype(np.float32)
+            return [self.logits(frames, rng.normal(size=(3, p.hidden)).astype(np.float32))]
+
+        p.batched = _same_bits(lambda rng: [*self.predict(*p.random_rows(rng, blank))], p)
+        j.batched = _same_bits(joint_rows, j)
 
     def predict(
         self, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
-        def rows(of: slice) -> list[Floats]:
-            inputs: dict[str, NDArray[Any]] = {
-                self._token.name: token[of, None].astype(self._token.dtype),
-                self._states[0].name: h[:, of].astype(self._states[0].dtype),
-                self._states[1].name: c[:, of].astype(self._states[1].dtype),
-            }
-            if self._count is not None:
-                inputs[self._count.name] = np.ones(len(token[of]), self._count.dtype)
-            names = [self._output.name, *(s.name for s in self._states_next)]
-            output, h_next, c_next = self._predictor.run(names, inputs)
-            return [
-                _vectors(output, self.shape.hidden),
-                h_next.swapaxes(0, 1),
-                c_next.swapaxes(0, 1),
-            ]
-
-        prediction, h_next, c_next = _by_rows(rows, len(token), self._predictor.batched)
-        return prediction, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)
+        output, h_next, c_next = self.predictor.step(self._output, token, h, c)
+        return _vectors(output, self.predictor.hidden), h_next, c_next
 
     def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
         def rows(of: slice) -> list[Floats]:
@@ -97,20 +128,10 @@ class TwoGraphs:
                 self._frame.name: _as_vectors(joint_input[of], self._frame),
                 self._predicted.name: _as_vectors(prediction[of], self._predicted),
             }
-            (logits,) = self._joint.run([self._logits.name], inputs)
+            (logits,) = self.joint.run([self._logits.name], inputs)
             return [logits.reshape(len(joint_input[of]), -1).astype(np.float32)]
 
-        return _by_rows(rows, len(joint_input), self._joint.batched)[0]
-
-    def _rows_of_predictor(self, rng: np.random.Generator) -> list[Floats]:
-        h, c = rng.normal(size=(2, self.shape.layers, 3, self.shape.hidden)).astype(np.float32)
-        tokens = rng.integers(0, self.shape.blank, 3)
-        prediction, h, c = self.predict(tokens, h, c)
-        return [prediction, h, c]
-
-    def _rows_of_joint(self, rng: np.random.Generator) -> list[Floats]:
-        frames = rng.normal(size=(3, self._width)).astype(np.float32)
-        return [self.logits(frames, rng.normal(size=(3, self.shape.hidden)).astype(np.float32))]
+        return _by_rows(rows, len(joint_input), self.joint.batched)[0]
 
 
 class OneGraph:
@@ -120,18 +141,20 @@ class OneGraph:
 
     def __init__(self, path: Path, width: int, max_symbols: int) -> None:
         """Opens the graph for frames [rows, width] of the encoder."""
-        self._graph = g = _Graph(path)
-        self._token = g.of_rank([i for i in g.inputs if i.integer], 2, 1, "decoder")[0]
-        self._count = next((i for i in g.inputs if i.integer and len(i.shape) == 1), None)
-        self._frame, *self._states = _frame_first(g.of_rank(g.inputs, 3, 3, "decoder"))
-        self._states_next = g.of_rank(g.outputs, 3, 2, "decoder")
+        self.graph = g = LstmGraph(path, "decoder", 1)
         self._logits = g.of_rank(g.outputs, 4, 1, "decoder")[0]
-        layers, hidden = _state_shape(self._states[0], g.name)
         self._width = width
-        logits, *_ = self._run(np.zeros((1, width), np.float32), *_start(layers, hidden))
-        prediction = 1 + 2 * layers * hidden
-        self.shape = DecoderShape(layers, hidden, prediction, logits.shape[1] - 1, max_symbols)
-        g.batched = _same_bits(self._rows, g)
+        logits, *_ = self._step(np.zeros((1, width), np.float32), *_start(g.layers, g.hidden))
+        blank = logits.shape[1] - 1
+        self.shape = DecoderShape(
+            g.layers, g.hidden, 1 + 2 * g.layers * g.hidden, blank, max_symbols
+        )
+
+        def rows(rng: np.random.Generator) -> list[Floats]:
+            frames = rng.normal(size=(3, width)).astype(np.float32)
+            return [*self._step(frames, *g.random_rows(rng, blank))]
+
+        g.batched = _same_bits(rows, g)
 
     def predict(
         self, token: NDArray[np.int64], h: Floats, c: Floats
@@ -140,50 +163,32 @@ class OneGraph:
         count = len(token)
         states = [state.swapaxes(0, 1).reshape(count, -1) for state in (h, c)]
         prediction = np.concatenate([token[:, None].astype(np.float32), *states], axis=1)
-        frames = np.zeros((count, self._width), np.float32)
-        _logits, h_next, c_next = self._run(frames, token, h, c)
+        _, h_next, c_next = self._step(np.zeros((count, self._width), np.float32), token, h, c)
         return prediction, h_next, c_next
 
     def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
-        count, size = len(joint_input), self.shape.layers * self.shape.hidden
+        count, layers, hidden = len(joint_input), self.shape.layers, self.shape.hidden
         h, c = (
-            prediction[:, start : start + size]
-            .reshape(count, self.shape.layers, self.shape.hidden)
+            prediction[:, start : start + layers * hidden]
+            .reshape(count, layers, hidden)
             .swapaxes(0, 1)
-            for start in (1, 1 + size)
+            for start in (1, 1 + layers * hidden)
         )
-        return self._run(joint_input, prediction[:, 0].astype(np.int64), h, c)[0]
+        return self._step(joint_input, prediction[:, 0].astype(np.int64), h, c)[0]
 
-    def _run(
+    def _step(
         self, frames: Floats, token: NDArray[np.int64], h: Floats, c: Floats
     ) -> tuple[Floats, Floats, Floats]:
-        def rows(of: slice) -> list[Floats]:
-            inputs: dict[str, NDArray[Any]] = {
-                self._frame.name: _as_vectors(frames[of], self._frame),
-                self._token.name: token[of, None].astype(self._token.dtype),
-                self._states[0].name: h[:, of].astype(self._states[0].dtype),
-                self._states[1].name: c[:, of].astype(self._states[1].dtype),
-            }
-            if self._count is not None:
-                inputs[self._count.name] = np.ones(len(token[of]), self._count.dtype)
-            names = [self._logits.name, *(s.name for s in self._states_next)]
-            logits, h_next, c_next = self._graph.run(names, inputs)
-            logits = logits.reshape(len(token[of]), -1).astype(np.float32)
-            return [logits, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)]
-
-        logits, h_next, c_next = _by_rows(rows, len(token), self._graph.batched)
-        return logits, h_next.swapaxes(0, 1), c_next.swapaxes(0, 1)
-
-    def _rows(self, rng: np.random.Generator) -> list[Floats]:
-        frames = rng.normal(size=(3, self._width)).astype(np.float32)
-        h, c = rng.normal(size=(2, self.shape.layers, 3, self.shape.hidden)).astype(np.float32)
-        return list(self._run(frames, rng.integers(0, self.shape.blank, 3), h, c))
+        logits, h_next, c_next = self.graph.step(self._logits, token, h, c, frames)
+        return logits.reshape(len(token), -1).astype(np.float32), h_next, c_next
 
 
 # -- rows ----------------------------------------------------------------------------------------
 
 
-def _by_rows(run: Callable[[slice], list[Floats]], count: int, batched: bool) -> list[Floats]:
+def _by_rows(
+    run: Callable[[slice], list[NDArray[Any]]], count: int, batched: bool
+) -> list[NDArray[Any]]:
     """Results of `run` for all rows, rows first, by one call or by one call a row."""
     if batched or count == 1:
         return run(slice(0, count))
@@ -191,7 +196,7 @@ def _by_rows(run: Callable[[slice], list[Floats]], count: int, batched: bool) ->
     return [np.concatenate(outputs) for outputs in zip(*parts, strict=True)]
 
 
-def _same_bits(run: Callable[[np.random.Generator], list[Floats]], graph: _Graph) -> bool:
+def _same_bits(run: Callable[[np.random.Generator], list[Floats]], graph: Graph) -> bool:
     """True if three rows get the same bits in one call as one by one."""
     single = run(np.random.default_rng(0))
     graph.batched = True
