@@ -54,6 +54,7 @@ class Measurement:
 
     @property
     def wall_s(self) -> float:
+        """Wall time of the chunks."""
         return sum(self.chunk_ms) / 1000
 
 
@@ -88,6 +89,7 @@ class Run:
         return {stage: seconds / self._total("wall_s") for stage, seconds in spent.items()}
 
     def to_json(self) -> dict[str, Any]:
+        """The run with its statistics, as written by `--json`."""
         p50, p95, p99 = self.percentiles(50, 95, 99)
         result = asdict(self.setting)
         if self.setting.whole:

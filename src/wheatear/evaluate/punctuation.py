@@ -51,10 +51,12 @@ def compare_punctuation(reference: str, hypothesis: str, locale: str) -> Punctua
 
 
 def has_capitals(text: str) -> bool:
+    """True if a text has capital letters."""
     return any(c.isupper() or c.istitle() for c in text)
 
 
 def has_marks(text: str, locale: str) -> bool:
+    """True if a text has punctuation marks."""
     return any(_is_mark(key) for key, _ in _tokens(text, locale))
 
 

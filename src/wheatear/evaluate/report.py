@@ -20,6 +20,8 @@ _MOST_ERRORS = 10
 
 @dataclass(frozen=True)
 class Table:
+    """Heads of columns, and rows of cells."""
+
     heads: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
 

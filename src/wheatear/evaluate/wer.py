@@ -20,6 +20,7 @@ class Edits:
 
     @property
     def errors(self) -> int:
+        """Number of edits."""
         return self.insertions + self.deletions + self.substitutions
 
 
