@@ -28,12 +28,12 @@ def test_any_cut_gives_the_same_bits(samples, cuts):
     np.testing.assert_array_equal(mel_of(np.split(signal, sorted(cuts))), whole)
 
 
-def test_sample_by_sample():
+def test_single_samples_give_the_same_bits():
     signal = NOISE[:1500]
     np.testing.assert_array_equal(mel_of(signal[:, None]), mel_of([signal]))
 
 
-def test_frames_come_as_soon_as_an_encoder_frame_needs_them():
+def test_frames_are_returned_once_an_encoder_frame_needs_them():
     state = SPECTROGRAM.start()
     assert len(SPECTROGRAM.push(state, NOISE[:199])) == 0
     assert len(SPECTROGRAM.push(state, NOISE[199:200])) == 1  # frame 0 reaches to sample 199
@@ -47,7 +47,7 @@ def test_silence_is_log_zero_and_loudness_adds_up():
     assert np.median(loud - quiet) == pytest.approx(np.log(4), abs=1e-4)
 
 
-def test_a_tone_lands_in_its_band():
+def test_tone_is_loudest_in_its_band():
     tone = np.sin(2 * np.pi * 1000 * np.arange(3200) / 16000).astype(np.float32)
     band = mel_of([tone])[10].argmax()
     edges = slaney_bank(MelSettings())[:, band].nonzero()[0] * 16000 / 512

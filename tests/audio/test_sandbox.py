@@ -109,7 +109,7 @@ def test_other_system_calls_are_rejected(number, granted):
 
 
 @on_linux
-def test_files_are_closed_by_landlock_too(granted):
+def test_landlock_closes_files_by_itself(granted):
     """Files stay closed if only one of the two is granted."""
     if not granted["landlock"]:
         pytest.skip("this kernel has no Landlock")
@@ -156,7 +156,7 @@ def test_memory_bound_is_permanent():
 
 @on_linux
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
-def test_another_user_is_confined_as_well(granted):
+def test_other_user_is_confined(granted):
     program = f"""
 import os, runpy, sys, threading, subprocess, ctypes
 parts = runpy.run_path({str(PROGRAM)!r})
@@ -171,7 +171,7 @@ print(parts["confine"](1 << 30, 60) == {granted!r})
     assert done.stdout == "True\n", done.stderr
 
 
-def test_nothing_of_the_environment_reaches_the_decoder(monkeypatch):
+def test_decoder_gets_no_secrets_of_the_environment(monkeypatch):
     seen = {}
 
     def start(_command, **options):

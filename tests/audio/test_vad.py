@@ -31,7 +31,7 @@ def frames(track: VoiceActivity, last: int) -> list[int]:
 @pytest.mark.parametrize("kind", ["energy", "silero"])
 @settings(deadline=None, max_examples=8)
 @given(st.lists(st.integers(300, 9000), min_size=1, max_size=4))
-def test_a_voice_is_found_however_it_is_cut(kind: str, cuts: list[int]) -> None:
+def test_any_cut_gives_the_same_frames(kind: str, cuts: list[int]) -> None:
     noise = np.random.default_rng(0).normal(0, 1e-3, 3 * 16_000).astype(np.float32)
     samples = np.concatenate([noise, SPEECH[:48_000], noise])
     whole, track = VoiceActivity(kind), VoiceActivity(kind)  # type: ignore[arg-type]
@@ -48,7 +48,7 @@ def test_a_voice_is_found_however_it_is_cut(kind: str, cuts: list[int]) -> None:
     assert len(found) - len(inside) <= 3
 
 
-def test_noise_that_grows_louder_is_no_voice_for_long() -> None:
+def test_louder_noise_soon_is_no_voice() -> None:
     rng, track = np.random.default_rng(0), VoiceActivity("energy")
     track.push(rng.normal(0, 1e-4, 16_000).astype(np.float32))
     track.push(rng.normal(0, 0.05, 60 * 16_000).astype(np.float32))
@@ -56,7 +56,7 @@ def test_noise_that_grows_louder_is_no_voice_for_long() -> None:
     assert len(frames(track, 10_000)) < 300
 
 
-def test_a_voice_without_words_keeps_a_turn_on_but_not_for_ever() -> None:
+def test_voice_without_words_prolongs_a_turn_up_to_a_limit() -> None:
     rules = TurnRules(eager_ms=400, end_ms=800, hold_ms=1600)
     spoken = TurnMachine(rules, lambda frame: min(frame, 15))  # a voice until frame 15
     spoken.letters(10)
@@ -96,7 +96,7 @@ def test_events_do_not_depend_on_steps(words, voice, steps) -> None:
     assert all(result == results[0] for result in results)
 
 
-def test_what_is_listened_to_may_change_mid_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detector_may_change_during_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = wheatear.load(threads=1)
     stream = recognizer.stream(turns=TurnRules(voice="words"))
     assert stream._voice is None

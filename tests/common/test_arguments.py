@@ -1,4 +1,4 @@
-"""What a program may hand over by mistake: one clear line of ours, never an AttributeError."""
+"""Wrong arguments give one clear line of ours, never an AttributeError."""
 
 import math
 from pathlib import Path
@@ -47,7 +47,7 @@ OPTIONS = [
 
 
 @pytest.mark.parametrize(("options", "line"), OPTIONS, ids=[str(given) for given, _ in OPTIONS])
-def test_options_of_streams_and_files(recognizer, options, line):
+def test_wrong_option_is_rejected_by_name(recognizer, options, line):
     calls = [
         lambda: recognizer.stream(**options),
         lambda: recognizer.transcribe(np.zeros(1600, np.float32), **options),
@@ -58,7 +58,7 @@ def test_options_of_streams_and_files(recognizer, options, line):
         assert len(str(caught.value).splitlines()) == 1
 
 
-def test_options_that_may_come_in_several_forms(recognizer):
+def test_options_of_several_forms_are_accepted(recognizer):
     for phrases in (["a"], ("a",), {"a"}, (p for p in ["a", Phrase("b")]), np.array(["a"]), []):
         recognizer.stream(phrases=phrases)
     recognizer.stream(phrases=[Phrase("a", aliases=["b"])])  # type: ignore[arg-type]
@@ -75,7 +75,7 @@ def test_options_that_may_come_in_several_forms(recognizer):
         ({"language": ""}, "does not know the language ''"),
     ],
 )
-def test_a_switch_that_makes_no_sense_changes_nothing(recognizer, change, line):
+def test_rejected_switch_changes_nothing(recognizer, change, line):
     stream = recognizer.stream(language="de", latency_ms=160)
     with pytest.raises(WheatearError, match=line):
         stream.switch(**{"language": "en", "latency_ms": 80, **change})
@@ -85,7 +85,7 @@ def test_a_switch_that_makes_no_sense_changes_nothing(recognizer, change, line):
     assert stream.turns == TurnRules()
 
 
-def test_blocks_that_are_no_pairs(recognizer):
+def test_blocks_without_streams_are_rejected(recognizer):
     stream, samples = recognizer.stream(), np.zeros(160, np.float32)
     for blocks in (None, 5, [samples], [(samples, stream)], [(stream,)], ["ab"], [stream]):
         with pytest.raises(WheatearError, match=r"give (pairs|a list of pairs)"):
@@ -97,7 +97,7 @@ def test_blocks_that_are_no_pairs(recognizer):
 
 
 @pytest.mark.parametrize("model", [5, b"wheatear-small", ["a"]])
-def test_loading(model):
+def test_wrong_model_argument_is_rejected(model):
     with pytest.raises(WheatearError, match=r"model is .*; give a name or a path"):
         wheatear.load(model)
     for threads in ("2", 0, 1.5, -1, True):
@@ -105,7 +105,7 @@ def test_loading(model):
             wheatear.load(threads=threads)  # type: ignore[arg-type]
 
 
-def test_a_callback_that_is_none(recognizer, tmp_path: Path):
+def test_wrong_callback_is_rejected(recognizer, tmp_path: Path):
     with pytest.raises(WheatearError, match="on_event is 'print'; give a function"):
         recognizer.transcribe(tmp_path / "not looked at", on_event="print")
 
@@ -159,15 +159,15 @@ RULES = [
     RULES,
     ids=[f"{kind.__name__} {values}" for kind, values, _ in RULES],
 )
-def test_rules_that_make_no_sense(kind, values, line):
-    """In whatever way: another type, no number, too much, or against each other."""
+def test_wrong_rules_are_rejected(kind, values, line):
+    """Other types, values that are not numbers or out of range, and contradictions."""
     with pytest.raises(WheatearError, match=line) as caught:
         kind(**values)
     assert len(str(caught.value).splitlines()) == 1
     assert isinstance(caught.value, ValueError)
 
 
-def test_rules_that_go_together():
+def test_consistent_rules_are_accepted():
     assert TurnRules().eager_ms == 400
     assert TurnRules(end_ms=300).eager_ms == 300
     assert TurnRules(eager_ms=300, end_ms=300).end_ms == 300

@@ -1,4 +1,4 @@
-"""What has its final name is on the disk already."""
+"""Files and folders get their final names after their bytes are on the disk."""
 
 import os
 
@@ -9,7 +9,7 @@ from wheatear.common import atomic_files as durable
 
 @pytest.fixture
 def calls(monkeypatch):
-    """The order in which files are synced and renamed, by name."""
+    """Records the order in which files are synced and renamed."""
     order: list[tuple[str, str]] = []
     sync, replace, rename = os.fsync, os.replace, os.rename
 
@@ -31,7 +31,7 @@ def calls(monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks at /proc")
-def test_a_file_is_synced_before_its_name_and_its_folder_after(tmp_path, calls):
+def test_file_is_synced_before_its_name_and_its_folder_after(tmp_path, calls):
     (tmp_path / "a.part").write_bytes(b"new")
     (tmp_path / "a").write_bytes(b"old")
     durable.replace(tmp_path / "a.part", tmp_path / "a")
@@ -40,7 +40,7 @@ def test_a_file_is_synced_before_its_name_and_its_folder_after(tmp_path, calls):
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="looks at /proc")
-def test_a_folder_with_all_its_files(tmp_path, calls):
+def test_folder_is_renamed_after_all_its_files_are_synced(tmp_path, calls):
     made = tmp_path / ".made"
     made.mkdir()
     for name in ("a", "b"):
@@ -51,7 +51,7 @@ def test_a_folder_with_all_its_files(tmp_path, calls):
     assert calls[2:] == [("sync", ".made"), ("rename", "made"), ("sync", tmp_path.name)]
 
 
-def test_a_file_system_without_fsync_is_no_error(tmp_path, monkeypatch):
+def test_missing_fsync_is_no_error(tmp_path, monkeypatch):
     def refuse(_descriptor):
         raise OSError(22, "Invalid argument")
 
@@ -61,7 +61,7 @@ def test_a_file_system_without_fsync_is_no_error(tmp_path, monkeypatch):
     assert (tmp_path / "a").read_bytes() == b"new"
 
 
-def test_a_disk_that_fails_is(tmp_path, monkeypatch):
+def test_failing_disk_is_an_error(tmp_path, monkeypatch):
     def fail(_descriptor):
         raise OSError(5, "Input/output error")
 

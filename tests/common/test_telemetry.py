@@ -67,7 +67,7 @@ threading.Thread(target=leak).start()
 
 
 def film(path):
-    """The sample in a container that FFmpeg reads."""
+    """Writes the sample in a container that FFmpeg reads."""
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("alac", rate=16000, layout="mono")
         pcm = (sample_speech() * 32767).astype(np.int16)
@@ -79,7 +79,7 @@ def film(path):
 
 
 def use(line):
-    """A file and a stream for a server that told its address in this line."""
+    """Sends a file and a stream to a server, whose address ends the line."""
     address = line.split()[-1].removeprefix("http://")
     edge = b"--edge\r\nContent-Disposition: form-data; name="
     body = edge + b'"model"\r\n\r\nwhisper-1\r\n' + edge + b'"file"; filename="a.flac"\r\n\r\n'
@@ -98,7 +98,7 @@ def use(line):
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """All programs beside each other, most of the time idle: what they did, by name."""
+    """Runs all programs at the same time and returns their traces by name."""
     if reason := traced.missing():
         assert not os.environ.get("CI"), f"CI has to run this: {reason}"
         pytest.skip(reason)
@@ -147,15 +147,15 @@ PROGRAMS = ("serve", "library", "evaluate", "transcribe", "listen", "pull", "ben
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_nothing_leaves(runs, name):
-    """No connection to the outside is tried, not even to ask for a name."""
+def test_no_connection_leaves_the_machine(runs, name):
+    """No connection to another host is tried, not even to resolve a name."""
     out, err, run = runs[name]
     assert run.process.returncode == 0, out + err
     assert run.outgoing() == []
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_nothing_is_kept_outside_of_our_cache(runs, name):
+def test_no_file_is_kept_outside_of_our_cache(runs, name):
     _, _, run = runs[name]
     cache = run.folder / "home" / ".cache"
     ours = cache / "wheatear"
@@ -163,8 +163,8 @@ def test_nothing_is_kept_outside_of_our_cache(runs, name):
 
 
 @pytest.mark.slow
-def test_training_in_two_processes_keeps_to_itself(tmp_path):
-    """torch asks for names of machines and keeps what it compiles, where it is not told better."""
+def test_training_in_two_processes_connects_to_nothing(tmp_path):
+    """By default torch resolves names of machines and keeps compiled code."""
     if reason := traced.missing():
         pytest.skip(reason)
     line = {"audio_filepath": str(SAMPLE), "text": "I'm sorry, but I was unable", "lang": "en-US"}
@@ -191,8 +191,8 @@ def test_each_line_of_a_json_log_is_json(runs):
         json.loads(line)
 
 
-def test_what_leaves_is_seen(runs):
-    """From another thread, over either protocol; loopback and the work folder are free."""
+def test_outgoing_connections_are_detected(runs):
+    """From another thread, by TCP and UDP; loopback and the work folder are allowed."""
     _, err, run = runs["leak"]
     assert run.process.returncode == 0, err
     assert sorted("192.0.2.1" in line for line in run.outgoing()) == [False, True]
@@ -212,7 +212,7 @@ def fresh(program, **environment):
 
 
 def test_switches_are_on_before_anything_is_imported():
-    """As C code sees them, which reads its variables as it is loaded."""
+    """C code reads its variables when it is loaded."""
     program = """
 import ctypes, sys
 class Watch:
@@ -230,7 +230,7 @@ assert seen and set(seen) == {b"1"}, seen
     fresh(program, ORT_DISABLE_TELEMETRY="0")
 
 
-def test_the_hub_and_children_are_told():
+def test_switches_reach_the_hub_and_child_processes():
     program = """
 import os, subprocess, sys, wheatear
 from huggingface_hub import constants
@@ -243,8 +243,8 @@ subprocess.run([sys.executable, "-c", code], check=True)
 
 
 @pytest.mark.parametrize(("version", "warned"), [("1.28.0", False), ("1.29.0", True)])
-def test_onnxruntime_that_was_imported_before(monkeypatch, version, warned):
-    """It is silenced as far as it can be, and its user is told what remains."""
+def test_earlier_import_of_onnxruntime_warns(monkeypatch, version, warned):
+    """Later events are switched off, and the warning names the rest."""
     called = []
     module = ModuleType("onnxruntime")
     module.__version__ = version
@@ -254,19 +254,18 @@ def test_onnxruntime_that_was_imported_before(monkeypatch, version, warned):
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         privacy.switch_off()
-        privacy.switch_off()  # the variable is set now: nothing more to say
+        privacy.switch_off()  # the variable is set: no second warning
     assert called == [True]
     assert [("import wheatear first" in str(w.message)) for w in seen] == [True] * warned
 
 
-def test_a_home_that_cannot_be_written():
-    """Not a word of it in the log."""
+def test_read_only_home_logs_nothing():
     done = fresh("import wheatear; wheatear.load()", HOME="/dev/null/none", XDG_CACHE_HOME="")
     assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_models_of_the_hub_are_not_fetched(monkeypatch):
-    """Engines that are measured beside ours take what is there; `pull` alone goes out."""
+    """Other engines only use models in the cache; only `pull` fetches."""
     constants = SimpleNamespace(HF_HUB_OFFLINE=False)
     monkeypatch.setitem(sys.modules, "huggingface_hub.constants", constants)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
@@ -277,7 +276,7 @@ def test_models_of_the_hub_are_not_fetched(monkeypatch):
     assert "HF_HUB_OFFLINE" not in os.environ
 
 
-def test_figures_leave_the_environment_alone():
+def test_plotting_restores_the_environment():
     program = """
 import os, sys
 before = dict(os.environ)

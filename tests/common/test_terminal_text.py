@@ -1,4 +1,4 @@
-"""Text of others reaches a terminal as text."""
+"""Foreign text on a terminal has no control characters."""
 
 import pytest
 
@@ -19,7 +19,7 @@ from wheatear.common.terminal_text import printable, readable
         (3, "3"),
     ],
 )
-def test_nothing_is_left_that_a_terminal_obeys(text, shown):
+def test_control_characters_are_replaced(text, shown):
     assert printable(text) == shown
     printable(text).encode()
 
@@ -28,16 +28,16 @@ def test_nothing_is_left_that_a_terminal_obeys(text, shown):
     ("name", "shown"),
     [
         ("caf\udce9.wav", "caf\ufffd.wav"),
-        ("caf\udcc3\udca9.wav", "café.wav"),  # UTF-8 in a locale that knows ASCII alone
+        ("caf\udcc3\udca9.wav", "café.wav"),  # UTF-8 in a locale with only ASCII
         ("a\ud83d", "a\ufffd"),
         ("two  spaces\n\x1b", "two  spaces\n\x1b"),
     ],
 )
-def test_a_name_can_be_encoded(name, shown):
+def test_file_name_can_be_encoded(name, shown):
     assert readable(name) == shown
     readable(name).encode()
 
 
-def test_lines_are_kept_where_they_are_wanted():
+def test_lines_are_kept_on_request():
     text = "NOTICE\r\n  of\tmany\rlines\x1b[2J\n"
     assert printable(text, lines=True) == "NOTICE\n  of    many\nlines\ufffd[2J\n"
