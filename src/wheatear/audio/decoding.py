@@ -94,14 +94,12 @@ class WavDecoder:
         self._reader, self._name = WavReader(source), name
 
     def blocks(self) -> Iterator[Block]:
-        """Yields the sound from its beginning."""
         for form, data in self._reader.data():
             check_format(form.rate, form.channels, self._name)
             samples = decode_samples(data, str(form.encoding))
             yield samples.reshape(-1, form.channels), form.rate
 
     def outcome(self) -> Outcome:
-        """Returns the outcome, once all blocks have been taken."""
         tally, note = self._reader.tally, None
         if tally.beyond > TOLERANCE:
             note = (
@@ -162,7 +160,6 @@ class _SndfileDecoder:
             yield block, file.samplerate
 
     def outcome(self) -> Outcome:
-        """Returns the outcome, once all blocks have been taken."""
         return Outcome(self.duration, fault=self._fault)
 
 

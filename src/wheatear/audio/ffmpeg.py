@@ -113,7 +113,6 @@ class FfmpegReader:
             raise AudioError(f"{self._name} {self._report['error']}")
 
     def outcome(self) -> Outcome:
-        """Returns the outcome, once all blocks have been taken."""
         report = self._report
         if "error" in report:
             return Outcome(self.duration, _ROUNDING, fault=report["error"])

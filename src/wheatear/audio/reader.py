@@ -26,6 +26,7 @@ from wheatear.audio import file_type
 from wheatear.audio.byte_source import Pipe, Window, size_of_file
 from wheatear.audio.completeness import Account
 from wheatear.audio.containers.recordings import Layout, Recording, layout_of
+from wheatear.audio.containers.tags import past_tags
 from wheatear.audio.containers.wav import read_format
 from wheatear.audio.decoding import Decoders, WavDecoder, spool
 from wheatear.audio.mel import SAMPLE_RATE
@@ -332,7 +333,7 @@ def _is_file(head: bytes, name: str) -> bool:
         return head[at : at + size]
 
     container = file_type.container_at(peek)
-    if container is None and file_type.past_tags(peek, 0):
+    if container is None and past_tags(peek, 0):
         container = file_type.MPEG
     if container is None and (found := file_type.find_container(peek, len(head))):
         container = found[1]

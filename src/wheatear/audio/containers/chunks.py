@@ -36,7 +36,6 @@ def chunks(
 
 
 def aiff_extent(window: Window) -> Extent:
-    """Reads the extent of an AIFF file."""
     size = int.from_bytes(window.peek(4, 4), "big")
     end, seconds = 8 + size + size % 2, None
     for name, at, body in chunks(window.peek, 12, ">4sI"):
@@ -60,7 +59,6 @@ def _extended(data: bytes) -> float:
 
 
 def au_extent(window: Window) -> Extent:
-    """Reads the extent of an AU file."""
     order = ">" if window.peek(0, 1) == b"." else "<"
     head = window.peek(4, 20)
     if len(head) < 20:
@@ -73,7 +71,6 @@ def au_extent(window: Window) -> Extent:
 
 
 def caf_extent(window: Window) -> Extent:
-    """Reads the extent of a CAF file."""
     end, seconds, rate, packet_bytes, packet_frames, frames = 8, None, 0.0, 0, 0, 0
     for name, at, size in chunks(window.peek, 8, ">4sq", padding=1):
         if not _CAF_CHUNK.match(name):
@@ -92,7 +89,6 @@ def caf_extent(window: Window) -> Extent:
 
 
 def w64_extent(window: Window) -> Extent:
-    """Reads the extent of a Wave64 file."""
     end, second = int.from_bytes(window.peek(16, 8), "little"), 0
     for name, at, size in chunks(window.peek, 40, "<16sQ", padding=8, counted=24):
         if name[:4] == b"fmt ":

@@ -9,6 +9,7 @@ from msgspec import Meta
 from starlette.datastructures import FormData, UploadFile
 
 from wheatear.audio.mel import SAMPLE_RATE
+from wheatear.audio.reader import RAW_SUFFIXES
 from wheatear.errors import LatencyError, WheatearError
 from wheatear.model.languages import replacement_note
 from wheatear.recognizer.options import StreamOptions
@@ -35,7 +36,6 @@ _FIELDS = (
     "response_format", "sample_rate", "seed", "stream", "task", "temperature", "user",
 )  # fmt: skip
 """All fields.  The temperature, the seed and the user have no effect."""
-_RAW_SUFFIXES = (".raw", ".pcm", ".s16")
 _UNSUPPORTED = {
     "known_speaker_names": "it does not distinguish speakers",
     "known_speaker_references": "it does not distinguish speakers",
@@ -151,7 +151,7 @@ def _headerless(given: Parameters, upload: UploadFile) -> Raw | None:
     if encoding is None:
         if raw := format_of_media_type(upload.content_type, rate):
             return replace(raw, rate=rate or raw.rate, channels=channels or raw.channels)
-        if (upload.filename or "").lower().endswith(_RAW_SUFFIXES):
+        if (upload.filename or "").lower().endswith(RAW_SUFFIXES):
             return Raw("s16", rate or SAMPLE_RATE, channels or 1)
     if rate or channels:
         raise ApiError(
