@@ -25,7 +25,7 @@ media_types = st.builds(
 
 
 @given(media_types | words)
-def test_a_media_type_is_understood_or_refused(text):
+def test_any_media_type_is_read_or_rejected(text):
     raw, refusal = attempt(lambda: encodings.format_of_media_type(text))
     if refusal is not None:
         assert refusal.status == 400

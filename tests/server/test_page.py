@@ -44,8 +44,8 @@ FLAGS = [
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
     "--use-fake-device-for-media-stream",
 ]  # fmt: skip
-SAID = {"sorry", "the", "person", "calling"}
-"""What the shipped model makes of the sample at any latency."""
+SPOKEN = {"sorry", "the", "person", "calling"}
+"""Words of the sample at any latency."""
 APART = 6.5
 """Seconds between one sample and the next."""
 Open = Callable[..., Any]
@@ -66,7 +66,7 @@ def _wav(path: Path, samples: np.ndarray) -> Path:
 
 @pytest.fixture(scope="module")
 def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the microphone hears: the sample after a second of silence, and silence for ever."""
+    """A microphone with the sample after a second of silence, and silence for ever."""
     samples = np.pad(sample_speech(), (SAMPLE_RATE, 0))
     return _wav(tmp_path_factory.mktemp("page") / "once.wav", samples)
 
@@ -83,17 +83,17 @@ def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def open_page(playwright: Any, recording: Path, tmp_path: Path) -> Open:
     """Opens the page of a server in a browser of its own, whose profile is empty.
 
-    Whatever the test does, the page asks nobody but its server, breaks no policy, and has no
+    Whatever the test does, the page sends requests only to its server, breaks no policy, and has no
     error; `unwell` lets it complain of a server that is not there or refuses.
     """
 
     @contextmanager
     def opened(
-        server: Server, *, hears: Path = recording, allowed: bool = True, unwell: bool = False,
+        server: Server, *, microphone: Path = recording, allowed: bool = True, unwell: bool = False,
         viewport: tuple[int, int] = (1000, 700), script: str = "",
         before: Callable[[Any], object] = lambda _page: None, **options: Any,
     ) -> Iterator[Any]:  # fmt: skip
-        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={hears}%noloop"]
+        flags = [*FLAGS, f"--use-file-for-fake-audio-capture={microphone}%noloop"]
         context = playwright.chromium.launch_persistent_context(
             tmp_path / "profile", executable_path=CHROMIUM, args=flags, headless=True,
             viewport=dict(zip(("width", "height"), viewport, strict=True)),
@@ -101,10 +101,13 @@ def open_page(playwright: Any, recording: Path, tmp_path: Path) -> Open:
         )  # fmt: skip
         context.set_default_timeout(20_000)
         expect.set_options(timeout=20_000)
-        page, asked, complaints = context.pages[0], [], []
-        context.on("request", lambda request: asked.append(request.url))
-        page.on("websocket", lambda socket: asked.append(socket.url.replace("ws", "http", 1)))
-        page.on("console", lambda said: said.type == "error" and complaints.append(said.text))
+        page, requested, complaints = context.pages[0], [], []
+        context.on("request", lambda request: requested.append(request.url))
+        page.on("websocket", lambda socket: requested.append(socket.url.replace("ws", "http", 1)))
+        page.on(
+            "console",
+            lambda utterance: utterance.type == "error" and complaints.append(utterance.text),
+        )
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.add_init_script(
             "addEventListener('securitypolicyviolation', "
@@ -118,7 +121,7 @@ def open_page(playwright: Any, recording: Path, tmp_path: Path) -> Open:
         finally:
             context.close()
         local = (f"{server.url}/", f"blob:{server.url}/", "about:", "data:")
-        assert all(url.startswith(local) for url in asked), asked
+        assert all(url.startswith(local) for url in requested), requested
         if unwell:  # Chromium itself reports what cannot be reached
             complaints = [c for c in complaints if "WebSocket" not in c and "resource" not in c]
         assert not complaints
@@ -150,7 +153,7 @@ def letters_of(words: list[str]) -> set[str]:
 
 
 def finals_of(saved_json: str) -> list[Final]:
-    """The finals that a file of the page's tells."""
+    """The finals in a JSON file of the page."""
     return [
         Final(
             f["text"], tuple(Word(**w) for w in f["words"]), f["start"], f["end"], f["language"],
@@ -203,8 +206,8 @@ class Stage:
     def send(self, kind: str, **fields: Any) -> None:
         self._socket.send(json.dumps({"type": kind, **fields}))
 
-    def say(self, text: str, kind: str = "final", language: str = "en-US") -> None:
-        """Says a text of a second a word, with less and less confidence."""
+    def send_text(self, text: str, kind: str = "final", language: str = "en-US") -> None:
+        """Sends a text with a second for each word and decreasing confidence."""
         start = self.end
         words = [
             {"text": word, "start": start + n, "end": start + n + 0.9,
@@ -212,8 +215,8 @@ class Stage:
             for n, word in enumerate(text.split())
         ]  # fmt: skip
         end = start + len(words)
-        said = {"text": text, "start": start, "end": end, "language": language}
-        self.send(kind, **said, words=words, segments=[said])
+        utterance = {"text": text, "start": start, "end": end, "language": language}
+        self.send(kind, **utterance, words=words, segments=[utterance])
         if kind == "final":
             self.end = end
 
@@ -221,14 +224,14 @@ class Stage:
 # -- the microphone
 
 
-def test_what_the_microphone_hears_becomes_captions(server, open_page, tmp_path):
+def test_audio_of_the_microphone_becomes_captions(server, open_page, tmp_path):
     """Partials come and settle, are those of the engine, and can be taken along."""
-    heard: list[bytes] = []
+    recorded: list[bytes] = []
     rates: list[str] = []
 
     def watch(socket: Any) -> None:
         rates.append(parse_qs(urlsplit(socket.url).query)["rate"][0])
-        socket.on("framesent", lambda data: isinstance(data, bytes) and heard.append(data))
+        socket.on("framesent", lambda data: isinstance(data, bytes) and recorded.append(data))
 
     with open_page(server) as page:
         page.on("websocket", watch)
@@ -249,12 +252,12 @@ def test_what_the_microphone_hears_becomes_captions(server, open_page, tmp_path)
         assert float(level.get_attribute("aria-valuenow")) == 0
 
         pcm = PcmDecoder(int(rates[0]), "s16", 1)
-        samples = np.concatenate([*map(pcm.push, heard), pcm.finish()])
+        samples = np.concatenate([*map(pcm.push, recorded), pcm.finish()])
         engine = wheatear.load(threads=1)
         expected = engine.transcribe(samples, language="en-US", latency_ms=160)
         shown = words_on(page)
         assert shown == [word.text for word in expected.words]
-        assert letters_of(shown) >= SAID
+        assert letters_of(shown) >= SPOKEN
 
         everything = saved(page, "json")
         finals = finals_of(everything)
@@ -275,9 +278,9 @@ def test_what_the_microphone_hears_becomes_captions(server, open_page, tmp_path)
     assert " ".join(caption.text for caption in read).split() == shown
 
 
-def test_what_was_said_while_the_server_was_away_is_captioned(open_page, repeated):
-    """Killed in the middle of a turn; finals stay, the page says so, and nothing is missing."""
-    with running() as server, open_page(server, hears=repeated, unwell=True) as page:
+def test_audio_during_an_outage_is_captioned(open_page, repeated):
+    """The server is killed during a turn; finals stay, and no text is lost."""
+    with running() as server, open_page(server, microphone=repeated, unwell=True) as page:
         page.locator("#language").select_option("en-US")
         page.locator("#start").click()
         expect(page.locator("#turns li")).to_have_count(1)
@@ -296,13 +299,13 @@ def test_what_was_said_while_the_server_was_away_is_captioned(open_page, repeate
             expect(state(page)).to_have_text("Ready")
         finals = finals_of(saved(page, "json"))
     for final in finals:
-        assert letters_of(final.text.split()) >= SAID, final.text
+        assert letters_of(final.text.split()) >= SPOKEN, final.text
     assert len(finals) == 2
     assert finals[1].start == finals[0].end
     assert finals[1].words[0].start - finals[0].words[0].start == pytest.approx(APART, abs=0.3)
 
 
-def test_a_microphone_that_is_refused_is_told(server, open_page):
+def test_a_denied_microphone_is_a_problem_on_the_page(server, open_page):
     with open_page(server, allowed=False) as page:
         page.locator("#start").click()
         expect(page.locator("#problem")).to_contain_text("may not use the microphone")
@@ -310,18 +313,18 @@ def test_a_microphone_that_is_refused_is_told(server, open_page):
         expect(page.locator("#start")).to_have_text("Start")
 
 
-def test_a_silent_microphone_is_told(server, open_page, tmp_path):
+def test_a_silent_microphone_is_a_problem_on_the_page(server, open_page, tmp_path):
     silence = _wav(tmp_path / "silence.wav", np.zeros(SAMPLE_RATE, np.float32))
-    with open_page(server, hears=silence) as page:
+    with open_page(server, microphone=silence) as page:
         page.locator("#start").click()
         expect(page.locator("#problem")).to_contain_text("The microphone is silent")
         expect(page.locator("#meter")).to_have_attribute("aria-valuetext", "silent")
 
 
-def test_a_microphone_that_is_unplugged_is_told(server, open_page):
+def test_an_unplugged_microphone_is_a_problem_on_the_page(server, open_page):
     watched = (
-        "const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
-        "navigator.mediaDevices.getUserMedia = async (what) => window.stream = await ask(what);"
+        "const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);"
+        "navigator.mediaDevices.getUserMedia = async (what) => window.stream = await open(what);"
     )
     with open_page(server, script=watched) as page:
         page.locator("#start").click()
@@ -332,8 +335,8 @@ def test_a_microphone_that_is_unplugged_is_told(server, open_page):
         expect(page.locator("#turns")).to_contain_text("sorry")
 
 
-def test_a_connection_that_is_dead_is_found_out(server, open_page):
-    """Nobody answers and nobody hangs up."""
+def test_a_dead_connection_is_detected(server, open_page):
+    """The server neither answers nor closes the socket."""
 
     stage: list[Stage] = []
 
@@ -375,7 +378,7 @@ def test_audio_that_waited_for_a_connection_is_no_alarm(server, open_page):
         expect(page.locator("#problem")).to_contain_text("The network is too slow")
 
 
-def test_a_slow_network_is_told_and_not_fed(server, open_page):
+def test_a_slow_network_is_a_problem_on_the_page(server, open_page):
     stuck = (
         "Object.defineProperty(WebSocket.prototype, 'bufferedAmount', {get: () => 1e6});"
         "const send = WebSocket.prototype.send;"
@@ -389,7 +392,7 @@ def test_a_slow_network_is_told_and_not_fed(server, open_page):
         assert not page.evaluate("'fed' in window")
 
 
-def test_a_server_that_is_full_says_so_and_may_be_asked_again(open_page, spoken):
+def test_a_full_server_can_be_tried_again(open_page, spoken):
     with (
         running(WHEATEAR_SERVE_LOAD="0.0001") as server,
         open_page(server) as page,
@@ -405,7 +408,7 @@ def test_a_server_that_is_full_says_so_and_may_be_asked_again(open_page, spoken)
         expect(state(page)).to_have_text("Live")
 
 
-def test_sockets_that_are_not_let_in_are_told_of(open_page):
+def test_a_rejected_socket_is_a_problem_on_the_page(open_page):
     with (
         running(WHEATEAR_SERVE_LIMITS_STREAMS="1") as server,
         connect(f"{server.ws}/ws"),
@@ -416,7 +419,7 @@ def test_sockets_that_are_not_let_in_are_told_of(open_page):
         expect(page.locator("#problem")).to_contain_text("accepts no more streams")
 
 
-def test_a_server_that_is_not_there_is_told_and_comes_back(open_page):
+def test_an_unreachable_server_is_a_problem_until_it_is_back(open_page):
     with running() as server, open_page(server, unwell=True) as page:
         server.stop(signal.SIGKILL)
         page.locator("#start").click()
@@ -426,7 +429,7 @@ def test_a_server_that_is_not_there_is_told_and_comes_back(open_page):
             expect(state(page)).to_have_text("Live")
 
 
-def test_a_key_is_asked_for_and_stays_in_its_tab(open_page, tmp_path):
+def test_a_key_is_requested_and_stays_in_its_tab(open_page, tmp_path):
     keys = tmp_path / "keys"
     command = [sys.executable, "-m", "wheatear", "key", "tester", "--file", str(keys)]
     made = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -471,9 +474,9 @@ def test_files_are_transcribed_and_played(server, open_page, recording, tmp_path
         expected = engine.transcribe(SAMPLE, latency_ms=1120)
         assert shown == [word.text for word in expected.words]
         finals = finals_of(saved(page, "json"))
-        told = [word for final in finals for word in final.words]
-        assert [w.space_before for w in told] == [w.space_before for w in expected.words]
-        for word, other in zip(told, expected.words, strict=True):
+        shown_words = [word for final in finals for word in final.words]
+        assert [w.space_before for w in shown_words] == [w.space_before for w in expected.words]
+        for word, other in zip(shown_words, expected.words, strict=True):
             assert word.confidence == pytest.approx(other.confidence, abs=1e-3)
             assert word.start == pytest.approx(other.start, abs=1e-3)
         expect(page.locator("#player")).to_be_visible()
@@ -483,7 +486,7 @@ def test_files_are_transcribed_and_played(server, open_page, recording, tmp_path
         )
 
 
-def test_a_file_is_dropped(server, open_page):
+def test_a_dropped_file_is_transcribed(server, open_page):
     with open_page(server) as page:
         page.evaluate(
             """async (bytes) => {
@@ -498,11 +501,11 @@ def test_a_file_is_dropped(server, open_page):
             list(SAMPLE.read_bytes()),
         )
         expect(page.locator("#turns li")).to_have_count(1)
-        assert letters_of(words_on(page)) >= SAID
+        assert letters_of(words_on(page)) >= SPOKEN
         expect(page.locator("#transcripts button")).to_have_text("dropped.flac")
 
 
-def test_a_file_that_is_none_is_told(server, open_page, tmp_path):
+def test_a_file_without_audio_is_a_problem_on_the_page(server, open_page, tmp_path):
     bad = tmp_path / "notes.txt"
     bad.write_text("no audio")
     with open_page(server, unwell=True) as page:
@@ -545,7 +548,7 @@ ANSWERED_BY_TEST = """
 """
 
 
-def test_text_of_a_file_comes_with_its_progress(server, open_page):
+def test_the_text_of_a_file_grows_with_its_progress(server, open_page):
     """Settled turns, growing text and a bar, before the answer is complete."""
     with open_page(server, script=ANSWERED_BY_TEST) as page:
         page.set_input_files("#file", SAMPLE)
@@ -602,13 +605,13 @@ def _segment(number: int, text: str, language: str | None) -> dict[str, Any]:
 # -- what is shown
 
 
-def test_hours_of_captions_stay_light_and_whole(server, open_page):
+def test_hours_of_captions_keep_few_elements_and_all_text(server, open_page):
     stage: list[Stage] = []
     with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
         page.locator("#start").click()
         expect(state(page)).to_have_text("Live")
         for n in range(1000):
-            stage[0].say(f"caption {n}")
+            stage[0].send_text(f"caption {n}")
         rows = page.locator("#turns li")
         expect(rows.last).to_contain_text("caption 999")
         expect(rows).to_have_count(200)
@@ -618,7 +621,7 @@ def test_hours_of_captions_stay_light_and_whole(server, open_page):
         page.mouse.wheel(0, -2000)
         expect(page.locator("#latest")).to_be_visible()
         before = page.evaluate("scrollY")
-        stage[0].say("one more")
+        stage[0].send_text("one more")
         expect(rows.last).to_contain_text("one more")
         assert page.evaluate("scrollY") == before
         page.locator("#earlier").click()
@@ -627,7 +630,7 @@ def test_hours_of_captions_stay_light_and_whole(server, open_page):
         page.locator("#latest").click()
         expect(rows.last).to_contain_text("one more")
         assert at_bottom(page)
-        stage[0].say("and the last")
+        stage[0].send_text("and the last")
         expect(rows.last).to_contain_text("and the last")
         assert at_bottom(page)
 
@@ -643,16 +646,16 @@ def at_bottom(page: Any) -> bool:
     return page.evaluate("document.documentElement.scrollHeight - innerHeight - scrollY < 2")
 
 
-def test_text_is_text_and_runs_as_its_script_does(server, open_page):
+def test_text_is_never_html_and_has_the_direction_of_its_script(server, open_page):
     stage: list[Stage] = []
     evil = "<img/src=x/onerror=alert(1)> & --> <b>"
     with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
         page.locator("#start").click()
         expect(state(page)).to_have_text("Live")
-        stage[0].say(evil, "partial")
+        stage[0].send_text(evil, "partial")
         expect(page.locator("#partial .words")).to_have_text(evil)
-        stage[0].say(evil)
-        stage[0].say("שלום עולם", language="he-IL")
+        stage[0].send_text(evil)
+        stage[0].send_text("שלום עולם", language="he-IL")
         rows = page.locator("#turns .words")
         expect(rows).to_have_text([evil, "שלום עולם"])
         assert page.locator("#turns img, #turns b").count() == 0
@@ -664,7 +667,7 @@ def test_text_is_text_and_runs_as_its_script_does(server, open_page):
         assert html.unescape(captions[0].text.replace("\n", " ")) == evil
 
 
-def test_choices_are_remembered_and_told_to_the_session(server, open_page):
+def test_settings_are_stored_and_sent_to_the_session(server, open_page):
     stage: list[Stage] = []
     with open_page(server, before=lambda page: stage.append(Stage(page))) as page:
         page.locator("#language").select_option(label="German (Germany)")
@@ -679,20 +682,20 @@ def test_choices_are_remembered_and_told_to_the_session(server, open_page):
         expect(page.locator("#shade")).not_to_be_checked()
         page.locator("#start").click()
         expect(state(page)).to_have_text("Live")
-        asked = parse_qs(urlsplit(stage[0].url).query)
-        assert (asked["language"], asked["latency"]) == (["de-DE"], ["1120"])
-        assert asked["phrases"] == ["Wheatear", "Nguyen"]
+        parsed = parse_qs(urlsplit(stage[0].url).query)
+        assert (parsed["language"], parsed["latency"]) == (["de-DE"], ["1120"])
+        assert parsed["phrases"] == ["Wheatear", "Nguyen"]
         page.locator("#latency").select_option("80")
         page.wait_for_timeout(100)
         switch = {"type": "switch", "language": "de-DE", "latency_ms": 80}
         assert switch in stage[0].orders
 
 
-# -- for everybody
+# -- accessibility
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_nothing_stands_in_anybodys_way(server, open_page, scheme):
+def test_axe_finds_no_barrier(server, open_page, scheme):
     """axe-core finds nothing, whatever is on the page."""
     stage: list[Stage] = []
     with open_page(
@@ -704,8 +707,8 @@ def test_nothing_stands_in_anybodys_way(server, open_page, scheme):
         check(page)
         page.locator("#start").click()
         expect(state(page)).to_have_text("Live")
-        stage[0].say("one two three four five six seven eight nine ten")
-        stage[0].say("half a turn", "partial")
+        stage[0].send_text("one two three four five six seven eight nine ten")
+        stage[0].send_text("half a turn", "partial")
         expect(page.locator("#partial")).to_be_visible()
         check(page)
         assert faintest(page) >= 4.5
@@ -733,8 +736,8 @@ def faintest(page: Any) -> float:
     """The least contrast of a caption with its ground."""
     return page.evaluate(
         """() => {
-          const light = (colour) => {
-            const [r, g, b] = colour.match(/[\\d.]+/g).map((value) => {
+          const light = (color) => {
+            const [r, g, b] = color.match(/[\\d.]+/g).map((value) => {
               const part = value / 255;
               return part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4;
             });
@@ -749,7 +752,7 @@ def faintest(page: Any) -> float:
     )
 
 
-def test_it_fits_a_small_telephone(server, open_page):
+def test_the_page_fits_a_small_telephone(server, open_page):
     stage: list[Stage] = []
     with open_page(
         server, before=lambda page: stage.append(Stage(page)), viewport=(320, 640),
@@ -760,8 +763,8 @@ def test_it_fits_a_small_telephone(server, open_page):
         fits(page)
         page.locator("#start").tap()
         expect(state(page)).to_have_text("Live")
-        stage[0].say("Donaudampfschifffahrtsgesellschaftskapitänswitwenrente " * 3)
-        stage[0].say("half", "partial")
+        stage[0].send_text("Donaudampfschifffahrtsgesellschaftskapitänswitwenrente " * 3)
+        stage[0].send_text("half", "partial")
         expect(page.locator("#partial")).to_be_visible()
         fits(page)
         page.locator("#save").tap()
@@ -777,7 +780,7 @@ def fits(page: Any) -> None:
         assert 0 <= box["x"] <= box["x"] + box["width"] <= 320
 
 
-def test_a_keyboard_is_enough(server, open_page):
+def test_a_keyboard_reaches_every_control(server, open_page):
     with open_page(server) as page:
         reached = [focused(page) for _ in range(7) if not page.keyboard.press("Tab")]
         assert reached == ["skip", "language", "latency", "model", "more", "start", "open"]
@@ -803,7 +806,7 @@ def test_a_keyboard_is_enough(server, open_page):
 
 
 def focused(page: Any) -> str:
-    """What has the focus, and shows it."""
+    """The focused element, whose outline must be visible."""
     return page.evaluate(
         """() => {
           const element = document.activeElement;

@@ -53,7 +53,7 @@ class Session:
         self.socket = socket
         self.got = []
         self.end = 0.0
-        """Of the last fixed span."""
+        """End of the last settled span."""
         self._interim = ""
 
     def send(self, type):  # noqa: A002
@@ -85,14 +85,14 @@ class Session:
         return message
 
     def _check_results(self, message):
-        """Spans tile the audio; what was said in one only grows."""
-        (heard,) = message["channel"]["alternatives"]
+        """Spans tile the audio, and the text of a span only grows."""
+        (best,) = message["channel"]["alternatives"]
         assert message["start"] == pytest.approx(self.end, abs=2e-3)
-        assert heard["transcript"].startswith(self._interim)
-        assert " ".join(w["punctuated_word"] for w in heard["words"]) == heard["transcript"]
-        starts = [w["start"] for w in heard["words"]]
+        assert best["transcript"].startswith(self._interim)
+        assert " ".join(w["punctuated_word"] for w in best["words"]) == best["transcript"]
+        starts = [w["start"] for w in best["words"]]
         assert starts == sorted(starts)
-        self._interim = heard["transcript"]
+        self._interim = best["transcript"]
         if message["is_final"]:
             self.end = message["start"] + message["duration"]
             self._interim = ""

@@ -20,7 +20,7 @@ _OURS = {
     "model": {"languages", "latencies_ms", "default_latency_ms", "default"},
     "verbose": {"task"},
 }
-"""Fields beyond OpenAI's types that docs/serving.md tells of, by where they are."""
+"""Fields beyond OpenAI's types that docs/serving.md lists, by their place."""
 
 EVENTS = {
     typing.get_args(kind.model_fields["type"].annotation)[0]: kind
@@ -69,7 +69,7 @@ class Session:
         self.completed: dict[str, str] = {}
         self.speaking: str | None = None
         self.updates = 0
-        """That have not been answered."""
+        """Updates without an answer."""
         self._spoken_ms = 0
         self._ids: set[str] = set()
 
@@ -82,12 +82,12 @@ class Session:
         self.send(f"{BUFFER}.append", audio=base64.b64encode(data).decode())
 
     def update(self, **audio_input: Any) -> dict[str, Any]:
-        """Changes the input's settings; what the server says of it, an error among them."""
+        """Changes settings of the input; returns the answer or the error."""
         self.send_update(**audio_input)
         return self.next("session.updated", "error")
 
     def send_update(self, **audio_input: Any) -> None:
-        """Asks for other settings of the input."""
+        """Sends other settings of the input."""
         session = {"type": "transcription", "audio": {"input": audio_input}}
         self.updates += 1
         self.send("session.update", session=session)
@@ -115,7 +115,7 @@ class Session:
         return event
 
     def _follow(self, event: dict[str, Any]) -> None:
-        """What has to be true of the order of events."""
+        """Checks the order of events."""
         assert event["event_id"] not in self._ids
         self._ids.add(event["event_id"])
         item = event.get("item_id") or event.get("item", {}).get("id")
@@ -155,11 +155,11 @@ class Session:
                 self.completed[item] = event["transcript"]
 
     def check_rest(self) -> None:
-        """Nothing is owed: all that was committed was completed, and nobody speaks."""
+        """Checks that all committed items are completed, and that speech has stopped."""
         assert set(self.committed) == set(self.completed)
         assert self.speaking is None
 
     @property
     def transcripts(self) -> list[str]:
-        """Of all items, in the order in which they were committed."""
+        """Transcripts of all items, in the order of their commits."""
         return [self.completed[item] for item in self.committed]

@@ -22,7 +22,7 @@ def connect(server):
     return AsyncTcpClient("127.0.0.1", server.wyoming, connect_timeout=5, read_timeout=30)
 
 
-async def said(client, until=TranscriptStop):
+async def receive_events(client, until=TranscriptStop):
     """Typed events up to the first of a type, or the end of the connection."""
     got = []
     while (event := await client.read_event()) is not None:
@@ -46,11 +46,11 @@ async def speak(client, samples, rate=16_000, width=2, channels=1, block=1024, *
 async def command(client, samples, **options):
     await speak(client, samples, **options)
     await client.write_event(AudioStop().event())
-    return await said(client)
+    return await receive_events(client)
 
 
 def check(got):
-    """What has to be true of every answer; its text."""
+    """Checks an answer and returns its text."""
     start, *chunks, transcript, stop = got
     assert isinstance(start, TranscriptStart)
     assert isinstance(stop, TranscriptStop)
@@ -67,7 +67,7 @@ def run(server, work):
 
 
 def raw(server, data, timeout=10):
-    """What the server answers to bytes, up to its end of the connection."""
+    """The answer to bytes, up to the end of the connection."""
     with socket.create_connection(("127.0.0.1", server.wyoming), timeout=timeout) as line:
         line.sendall(data)
         answer = b""

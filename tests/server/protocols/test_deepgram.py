@@ -27,7 +27,7 @@ from websockets.sync.client import connect
 import wheatear
 from wheatear.server.access.keys import make_key
 
-# The SDK uses what the newest websockets says will go.
+# The SDK uses what is deprecated in the newest websockets.
 pytestmark = [
     pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:connect:DeprecationWarning"),
@@ -47,7 +47,7 @@ def expected(recognizer, samples, **options):
 # -- the wire
 
 
-def test_a_stream_says_what_the_engine_says(quiet_server, recognizer, spoken):
+def test_a_stream_has_the_text_of_the_engine(quiet_server, recognizer, spoken):
     with session(quiet_server) as s:
         s.push(spoken, 777)
         s.send("CloseStream")
@@ -63,7 +63,7 @@ def test_a_stream_says_what_the_engine_says(quiet_server, recognizer, spoken):
     assert len(ids) == 1
 
 
-def test_interim_results_grow_and_the_pause_is_told(quiet_server, spoken):
+def test_interim_results_grow_and_a_pause_is_marked(quiet_server, spoken):
     with session(quiet_server, f"{PCM16}&interim_results=true&endpointing=300") as s:
         s.push(np.tile(spoken, 2))
         for _ in range(2):
@@ -73,7 +73,7 @@ def test_interim_results_grow_and_the_pause_is_told(quiet_server, spoken):
         assert sum(not m.get("is_final", True) for m in s.got) >= 8
 
 
-def test_what_is_fixed_is_not_yet_a_pause(quiet_server, spoken):
+def test_a_settled_span_without_a_pause_is_not_speech_final(quiet_server, spoken):
     """Speech without a pause is fixed in spans, of which only the last one ends with one."""
     voice = spoken[: len(spoken) - 24_000 - 6000]
     long = np.concatenate([voice, voice, voice, spoken])
@@ -86,7 +86,7 @@ def test_what_is_fixed_is_not_yet_a_pause(quiet_server, spoken):
         assert max(m["duration"] for m in s.finals) < 7.5
 
 
-def test_without_endpointing_no_pause_is_told(quiet_server, spoken):
+def test_without_endpointing_no_pause_is_marked(quiet_server, spoken):
     with session(quiet_server, f"{PCM16}&endpointing=false") as s:
         s.push(np.tile(spoken, 2))
         s.send("CloseStream")
@@ -95,7 +95,7 @@ def test_without_endpointing_no_pause_is_told(quiet_server, spoken):
         assert not any(m["speech_final"] for m in s.finals)
 
 
-def test_short_pauses_do_not_cut_words(quiet_server, recognizer, spoken):
+def test_short_pauses_do_not_split_words(quiet_server, recognizer, spoken):
     """Deepgram's default is 10 ms, which lie within any word."""
     with session(quiet_server, f"{PCM16}&endpointing=10") as s:
         s.push(spoken)
@@ -104,7 +104,7 @@ def test_short_pauses_do_not_cut_words(quiet_server, recognizer, spoken):
         assert s.text == expected(recognizer, spoken)
 
 
-def test_finalize_tells_all_at_once(quiet_server, recognizer, spoken):
+def test_finalize_settles_all_audio_at_once(quiet_server, recognizer, spoken):
     cut = 40_000
     with session(quiet_server, f"{PCM16}&interim_results=true") as s:
         s.push(spoken[:cut])
@@ -123,7 +123,7 @@ def test_finalize_tells_all_at_once(quiet_server, recognizer, spoken):
         assert s.finals[-1]["channel"]["alternatives"][0]["words"][0]["start"] >= cut / 16_000
 
 
-def test_voice_and_the_end_of_utterances(quiet_server, spoken):
+def test_speech_started_and_utterance_end_are_sent(quiet_server, spoken):
     query = f"{PCM16}&interim_results=true&vad_events=true&utterance_end_ms=1000"
     with session(quiet_server, query) as s:
         long = np.concatenate([spoken, np.zeros(16_000, np.int16), spoken])
@@ -141,7 +141,7 @@ def test_voice_and_the_end_of_utterances(quiet_server, spoken):
         assert sum(m["type"] == "UtteranceEnd" for m in s.got) <= 2
 
 
-def test_words_are_told_twice(quiet_server, spoken):
+def test_words_are_sent_bare_and_punctuated(quiet_server, spoken):
     with session(quiet_server) as s:
         s.push(spoken)
         s.send("CloseStream")
@@ -152,13 +152,13 @@ def test_words_are_told_twice(quiet_server, spoken):
         assert all(0 <= w["confidence"] <= 1 for w in words)
 
 
-def test_languages(quiet_server, spoken):
-    for query, told in (("language=multi", ["en-US"]), ("detect_language=true", ["en-US"])):
+def test_requested_and_detected_languages_are_named(quiet_server, spoken):
+    for query, languages in (("language=multi", ["en-US"]), ("detect_language=true", ["en-US"])):
         with session(quiet_server, f"{PCM16}&{query}") as s:
             s.push(spoken)
             s.send("CloseStream")
             s.all()
-            assert s.finals[0]["channel"]["alternatives"][0]["languages"] == told
+            assert s.finals[0]["channel"]["alternatives"][0]["languages"] == languages
     with session(quiet_server, f"{PCM16}&language=it") as s:
         s.push(spoken)
         s.send("CloseStream")
@@ -170,7 +170,7 @@ def test_languages(quiet_server, spoken):
     ("encoding", "rate", "channels"),
     [("linear16", 48_000, 2), ("linear32", 44_100, 1), ("mulaw", None, 1), ("alaw", 8000, 1)],
 )
-def test_forms_of_audio(quiet_server, spoken, encoding, rate, channels):
+def test_audio_of_any_encoding_is_transcribed(quiet_server, spoken, encoding, rate, channels):
     soxr = pytest.importorskip("soxr")
     samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, rate or 8000)
     if encoding in ("mulaw", "alaw"):
@@ -189,16 +189,16 @@ def test_forms_of_audio(quiet_server, spoken, encoding, rate, channels):
         assert "sorry" in s.text.lower()
 
 
-def test_terms_are_listened_for(recognizer, spoken):
+def test_keyterms_are_boosted(recognizer, spoken):
     terms, query = ["I'm sorry unable"], f"{PCM16}&keyterm=I'm+sorry+unable"
-    heard = recognizer.transcribe(spoken, latency_ms=1120, phrases=terms).text
-    assert heard != recognizer.transcribe(spoken, latency_ms=1120).text
+    result = recognizer.transcribe(spoken, latency_ms=1120, phrases=terms).text
+    assert result != recognizer.transcribe(spoken, latency_ms=1120).text
 
     def check(s):
         s.push(spoken)
         s.send("CloseStream")
         s.all()
-        assert s.text == heard
+        assert s.text == result
 
     with running("--latency", "1120") as server:
         weighted = f"{PCM16}&keywords=I'm+sorry+unable:2&keywords=nobody:-3"
@@ -215,7 +215,7 @@ def test_terms_are_listened_for(recognizer, spoken):
             check(s)
 
 
-def test_an_empty_message_closes_the_stream(quiet_server, spoken):
+def test_an_empty_message_ends_the_stream(quiet_server, spoken):
     with session(quiet_server) as s:
         s.push(spoken)
         s.socket.send(b"")
@@ -223,8 +223,8 @@ def test_an_empty_message_closes_the_stream(quiet_server, spoken):
         assert s.text
 
 
-def test_who_is_silent_is_let_go(quiet_server):
-    """After ten seconds, unless it says that it is there."""
+def test_an_idle_client_is_disconnected(quiet_server):
+    """After ten seconds without a KeepAlive."""
     with session(quiet_server) as idle, session(quiet_server) as alive:
         for _ in range(5):
             alive.send("KeepAlive")
@@ -239,7 +239,7 @@ def test_who_is_silent_is_let_go(quiet_server):
 # -- what is refused
 
 
-def test_audio_that_cannot_be_is_refused_with_a_reason(quiet_server):
+def test_invalid_audio_is_rejected_with_a_reason(quiet_server):
     with session(quiet_server, "encoding=linear16&sample_rate=4000") as s:
         assert s.all()[-1]["variant"] == "DATA-0000"
         assert s.socket.close_code == 1008
@@ -249,7 +249,7 @@ def test_audio_that_cannot_be_is_refused_with_a_reason(quiet_server):
 
 
 @pytest.mark.parametrize("message", ["{", "[]", '{"type": "Dance"}', '{"type": 7}', "KeepAlive"])
-def test_messages_that_nobody_knows_are_told_and_passed_over(quiet_server, spoken, message):
+def test_an_unknown_message_is_an_error_and_the_stream_continues(quiet_server, spoken, message):
     with session(quiet_server) as s:
         s.socket.send(message)
         error = s.next("Error")
@@ -267,7 +267,7 @@ PARAMETERS = (
 )
 
 
-def test_what_real_clients_send_besides_is_passed_over(quiet_server, spoken):
+def test_messages_of_real_clients_without_effect_are_ignored(quiet_server, spoken):
     with session(quiet_server, f"{PCM16}&{PARAMETERS}") as s:
         s.push(spoken)
         s.send("CloseStream")
@@ -287,7 +287,7 @@ def test_what_real_clients_send_besides_is_passed_over(quiet_server, spoken):
         {"type": "Configure", "keyterms": "Elba"}, {"type": "KeepAlive", "seconds": 5},
     ],
 )  # fmt: skip
-def test_a_field_that_is_not_known_is_named(quiet_server, message):
+def test_an_unknown_field_is_rejected_by_name(quiet_server, message):
     with session(quiet_server) as s:
         s.socket.send(json.dumps(message))
         error = s.next("Error")
@@ -296,7 +296,7 @@ def test_a_field_that_is_not_known_is_named(quiet_server, message):
         assert name in error["description"]
 
 
-def test_features_cannot_be_changed(quiet_server):
+def test_a_change_of_features_is_rejected(quiet_server):
     with session(quiet_server) as s:
         s.socket.send(json.dumps({"type": "Configure", "features": {"numerals": True}}))
         assert "numerals" in s.next("ConfigureFailure")["description"]
@@ -313,7 +313,7 @@ step = st.one_of(
     max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(step, max_size=12), st.sampled_from(["10", "300", "false"]))
-def test_whatever_a_client_does_spans_tile_the_audio(quiet_server, spoken, steps, endpointing):
+def test_spans_tile_the_audio_for_any_order_of_messages(quiet_server, spoken, steps, endpointing):
     """`Session` holds every message to the rules."""
     samples, at, pushed = np.tile(spoken, 8), 0, 0
     query = f"{PCM16}&interim_results=true&vad_events=true&utterance_end_ms=500"
@@ -339,7 +339,7 @@ def test_whatever_a_client_does_spans_tile_the_audio(quiet_server, spoken, steps
         assert sum(m["type"] == "Error" for m in s.got) == count("nonsense")
 
 
-def test_going_down_tells_what_was_said(spoken):
+def test_shutdown_delivers_all_text(spoken):
     with running(WHEATEAR_SERVE_DRAIN_SECONDS="1") as server, session(server) as s:
         s.push(spoken[:60_000])
         time.sleep(0.5)
@@ -364,7 +364,7 @@ OPTIONS = {
 }  # fmt: skip
 
 
-def test_the_sdk(client, quiet_server, spoken):
+def test_the_sdk_gets_all_message_types(client, quiet_server, spoken):
     with client.listen.v1.connect(**OPTIONS) as connection:
         got = []
         connection.on(EventType.MESSAGE, got.append)
@@ -385,13 +385,13 @@ def test_the_sdk(client, quiet_server, spoken):
     assert len(results) > len(finals)
 
 
-def test_the_sdk_configures(client, quiet_server):
+def test_the_sdk_changes_keyterms(client, quiet_server):
     with client.listen.v1.connect(**OPTIONS) as connection:
         connection.send_configure(ListenV1Configure(type="Configure", keyterms=["Ombrone"]))
         assert connection.recv().keyterms == ["Ombrone"]
 
 
-def test_the_sdk_asynchronously(quiet_server, spoken):
+def test_asynchronous_sdk_streams_have_the_same_text(quiet_server, spoken):
     async def one(client):
         async with client.listen.v1.connect(**OPTIONS, language="en") as connection:
             for at in range(0, len(spoken), 4800):
@@ -412,7 +412,7 @@ def test_the_sdk_asynchronously(quiet_server, spoken):
     assert "calling." in texts[0]
 
 
-def test_the_sdk_with_a_wrong_key(tmp_path, spoken):
+def test_the_sdk_with_a_wrong_key_is_rejected(tmp_path, spoken):
     file = tmp_path / "keys.toml"
     key = make_key(file, "somebody")
     with running("--api-key-file", str(file)) as server:

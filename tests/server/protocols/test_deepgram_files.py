@@ -16,6 +16,12 @@ from server_process import SAMPLE
 
 import wheatear
 
+# The SDK uses what is deprecated in the newest websockets.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:websockets:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:connect:DeprecationWarning"),
+]
+
 
 @pytest.fixture(scope="module")
 def recognizer():
@@ -37,7 +43,7 @@ def client(server):
         yield DeepgramClient(api_key="none", environment=environment(server), httpx_client=http)
 
 
-def test_a_file(client, quiet_server, recognizer):
+def test_a_file_is_transcribed_by_the_sdk(client, quiet_server, recognizer):
     audio = SAMPLE.read_bytes()
     got = client.listen.v1.media.transcribe_file(
         request=audio, model="nova-3", smart_format=True, utterances=True, detect_language=True
@@ -58,7 +64,7 @@ def test_a_file(client, quiet_server, recognizer):
     assert bare.results.utterances is None
 
 
-def test_files_that_are_refused(client, quiet_server):
+def test_invalid_files_are_rejected(client, quiet_server):
     for options, status in (
         ({"request": b"nothing"}, 400), ({"request": b""}, 400),
         ({"request": SAMPLE.read_bytes(), "diarize": True}, 400),
@@ -81,7 +87,7 @@ def _coded(spoken, form):
     return out.getvalue()
 
 
-def _said(results):
+def _transcript(results):
     return results["channels"][0]["alternatives"][0]["transcript"]
 
 
@@ -98,7 +104,7 @@ def _said(results):
         ("encoding=linear16&sample_rate=8000", "", "PCM_16"),
     ],
 )  # fmt: skip
-def test_a_body_without_a_header_is_read_as_the_request_says(
+def test_a_body_without_a_header_is_read_by_the_request(
     quiet_server, recognizer, spoken, query, kind, form
 ):
     bodies = {
@@ -114,23 +120,23 @@ def test_a_body_without_a_header_is_read_as_the_request_says(
     assert "warnings" not in metadata
     if form in bodies:
         whole = recognizer.transcribe(spoken, latency_ms=max(recognizer.latencies_ms))
-        assert _said(results) == whole.text
+        assert _transcript(results) == whole.text
     else:
-        assert "sorry" in _said(results).lower()
+        assert "sorry" in _transcript(results).lower()
 
 
 @pytest.mark.parametrize("query", ["encoding=mulaw", "encoding=linear16", "sample_rate=8000"])
-def test_a_file_with_a_header_is_read_as_what_it_is(quiet_server, recognizer, query):
+def test_a_file_with_a_header_is_read_by_its_header(quiet_server, recognizer, query):
     url = f"{quiet_server.url}/v1/listen?{query}"
     answer = httpx.post(url, content=SAMPLE.read_bytes(), timeout=60).json()
     whole = recognizer.transcribe(SAMPLE, latency_ms=max(recognizer.latencies_ms))
-    assert _said(answer["results"]) == whole.text
+    assert _transcript(answer["results"]) == whole.text
     (warning,) = answer["metadata"]["warnings"]
     assert warning["parameter"] == query.partition("=")[0]
     assert "header" in warning["message"]
 
 
-def test_a_body_that_is_not_described_is_refused_with_advice(quiet_server, spoken):
+def test_a_body_without_a_description_is_rejected_with_advice(quiet_server, spoken):
     raw = spoken.tobytes()
     assert _posted(quiet_server, "encoding=linear16", raw)["param"] == "sample_rate"
     for encoding in ("opus", "flac", "AMR-WB"):
@@ -149,8 +155,8 @@ def test_warnings_of_a_file_are_in_its_metadata(quiet_server, spoken):
     query = "language=en-AU&numerals=true&interim_results=true&extra=a:b:c&tag=x"
     url = f"{quiet_server.url}/v1/listen?{query}"
     metadata = httpx.post(url, content=wav.getvalue()[:-40_000], timeout=60).json()["metadata"]
-    told = {warning["parameter"]: warning["message"] for warning in metadata["warnings"]}
-    assert set(told) == {"language", "numerals", "interim_results", "audio"}
-    assert "en-US" in told["language"] or "en-GB" in told["language"]
-    assert "cut off" in told["audio"]
+    warnings = {warning["parameter"]: warning["message"] for warning in metadata["warnings"]}
+    assert set(warnings) == {"language", "numerals", "interim_results", "audio"}
+    assert "en-US" in warnings["language"] or "en-GB" in warnings["language"]
+    assert "cut off" in warnings["audio"]
     assert (metadata["extra"], metadata["tags"]) == ({"a": "b:c"}, ["x"])

@@ -16,7 +16,7 @@ from wheatear.server.protocols import deepgram_query
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "expected_text"),
     [
         ("", "encoding"),
         ("encoding=linear16", "sample_rate"),
@@ -33,11 +33,13 @@ from wheatear.server.protocols import deepgram_query
         (f"{PCM16}&callback=http://localhost/", "callback"),
     ],
 )
-def test_what_cannot_be_done_is_refused_before_the_socket_opens(quiet_server, query, says):
+def test_an_unsupported_query_is_rejected_before_the_socket_opens(
+    quiet_server, query, expected_text
+):
     with pytest.raises(InvalidStatus) as refused, session(quiet_server, query):
         pass
     assert refused.value.response.status_code == (404 if "nobody" in query else 400)
-    assert says in json.loads(refused.value.response.body)["error"]["message"]
+    assert expected_text in json.loads(refused.value.response.body)["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -48,7 +50,7 @@ def test_what_cannot_be_done_is_refused_before_the_socket_opens(quiet_server, qu
         "interim_results=True&vad_events=0", "redact=False&diarize=0", "utterance_end_ms=false",
     ],
 )  # fmt: skip
-def test_what_means_the_default_is_no_fault(quiet_server, spoken, query):
+def test_values_that_mean_the_default_are_accepted(quiet_server, spoken, query):
     with session(quiet_server, f"{PCM16}&{query}") as s:
         s.push(spoken)
         s.send("CloseStream")
@@ -68,7 +70,7 @@ def test_what_means_the_default_is_no_fault(quiet_server, spoken, query):
         ("keyterms=Elba", "keyterms", "keyterm"),
     ],
 )
-def test_a_misspelled_parameter_is_named(quiet_server, query, name, meant):
+def test_a_misspelled_parameter_is_rejected_with_the_known_name(quiet_server, query, name, meant):
     for answer in (_refused(quiet_server, f"{PCM16}&{query}"), _posted(quiet_server, query)):
         assert answer["param"] == name
         assert repr(meant) in answer["message"]
@@ -104,15 +106,15 @@ def _posted(server, query, body=None, status=400, **headers):
         ("multichannel=true", "multichannel"), ("encoding=banana&sample_rate=1", "encoding"),
     ],
 )  # fmt: skip
-def test_a_value_that_cannot_be_is_named(quiet_server, query, name):
-    asked = query if "encoding" in query else f"encoding=linear16&{query}"
-    if "sample_rate" not in asked:
-        asked += "&sample_rate=16000"
-    assert _refused(quiet_server, asked)["param"] == name
+def test_an_invalid_value_is_rejected_by_name(quiet_server, query, name):
+    parsed = query if "encoding" in query else f"encoding=linear16&{query}"
+    if "sample_rate" not in parsed:
+        parsed += "&sample_rate=16000"
+    assert _refused(quiet_server, parsed)["param"] == name
     assert _posted(quiet_server, query)["param"] == name
 
 
-def test_many_parameters_that_nobody_knows_are_refused(quiet_server):
+def test_many_unknown_parameters_are_rejected(quiet_server):
     query = "&".join(f"some_new_thing_{n}=1" for n in range(50))
     assert "50" in _refused(quiet_server, f"{PCM16}&{query}")["message"]
 
@@ -129,15 +131,15 @@ settings_of_query = st.tuples(
 
 
 @given(st.lists(settings_of_query, max_size=6), st.booleans())
-def test_a_query_of_deepgrams_is_understood_or_refused(service, given, live):
+def test_any_query_is_read_or_rejected(service, given, live):
     query = QueryParams([*given, ("encoding", "linear16"), ("sample_rate", "16000")])
-    asked, refusal = attempt(lambda: deepgram_query.read_query(query, service.models, live))
+    parsed, refusal = attempt(lambda: deepgram_query.read_query(query, service.models, live))
     if refusal is not None:
         assert 400 <= refusal.status < 500, refusal
         json.dumps(refusal.body)
     else:
-        json.dumps(asked.metadata(["a warning"]), allow_nan=False)
-        assert asked.turn_rules.end_ms >= 240
+        json.dumps(parsed.metadata(["a warning"]), allow_nan=False)
+        assert parsed.turn_rules.end_ms >= 240
         unknown = {name.removesuffix("[]") for name, value in given if value.strip()}
         unknown -= set(deepgram_query.KNOWN)
-        assert {name[:80] for name in unknown} <= {w["parameter"] for w in asked.warnings}
+        assert {name[:80] for name in unknown} <= {w["parameter"] for w in parsed.warnings}

@@ -20,7 +20,7 @@ events = json_values | st.fixed_dictionaries(
 
 
 @given(events.map(json.dumps) | words)
-def test_an_event_is_understood_or_refused(message):
+def test_any_event_is_decoded_or_rejected(message):
     try:
         event = realtime_events.decode_event(message)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

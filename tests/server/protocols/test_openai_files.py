@@ -12,8 +12,8 @@ from server_process import SAMPLE
 
 import wheatear
 
-SAID = "sorry"
-# The SDK opens sockets in a way that the newest websockets says will go.
+SPOKEN = "sorry"
+# The SDK opens sockets in a way that is deprecated in the newest websockets.
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
 
 
@@ -28,7 +28,7 @@ def transcribe(client, **options):
 
 
 def raw(client, **options):
-    """What the server answers, before the SDK has made anything of it."""
+    """The JSON of the answer, as the server sent it."""
     with_raw = client.audio.transcriptions.with_raw_response
     return json.loads(with_raw.create(file=SAMPLE, model="whisper-1", **options).text)
 
@@ -37,12 +37,12 @@ def raw(client, **options):
 
 
 @pytest.mark.parametrize("language", ["en", "en-US", "it"])
-def test_language(client, language):
+def test_a_language_or_its_detection_is_accepted(client, language):
     got = transcribe(client, language=language, response_format="verbose_json")
     assert got.language.startswith(language)
 
 
-def test_prompt_and_keywords_are_listened_for(client):
+def test_prompt_and_keywords_are_boosted(client):
     term = "I'm sorry unable"
     recognizer = wheatear.load(threads=1)
     latency = max(recognizer.latencies_ms)
@@ -59,15 +59,15 @@ def test_prompt_and_keywords_are_listened_for(client):
     assert refused.value.param == "keywords"
 
 
-def test_what_any_client_may_send_besides(client):
-    """Fields that say nothing to this model but are in every client's form."""
+def test_fields_without_effect_are_accepted(client):
+    """Fields of common clients that have no effect."""
     got = transcribe(client, temperature=0.2, chunking_strategy="auto")
-    assert SAID in got.text
+    assert SPOKEN in got.text
     strategy = {"type": "server_vad", "silence_duration_ms": 300}
-    assert SAID in transcribe(client, chunking_strategy=strategy).text
+    assert SPOKEN in transcribe(client, chunking_strategy=strategy).text
 
 
-def test_other_audio(client):
+def test_audio_of_other_formats_is_transcribed(client):
     samples, rate = soundfile.read(SAMPLE)
     for form, subtype in (("WAV", "PCM_16"), ("OGG", "OPUS"), ("MP3", None), ("OGG", "VORBIS")):
         file = io.BytesIO()
@@ -75,13 +75,13 @@ def test_other_audio(client):
         got = client.audio.transcriptions.create(
             file=(f"a.{form.lower()}", file.getvalue()), model="whisper-1"
         )
-        assert SAID in got.text
+        assert SPOKEN in got.text
 
 
 # -- what is refused
 
 
-def test_translation_is_refused(client):
+def test_translation_is_rejected(client):
     with (
         pytest.warns(DeprecationWarning, match="deprecated"),
         pytest.raises(openai.BadRequestError, match="translates nothing"),
@@ -100,19 +100,19 @@ def test_translation_is_refused(client):
         ({"extra_body": {"known_speaker_names": ["me"]}}, "known_speaker_names"),
     ],
 )
-def test_bad_requests_name_the_parameter(client, options, param):
+def test_a_bad_request_is_rejected_by_its_parameter(client, options, param):
     with pytest.raises(openai.BadRequestError) as refused:
         transcribe(client, **options)
     assert refused.value.param == param
 
 
-def test_no_audio(client):
+def test_a_file_without_audio_is_rejected(client):
     with pytest.raises(openai.BadRequestError) as refused:
         client.audio.transcriptions.create(file=("a.wav", b"nothing"), model="whisper-1")
     assert refused.value.code == "invalid_audio"
 
 
-def test_models(client, server):
+def test_models_are_listed_for_the_sdk(client, server):
     listed = client.models.list().data
     assert [model.id for model in listed] == ["wheatear-small"]
     check(json.loads(server.get("/v1/models/wheatear-small")[1]), Model, "model")

@@ -18,7 +18,7 @@ import wheatear
 from wheatear.server.protocols import openai_form as file_form
 from wheatear.server.protocols.openai_responses import WARNING_HEADER
 
-SAID = "sorry"
+SPOKEN = "sorry"
 
 
 def post(server, fields=(), files=None, query=""):
@@ -45,7 +45,7 @@ def fault(response, status=400):
         ("language[0]", ""), ("top_p", ""),
     ],
 )  # fmt: skip
-def test_a_field_that_is_not_known_is_named(quiet_server, name, meant):
+def test_an_unknown_field_is_rejected_by_name(quiet_server, name, meant):
     error = fault(post(quiet_server, [(name, "en")]))
     assert (error["param"], error["code"]) == (name, "unknown_parameter")
     assert name in error["message"]
@@ -64,7 +64,7 @@ def test_a_field_that_is_not_known_is_named(quiet_server, name, meant):
         ("chunking_strategy[silence_duration]", "300"),
     ],
 )  # fmt: skip
-def test_a_value_that_cannot_be_is_named(quiet_server, name, value):
+def test_an_invalid_value_is_rejected_by_name(quiet_server, name, value):
     error = fault(post(quiet_server, [(name, value)]))
     assert error["message"]
     known = {
@@ -84,41 +84,41 @@ def test_a_value_that_cannot_be_is_named(quiet_server, name, value):
         [("response_format", "verbose_json"), ("timestamp_granularities[0]", "Word")],
     ],
 )
-def test_what_means_something_or_nothing_is_obeyed(quiet_server, fields):
+def test_equivalent_and_empty_values_are_accepted(quiet_server, fields):
     response = post(quiet_server, fields)
     assert response.status_code == 200, response.text
-    assert SAID in response.json()["text"]
+    assert SPOKEN in response.json()["text"]
     assert "warning" not in response.json()
 
 
-def test_the_address_has_no_settings(quiet_server):
+def test_settings_in_the_address_are_rejected(quiet_server):
     assert fault(post(quiet_server, query="?language=en"))["param"] == "language"
     assert post(quiet_server, query="?api-version=2025-01-01").status_code == 200
 
 
 @pytest.mark.parametrize(
-    ("fields", "says"),
+    ("fields", "expected_text"),
     [
         ([("timestamp_granularities[]", "word")], "timestamp_granularities"),
         ([("language", "en-AU")], "en-AU"),
         ([("response_format", "srt"), ("include[]", "logprobs")], "include"),
     ],
 )
-def test_settings_without_effect_are_told(quiet_server, fields, says):
-    assert says in post(quiet_server, fields).headers[WARNING_HEADER]
+def test_a_setting_without_effect_is_a_warning(quiet_server, fields, expected_text):
+    assert expected_text in post(quiet_server, fields).headers[WARNING_HEADER]
 
 
 # -- the file
 
 
-def test_two_files_are_one_too_many(quiet_server):
+def test_a_second_file_is_rejected(quiet_server):
     one = ("file", ("a.flac", SAMPLE.read_bytes()))
     error = fault(post(quiet_server, files=[one, one]))
     assert error["param"] == "file"
     assert "2 times" in error["message"]
 
 
-def test_text_of_all_fields_is_bounded(quiet_server):
+def test_the_text_of_all_fields_is_bounded(quiet_server):
     fields = [("prompt", "a" * ((1 << 20) - 100)), ("keywords[]", "b" * 200)]
     assert fault(post(quiet_server, fields), 413)["param"] == "keywords[]"
 
@@ -127,7 +127,7 @@ def test_text_of_all_fields_is_bounded(quiet_server):
 
 
 def test_the_last_part_of_a_long_prompt_is_used(quiet_server):
-    """As clients send the transcript so far."""
+    """Clients send the previous transcript as the prompt."""
     term = "I'm sorry unable"
     recognizer = wheatear.load(threads=1)
     latency = max(recognizer.latencies_ms)
@@ -139,8 +139,8 @@ def test_the_last_part_of_a_long_prompt_is_used(quiet_server):
 
 
 @pytest.mark.parametrize("prompt", ["p" * 200_000, "a, b; c\n" * 7000, ", " * 20_000])
-def test_no_prompt_is_too_long(quiet_server, prompt):
-    assert SAID in post(quiet_server, [("prompt", prompt)]).json()["text"]
+def test_a_prompt_of_any_length_is_accepted(quiet_server, prompt):
+    assert SPOKEN in post(quiet_server, [("prompt", prompt)]).json()["text"]
 
 
 # -- headerless audio
@@ -169,9 +169,7 @@ L16 = "audio/l16;rate=16000"
         ([], "x", "audio/x-raw, format=(string)F32LE, rate=(int)16000", "f32"),
     ],
 )  # fmt: skip
-def test_headerless_audio_is_read_as_the_request_says(
-    quiet_server, spoken, fields, name, kind, form
-):
+def test_headerless_audio_is_read_by_the_request(quiet_server, spoken, fields, name, kind, form):
     match form:
         case "s16":
             data = spoken.tobytes()
@@ -187,30 +185,30 @@ def test_headerless_audio_is_read_as_the_request_says(
     response = post(quiet_server, fields, [file])
     assert response.status_code == 200, response.text
     answer = response.json()
-    assert SAID in answer["text"].lower()
+    assert SPOKEN in answer["text"].lower()
     assert answer["usage"]["seconds"] == pytest.approx(len(spoken) / 16_000, abs=2e-3)
     assert "warning" not in answer
 
 
-def test_a_file_with_a_header_is_read_as_what_it_is(quiet_server, spoken):
+def test_a_file_with_a_header_is_read_by_its_header(quiet_server, spoken):
     wav = io.BytesIO()
     soundfile.write(wav, spoken, 16_000, format="WAV")
     fields = [("encoding", "mulaw"), ("sample_rate", "8000")]
     answer = post(quiet_server, fields, [("file", ("x", wav.getvalue()))]).json()
-    assert SAID in answer["text"].lower()
+    assert SPOKEN in answer["text"].lower()
     assert "header" in answer["warning"]
 
 
 @pytest.mark.parametrize(
     "kind", ["audio/l16", "audio/pcm;rate=x", "audio/l16;rate=16000;bits=24", "audio/pcm;depth=2"]
 )
-def test_a_media_type_that_does_not_say_enough_is_refused(quiet_server, spoken, kind):
+def test_an_incomplete_media_type_is_rejected(quiet_server, spoken, kind):
     error = fault(post(quiet_server, files=[("file", ("x", spoken.tobytes(), kind))]))
     assert error["param"] in ("sample_rate", "content-type")
 
 
 @pytest.mark.parametrize("form", ["<i2", ">i2", "<f4"])
-def test_headerless_audio_that_is_not_described_is_refused_with_advice(quiet_server, spoken, form):
+def test_headerless_audio_without_a_description_is_rejected_with_advice(quiet_server, spoken, form):
     data = (spoken / (1 if "i" in form else 32768)).astype(form).tobytes()
     files = [("file", ("x", data))]
     for response in (
@@ -270,7 +268,7 @@ fields = st.lists(
 
 
 @given(fields)
-def test_a_form_is_understood_or_refused(service, given):
+def test_any_form_is_read_or_rejected(service, given):
     upload = file_form.UploadFile(None)  # type: ignore[arg-type]
     form = FormData([("file", upload), *given])
     understood, refusal = attempt(lambda: file_form.read_request(form, service.models))

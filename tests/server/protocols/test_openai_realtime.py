@@ -60,7 +60,7 @@ def types(events):
         },
     ],
 )  # fmt: skip
-def test_turns_come_in_the_order_of_the_guide(quiet_server, spoken, detection):
+def test_events_of_a_turn_have_the_order_of_the_guide(quiet_server, spoken, detection):
     with session(quiet_server, **PCM16, turn_detection=detection) as s:
         for _ in range(2):
             s.append(spoken)
@@ -78,7 +78,7 @@ def test_turns_come_in_the_order_of_the_guide(quiet_server, spoken, detection):
         assert all("sorry" in text.lower() for text in s.transcripts)
 
 
-def test_text_comes_while_it_is_said(quiet_server, spoken):
+def test_text_is_sent_during_speech(quiet_server, spoken):
     """Paced like a microphone, most text is there before the turn ends."""
     with session(quiet_server, **PCM16, transcription={"delay": "low"}) as s:
         for at in range(0, len(spoken), 1600):
@@ -90,7 +90,7 @@ def test_text_comes_while_it_is_said(quiet_server, spoken):
 
 
 @pytest.mark.parametrize(("ms", "sentences"), [(200, 1), (2000, 2)])
-def test_how_long_a_turn_waits_is_heeded(quiet_server, spoken, ms, sentences):
+def test_the_silence_of_turn_detection_ends_a_turn(quiet_server, spoken, ms, sentences):
     """Between two sentences of one breath a patient session ends no turn, a hasty one does."""
     pause = np.zeros(11_200, np.int16)  # 0.7 s, after what the recording has
     voice = spoken[: len(spoken) - 24_000]
@@ -101,16 +101,16 @@ def test_how_long_a_turn_waits_is_heeded(quiet_server, spoken, ms, sentences):
         assert s.next(f"{ITEM}.completed")["transcript"].count("sorry") == sentences
 
 
-def test_a_wait_that_is_too_long_is_told(quiet_server):
+def test_a_long_wait_for_speech_triggers_a_timeout(quiet_server):
     detection = {"type": "server_vad", "idle_timeout_ms": 1000}
     with session(quiet_server, **PCM16, turn_detection=detection) as s:
         for _ in range(40):
             s.append(np.zeros(800, np.int16))
             time.sleep(0.01)
-        told = s.next(f"{BUFFER}.timeout_triggered")
-        assert told["audio_end_ms"] - told["audio_start_ms"] >= 1000
+        answer = s.next(f"{BUFFER}.timeout_triggered")
+        assert answer["audio_end_ms"] - answer["audio_start_ms"] >= 1000
         done = s.next(f"{ITEM}.completed")
-        assert (done["item_id"], done["transcript"]) == (told["item_id"], "")
+        assert (done["item_id"], done["transcript"]) == (answer["item_id"], "")
 
 
 # -- commits
@@ -131,7 +131,7 @@ def transcript_of(server, samples, latency):
     ("delay", "latency"),
     [("minimal", 80), ("low", 160), ("medium", 320), ("high", 560), ("xhigh", 1120)],
 )
-def test_a_commit_says_what_the_file_says(quiet_server, spoken, delay, latency):
+def test_a_commit_has_the_text_of_its_file(quiet_server, spoken, delay, latency):
     pieces = (spoken, spoken[20_000:70_000], spoken[:33_333])
     with session(quiet_server, **PCM16, **NULL, transcription={"delay": delay}) as s:
         for piece in pieces:  # without waiting for anything
@@ -148,7 +148,7 @@ def test_a_commit_says_what_the_file_says(quiet_server, spoken, delay, latency):
         s.check_rest()
 
 
-def test_a_commit_of_nothing_is_an_error_with_the_clients_id(quiet_server, spoken):
+def test_an_empty_commit_is_an_error_with_the_clients_id(quiet_server, spoken):
     with session(quiet_server, **PCM16, **NULL) as s:
         s.send(f"{BUFFER}.commit", event_id="mine")
         error = s.next("error")["error"]
@@ -160,7 +160,7 @@ def test_a_commit_of_nothing_is_an_error_with_the_clients_id(quiet_server, spoke
         assert s.next(f"{ITEM}.completed")["transcript"]
 
 
-def test_a_clear_forgets_the_buffer_and_nothing_before_it(quiet_server, spoken):
+def test_a_clear_discards_only_the_buffer(quiet_server, spoken):
     with session(quiet_server, **PCM16, **NULL, transcription={"delay": "high"}) as s:
         s.append(spoken)
         s.send(f"{BUFFER}.commit")
@@ -190,8 +190,8 @@ def test_a_commit_in_the_middle_of_a_turn_ends_it(quiet_server, spoken):
 
 
 @pytest.mark.parametrize("model", ["gpt-realtime-whisper", "gpt-live-transcribe"])
-def test_models_that_end_no_turns_wait_for_a_commit(quiet_server, spoken, model):
-    """As clients that know these models by name expect."""
+def test_models_without_turn_detection_wait_for_a_commit(quiet_server, spoken, model):
+    """Clients that know these models by name expect that."""
     for query, update in ((f"model={model}", {}), ("", {"transcription": {"model": model}})):
         with session(quiet_server, query, **PCM16, **update) as s:
             assert s.got[-1]["session"]["audio"]["input"].get("turn_detection") is None
@@ -209,7 +209,7 @@ def settling(s, spoken):
     assert not s.completed
 
 
-def test_a_commit_while_the_turn_before_settles_is_an_item_of_its_own(quiet_server, spoken):
+def test_a_commit_while_the_last_turn_settles_is_a_separate_item(quiet_server, spoken):
     with session(quiet_server, **PCM16, transcription={"delay": "minimal"}) as s:
         settling(s, spoken)
         s.append(spoken)
@@ -222,7 +222,7 @@ def test_a_commit_while_the_turn_before_settles_is_an_item_of_its_own(quiet_serv
 
 
 @pytest.mark.parametrize("what", ["clear", "update"])
-def test_a_turn_that_settles_is_completed_whatever_comes(quiet_server, spoken, what):
+def test_a_settling_turn_is_completed_after_any_event(quiet_server, spoken, what):
     with session(quiet_server, **PCM16, transcription={"delay": "minimal"}) as s:
         settling(s, spoken)
         if what == "clear":
@@ -253,7 +253,7 @@ step = st.one_of(
 @given(st.lists(step, max_size=12))
 @example([("say", 9000), ("rest", 0.3), ("commit",), ("clear",), ("say", 0), ("commit",)])
 @example([("say", 24_000), ("detect", None), ("say", 9000), ("detect", "server_vad"), ("say", 0)])
-def test_whatever_a_client_does_items_keep_their_rules(quiet_server, spoken, steps):
+def test_items_keep_their_rules_for_any_order_of_events(quiet_server, spoken, steps):
     """`Session` holds every event to them."""
     samples, at = np.tile(spoken, 8), 0
     with session(quiet_server, **PCM16, transcription={"delay": "minimal"}) as s:
@@ -279,7 +279,7 @@ def test_whatever_a_client_does_items_keep_their_rules(quiet_server, spoken, ste
         while last not in s.completed:
             s.take()
             if s.updates == 0 and s.got[-1]["type"] == f"{BUFFER}.committed":
-                last = s.got[-1]["item_id"]  # after the last update nobody but the client commits
+                last = s.got[-1]["item_id"]  # after the last update only the client commits
             if s.got[-1]["type"] == "error":
                 assert s.got[-1]["error"]["code"] == f"{BUFFER}_commit_empty"
                 assert s.got[-1]["error"]["event_id"] != "last"
@@ -295,7 +295,7 @@ def test_whatever_a_client_does_items_keep_their_rules(quiet_server, spoken, ste
         min_size=1, max_size=4,
     )
 )  # fmt: skip
-def test_any_part_that_is_committed_says_what_its_file_says(quiet_server, spoken, parts):
+def test_each_committed_part_has_the_text_of_its_file(quiet_server, spoken, parts):
     pieces = [spoken[start : start + length] for start, length, _ in parts]
     with session(quiet_server, **PCM16, **NULL, transcription={"delay": "low"}) as s:
         for piece, (_, _, block) in zip(pieces, parts, strict=True):
@@ -312,7 +312,7 @@ def test_any_part_that_is_committed_says_what_its_file_says(quiet_server, spoken
 
 
 @pytest.mark.parametrize("rate", [8000, 16_000, 22_050, 24_000, 44_100, 48_000])
-def test_rates(quiet_server, spoken, rate):
+def test_any_rate_is_transcribed(quiet_server, spoken, rate):
     samples = spoken.astype(np.float32) / 32768
     pcm = np.round(soxr.resample(samples, 16_000, rate) * 32767).astype(np.int16)
     with session(quiet_server, format={"type": "audio/pcm", "rate": rate}, **NULL) as s:
@@ -324,7 +324,7 @@ def test_rates(quiet_server, spoken, rate):
 
 
 @pytest.mark.parametrize(("form", "subtype"), [("audio/pcmu", "ULAW"), ("audio/pcma", "ALAW")])
-def test_telephone(quiet_server, spoken, form, subtype):
+def test_g711_is_transcribed(quiet_server, spoken, form, subtype):
     samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, 8000)
     raw = io.BytesIO()
     soundfile.write(raw, samples, 8000, subtype=subtype, format="RAW")
@@ -336,7 +336,7 @@ def test_telephone(quiet_server, spoken, form, subtype):
         assert done["usage"]["seconds"] == pytest.approx(len(spoken) / 16_000, abs=2e-3)
 
 
-def test_the_rate_may_stand_in_the_address(quiet_server, spoken):
+def test_the_address_may_have_the_rate(quiet_server, spoken):
     with session(quiet_server, "sample_rate=16000", **NULL) as s:
         assert s.got[0]["session"]["audio"]["input"]["format"]["rate"] == 16_000
         s.append(spoken)
@@ -354,7 +354,7 @@ def test_silence_commits_to_an_empty_transcript(quiet_server):
 # -- settings and errors
 
 
-def test_what_is_left_out_of_an_update_stays(quiet_server):
+def test_fields_left_out_of_an_update_keep_their_values(quiet_server):
     with session(quiet_server) as s:
         s.update(
             format={"type": "audio/pcm", "rate": 8000},
@@ -363,8 +363,8 @@ def test_what_is_left_out_of_an_update_stays(quiet_server):
                 "keywords": ["Wheatear"], "delay": "medium",
             },
         )  # fmt: skip
-        told = s.update(turn_detection={"type": "semantic_vad", "eagerness": "low"})
-        given = told["session"]["audio"]["input"]
+        answer = s.update(turn_detection={"type": "semantic_vad", "eagerness": "low"})
+        given = answer["session"]["audio"]["input"]
         assert given["format"] == {"type": "audio/pcm", "rate": 8000}
         assert given["transcription"] == {
             "model": "gpt-4o-transcribe", "language": "en", "prompt": "Ombrone, Elba",
@@ -380,7 +380,7 @@ def test_what_is_left_out_of_an_update_stays(quiet_server):
 
 
 @pytest.mark.parametrize("language", ["en", "en-US", "it", "fr-CA"])
-def test_languages(quiet_server, spoken, language):
+def test_requested_and_detected_languages_are_named(quiet_server, spoken, language):
     with session(quiet_server, **PCM16, **NULL, transcription={"language": language}) as s:
         s.append(spoken)
         s.send(f"{BUFFER}.commit")
@@ -388,7 +388,7 @@ def test_languages(quiet_server, spoken, language):
         assert [code["code"].partition("-")[0] for code in codes] == [language[:2]]
 
 
-def test_logprobs_make_up_the_text(quiet_server, spoken):
+def test_tokens_of_logprobs_joined_are_the_text(quiet_server, spoken):
     with session(quiet_server, **PCM16) as s:
         s.send(
             "session.update",
@@ -473,7 +473,7 @@ WRONG += [
 
 
 @pytest.mark.parametrize(("message", "param"), WRONG)
-def test_errors_name_what_is_wrong_and_the_session_goes_on(quiet_server, spoken, message, param):
+def test_an_error_names_the_field_and_the_session_continues(quiet_server, spoken, message, param):
     with session(quiet_server, **PCM16, **NULL) as s:
         s.socket.send(message)
         error = s.next("error")["error"]
@@ -490,15 +490,15 @@ def test_errors_name_what_is_wrong_and_the_session_goes_on(quiet_server, spoken,
         assert "base64" in s.next("error")["error"]["message"]
 
 
-def test_the_model_can_be_chosen_until_there_is_audio(spoken):
+def test_the_model_can_change_only_before_audio(spoken):
     with (
         running("--model", "a=wheatear-small", "--model", "b=wheatear-small") as server,
         session(server, "model=b") as s,
     ):
         assert s.got[0]["session"]["audio"]["input"]["transcription"]["model"] == "b"
         phrases = {"model": "a", "keywords": ["Ombrone"]}  # these take a moment to understand
-        told = s.update(**PCM16, **NULL, transcription=phrases)
-        assert told["session"]["audio"]["input"]["transcription"]["model"] == "a"
+        answer = s.update(**PCM16, **NULL, transcription=phrases)
+        assert answer["session"]["audio"]["input"]["transcription"]["model"] == "a"
         s.append(spoken)
         assert s.update(transcription={"model": "b"})["type"] == "error"
         s.send(f"{BUFFER}.commit")
@@ -508,7 +508,7 @@ def test_the_model_can_be_chosen_until_there_is_audio(spoken):
         assert server.metric("wheatear_streams") == 0
 
 
-def test_going_down_completes_what_was_said(spoken):
+def test_shutdown_completes_the_items(spoken):
     """Though the client goes on to send audio."""
     with running(WHEATEAR_SERVE_DRAIN_SECONDS="1") as server:
         with session(server, **PCM16) as a, session(server, **PCM16, **NULL) as b:
@@ -528,7 +528,7 @@ def test_going_down_completes_what_was_said(spoken):
         assert server.process.wait(30) == 0
 
 
-def test_a_second_more_than_the_longest_session(spoken):
+def test_a_session_ends_at_its_time_limit(spoken):
     with (
         running(WHEATEAR_SERVE_LIMITS_SESSION_SECONDS="2") as server,
         session(server, **PCM16, **NULL) as s,
@@ -539,7 +539,7 @@ def test_a_second_more_than_the_longest_session(spoken):
         s.check_rest()
 
 
-def test_large_appends(quiet_server, spoken):
+def test_large_appends_are_transcribed(quiet_server, spoken):
     """Minutes of audio in one event of 15 MiB."""
     minutes = np.tile(spoken, 12 * (1 << 20) * 3 // 4 // (2 * len(spoken)))
     with session(quiet_server, **PCM16, **NULL, transcription={"delay": "xhigh"}) as s:
@@ -550,7 +550,7 @@ def test_large_appends(quiet_server, spoken):
         assert done["transcript"].lower().count("sorry") > 20
 
 
-def test_padding_of_base64_is_the_clients_business(quiet_server, spoken):
+def test_appends_that_cut_samples_in_two_are_transcribed(quiet_server, spoken):
     with session(quiet_server, **PCM16, **NULL, transcription={"delay": "high"}) as s:
         for at in range(0, len(spoken) * 2, 6_001):  # odd bytes, samples cut in two
             piece = spoken.tobytes()[at : at + 6_001]
@@ -579,7 +579,7 @@ BETA = {
 
 
 @pytest.mark.parametrize("kind", ["session", "transcription_session"])
-def test_the_flat_shape_of_the_beta_is_understood(quiet_server, spoken, kind):
+def test_the_flat_shape_of_the_beta_is_applied(quiet_server, spoken, kind):
     with connect(f"{quiet_server.ws}/v1/realtime?intent=transcription") as socket:
 
         def take(type):  # noqa: A002
@@ -591,12 +591,12 @@ def test_the_flat_shape_of_the_beta_is_understood(quiet_server, spoken, kind):
             socket.send(json.dumps({"type": type, **fields}))
 
         send(f"{kind}.update", session=BETA)
-        told = take(f"{kind}.updated")["session"]
-        assert told["input_audio_format"] == "g711_ulaw"
-        assert told["input_audio_transcription"]["language"] == "en"
-        assert told["turn_detection"] is None
-        assert told["input_audio_noise_reduction"] is None
-        assert told["audio"]["input"]["format"] == {"type": "audio/pcmu"}
+        answer = take(f"{kind}.updated")["session"]
+        assert answer["input_audio_format"] == "g711_ulaw"
+        assert answer["input_audio_transcription"]["language"] == "en"
+        assert answer["turn_detection"] is None
+        assert answer["input_audio_noise_reduction"] is None
+        assert answer["audio"]["input"]["format"] == {"type": "audio/pcmu"}
         send(f"{BUFFER}.append", audio=base64.b64encode(ulaw(spoken)).decode())
         send(f"{BUFFER}.commit")
         done = take(f"{ITEM}.completed")
@@ -622,14 +622,14 @@ def test_the_flat_shape_keeps_the_rate_of_the_address(quiet_server, spoken):
         assert "sorry" in s.next(f"{ITEM}.completed")["transcript"].lower()
 
 
-def test_both_shapes_may_stand_side_by_side(quiet_server):
+def test_both_shapes_may_be_combined(quiet_server):
     with session(quiet_server) as s:
         form = {"type": "audio/pcm", "rate": 8000}
         update = {"audio": {"input": {"format": form}}, "turn_detection": None}
         s.send("session.update", session=update)
-        told = json.loads(s.socket.recv(timeout=30))["session"]
-        assert told["audio"]["input"]["format"] == form
-        assert told["audio"]["input"]["turn_detection"] is None
+        answer = json.loads(s.socket.recv(timeout=30))["session"]
+        assert answer["audio"]["input"]["format"] == form
+        assert answer["audio"]["input"]["turn_detection"] is None
 
 
 @pytest.mark.parametrize(
@@ -640,7 +640,7 @@ def test_both_shapes_may_stand_side_by_side(quiet_server):
         ("sample_rate=8000&sample_rate=16000", "sample_rate"), ("sample_rate=8e3", None),
     ],
 )  # fmt: skip
-def test_the_address_is_obeyed_or_refused(quiet_server, query, param):
+def test_an_invalid_address_is_rejected_by_its_parameter(quiet_server, query, param):
     with connect(f"{quiet_server.ws}/v1/realtime?{query}") as socket:
         error = json.loads(socket.recv(timeout=30))
         assert error["type"] == "error"
@@ -648,7 +648,7 @@ def test_the_address_is_obeyed_or_refused(quiet_server, query, param):
             assert error["error"]["param"] == param
 
 
-def test_an_empty_value_in_the_address_is_none(quiet_server):
+def test_empty_values_in_the_address_count_as_absent(quiet_server):
     with session(quiet_server, "intent=&model=&sample_rate=&api-version=2025-04-01") as s:
         assert s.got[0]["session"]["audio"]["input"]["format"]["rate"] == 24_000
 
@@ -657,7 +657,7 @@ def test_an_empty_value_in_the_address_is_none(quiet_server):
 
 
 @pytest.mark.parametrize("form", ["lines", "crlf", "url-safe", "spaces"])
-def test_base64_may_be_in_lines(quiet_server, spoken, form):
+def test_base64_with_spaces_and_lines_is_decoded(quiet_server, spoken, form):
     data = spoken.tobytes()
     text = {
         "lines": base64.encodebytes(data).decode(),
@@ -674,7 +674,7 @@ def test_base64_may_be_in_lines(quiet_server, spoken, form):
 @pytest.mark.parametrize(
     "text", ["%%", "ab=c", "a", "AAA", "A\nAA", "\u00e4\u00e4", "data:audio/pcm;base64,AAAA"]
 )
-def test_what_is_no_base64_is_refused(quiet_server, text):
+def test_invalid_base64_is_rejected(quiet_server, text):
     with session(quiet_server) as s:
         s.send(f"{BUFFER}.append", audio=text)
         error = s.next("error")["error"]
@@ -686,5 +686,5 @@ def test_the_last_part_of_a_long_prompt_is_used(quiet_server, spoken):
     prompt = "and so on it went, in other words. " * 1500
     with session(quiet_server, **PCM16, **NULL) as s:
         assert s.update(transcription={"prompt": prompt})["type"] == "session.updated"
-        told = s.update(transcription={"keywords": ["k" * 15_001]})
-        assert told["error"]["param"].endswith("keywords")
+        answer = s.update(transcription={"keywords": ["k" * 15_001]})
+        assert answer["error"]["param"].endswith("keywords")

@@ -16,10 +16,10 @@ from server_process import SAMPLE
 
 from wheatear.audio.reader import sample_speech
 
-SAID = "sorry"
+SPOKEN = "sorry"
 
 
-# The SDK opens sockets in a way that the newest websockets says will go.
+# The SDK opens sockets in a way that is deprecated in the newest websockets.
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
 
 
@@ -34,14 +34,14 @@ def transcribe(client, **options):
 
 
 def raw(client, **options):
-    """What the server answers, before the SDK has made anything of it."""
+    """The JSON of the answer, as the server sent it."""
     with_raw = client.audio.transcriptions.with_raw_response
     return json.loads(with_raw.create(file=SAMPLE, model="whisper-1", **options).text)
 
 
-def test_json_and_verbose_json_are_of_the_sdks_types(client):
+def test_json_and_verbose_json_have_the_types_of_the_sdk(client):
     plain = check(raw(client, include=["logprobs"]), Transcription)
-    assert SAID in plain.text
+    assert SPOKEN in plain.text
     assert plain.usage.seconds == pytest.approx(3.92, abs=0.01)
     assert b"".join(bytes(map(int, p.bytes)) for p in plain.logprobs).decode().strip() == plain.text
     verbose = check(
@@ -54,7 +54,7 @@ def test_json_and_verbose_json_are_of_the_sdks_types(client):
     assert verbose.language == "en-US"
 
 
-def test_granularities_are_heeded(client):
+def test_granularities_select_words_and_segments(client):
     words = transcribe(client, response_format="verbose_json", timestamp_granularities=["word"])
     assert words.words
     assert words.segments is None
@@ -63,9 +63,9 @@ def test_granularities_are_heeded(client):
     assert segments.words is None
 
 
-def test_text_and_subtitles(client):
+def test_text_and_subtitles_have_the_whole_text(client):
     text = transcribe(client, response_format="text")
-    assert SAID in text
+    assert SPOKEN in text
     cues = list(srt.parse(transcribe(client, response_format="srt")))
     assert " ".join(cue.content.replace("\n", " ") for cue in cues) == text.strip()
     vtt = webvtt.from_string(transcribe(client, response_format="vtt"))
@@ -73,7 +73,7 @@ def test_text_and_subtitles(client):
 
 
 @pytest.mark.parametrize("logprobs", [False, True])
-def test_events_make_up_the_text(client, logprobs):
+def test_deltas_joined_are_the_text(client, logprobs):
     more = {"include": ["logprobs"]} if logprobs else {}
     stream = transcribe(client, stream=True, response_format="json", **more)
     *deltas, done = list(stream)
@@ -87,7 +87,7 @@ def test_events_make_up_the_text(client, logprobs):
         check(event.to_dict(), TranscriptionStreamEvent)
 
 
-def test_verbose_events_bring_segments_and_progress(server):
+def test_verbose_events_have_segments_and_progress(server):
     """Segments and progress come before the last event, which has all of `verbose_json`."""
     sound = io.BytesIO()
     speech = np.tile(np.pad(sample_speech(), (0, 16_000)), 4)
@@ -115,8 +115,8 @@ def test_verbose_events_bring_segments_and_progress(server):
     assert deltas == whole["text"]
 
 
-def test_events_come_as_the_file_is_computed(client):
-    """Of a long file the first words are there before the last have been thought of."""
+def test_events_arrive_during_the_computation(client):
+    """The first words of a long file arrive before its last samples are computed."""
     long = io.BytesIO()
     samples, rate = soundfile.read(SAMPLE)
     soundfile.write(long, np.tile(samples, 60), rate, format="FLAC")
@@ -126,7 +126,7 @@ def test_events_come_as_the_file_is_computed(client):
         assert next(iter(stream)).type == "transcript.text.delta"
 
 
-def test_an_error_in_the_middle_is_raised(client):
+def test_an_error_during_the_stream_is_raised_by_the_sdk(client):
     samples, rate = soundfile.read(SAMPLE, dtype="float32")
     samples = np.tile(samples, 30)
     samples[-rate:] = 1e9

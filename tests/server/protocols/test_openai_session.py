@@ -22,7 +22,7 @@ from wheatear.server.protocols import openai_session as realtime
 
 
 @given(sessions)
-def test_a_session_is_changed_or_left_as_it_is(service, given):
+def test_any_update_is_applied_or_rejected(service, given):
     session = realtime.RealtimeSession(service.models.default, "whisper-1")
     try:
         update = msgspec.convert(given, realtime_events.SessionUpdate)
@@ -43,7 +43,7 @@ def _updated(session: Any, update: Any, service: Service) -> None:
 
 
 @given(json_values)
-def test_a_secret_is_for_a_session_or_refused(service, given):
+def test_any_secret_is_for_a_session_or_rejected(service, given):
     request, refusal = attempt(lambda: realtime_events.secret_request({"session": given}))
     if refusal is None:
         session, refusal = attempt(
@@ -76,7 +76,7 @@ def right(locked):
         yield client
 
 
-def test_a_wrong_key(right):
+def test_a_wrong_key_is_rejected(right):
     wrong = right.with_options(api_key="we_wrong")
     assert right.models.list().data
     with pytest.raises(openai.AuthenticationError) as refused:
@@ -86,10 +86,10 @@ def test_a_wrong_key(right):
         transcribe(wrong)
     with pytest.raises(openai.AuthenticationError):
         wrong.realtime.client_secrets.create()
-    assert SAID in transcribe(right).text
+    assert SPOKEN in transcribe(right).text
 
 
-def test_a_secret_opens_a_session_and_says_for_what(right, spoken_24k):
+def test_a_secret_opens_the_session_that_it_describes(right, spoken_24k):
     wanted = {"type": "transcription", "audio": {"input": {"transcription": {"language": "en"}}}}
     secret = right.realtime.client_secrets.create(
         session=wanted, expires_after={"anchor": "created_at", "seconds": 60}
@@ -98,7 +98,7 @@ def test_a_secret_opens_a_session_and_says_for_what(right, spoken_24k):
     assert secret.session.audio.input.transcription.language == "en"
     other = right.with_options(api_key=secret.value)
     with other.realtime.connect(extra_query={"intent": "transcription"}) as socket:
-        assert SAID in converse(socket, spoken_24k)[-1].transcript
+        assert SPOKEN in converse(socket, spoken_24k)[-1].transcript
 
 
 @pytest.mark.parametrize(
@@ -111,16 +111,16 @@ def test_a_secret_opens_a_session_and_says_for_what(right, spoken_24k):
         ({"session": {"voice": "alloy"}}, "session.voice"), ({"session": 7}, "session"),
     ],
 )  # fmt: skip
-def test_a_secret_asked_for_wrongly_names_the_field(server, body, param):
+def test_an_invalid_request_for_a_secret_is_rejected_by_its_field(server, body, param):
     answer = httpx.post(f"{server.url}/v1/realtime/client_secrets", json=body, timeout=30)
     assert answer.status_code == 400
     assert answer.json()["error"]["param"] == param
 
 
-SAID = "sorry"
+SPOKEN = "sorry"
 
 
-# The SDK opens sockets in a way that the newest websockets says will go.
+# The SDK opens sockets in a way that is deprecated in the newest websockets.
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
 
 
@@ -170,7 +170,7 @@ def converse(socket, samples, session=SESSION):
     return got
 
 
-def test_realtime(client, quiet_server, spoken_24k):
+def test_the_sdk_gets_the_events_of_a_turn(client, quiet_server, spoken_24k):
     with client.realtime.connect(extra_query={"intent": "transcription"}) as socket:
         got = converse(socket, spoken_24k)
     assert all(type(event) is EVENTS[event.type] for event in got)
@@ -179,11 +179,11 @@ def test_realtime(client, quiet_server, spoken_24k):
     ]  # fmt: skip
     deltas = "".join(e.delta for e in got if e.type == f"{ITEM}.delta")
     assert deltas == got[-1].transcript
-    assert SAID in deltas
+    assert SPOKEN in deltas
     assert [language.code for language in got[-1].languages] == ["en"]
 
 
-def test_realtime_commits_and_errors(client, quiet_server, spoken_24k):
+def test_the_sdk_commits_and_gets_errors(client, quiet_server, spoken_24k):
     with client.realtime.connect(model="gpt-live-transcribe") as socket:
         assert socket.recv().session.audio.input.turn_detection is None
         socket.input_audio_buffer.commit(event_id="mine")
@@ -198,10 +198,10 @@ def test_realtime_commits_and_errors(client, quiet_server, spoken_24k):
         socket.input_audio_buffer.append(audio=audio)
         socket.input_audio_buffer.commit()
         transcript = next(event.transcript for event in socket if event.type == COMPLETED)
-        assert SAID in transcript
+        assert SPOKEN in transcript
 
 
-def test_realtime_asynchronously(quiet_server, spoken_24k):
+def test_asynchronous_sdk_sessions_have_the_same_text(quiet_server, spoken_24k):
     """Several sessions of one event loop."""
 
     async def up_to_completed(socket):
@@ -227,4 +227,4 @@ def test_realtime_asynchronously(quiet_server, spoken_24k):
 
     texts = asyncio.run(several())
     assert len(set(texts)) == 1
-    assert SAID in texts[0]
+    assert SPOKEN in texts[0]

@@ -24,7 +24,7 @@ def recognizer():
 
 
 def converse(server, samples, query="rate=16000", block=1600, orders=()):
-    """Everything that a server says of some samples; orders are (block number, text)."""
+    """All messages of a server about samples; orders are (block number, text)."""
     with connect(f"{server.ws}/ws?{query}") as socket:
         for n, start in enumerate(range(0, len(samples), block)):
             for at, order in orders:
@@ -44,7 +44,7 @@ def finals(got):
 
 
 @pytest.mark.parametrize("latency", [80, 160, 320, 560, 1120])
-def test_a_stream_says_what_the_engine_says(quiet_server, recognizer, spoken, latency):
+def test_a_stream_has_the_text_of_the_engine(quiet_server, recognizer, spoken, latency):
     got = converse(quiet_server, spoken, f"latency={latency}&language=en-US", block=777)
     expected = recognizer.transcribe(spoken, latency_ms=latency, language="en-US")
     assert [w["text"] for m in finals(got) for w in m["words"]] == [w.text for w in expected.words]
@@ -60,7 +60,7 @@ def test_a_stream_says_what_the_engine_says(quiet_server, recognizer, spoken, la
 @pytest.mark.parametrize(
     ("rate", "encoding", "dtype"), [(8000, "s16", np.int16), (48_000, "f32", np.float32)]
 )
-def test_other_forms_of_pcm(quiet_server, spoken, rate, encoding, dtype):
+def test_other_formats_of_pcm_are_transcribed(quiet_server, spoken, rate, encoding, dtype):
     soxr = pytest.importorskip("soxr")
     samples = soxr.resample(spoken.astype(np.float32) / 32768, 16_000, rate)
     stereo = np.repeat(samples[:, None], 2, axis=1)
@@ -86,7 +86,7 @@ def test_partials_only_grow_and_finals_tile_the_audio(quiet_server, spoken):
     assert end == pytest.approx(got[-1]["duration"], abs=2e-3)
 
 
-def test_a_turn_can_be_ended_and_the_stream_switched(quiet_server, spoken):
+def test_a_turn_is_ended_and_the_stream_switched(quiet_server, spoken):
     got = converse(
         quiet_server, np.tile(spoken[:60_000], 2), "latency=160&language=en-US",
         orders=[
@@ -100,18 +100,18 @@ def test_a_turn_can_be_ended_and_the_stream_switched(quiet_server, spoken):
     switched = next(m for m in got if m["type"] == "switched")
     assert switched == {"type": "switched", "language": "it", "latency_ms": 560}
     wrong = next(m for m in got if m["type"] == "error")
-    assert "77 ms" in wrong["message"]  # and the stream goes on
+    assert "77 ms" in wrong["message"]  # and the stream continues
     assert any(m["type"] == "final" and m["end"] == 1.0 for m in got)
 
 
-def test_without_interim_only_finals_come(quiet_server, spoken):
+def test_without_interim_only_finals_are_sent(quiet_server, spoken):
     got = converse(quiet_server, spoken, "interim=false")
     assert not [m for m in got if m["type"] == "partial"]
     assert finals(got)
 
 
 @pytest.mark.parametrize(
-    ("query", "says"),
+    ("query", "expected_text"),
     [
         ("latency=77", "77 ms"),
         ("language=tlh", "tlh"),
@@ -130,11 +130,11 @@ def test_without_interim_only_finals_come(quiet_server, spoken):
         ("rate=nan", "rate"),
     ],
 )
-def test_what_is_asked_wrongly_is_named(quiet_server, query, says):
+def test_an_invalid_query_is_rejected_by_its_parameter(quiet_server, query, expected_text):
     with connect(f"{quiet_server.ws}/ws?{query}") as socket:
         message = json.loads(socket.recv(timeout=10))
         assert message["type"] == "error"
-        assert says in message["message"]
+        assert expected_text in message["message"]
         with pytest.raises(ConnectionClosed):
             socket.recv(timeout=10)
         assert socket.close_code == 1008
@@ -149,7 +149,7 @@ def test_empty_values_mean_the_default(quiet_server, spoken, query):
     assert (got[0]["language"], got[0]["rate"]) == ("auto", 16_000)
 
 
-def test_the_nearest_locale_is_told(quiet_server):
+def test_the_nearest_locale_is_named(quiet_server):
     with connect(f"{quiet_server.ws}/ws?language=en-AU") as socket:
         assert json.loads(socket.recv(timeout=10))["language"] in ("en-GB", "en-US")
         socket.send('{"type": "switch", "language": "de-LI"}')
@@ -169,7 +169,7 @@ def test_the_nearest_locale_is_told(quiet_server):
         "",
     ],
 )
-def test_bad_messages_end_the_socket_and_leave_nothing(quiet_server, message):
+def test_bad_messages_close_the_socket_and_release_all(quiet_server, message):
     with connect(f"{quiet_server.ws}/ws") as socket:
         assert json.loads(socket.recv(timeout=10))["type"] == "ready"
         socket.send(message)
@@ -178,14 +178,14 @@ def test_bad_messages_end_the_socket_and_leave_nothing(quiet_server, message):
             socket.recv(timeout=10)
 
 
-def test_a_client_that_just_goes_leaves_nothing(quiet_server, spoken):
+def test_a_disconnected_client_releases_all(quiet_server, spoken):
     for _ in range(5):
         with connect(f"{quiet_server.ws}/ws") as socket:
             socket.send(spoken.tobytes())
             socket.socket.shutdown(SHUT_RDWR)  # without a word
 
 
-def test_streams_beyond_what_the_machine_can_do_are_refused(spoken):
+def test_streams_beyond_the_load_limit_are_rejected(spoken):
     with running(WHEATEAR_SERVE_LOAD="0.0001") as server, connect(f"{server.ws}/ws") as first:
         assert json.loads(first.recv(timeout=10))["type"] == "ready"
         with connect(f"{server.ws}/ws") as second:
@@ -200,7 +200,7 @@ def test_streams_beyond_what_the_machine_can_do_are_refused(spoken):
         assert server.metric("wheatear_refused", reason="overload") == 1
 
 
-def test_sockets_beyond_the_limit_are_refused_before_they_open():
+def test_sockets_beyond_the_limit_are_rejected_before_they_open():
     with running(WHEATEAR_SERVE_LIMITS_STREAMS="1") as server, connect(f"{server.ws}/ws"):
         with pytest.raises(InvalidStatus) as refused, connect(f"{server.ws}/ws"):
             pass
@@ -208,8 +208,8 @@ def test_sockets_beyond_the_limit_are_refused_before_they_open():
         assert refused.value.response.headers["retry-after"] == "5"
 
 
-def test_going_down_tells_what_was_said(spoken):
-    """SIGTERM: nobody is let in, and who is in goes on for a while and gets all of the text."""
+def test_shutdown_delivers_all_text(spoken):
+    """SIGTERM: new streams are rejected, open ones continue and get all text."""
     environment = {"WHEATEAR_SERVE_DRAIN_SECONDS": "1"}
     with running(**environment) as server, connect(f"{server.ws}/ws?latency=560") as socket:
         json.loads(socket.recv(timeout=10))
@@ -225,7 +225,7 @@ def test_going_down_tells_what_was_said(spoken):
 @given(
     words | json_values.map(json.dumps) | st.binary(max_size=40).map(lambda b: b.decode("latin-1"))
 )
-def test_an_order_is_understood_or_refused(message):
+def test_any_message_is_read_or_rejected(message):
     order, refusal = attempt(lambda: plain.read_message(message))
     assert refusal.status == 400 if order is None else isinstance(order.type, str)
 
@@ -234,6 +234,6 @@ names = st.sampled_from([field.name for field in msgspec.structs.fields(plain.So
 
 
 @given(st.lists(st.tuples(names, words | st.integers().map(str) | st.just("1")), max_size=5))
-def test_a_query_is_understood_or_refused(query):
-    asked, refusal = attempt(lambda: plain.read_query(QueryParams(query)))
-    assert refusal.status == 400 if asked is None else asked.rate is not None
+def test_any_query_is_read_or_rejected(query):
+    parsed, refusal = attempt(lambda: plain.read_query(QueryParams(query)))
+    assert refusal.status == 400 if parsed is None else parsed.rate is not None

@@ -72,7 +72,7 @@ def described(final: Final) -> dict[str, Any]:
     deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture],
 )  # fmt: skip
 @given(finals=turns())
-def test_captions_get_the_cues_that_the_writer_cuts(server, form, finals):
+def test_captions_have_the_cues_of_the_writer(server, form, finals):
     out = io.StringIO()
     expected = create_writer(form, out, "")
     for final in finals:
@@ -118,7 +118,7 @@ def test_captions_that_are_too_large_are_rejected_and_leave_nothing(quiet_server
     assert quiet_server.metric("wheatear_upload_bytes") == 0
 
 
-def test_words_that_fill_no_line_take_no_longer_than_others(server):
+def test_words_without_width_take_linear_time(server):
     """A line without width would be measured again for each word."""
     word = {"text": "\u0301", "start": 0, "end": 0, "space_before": False}
     body = {"format": "vtt", "finals": [{"end": 1, "segments": [{"words": [word] * 90_000}]}]}

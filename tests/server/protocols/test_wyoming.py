@@ -14,7 +14,7 @@ from wyoming.error import Error
 from wyoming.event import Event
 from wyoming.info import Describe, Info
 from wyoming.ping import Ping, Pong
-from wyoming_client import check, command, connect, port_of, raw, run, said, speak
+from wyoming_client import check, command, connect, port_of, raw, receive_events, run, speak
 
 import wheatear
 
@@ -27,10 +27,10 @@ def recognizer():
 # -- what it is for
 
 
-def test_it_says_what_it_can(quiet_home):
+def test_describe_names_the_models(quiet_home):
     async def work(client):
         await client.write_event(Describe().event())
-        return await said(client, Info)
+        return await receive_events(client, Info)
 
     ((info,),) = [run(quiet_home, work)]
     (program,) = info.asr
@@ -45,7 +45,7 @@ def test_it_says_what_it_can(quiet_home):
 
 
 @pytest.mark.parametrize("language", ["en-US", "en", None])
-def test_a_command_says_what_the_engine_says(quiet_home, recognizer, spoken, language):
+def test_a_command_has_the_text_of_the_engine(quiet_home, recognizer, spoken, language):
     got = run(quiet_home, lambda client: command(client, spoken, language=language))
     latency = recognizer.model.manifest.default_mode.latency_ms
     expected = recognizer.transcribe(spoken, language=language or "auto", latency_ms=latency)
@@ -53,12 +53,12 @@ def test_a_command_says_what_the_engine_says(quiet_home, recognizer, spoken, lan
     assert got[-2].language == (language or "en-US")
 
 
-def test_text_comes_while_it_is_said(quiet_home, spoken):
+def test_text_is_sent_during_speech(quiet_home, spoken):
     async def work(client):
         await speak(client, spoken[:50_000])
-        first = await said(client, TranscriptChunk)
+        first = await receive_events(client, TranscriptChunk)
         await client.write_event(AudioStop().event())
-        return [*first, *await said(client)]
+        return [*first, *await receive_events(client)]
 
     assert check(run(quiet_home, work)).lower().startswith("i'm sorry")
 
@@ -67,7 +67,7 @@ def test_text_comes_while_it_is_said(quiet_home, spoken):
     ("rate", "width", "channels"),
     [(8000, 2, 1), (48_000, 2, 2), (22_050, 4, 1), (44_100, 3, 2), (16_000, 4, 8), (16_000, 1, 1)],
 )
-def test_any_form_of_audio(quiet_home, spoken, rate, width, channels):
+def test_audio_of_any_format_is_transcribed(quiet_home, spoken, rate, width, channels):
     soxr = pytest.importorskip("soxr")
     samples = soxr.resample(spoken.astype(np.float64) / 32768, 16_000, rate)
     whole = np.round(np.clip(samples, -1, 0.999) * (1 << 31)).astype("<i4")
@@ -79,14 +79,14 @@ def test_any_form_of_audio(quiet_home, spoken, rate, width, channels):
     assert "sorry" in text.lower() or (width == 1 and text)
 
 
-def test_commands_follow_one_another(quiet_home, spoken):
+def test_commands_on_one_connection_are_independent(quiet_home, spoken):
     async def work(client):
         texts = []
         for samples, language in ((spoken, "en"), (spoken[:16_000], "en"), (spoken, "it")):
             got = await command(client, samples, language=language)
             texts.append((check(got), got[-2].language))
         await client.write_event(Ping("still").event())
-        (pong,) = await said(client, Pong)
+        (pong,) = await receive_events(client, Pong)
         assert pong.text == "still"
         return texts
 
@@ -98,7 +98,7 @@ def test_commands_follow_one_another(quiet_home, spoken):
     assert language == "it"
 
 
-def test_a_command_that_begins_again_is_forgotten(quiet_home, spoken):
+def test_a_command_that_starts_again_is_discarded(quiet_home, spoken):
     async def work(client):
         await speak(client, spoken[:40_000])
         return await command(client, np.zeros(16_000, np.int16))
@@ -109,31 +109,31 @@ def test_a_command_that_begins_again_is_forgotten(quiet_home, spoken):
 START = AudioStart(rate=16_000, width=2, channels=1).event()
 
 
-@pytest.mark.parametrize("heard", [0, 8000])
-def test_a_transcribe_after_the_start_counts(quiet_home, recognizer, spoken, heard):
+@pytest.mark.parametrize("before", [0, 8000])
+def test_a_transcribe_after_the_start_counts(quiet_home, recognizer, spoken, before):
     """For the command that has begun, from then on, and for those that follow."""
 
     async def work(client):
         await client.write_event(START)
         form = {"rate": 16_000, "width": 2, "channels": 1}
-        if heard:
-            audio = spoken[:heard].tobytes()
+        if before:
+            audio = spoken[:before].tobytes()
             await client.write_event(AudioChunk(audio=audio, **form).event())
         await client.write_event(Transcribe(language="it").event())
-        await client.write_event(AudioChunk(audio=spoken[heard:].tobytes(), **form).event())
+        await client.write_event(AudioChunk(audio=spoken[before:].tobytes(), **form).event())
         await client.write_event(AudioStop().event())
-        first = await said(client)
+        first = await receive_events(client)
         await client.write_event(START)
         await client.write_event(AudioChunk(audio=spoken.tobytes(), **form).event())
         await client.write_event(AudioStop().event())
-        return first, await said(client)
+        return first, await receive_events(client)
 
     first, second = run(quiet_home, work)
     latency = recognizer.model.manifest.default_mode.latency_ms
     expected = recognizer.transcribe(spoken, language="it", latency_ms=latency).text
     assert check(second) == expected
     assert (first[-2].language, second[-2].language) == ("it", "it")
-    if not heard:
+    if not before:
         assert check(first) == expected
 
 
@@ -143,23 +143,23 @@ def test_a_transcribe_after_the_start_may_end_it_with_its_turn(quiet_home, spoke
         await client.write_event(Transcribe(vad_sensitivity="aggressive").event())
         form = {"rate": 16_000, "width": 2, "channels": 1}
         await client.write_event(AudioChunk(audio=spoken.tobytes(), **form).event())
-        return await said(client)  # without audio-stop
+        return await receive_events(client)  # without audio-stop
 
     assert "calling" in check(run(quiet_home, work))
 
 
-def test_a_transcribe_after_the_start_may_be_refused(quiet_home):
+def test_a_transcribe_after_the_start_may_be_rejected(quiet_home):
     async def work(client):
         await client.write_event(START)
         await client.write_event(Transcribe(language="tlh").event())
-        return await said(client)
+        return await receive_events(client)
 
     (error,) = run(quiet_home, work)
     assert error.code == "invalid_value"
     assert "tlh" in error.text
 
 
-def test_the_nearest_locale_is_told(quiet_home, spoken):
+def test_the_nearest_locale_is_named(quiet_home, spoken):
     (*_, transcript, _) = run(quiet_home, lambda c: command(c, spoken, language="en-AU"))
     assert "calling" in transcript.text
     assert transcript.language in ("en-GB", "en-US")
@@ -173,16 +173,16 @@ def test_the_nearest_locale_is_told(quiet_home, spoken):
         (Event("audio-start", {"rate": 1, "width": 2, "channels": 1, "Rate": 1}), "rate"),
     ],
 )
-def test_a_misspelled_field_is_named(quiet_home, event, meant):
+def test_a_misspelled_field_is_rejected_with_the_known_name(quiet_home, event, meant):
     async def work(client):
         await client.write_event(event)
-        return await said(client)
+        return await receive_events(client)
 
     (error,) = run(quiet_home, work)
     assert repr(meant) in error.text
 
 
-def test_fields_of_a_newer_protocol_are_passed_over(quiet_home, spoken):
+def test_fields_of_a_newer_protocol_are_ignored(quiet_home, spoken):
     async def work(client):
         fields = {"language": "en", "context": {"a": 1}, "some_new_thing": 7}
         await client.write_event(Event("transcribe", fields))
@@ -190,32 +190,32 @@ def test_fields_of_a_newer_protocol_are_passed_over(quiet_home, spoken):
         form = {"rate": 16_000, "width": 2, "channels": 1}
         await client.write_event(AudioChunk(audio=spoken.tobytes(), **form).event())
         await client.write_event(AudioStop().event())
-        return await said(client)
+        return await receive_events(client)
 
     assert "calling" in check(run(quiet_home, work))
     assert "some_new_thing" in quiet_home.log
 
 
 @pytest.mark.parametrize("audio", [False, True])
-def test_who_says_nothing_gets_an_answer(quiet_home, audio):
+def test_a_command_without_speech_is_answered(quiet_home, audio):
     async def work(client):
         await client.write_event(Transcribe(language="en").event())
         if audio:
             await client.write_event(AudioStart(rate=16_000, width=2, channels=1).event())
         await client.write_event(AudioStop().event())
-        return await said(client)
+        return await receive_events(client)
 
     assert check(run(quiet_home, work)) == ""
 
 
 @pytest.mark.parametrize("sensitivity", ["relaxed", "default", "aggressive", "other"])
 def test_with_a_sensitivity_the_turn_ends_the_command(quiet_home, spoken, sensitivity):
-    """The answer comes before audio-stop, and what is said after it is not listened to."""
+    """The answer comes before audio-stop, and later audio is ignored."""
 
     async def work(client):
         patient = np.concatenate([spoken, np.zeros(24_000, np.int16)])
         await speak(client, patient, vad_sensitivity=sensitivity)
-        first = await said(client)
+        first = await receive_events(client)
         await client.write_event(
             AudioChunk(rate=16_000, width=2, channels=1, audio=spoken.tobytes()).event()
         )
@@ -227,13 +227,13 @@ def test_with_a_sensitivity_the_turn_ends_the_command(quiet_home, spoken, sensit
     assert "calling" in check(second)
 
 
-def test_names_are_listened_for(recognizer, spoken):
+def test_names_are_boosted(recognizer, spoken):
     """Those that the model cannot write are passed over."""
-    plain, heard = (
+    plain, before = (
         recognizer.transcribe(spoken, latency_ms=1120, phrases=names).text
         for names in ([], ["I'm sorry unable"])
     )
-    assert plain != heard
+    assert plain != before
     with running("--wyoming-port", "0", "--latency", "1120") as server:
         server.wyoming = port_of(server)
 
@@ -244,10 +244,10 @@ def test_names_are_listened_for(recognizer, spoken):
                 for hints in ({"transcript_names": names}, {}, {"transcript_terms": names})
             ]
 
-        assert run(server, work) == [heard, plain, heard]
+        assert run(server, work) == [before, plain, before]
 
 
-def test_several_at_once(quiet_home, spoken):
+def test_concurrent_commands_have_the_same_text(quiet_home, spoken):
     async def one(n):
         async with connect(quiet_home) as client:
             return check(await command(client, spoken, language="en", block=256 + 100 * n))
@@ -260,7 +260,7 @@ def test_several_at_once(quiet_home, spoken):
     assert "calling" in texts[0]
 
 
-def test_figures(home, spoken):
+def test_metrics_count_sockets_and_audio(home, spoken):
     before = home.metric("wheatear_audio_seconds", wire="wyoming")
     run(home, lambda client: command(client, spoken))
     home.wait_for_rest()
@@ -281,7 +281,7 @@ steps = st.lists(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(steps, st.booleans())
-def test_every_stop_gets_one_answer_in_order(quiet_home, spoken, steps, one_turn):
+def test_each_stop_is_answered_once_in_order(quiet_home, spoken, steps, one_turn):
     samples = np.tile(spoken, 8).tobytes()
     form = {"rate": 16_000, "width": 2, "channels": 1}
     more = {"vad_sensitivity": "aggressive"} if one_turn else {}
@@ -305,27 +305,27 @@ def test_every_stop_gets_one_answer_in_order(quiet_home, spoken, steps, one_turn
                 case "rest":
                     await asyncio.sleep(0.05)
         await client.write_event(Ping().event())
-        got = await said(client, Pong)
+        got = await receive_events(client, Pong)
         stops = sum(what == "stop" for what, *_ in steps) + 1
         while sum(isinstance(e, TranscriptStop) for e in got) < stops:
-            got += await said(client)
+            got += await receive_events(client)
         return got, stops
 
     got, stops = run(quiet_home, work)
     assert not [e for e in got if isinstance(e, Error)]
-    told = [e for e in got if not isinstance(e, Info | Pong)]
+    sent = [e for e in got if not isinstance(e, Info | Pong)]
     answers = 0
     text = ""
-    for event in told:
+    for event in sent:
         match event:
             case TranscriptStart():
-                text = ""  # of one that was begun anew nothing more is heard
+                text = ""  # a command that started again is discarded
             case TranscriptChunk():
                 text += event.text
             case Transcript():
                 assert event.text == text
                 answers += 1
-    # A turn may end a command that is then begun anew, without a stop.
+    # A turn may end a command that then starts again, without a stop.
     assert answers >= stops if one_turn else answers == stops
 
 
@@ -343,43 +343,43 @@ def test_every_stop_gets_one_answer_in_order(quiet_home, spoken, steps, one_turn
         ({"width": 5}, "invalid_value"),
     ],
 )
-def test_what_cannot_be_done_is_said(quiet_home, spoken, options, code):
+def test_unsupported_options_are_errors(quiet_home, spoken, options, code):
     (error,) = run(quiet_home, lambda client: command(client, spoken[:2000], **options))
     assert error.code == code
 
 
-def test_events_that_nobody_knows_are_passed_over(quiet_home):
+def test_unknown_events_are_ignored(quiet_home):
     async def work(client):
         await client.write_event(Event("select-program", {"name": "wheatear"}))
         await client.write_event(Event("no-such-thing", {"a": 1}, b"payload"))
         await client.write_event(Describe().event())
-        return await said(client, Info)
+        return await receive_events(client, Info)
 
     assert isinstance(run(quiet_home, work)[0], Info)
 
 
-def test_a_session_that_is_too_long_gets_its_answer(spoken):
+def test_a_session_at_its_time_limit_is_answered(spoken):
     with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_SESSION_SECONDS="3") as server:
         server.wyoming = port_of(server)
 
         async def work(client):
             await speak(client, spoken)
-            return await said(client)
+            return await receive_events(client)
 
         assert "calling" in check(run(server, work))
 
 
-def test_going_down_answers(spoken):
+def test_shutdown_answers_commands(spoken):
     with running("--wyoming-port", "0", WHEATEAR_SERVE_DRAIN_SECONDS="1") as server:
         server.wyoming = port_of(server)
 
         async def work(client):
             await speak(client, spoken[:50_000])
-            first = await said(client, TranscriptChunk)
+            first = await receive_events(client, TranscriptChunk)
             server.process.terminate()
             time.sleep(0.2)
             assert '"shutting_down"' in raw(server, b'{"type": "describe"}\n')
-            return [*first, *await said(client)]
+            return [*first, *await receive_events(client)]
 
         assert check(run(server, work)).lower().startswith("i'm sorry")
         assert server.process.wait(30) == 0

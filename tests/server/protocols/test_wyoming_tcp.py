@@ -10,7 +10,7 @@ import pytest
 from server_process import running
 from websockets.sync.client import connect as websocket
 from wyoming.asr import TranscriptChunk
-from wyoming_client import check, command, port_of, raw, run, said, speak
+from wyoming_client import check, command, port_of, raw, receive_events, run, speak
 
 from wheatear.cli import main
 from wheatear.server.access.keys import make_key
@@ -46,14 +46,14 @@ CHUNK = '{"type": "audio-chunk", "data": {"rate": 16000, "width": 2, "channels":
     ],
     ids=range(22),
 )
-def test_garbage_ends_the_connection_with_a_reason(quiet_home, data):
+def test_garbage_closes_the_connection_with_a_reason(quiet_home, data):
     answer = raw(quiet_home, data)
     head, _, rest = answer.partition("\n")
     assert json.loads(head)["type"] == "error"
     assert json.loads(rest)["text"]
 
 
-def test_clients_that_die_leave_nothing(quiet_home, spoken):
+def test_clients_that_disconnect_release_all(quiet_home, spoken):
     pieces = [
         b'{"type": "descr',
         b'{"type": "describe", "data_length": 100}\n{"a"',
@@ -67,7 +67,7 @@ def test_clients_that_die_leave_nothing(quiet_home, spoken):
         line.close()  # without a word: a reset
 
 
-def test_who_is_silent_is_let_go():
+def test_an_idle_client_is_disconnected():
     with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_IDLE_SECONDS="0.5") as server:
         server.wyoming = port_of(server)
         for piece in (b"", b'{"type": "desc', b'{"type": "describe", "payload_length": 9}\n123'):
@@ -75,17 +75,17 @@ def test_who_is_silent_is_let_go():
         server.wait_for_rest()
 
 
-def test_places_are_those_of_all_live_sockets(spoken):
-    """From the first audio on: who only asks what there is needs none."""
+def test_connections_share_the_slots_of_live_sockets(spoken):
+    """A slot is taken with the first audio; `describe` needs none."""
     start = b'{"type": "audio-start", "data": {"rate": 16000, "width": 2, "channels": 1}}\n'
     with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_STREAMS="1") as server:
         server.wyoming = port_of(server)
 
         async def work(client):
             await speak(client, spoken)
-            await said(client, TranscriptChunk)
-            asked = await asyncio.to_thread(_asked, server, b'{"type": "describe"}\n')
-            return asked, raw(server, start)
+            await receive_events(client, TranscriptChunk)
+            answer = await asyncio.to_thread(_first_line, server, b'{"type": "describe"}\n')
+            return answer, raw(server, start)
 
         described, refused = run(server, work)
         assert '"info"' in described
@@ -94,15 +94,15 @@ def test_places_are_those_of_all_live_sockets(spoken):
         assert server.metric("wheatear_refused", reason="overloaded") == 1
 
 
-def _asked(server, data):
+def _first_line(server, data):
     """The first line of an answer."""
     with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as line:
         line.sendall(data)
         return line.makefile().readline()
 
 
-def test_idle_connections_hold_no_places(tmp_path, spoken):
-    """Many of them, with and without something said: others come in, on this port and elsewhere."""
+def test_idle_connections_take_no_slots(tmp_path, spoken):
+    """With many idle connections, others get slots on this port and elsewhere."""
     file = tmp_path / "keys.toml"
     key = make_key(file, "somebody")
     options = {"WHEATEAR_SERVE_WYOMING_OPEN": "true", "WHEATEAR_SERVE_LIMITS_STREAMS": "20"}
@@ -120,8 +120,8 @@ def test_idle_connections_hold_no_places(tmp_path, spoken):
         assert server.used()["descriptors"] < 120
 
 
-def test_streams_of_this_port_leave_room_for_keys(tmp_path, spoken):
-    """Commands that go on, of one address, as many as there are places."""
+def test_streams_of_this_port_leave_slots_for_keys(tmp_path, spoken):
+    """One address has as many unfinished commands as there are slots."""
     file = tmp_path / "keys.toml"
     key = make_key(file, "somebody")
     options = {"WHEATEAR_SERVE_WYOMING_OPEN": "true", "WHEATEAR_SERVE_LIMITS_STREAMS": "10"}
@@ -142,7 +142,7 @@ def test_streams_of_this_port_leave_room_for_keys(tmp_path, spoken):
             assert json.loads(keyed.recv(timeout=30))["type"] == "ready"
 
 
-def test_who_brings_no_audio_is_let_go_whatever_else_it_says():
+def test_a_client_without_audio_is_disconnected_despite_other_events():
     with running("--wyoming-port", "0", WHEATEAR_SERVE_LIMITS_IDLE_SECONDS="1") as server:
         server.wyoming = port_of(server)
         with socket.create_connection(("127.0.0.1", server.wyoming), timeout=30) as line:
@@ -155,7 +155,7 @@ def test_who_brings_no_audio_is_let_go_whatever_else_it_says():
         assert b"pong" in got
 
 
-def test_with_keys_it_must_be_meant(tmp_path, spoken, capsys):
+def test_with_keys_it_is_served_only_if_wyoming_open_is_set(tmp_path, spoken, capsys):
     file = tmp_path / "keys.toml"
     make_key(file, "somebody")
     arguments = ["--wyoming-port", "0", "--api-key-file", str(file)]

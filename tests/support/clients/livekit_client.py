@@ -1,4 +1,4 @@
-"""LiveKit's OpenAI and Deepgram plug-ins against a server of ours; prints what streams say.
+"""LiveKit's OpenAI and Deepgram plug-ins against a server of ours; prints the text of streams.
 
 python livekit_client.py http://localhost:8000/v1 speech.wav
 """
@@ -18,7 +18,7 @@ BLOCK = 320  # samples at 16 kHz: 20 ms
 
 
 async def converse(service, pcm):
-    """What a stream of this service says to some speech, paced as it was spoken."""
+    """Text of a stream of this service, with audio in real time."""
     stream = service.stream()
     begin = time.monotonic()
 
@@ -47,10 +47,10 @@ async def converse(service, pcm):
             "final_after_s": seconds,
         }  # fmt: skip
 
-    _, heard = await asyncio.gather(speak(), asyncio.wait_for(listen(), 30))
+    _, text = await asyncio.gather(speak(), asyncio.wait_for(listen(), 30))
     await stream.aclose()
     await service.aclose()
-    return heard
+    return text
 
 
 async def whole(service, pcm):
@@ -77,12 +77,12 @@ async def main(base_url, path):
             ),
             "deepgram": deepgram.STT(base_url=f"{base_url}/listen", api_key="none"),
         }  # fmt: skip
-        said = await asyncio.gather(*(converse(s, pcm) for s in services.values()))
+        texts = await asyncio.gather(*(converse(s, pcm) for s in services.values()))
         files = {
             "file": await whole(openai.STT(**ours, model="whisper-1"), pcm),
             "deepgram_file": await whole(services["deepgram"], pcm),
         }
-    return dict(zip(services, said, strict=True)) | files
+    return dict(zip(services, texts, strict=True)) | files
 
 
 class Kept(logging.Handler):

@@ -1,4 +1,4 @@
-"""Pipecat's OpenAI and Deepgram services against a server of ours; prints what pipelines say.
+"""Pipecat's OpenAI and Deepgram services against a server of ours; prints the text of pipelines.
 
 python pipecat_client.py http://localhost:8000/v1 speech.wav
 """
@@ -75,7 +75,7 @@ class Errors(FrameProcessor):
 
 
 async def converse(service, pcm, local_vad):
-    """What a pipeline with this service says to some speech, paced as it was spoken."""
+    """Text of a pipeline with this service, with audio in real time."""
     collector = Collector()
     vad = [VADProcessor(vad_analyzer=SileroVADAnalyzer())] if local_vad else []
     worker = PipelineWorker(
@@ -133,10 +133,10 @@ async def main(base_url, path):
         "deepgram": DeepgramSTTService(api_key="none", base_url=base_url.removesuffix("/v1")),
     }  # fmt: skip
     local = ("local_vad", "file", "deepgram")
-    said = await asyncio.gather(
+    texts = await asyncio.gather(
         *(converse(service, pcm, name in local) for name, service in services.items())
     )
-    return dict(zip(services, said, strict=True))
+    return dict(zip(services, texts, strict=True))
 
 
 if __name__ == "__main__":
