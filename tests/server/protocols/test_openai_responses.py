@@ -11,41 +11,26 @@ import srt
 import webvtt
 from openai.types.audio import Transcription, TranscriptionVerbose
 from openai.types.audio.transcription_stream_event import TranscriptionStreamEvent
+from openai_client import SPOKEN, raw, transcribe
 from openai_wire import check
 from server_process import SAMPLE
 
 from wheatear.audio.reader import sample_speech
 
-SPOKEN = "sorry"
-
-
 # The SDK opens sockets in a way that is deprecated in the newest websockets.
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
 
 
-@pytest.fixture(scope="module")
-def client(server):
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-def transcribe(client, **options):
-    return client.audio.transcriptions.create(file=SAMPLE, model="whisper-1", **options)
-
-
-def raw(client, **options):
-    """The JSON of the answer, as the server sent it."""
-    with_raw = client.audio.transcriptions.with_raw_response
-    return json.loads(with_raw.create(file=SAMPLE, model="whisper-1", **options).text)
-
-
-def test_json_and_verbose_json_have_the_types_of_the_sdk(client):
-    plain = check(raw(client, include=["logprobs"]), Transcription)
+def test_json_and_verbose_json_have_the_types_of_the_sdk(openai_client):
+    plain = check(raw(openai_client, include=["logprobs"]), Transcription)
     assert SPOKEN in plain.text
     assert plain.usage.seconds == pytest.approx(3.92, abs=0.01)
     assert b"".join(bytes(map(int, p.bytes)) for p in plain.logprobs).decode().strip() == plain.text
     verbose = check(
-        raw(client, response_format="verbose_json", timestamp_granularities=["word", "segment"]),
+        raw(
+            openai_client, response_format="verbose_json",
+            timestamp_granularities=["word", "segment"],
+        ),
         TranscriptionVerbose, "verbose",
     )  # fmt: skip
     assert " ".join(w.word for w in verbose.words) == verbose.text == plain.text
@@ -54,32 +39,34 @@ def test_json_and_verbose_json_have_the_types_of_the_sdk(client):
     assert verbose.language == "en-US"
 
 
-def test_granularities_select_words_and_segments(client):
-    words = transcribe(client, response_format="verbose_json", timestamp_granularities=["word"])
+def test_granularities_select_words_and_segments(openai_client):
+    words = transcribe(
+        openai_client, response_format="verbose_json", timestamp_granularities=["word"]
+    )
     assert words.words
     assert words.segments is None
-    segments = transcribe(client, response_format="verbose_json")
+    segments = transcribe(openai_client, response_format="verbose_json")
     assert segments.segments
     assert segments.words is None
 
 
-def test_text_and_subtitles_have_the_whole_text(client):
-    text = transcribe(client, response_format="text")
+def test_text_and_subtitles_have_the_whole_text(openai_client):
+    text = transcribe(openai_client, response_format="text")
     assert SPOKEN in text
-    cues = list(srt.parse(transcribe(client, response_format="srt")))
+    cues = list(srt.parse(transcribe(openai_client, response_format="srt")))
     assert " ".join(cue.content.replace("\n", " ") for cue in cues) == text.strip()
-    vtt = webvtt.from_string(transcribe(client, response_format="vtt"))
+    vtt = webvtt.from_string(transcribe(openai_client, response_format="vtt"))
     assert " ".join(cue.text.replace("\n", " ") for cue in vtt) == text.strip()
 
 
 @pytest.mark.parametrize("logprobs", [False, True])
-def test_deltas_joined_are_the_text(client, logprobs):
+def test_deltas_joined_are_the_text(openai_client, logprobs):
     more = {"include": ["logprobs"]} if logprobs else {}
-    stream = transcribe(client, stream=True, response_format="json", **more)
+    stream = transcribe(openai_client, stream=True, response_format="json", **more)
     *deltas, done = list(stream)
     assert {event.type for event in deltas} == {"transcript.text.delta"}
     assert "".join(event.delta for event in deltas) == done.text
-    assert done.text == transcribe(client).text
+    assert done.text == transcribe(openai_client).text
     if logprobs:
         logged = [p.to_dict() for event in deltas for p in event.logprobs]
         assert logged == [p.to_dict() for p in done.logprobs]
@@ -115,18 +102,18 @@ def test_verbose_events_have_segments_and_progress(server):
     assert deltas == whole["text"]
 
 
-def test_events_arrive_during_the_computation(client):
+def test_events_arrive_during_the_computation(openai_client):
     """The first words of a long file arrive before its last samples are computed."""
     long = io.BytesIO()
     samples, rate = soundfile.read(SAMPLE)
     soundfile.write(long, np.tile(samples, 60), rate, format="FLAC")
-    with client.audio.transcriptions.create(
+    with openai_client.audio.transcriptions.create(
         file=("long.flac", long.getvalue()), model="whisper-1", stream=True
     ) as stream:
         assert next(iter(stream)).type == "transcript.text.delta"
 
 
-def test_an_error_during_the_stream_is_raised_by_the_sdk(client):
+def test_an_error_during_the_stream_is_raised_by_the_sdk(openai_client):
     samples, rate = soundfile.read(SAMPLE, dtype="float32")
     samples = np.tile(samples, 30)
     samples[-rate:] = 1e9
@@ -134,7 +121,7 @@ def test_an_error_during_the_stream_is_raised_by_the_sdk(client):
     soundfile.write(wav, samples, rate, format="WAV", subtype="FLOAT")
     got = []
     with pytest.raises(openai.APIError, match="no audio") as failed:  # noqa: PT012
-        stream = client.audio.transcriptions.create(
+        stream = openai_client.audio.transcriptions.create(
             file=("loud.wav", wav.getvalue()), model="whisper-1", stream=True
         )
         got.extend(event.type for event in stream)

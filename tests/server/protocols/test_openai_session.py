@@ -13,8 +13,9 @@ import pytest
 from fuzzing import attempt, json_values, sessions
 from hypothesis import given
 from openai.types.realtime.client_secret_create_response import ClientSecretCreateResponse
+from openai_client import SPOKEN, transcribe
 from openai_wire import BUFFER, EVENTS, ITEM, check
-from server_process import SAMPLE, running
+from server_process import running
 
 from wheatear.server.app import Service
 from wheatear.server.protocols import openai_events as realtime_events
@@ -72,8 +73,8 @@ def locked(tmp_path_factory):
 def right(locked):
     """A client with the key."""
     server, key = locked
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as client:
-        yield client
+    with openai.OpenAI(base_url=f"{server.url}/v1", api_key=key, max_retries=0) as openai_client:
+        yield openai_client
 
 
 def test_a_wrong_key_is_rejected(right):
@@ -117,21 +118,8 @@ def test_an_invalid_request_for_a_secret_is_rejected_by_its_field(server, body, 
     assert answer.json()["error"]["param"] == param
 
 
-SPOKEN = "sorry"
-
-
 # The SDK opens sockets in a way that is deprecated in the newest websockets.
 pytestmark = pytest.mark.filterwarnings("ignore:connect:DeprecationWarning")
-
-
-@pytest.fixture(scope="module")
-def client(server):
-    with openai.OpenAI(base_url=f"{server.url}/v1", api_key="none", max_retries=0) as client:
-        yield client
-
-
-def transcribe(client, **options):
-    return client.audio.transcriptions.create(file=SAMPLE, model="whisper-1", **options)
 
 
 COMPLETED = f"{ITEM}.completed"
@@ -170,8 +158,8 @@ def converse(socket, samples, session=SESSION):
     return got
 
 
-def test_the_sdk_gets_the_events_of_a_turn(client, quiet_server, spoken_24k):
-    with client.realtime.connect(extra_query={"intent": "transcription"}) as socket:
+def test_the_sdk_gets_the_events_of_a_turn(openai_client, quiet_server, spoken_24k):
+    with openai_client.realtime.connect(extra_query={"intent": "transcription"}) as socket:
         got = converse(socket, spoken_24k)
     assert all(type(event) is EVENTS[event.type] for event in got)
     assert [e.type for e in got[:3]] == [
@@ -183,8 +171,8 @@ def test_the_sdk_gets_the_events_of_a_turn(client, quiet_server, spoken_24k):
     assert [language.code for language in got[-1].languages] == ["en"]
 
 
-def test_the_sdk_commits_and_gets_errors(client, quiet_server, spoken_24k):
-    with client.realtime.connect(model="gpt-live-transcribe") as socket:
+def test_the_sdk_commits_and_gets_errors(openai_client, quiet_server, spoken_24k):
+    with openai_client.realtime.connect(model="gpt-live-transcribe") as socket:
         assert socket.recv().session.audio.input.turn_detection is None
         socket.input_audio_buffer.commit(event_id="mine")
         error = socket.recv()
@@ -210,8 +198,10 @@ def test_asynchronous_sdk_sessions_have_the_same_text(quiet_server, spoken_24k):
                 yield event
                 return
 
-    async def one(client):
-        async with client.realtime.connect(extra_query={"intent": "transcription"}) as socket:
+    async def one(openai_client):
+        async with openai_client.realtime.connect(
+            extra_query={"intent": "transcription"}
+        ) as socket:
             await socket.session.update(session=SESSION)
             for at in range(0, len(spoken_24k), 4800):
                 piece = base64.b64encode(spoken_24k[at : at + 4800].tobytes()).decode()
@@ -222,8 +212,8 @@ def test_asynchronous_sdk_sessions_have_the_same_text(quiet_server, spoken_24k):
     async def several():
         async with openai.AsyncOpenAI(
             base_url=f"{quiet_server.url}/v1", api_key="none", max_retries=0
-        ) as client:
-            return await asyncio.gather(*[one(client) for _ in range(4)])
+        ) as openai_client:
+            return await asyncio.gather(*[one(openai_client) for _ in range(4)])
 
     texts = asyncio.run(several())
     assert len(set(texts)) == 1
