@@ -1,4 +1,4 @@
-"""The OpenAPI document: it says what there is, and what it says is true."""
+"""The OpenAPI document: complete, valid, and true of real answers."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ def service(request) -> Iterator[Service]:
     service.close()
 
 
-def test_it_has_every_route_and_no_other(service):
+def test_the_document_has_every_route_and_no_other(service):
     routes = {}
     for route in routes_of(service):
         if isinstance(route, Mount):
@@ -33,11 +33,11 @@ def test_it_has_every_route_and_no_other(service):
         elif not isinstance(route, WebSocketRoute):
             path = route.path.replace("{name:path}", "{name}")
             routes[path] = {method.lower() for method in route.methods} - {"head"}
-    told = describe(service.settings.page)["paths"]
-    assert {path: set(told[path]) for path in told} == routes
+    documented = describe(service.settings.page)["paths"]
+    assert {path: set(documented[path]) for path in documented} == routes
 
 
-def test_it_says_which_routes_need_a_key():
+def test_the_document_marks_routes_that_need_a_key():
     for path, item in describe()["paths"].items():
         for operation in item.values():
             is_open = path in OPEN or path.startswith(OPEN_FOLDER)
@@ -46,7 +46,7 @@ def test_it_says_which_routes_need_a_key():
     assert set(FOR_KEYS) <= set(describe()["paths"])
 
 
-def test_it_is_sound_and_served(quiet_server):
+def test_the_document_is_valid_and_served(quiet_server):
     status, text = quiet_server.get("/openapi.json")
     document = json.loads(text)
     assert status == 200
@@ -89,14 +89,14 @@ few = settings(max_examples=40, deadline=None, suppress_health_check=list(Health
 
 @schema.parametrize()
 @few
-def test_any_request_is_answered_as_it_says(case, quiet_server):
+def test_any_request_is_answered_as_documented(case, quiet_server):
     response = case.call(base_url=quiet_server.url, timeout=60)
     case.validate_response(response, checks=CHECKS)
 
 
 @schema.include(operation_id="transcribe").parametrize()
 @few
-def test_any_wish_for_a_real_file_is_answered_as_it_says(case, quiet_server):
+def test_any_request_with_a_real_file_is_answered_as_documented(case, quiet_server):
     if isinstance(case.body, dict):
         case.body["file"] = SAMPLE.read_bytes()
     response = case.call(base_url=quiet_server.url, timeout=60)

@@ -1,1 +1,1 @@
-"""One file a wire protocol; no protocol imports another."""
+"""Protocols of clients: OpenAI's, Deepgram's, Wyoming, /ws, and subtitles for the page."""
