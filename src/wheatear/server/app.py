@@ -19,8 +19,9 @@ from wheatear.server.protocols.subtitles import SubtitleEndpoint
 from wheatear.server.router import StaticFolder, StrictRouter
 from wheatear.server.served_models import ServedModels
 from wheatear.server.service import Service
-from wheatear.server.session.connection import Connection, ProtocolHandler
+from wheatear.server.session.connection import Connection
 from wheatear.server.session.file_endpoint import FileEndpoint
+from wheatear.server.session.protocol_handler import ProtocolHandler
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 HandlerType = Callable[[Connection, ServedModels], ProtocolHandler]

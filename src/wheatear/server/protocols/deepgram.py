@@ -31,9 +31,10 @@ from wheatear.server.protocols.deepgram_query import ListenQuery, read_query
 from wheatear.server.protocols.deepgram_results import alternative, metadata, model_info
 from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModels
-from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
+from wheatear.server.session.connection import Connection
 from wheatear.server.session.json_messages import check_size
 from wheatear.server.session.live_stream import live_pcm
+from wheatear.server.session.protocol_handler import NORMAL, ProtocolHandler
 from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn
 

@@ -54,8 +54,9 @@ from wheatear.server.protocols.openai_session import (
 )
 from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import ServedModels
-from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
+from wheatear.server.session.connection import Connection
 from wheatear.server.session.json_messages import Audio, restore_audio, split_audio
+from wheatear.server.session.protocol_handler import NORMAL, ProtocolHandler
 from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Token, Turn
 

@@ -18,9 +18,10 @@ from wheatear.server.background import run_in_background
 from wheatear.server.parameters import Parameters
 from wheatear.server.scheduler.events import FeedEvent, StreamEnded
 from wheatear.server.served_models import ServedModels
-from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
+from wheatear.server.session.connection import Connection
 from wheatear.server.session.json_messages import check_size
 from wheatear.server.session.live_stream import live_pcm
+from wheatear.server.session.protocol_handler import NORMAL, ProtocolHandler
 from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial, Turn
 

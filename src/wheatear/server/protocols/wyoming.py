@@ -40,8 +40,9 @@ from wheatear.server.protocols.wyoming_events import (
 )
 from wheatear.server.scheduler.events import FeedEvent, Flushed, StreamEnded
 from wheatear.server.served_models import PHRASE_LETTERS, ServedModel, ServedModels
-from wheatear.server.session.connection import NORMAL, Connection, ProtocolHandler
+from wheatear.server.session.connection import Connection
 from wheatear.server.session.live_stream import live_pcm
+from wheatear.server.session.protocol_handler import NORMAL, ProtocolHandler
 from wheatear.server.session.utterance import Utterance
 from wheatear.transcript.results import Final, Partial
 

@@ -26,8 +26,9 @@ from wheatear.server.background import set_caller
 from wheatear.server.protocols.wyoming import WyomingHandler
 from wheatear.server.protocols.wyoming_events import Sizes, decode, encode
 from wheatear.server.service import Service
-from wheatear.server.session.connection import NORMAL, Connection
+from wheatear.server.session.connection import Connection
 from wheatear.server.session.json_messages import MAX_JSON_CHARACTERS
+from wheatear.server.session.protocol_handler import NORMAL
 
 _log = logging.getLogger("wheatear.access")
 
