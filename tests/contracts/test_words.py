@@ -11,7 +11,7 @@ PLACES = [
 # Places that still have private language: to be removed from here one by one.
 PENDING = {
     *(f"src/wheatear/{name}" for name in (
-        "cli", "data", "server",
+        "data", "server",
     )),
     *("tests", "docs", "native", "deploy", "examples"),
 }  # fmt: skip
