@@ -1,4 +1,4 @@
-"""n-gram models: probabilities that add up, and the same ones when they are read back."""
+"""N-gram models: probabilities, and their use in a search."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def share(model: Ngrams, *tokens: str) -> float:
     st.lists(st.lists(st.sampled_from("abc"), max_size=5), min_size=1, max_size=8),
     st.integers(1, 4),
 )
-def test_the_shares_of_what_may_follow_add_up_to_one(
+def test_probabilities_after_a_history_sum_to_one(
     tmp_path_factory: pytest.TempPathFactory, sentences: list[list[str]], order: int
 ) -> None:
     model = read(tmp_path_factory.mktemp("lm"), ngram.arpa(sentences, order))
@@ -63,7 +63,7 @@ def test_frequent_continuation_is_likely(tmp_path: Path) -> None:
     assert share(unigrams, "a") == pytest.approx((counts["a"] + 1) / 44, abs=1e-4)
 
 
-def test_a_model_of_texts_serves_a_search(tmp_path: Path) -> None:
+def test_model_of_texts_is_used_by_a_search(tmp_path: Path) -> None:
     texts, out = tmp_path / "texts.txt", tmp_path / "lm.arpa"
     texts.write_text("I'm sorry, but I was unable to locate the person you are calling.\n" * 3)
     ngram.main([str(texts), "--out", str(out), "--order", "4"])

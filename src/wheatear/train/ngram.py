@@ -1,10 +1,10 @@
-"""An n-gram language model over a bundle's pieces, for beam search to weigh in.
+"""N-gram language model over a model's pieces, for beam search.
 
     python -m wheatear.train.ngram TEXTS --out lm.arpa [--model BUNDLE] [--order 3]
 
-TEXTS has a sentence on each line, written as the model shall write it.  Counts are smoothed as
-Witten and Bell 1991 have it: what was seen after a history is mixed with the shorter history's
-distribution, which has as much weight as there were different tokens.
+TEXTS has a sentence on each line, written as the model writes text.  Counts are smoothed by the
+method of Witten and Bell 1991: the tokens that follow a history are mixed with the distribution of
+the shorter history, whose weight is the number of different tokens seen.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ _BEGIN, _END = "<s>", "</s>"
 
 
 def arpa(sentences: Iterable[list[str]], order: int) -> str:
-    """The model of sentences in pieces, as an ARPA file."""
+    """Returns the model of sentences, given as pieces, in the ARPA format."""
     counts: list[dict[tuple[str, ...], Counter[str]]] = [
         defaultdict(Counter) for _ in range(order)
     ]  # by length of the history
     for sentence in sentences:
-        row = [_BEGIN, *sentence, _END]
-        for at in range(1, len(row)):
+        tokens = [_BEGIN, *sentence, _END]
+        for at in range(1, len(tokens)):
             for size in range(min(order, at + 1)):
-                counts[size][tuple(row[at - size : at])][row[at]] += 1
+                counts[size][tuple(tokens[at - size : at])][tokens[at]] += 1
     if not counts[0]:
-        raise CorpusError("there is no sentence to make a language model of")
-    shares: dict[tuple[str, ...], dict[str, float]] = {}
-    kept: dict[tuple[str, ...], float] = {}
+        raise CorpusError("no sentence to make a language model of")
+    probabilities: dict[tuple[str, ...], dict[str, float]] = {}
+    backoff: dict[tuple[str, ...], float] = {}
     uniform = 1 / len(counts[0][()])
     for size in range(order):
-        for history, after in counts[size].items():
-            kinds, total = len(after), after.total()
-            kept[history] = kinds / (kinds + total)
-            shorter = shares[history[1:]] if history else {}
-            shares[history] = {
-                token: (n + kinds * shorter.get(token, uniform)) / (kinds + total)
-                for token, n in after.items()
+        for history, following in counts[size].items():
+            different, total = len(following), following.total()
+            backoff[history] = different / (different + total)
+            shorter = probabilities[history[1:]] if history else {}
+            probabilities[history] = {
+                token: (n + different * shorter.get(token, uniform)) / (different + total)
+                for token, n in following.items()
             }
-    return "".join(_lines(counts, shares, kept))
+    return "".join(_arpa_lines(counts, probabilities, backoff))
 
 
-def _lines(
+def _arpa_lines(
     counts: list[dict[tuple[str, ...], Counter[str]]],
-    shares: dict[tuple[str, ...], dict[str, float]],
-    kept: dict[tuple[str, ...], float],
+    probabilities: dict[tuple[str, ...], dict[str, float]],
+    backoff: dict[tuple[str, ...], float],
 ) -> Iterable[str]:
     order = len(counts)
     sizes = [sum(map(len, table.values())) for table in counts]
@@ -65,20 +65,20 @@ def _lines(
     for size in range(order):
         yield f"\n\\{size + 1}-grams:\n"
         if size == 0:
-            yield f"-99 {_BEGIN} {math.log10(kept.get((_BEGIN,), 1.0)):.5f}\n"
+            yield f"-99 {_BEGIN} {math.log10(backoff.get((_BEGIN,), 1.0)):.5f}\n"
         for history in sorted(counts[size]):
-            for token, share in sorted(shares[history].items()):
-                row = (*history, token)
-                yield f"{math.log10(share):.5f} {' '.join(row)}"
-                yield f" {math.log10(kept[row]):.5f}\n" if row in kept else "\n"
+            for token, probability in sorted(probabilities[history].items()):
+                tokens = (*history, token)
+                yield f"{math.log10(probability):.5f} {' '.join(tokens)}"
+                yield f" {math.log10(backoff[tokens]):.5f}\n" if tokens in backoff else "\n"
     yield "\n\\end\\\n"
 
 
 def main(argv: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description="An n-gram model over a bundle's pieces.")
+    parser = argparse.ArgumentParser(description="N-gram language model over a model's pieces.")
     parser.add_argument("texts", type=Path, help="a sentence on each line")
-    parser.add_argument("--model", help="bundle; the one that comes with Wheatear if left out")
-    parser.add_argument("--order", type=int, default=3, help="tokens that are looked at together")
+    parser.add_argument("--model", help="bundle; by default the shipped model")
+    parser.add_argument("--order", type=int, default=3, help="maximum tokens of an n-gram")
     parser.add_argument("--out", type=Path, required=True)
     a = parser.parse_args(argv)
     if not 1 <= a.order <= 10:

@@ -1,4 +1,4 @@
-"""A bad line is named with its file and number, and refused or skipped as asked."""
+"""Manifests for training: audio formats, bad lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(folder: Path, *lines: Any) -> Path:
     return path
 
 
-def test_any_rate_and_number_of_channels_is_read_at_16_khz_mono(folder: Path) -> None:
+def test_audio_is_read_at_16_khz_mono(folder: Path) -> None:
     (utterance,) = read_manifest(write(folder, GOOD))
     assert (utterance.text, utterance.locale, utterance.size) == ("Yes.", "en", 24_000)
     samples = utterance.read()
@@ -44,7 +44,7 @@ def test_any_rate_and_number_of_channels_is_read_at_16_khz_mono(folder: Path) ->
     assert np.abs(samples[:1600]).max() < 0.1 < np.abs(samples[-1600:]).max()  # from its offset
 
 
-def test_pcm_without_duration_goes_to_its_end(folder: Path) -> None:
+def test_pcm_without_duration_is_read_to_its_end(folder: Path) -> None:
     (u,) = read_manifest(
         write(folder, {"audio_filepath": "b.pcm", "offset": 0.5, "text": "x"}), locale="nl-NL"
     )
@@ -73,7 +73,7 @@ def test_pcm_without_duration_goes_to_its_end(folder: Path) -> None:
         (GOOD | {"offset": 2.05, "duration": 0.04}, "it starts at 2.05 s, where .* has ended"),
     ],
 )
-def test_a_bad_line(folder: Path, line: Any, message: str) -> None:
+def test_bad_line_is_refused_or_skipped(folder: Path, line: Any, message: str) -> None:
     path = write(folder, GOOD, line, b"", GOOD)
     with pytest.raises(ManifestError, match=rf"m\.jsonl, line 2: {message}"):
         read_manifest(path)
@@ -83,12 +83,12 @@ def test_a_bad_line(folder: Path, line: Any, message: str) -> None:
     assert said[0].startswith(f"skipped {path}, line 2: ")
 
 
-def test_a_manifest_without_a_usable_line_is_refused(folder: Path) -> None:
+def test_manifest_without_usable_line_is_refused(folder: Path) -> None:
     for path in (write(folder, b"{"), folder / "gone.jsonl", write(folder)):
         with pytest.raises(ManifestError, match=str(path)):
             read_manifest(path, "skip", warn=lambda _: None)
 
 
-def test_many_bad_lines_make_a_short_message(folder: Path) -> None:
+def test_message_names_five_of_many_bad_lines(folder: Path) -> None:
     with pytest.raises(ManifestError, match="and 15 more lines"):
         read_manifest(write(folder, *[b"{"] * 20))

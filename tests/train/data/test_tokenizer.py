@@ -1,4 +1,4 @@
-"""Pieces come back as the text they were, and a tokenizer that grows moves no id."""
+"""Tokenizer: decoding, extension by a language, tokenizers of bundles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ OLD = Tokenizer.train(ENGLISH, ["en-US"], 60)
 NEW = OLD.extended(DUTCH, ["nl-NL"], 20)
 
 
-def test_old_ids_stay_and_old_text_keeps_its_pieces() -> None:
+def test_extended_tokenizer_keeps_old_ids_and_pieces() -> None:
     assert NEW.pieces()[: OLD.size] == OLD.pieces()
     for text in ENGLISH:
         assert NEW.decode(NEW.encode(text, "en-US")) == (text, [locale_tag("en-US")])
@@ -24,7 +24,7 @@ def test_old_ids_stay_and_old_text_keeps_its_pieces() -> None:
     assert all(letters.encode(t, "en-US") == OLD.encode(t, "en-US") for t in ENGLISH)
 
 
-def test_the_new_language_is_spelled_and_tagged() -> None:
+def test_extended_tokenizer_encodes_the_new_language() -> None:
     assert not OLD.has("nl-NL")
     assert NEW.has("nl-NL")
     for text in DUTCH:
@@ -34,16 +34,16 @@ def test_the_new_language_is_spelled_and_tagged() -> None:
     assert len(NEW.encode(DUTCH[0], "nl-NL")) < len(letters.encode(DUTCH[0], "nl-NL"))
 
 
-def test_a_locale_without_tag_gets_none() -> None:
+def test_locale_without_tag_is_encoded_without() -> None:
     assert OLD.decode(OLD.encode("The cat", "de-DE")) == ("The cat", [])
 
 
 @given(st.lists(st.sampled_from(" .abcdeghilnorstuTH"), max_size=30).map("".join))
-def test_a_tokenizer_made_of_pieces_splits_as_the_model_does(text: str) -> None:
+def test_tokenizer_from_pieces_equals_its_model(text: str) -> None:
     assert Tokenizer.from_pieces(OLD.pieces()).encode(text, "en-US") == OLD.encode(text, "en-US")
 
 
-def test_a_checkpoint_of_nemo_grows_as_well() -> None:
+def test_tokenizer_of_a_nemo_checkpoint_is_extended() -> None:
     path = Path(__file__).parents[2] / "oracle" / "tiny-multi.nemo"
     with open_checkpoint(path) as checkpoint:
         assert checkpoint.tokenizer is not None

@@ -1,4 +1,4 @@
-"""The loss against enumeration of every path, in float64, and against finite differences."""
+"""The loss compared with enumeration of all paths, in float64, and with finite differences."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_sliced_equals_whole(device: str, cells: int) -> None:
     assert_equal(descended(joint_loss(*sliced, *rest, max_logits=cells * 31), sliced), expected)
 
 
-def test_padding_of_targets_may_be_no_token() -> None:
+def test_padding_of_targets_may_have_any_value() -> None:
     ours, theirs = example(), example()
     padded = TARGETS.masked_fill(torch.arange(4) >= TOKENS[:, None], -100)
     loss, expected = joint_loss(*ours, padded, *EXAMPLE[1:]), joint_loss(*theirs, *EXAMPLE)
@@ -135,7 +135,7 @@ def test_gradient_equals_finite_differences() -> None:
     )
 
 
-def test_float32_is_close() -> None:
+def test_float32_is_close_to_float64() -> None:
     single = leaves(example(), torch.float32)
     loss = joint_loss(*single, TARGETS, FRAMES, TOKENS, SCALE.float())
     assert loss.item() == pytest.approx(reference(*example(), *EXAMPLE).item(), rel=1e-5)

@@ -1,4 +1,4 @@
-"""The network against real NeMo: the tiny checkpoints of the oracle at every latency."""
+"""Outputs of the network compared with NeMo's, for the checkpoints of the oracle."""
 
 from __future__ import annotations
 
