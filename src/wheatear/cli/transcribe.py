@@ -4,8 +4,9 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from cyclopts import Parameter
 from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -109,8 +110,9 @@ def transcribe(
     _check_options(files)
     if threads is not None and threads < 1:
         raise WheatearError(f"--threads must be 1 or more, not {threads}")
-    is_raw = raw or (rate, channels, encoding) != (None, None, None)
-    raw_format = _raw_format(rate, channels, encoding) if is_raw else None
+    given: dict[str, Any] = {"rate": rate, "channels": channels, "encoding": encoding}
+    described = {key: value for key, value in given.items() if value is not None}
+    raw_format = replace(RawFormat(), **described) if raw or described else None
     if jobs < 1:
         raise WheatearError(f"--jobs must be 1 or more, not {jobs}")
     try:
@@ -152,17 +154,6 @@ def _check_options(files: Sequence[str]) -> None:
             arguments = app["transcribe"].assemble_argument_collection(parse_docstring=False)
             hint = suggestion(option, [name for argument in arguments for name in argument.names])
             raise WheatearError(f"unknown option {option}{hint}; see 'wheatear transcribe --help'")
-
-
-def _raw_format(
-    rate: int | None, channels: int | None, encoding: Literal["s16", "f32"] | None
-) -> RawFormat:
-    """Returns the format of raw input, with defaults for options that are not given."""
-    return RawFormat(
-        RawFormat.rate if rate is None else rate,
-        RawFormat.channels if channels is None else channels,
-        encoding or RawFormat.encoding,
-    )
 
 
 def _transcribe_all(transcriber: FileTranscriber, files: Sequence[str], output: Output) -> int:
