@@ -265,14 +265,8 @@ def test_kill_keeps_all_final_text(bundle_of, tmp_path, number):
     audio, out = tmp_path / "long.wav", tmp_path / "out"
     spoken = np.concatenate([speech("tiny-multi"), np.zeros(32_000, np.float32)])
     soundfile.write(audio, np.tile(spoken, 40), 16000)
-    command = [
-        *RUN,
-        str(tmp_path),
-        "--output-dir",
-        str(out),
-        "--model",
-        str(bundle_of("tiny-multi")),
-    ]
+    model = ["--model", str(bundle_of("tiny-multi"))]
+    command = [*RUN, "transcribe", str(tmp_path), "--output-dir", str(out), *model]
     process = subprocess.Popen(command, stderr=subprocess.PIPE)
     partial, end = out / "long.txt.partial", time.monotonic() + 30
     while not partial.exists() or partial.stat().st_size < 100:

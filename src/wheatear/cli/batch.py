@@ -100,7 +100,7 @@ class Batch:
                 self._transcribe(item, result)
                 result.state = "done"
         except KeyboardInterrupt:
-            result.state = "stopped" if result.state == "stopped" else "not started"
+            result.state = "stopped" if result.state == "stopped" else "not begun"
         except Exception as error:  # noqa: BLE001  (other files are not affected)
             if interrupts.number is None:  # otherwise a signal caused it
                 result.state, result.fault = "failed", error_sentence(error, item.audio)
