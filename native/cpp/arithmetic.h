@@ -1,17 +1,17 @@
-// The arithmetic between the products, a row at a time.
+// Functions of one row between the matrix products: norms, activations, softmax, quantization.
 //
-// A row is added up in the same order whatever it is a row of.
+// The order of additions depends only on the length of the row.
 #pragma once
 
 #include "model.h"
-#include "vectors.h"
+#include "simd.h"
 
 namespace wheatear {
-namespace WHEATEAR_PATH {
+namespace WHEATEAR_ISA {
 
-// Within 2 units in the last place.
+// Accurate to 2 units in the last place.
 inline float exponential(float x) {
-    constexpr float to_integer = 12582912.0f;  // 1.5 * 2^23: what is added to it loses its fraction
+    constexpr float to_integer = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer
     x = x > -87.0f ? x : -87.0f;
     x = x < 88.0f ? x : 88.0f;
     const float n = (x * 1.44269504f + to_integer) - to_integer;
@@ -42,7 +42,7 @@ inline float sum_of_lanes(Floats v) {
 }
 
 inline float sum(const float* x, int n) {
-    Floats lanes = all(0);
+    Floats lanes = broadcast(0);
     int i = 0;
     for (; i + LANES <= n; i += LANES) lanes = plus(load(x + i), lanes);
     float total = sum_of_lanes(lanes);
@@ -50,9 +50,9 @@ inline float sum(const float* x, int n) {
     return total;
 }
 
-// a . b + c . d, in four chains so that one addition need not wait for the last.
+// Returns a . b + c . d, in four independent chains of additions.
 inline float dot_both(const float* a, const float* b, const float* c, const float* d, int n) {
-    Floats first = all(0), second = all(0), third = all(0), fourth = all(0);
+    Floats first = broadcast(0), second = broadcast(0), third = broadcast(0), fourth = broadcast(0);
     int i = 0;
     for (; i + 2 * LANES <= n; i += 2 * LANES) {
         first = multiply_add(load(a + i), load(b + i), first);
@@ -66,7 +66,7 @@ inline float dot_both(const float* a, const float* b, const float* c, const floa
 }
 
 inline float sum_of_squares(const float* x, float mean, int n) {
-    Floats lanes = all(0), shift = all(-mean);
+    Floats lanes = broadcast(0), shift = broadcast(-mean);
     int i = 0;
     for (; i + LANES <= n; i += LANES) {
         Floats difference = plus(load(x + i), shift);
@@ -77,8 +77,8 @@ inline float sum_of_squares(const float* x, float mean, int n) {
     return total;
 }
 
-// LayerNorm; out may be x.
-inline void normalise(const float* x, Norm norm, int n, float* out) {
+// LayerNorm; `out` may be `x`.
+inline void layer_norm(const float* x, Norm norm, int n, float* out) {
     const float mean = sum(x, n) / float(n);
     const float scale = 1.0f / std::sqrt(sum_of_squares(x, mean, n) / float(n) + 1e-5f);
     for (int i = 0; i < n; ++i) out[i] = (x[i] - mean) * scale * norm.gain[i] + norm.shift[i];
@@ -96,11 +96,11 @@ inline void relu(float* x, int n) {
     for (int i = 0; i < n; ++i) x[i] = x[i] > 0 ? x[i] : 0;
 }
 
-inline void gate(const float* value_and_gate, int n, float* out) {
+inline void glu(const float* value_and_gate, int n, float* out) {
     for (int i = 0; i < n; ++i) out[i] = value_and_gate[i] * sigmoid(value_and_gate[n + i]);
 }
 
-inline void soften(float* scores, int n) {
+inline void softmax(float* scores, int n) {
     float most = scores[0];
     for (int i = 1; i < n; ++i) most = scores[i] > most ? scores[i] : most;
     for (int i = 0; i < n; ++i) scores[i] = exponential(scores[i] - most);
@@ -108,9 +108,9 @@ inline void soften(float* scores, int n) {
     for (int i = 0; i < n; ++i) scores[i] *= scale;
 }
 
-// A block of activations to 8 bits: code * scale.
-inline void quantise_block(const float* x, int8_t* codes, float* scale, int32_t* correction) {
-    int32_t most_bits = 0;  // positive floats are in the order of their bits
+// Quantizes a block of activations to 8 bits: value = code * scale.
+inline void quantize_block(const float* x, int8_t* codes, float* scale, int32_t* correction) {
+    int32_t most_bits = 0;  // positive floats have the order of their bits
     for (int i = 0; i < BLOCK; ++i) {
         int32_t bits;
         std::memcpy(&bits, x + i, 4);
@@ -125,8 +125,8 @@ inline void quantise_block(const float* x, int8_t* codes, float* scale, int32_t*
     *correction = correction_of(codes);
 }
 
-// A row of n activations, the last block filled up with zeros.
-inline void quantise(const float* x, int n, int row, const Quantised& to) {
+// Quantizes a row of n activations; the last block is padded with zeros.
+inline void quantize(const float* x, int n, int row, const QuantizedRows& to) {
     const int blocks = rounded_up(n, BLOCK) / BLOCK;
     int8_t* codes = to.codes + size_t(row) * blocks * BLOCK;
     float* scales = to.scales + size_t(row) * blocks;
@@ -138,9 +138,9 @@ inline void quantise(const float* x, int n, int row, const Quantised& to) {
             std::memcpy(filled, block, sizeof(float) * (n - b * BLOCK));
             block = filled;
         }
-        quantise_block(block, codes + b * BLOCK, scales + b, corrections + b);
+        quantize_block(block, codes + b * BLOCK, scales + b, corrections + b);
     }
 }
 
-}  // namespace WHEATEAR_PATH
+}  // namespace WHEATEAR_ISA
 }  // namespace wheatear

@@ -1,7 +1,7 @@
-// The largest sizes that a model may have; the same as in src/wheatear/model/size_limits.py.
+// Limits of the sizes of a model; the same as in src/wheatear/model/size_limits.py.
 //
-// They keep every product of two sizes that is computed in 32 bits below 2^31.  What depends on
-// three of them, or on a batch, is computed in 64 bits.
+// They keep every product of two sizes below 2^31, so that it fits 32 bits. Products of three
+// sizes, or with the size of a batch, are computed in 64 bits.
 #pragma once
 
 #include <cstdint>
@@ -19,7 +19,7 @@ inline void check_size(const char* name, int64_t value, int64_t least, int64_t m
                                     std::to_string(most));
 }
 
-inline void check(const Shape& s) {
+inline void check(const EncoderShape& s) {
     check_size("layers", s.layers, 1, 128);
     check_size("width", s.width, 1, 8192);
     check_size("heads", s.heads, 1, 128);
@@ -42,7 +42,7 @@ inline void check(const DecoderShape& s) {
     check_size("activation", s.activation, RELU, SIGMOID);
 }
 
-// Rows of a run: `each` of them floats long in the largest table.
+// Checks the number of rows of a run; a row has `each` floats in the largest table.
 inline void check_rows(int64_t rows, int64_t each) {
     check_size("rows", rows, 1, 1 << 20);
     check_size("values of a run", rows * each, 1, int64_t(1) << 34);

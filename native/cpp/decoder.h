@@ -1,35 +1,35 @@
-// A predictor and a joint: their weights repacked, and all that runs of them need.
+// A predictor and a joint with their repacked weights, threads and workspaces.
 #pragma once
 
 #include <vector>
 
+#include "isa.h"
 #include "loader.h"
-#include "path.h"
-#include "spares.h"
+#include "workspace_pool.h"
 
 namespace wheatear {
 
-// Safe to use from many threads, as an Encoder is.
+// Safe to use from many threads, like Encoder.
 class Decoder {
   public:
-    // Reads the tensors in the order of the network, see `load` in decoder.cpp.  Throws
-    // std::invalid_argument if they do not fit the shape.
-    Decoder(const DecoderShape& shape, const Tensor* tensors, int count, const Path& path,
+    // Reads the tensors in the order of `load` in decoder.cpp. Throws std::invalid_argument if they
+    // do not fit the shape.
+    Decoder(const DecoderShape& shape, const Tensor* tensors, int count, const Isa& isa,
             int threads);
 
-    void predict(const Prediction& run);
-    void join(const Question& run);
+    void predict(const PredictorRun& run);
+    void join(const JointRun& run);
 
   private:
     template <class Run>
-    void on_threads(int rows, Run run);
+    void with_workspace(int rows, Run run);
 
-    const Path& path_;
+    const Isa& isa_;
     DecoderModel model_;
     std::vector<Linear> lstm_;
     Memory memory_;
-    Pool pool_;
-    Spares<DecoderWorkspace> spares_;
+    ThreadPool pool_;
+    WorkspacePool<DecoderWorkspace> workspaces_;
 };
 
 }  // namespace wheatear

@@ -7,13 +7,13 @@
 namespace wheatear {
 namespace {
 
-const Shape& checked(const Shape& shape) {
+const EncoderShape& checked(const EncoderShape& shape) {
     check(shape);
     return shape;
 }
 
-void load(Loader& from, Model& m) {
-    const Shape& s = m.shape;
+void load(Loader& from, EncoderModel& m) {
+    const EncoderShape& s = m.shape;
     m.convolution0 = from.depthwise(9, s.channels);
     m.convolution2 = from.depthwise(9, s.channels);
     m.convolution3 = from.linear(s.channels, s.channels);
@@ -46,20 +46,20 @@ void load(Loader& from, Model& m) {
 
 }  // namespace
 
-Encoder::Encoder(const Shape& shape, const Tensor* tensors, int count, const Path& path,
+Encoder::Encoder(const EncoderShape& shape, const Tensor* tensors, int count, const Isa& isa,
                  int threads)
-    : path_(path), layers_(checked(shape).layers), pool_(threads) {
+    : isa_(isa), layers_(checked(shape).layers), pool_(threads) {
     model_.shape = shape;
     model_.layers = layers_.data();
     load_into(memory_, tensors, count, pool_, [this](Loader& from) { load(from, model_); });
 }
 
 void Encoder::step(const Batch& batch) {
-    const Shape& s = model_.shape;
+    const EncoderShape& s = model_.shape;
     if (batch.count < 1 || batch.frames < 1 || batch.chunk < 1 || batch.frames % batch.chunk ||
         batch.chunk > s.longest_chunk)
-        throw std::invalid_argument("the encoder has no such chunks");
-    // The most rows that there are, those of the first convolution, and units of work.
+        throw std::invalid_argument("the encoder does not support this number of frames or chunks");
+    // The first convolution has the most rows and units of work.
     check_rows(int64_t(batch.count) * (4 * int64_t(batch.frames) + 3),
                int64_t(s.bands_after(1)) * s.padded_channels());
     check_rows(int64_t(batch.count) * batch.frames,
@@ -67,14 +67,14 @@ void Encoder::step(const Batch& batch) {
     for (int b = 0; b < batch.count; ++b)
         if (batch.streams[b].left < 0 || batch.streams[b].left > s.left ||
             batch.streams[b].start < 0)
-            throw std::invalid_argument("the encoder cannot look so far back");
-    std::unique_ptr<Workspace> work = spares_.borrow();
+            throw std::invalid_argument("the left context exceeds that of the encoder");
+    std::unique_ptr<Workspace> work = workspaces_.acquire();
     work->fit(s, batch, pool_.threads());
     {
         std::unique_lock lock(pool_.in_use, std::try_to_lock);
-        path_.step(model_, batch, *work, lock ? &pool_ : nullptr);
+        isa_.step(model_, batch, *work, lock ? &pool_ : nullptr);
     }
-    spares_.give_back(std::move(work));
+    workspaces_.release(std::move(work));
 }
 
 }  // namespace wheatear

@@ -1,31 +1,32 @@
-// An encoder: its weights repacked, and all that its steps need.
+// An encoder with its repacked weights, threads and workspaces.
 #pragma once
 
 #include <vector>
 
+#include "isa.h"
 #include "loader.h"
-#include "path.h"
-#include "spares.h"
+#include "workspace_pool.h"
 
 namespace wheatear {
 
 class Encoder {
   public:
-    // Reads the tensors in the order of the network, see `load` in encoder.cpp.  Throws
-    // std::invalid_argument if they do not fit the shape.
-    Encoder(const Shape& shape, const Tensor* tensors, int count, const Path& path, int threads);
+    // Reads the tensors in the order of `load` in encoder.cpp. Throws std::invalid_argument if they
+    // do not fit the shape.
+    Encoder(const EncoderShape& shape, const Tensor* tensors, int count, const Isa& isa,
+            int threads);
 
-    // Safe to call from many threads: one of them at a time has the pool, others compute alone.
-    // Throws std::invalid_argument for a batch that the encoder is not made for.
+    // Safe to call from many threads: one of them uses the thread pool, the others only their own
+    // thread. Throws std::invalid_argument for a batch that does not fit the encoder.
     void step(const Batch& batch);
 
   private:
-    const Path& path_;
-    Model model_;
+    const Isa& isa_;
+    EncoderModel model_;
     std::vector<Layer> layers_;
     Memory memory_;
-    Pool pool_;
-    Spares<Workspace> spares_;
+    ThreadPool pool_;
+    WorkspacePool<Workspace> workspaces_;
 };
 
 }  // namespace wheatear

@@ -10,21 +10,22 @@ void pack_32(const Tensor& weight, int tile, float* to) {
             *to++ = o < weight.outputs ? from[size_t(i) * weight.outputs + o] : 0.0f;
 }
 
-// A block of 32 codes of one output, into its place among those of its tile.
+// Copies a block of 32 codes of one output into its tile.
 void pack_block(const uint8_t* from, int bits, uint8_t* to) {
     if (bits == 8) {
         for (int i = 0; i < BLOCK; i += 4, to += LINE) std::memcpy(to, from + i, 4);
         return;
     }
     for (int i = 0; i < BLOCK; i += 8, from += 4, to += LINE)
-        for (int pair = 0; pair < 2; ++pair) {  // inputs 2 pair, 2 pair + 1, and those 4 further on
-            const uint8_t here = from[pair], further = from[pair + 2];
-            to[2 * pair] = uint8_t((here & 15) | further << 4);
-            to[2 * pair + 1] = uint8_t(here >> 4 | (further & 240));
+        for (int pair = 0; pair < 2;
+             ++pair) {  // inputs 2 pair, 2 pair + 1, and those 4 inputs later
+            const uint8_t near = from[pair], far = from[pair + 2];
+            to[2 * pair] = uint8_t((near & 15) | far << 4);
+            to[2 * pair + 1] = uint8_t(near >> 4 | (far & 240));
         }
 }
 
-// The memory is zero before, which is what is beyond the last output.
+// The memory is zero, which is the padding after the last output.
 void pack_codes(const Tensor& weight, const Linear& linear, int tile, uint8_t* to) {
     const auto* codes = static_cast<const uint8_t*>(weight.data);
     for (int b = 0; b < linear.blocks(); ++b, to += linear.block_bytes()) {
@@ -38,7 +39,7 @@ void pack_codes(const Tensor& weight, const Linear& linear, int tile, uint8_t* t
 
 }  // namespace
 
-Linear measure(const Tensor& weight) {
+Linear layer_of(const Tensor& weight) {
     Linear linear;
     linear.bits = weight.bits;
     linear.inputs = weight.inputs;
@@ -46,7 +47,7 @@ Linear measure(const Tensor& weight) {
     return linear;
 }
 
-void pack(const Tensor& weight, Linear& linear, uint8_t* to, Pool& pool) {
+void pack(const Tensor& weight, Linear& linear, uint8_t* to, ThreadPool& pool) {
     linear.weights = to;
     auto work = [&](int tile) {
         uint8_t* at = to + tile * linear.tile_bytes();

@@ -1,21 +1,21 @@
-// Weights from the layout of a bundle's graph to that of products.
+// Reads weights in the layout of a bundle's graph and packs them for matmul.
 #pragma once
 
 #include <cstring>
 #include <stdexcept>
 #include <string>
 
-#include "pool.h"
+#include "thread_pool.h"
 #include "workspace.h"
 
 namespace wheatear {
 
-// A tensor as it comes.  In the layout of a bundle's graph: of 32 bits a vector, or a matrix
-// [inputs, outputs]; of 4 or 8 bits codes [outputs, blocks, 32 * bits / 8] with scales [outputs,
-// blocks], the earlier of two inputs in the lower half of a byte.
+// A tensor in the layout of a bundle's graph. With 32 bits a vector or a matrix [inputs, outputs];
+// with 4 or 8 bits codes [outputs, blocks, 32 * bits / 8] and scales [outputs, blocks]. The earlier
+// of two 4-bit codes is in the lower half of a byte.
 struct Tensor {
     const void* data;
-    const uint16_t* scales;  // as IEEE 754's half
+    const uint16_t* scales;         // float16
     int32_t bits, inputs, outputs;  // inputs: 1 for a vector
 };
 
@@ -26,15 +26,15 @@ inline bool is_matrix(const Tensor& weight) {
            (weight.bits == 32 || (codes && weight.scales));
 }
 
-// Bytes of a linear layer once it is packed, and the packing (see Linear).  bias may be null.
-Linear measure(const Tensor& weight);
-void pack(const Tensor& weight, Linear& linear, uint8_t* to, Pool& pool);
+// Returns the layer of a weight, without pointers; its bytes() is the size after packing.
+Linear layer_of(const Tensor& weight);
+// Packs a weight into `to` (see Linear).
+void pack(const Tensor& weight, Linear& linear, uint8_t* to, ThreadPool& pool);
 
-// Takes the tensors one after the other.  Done twice: once to count the bytes they need, once to
-// place them.
+// Reads tensors in order. It runs twice: first to count the bytes, then to copy into memory.
 class Loader {
   public:
-    Loader(const Tensor* tensors, int count, Pool& pool)
+    Loader(const Tensor* tensors, int count, ThreadPool& pool)
         : tensors_(tensors), count_(count), pool_(pool) {}
 
     size_t bytes() const { return bytes_; }
@@ -53,7 +53,7 @@ class Loader {
         return copy(tensor, length);
     }
 
-    // Null where the model has none, which a tensor without data tells.
+    // Returns null for a tensor without data, which the model does not have.
     const float* optional(int64_t length) {
         if (next_ < count_ && !tensors_[next_].data) return ++next_, nullptr;
         return vector(length);
@@ -62,7 +62,7 @@ class Loader {
     Linear linear(int inputs, int outputs) {
         const Tensor& weight = next();
         check(is_matrix(weight) && weight.inputs == inputs && weight.outputs == outputs);
-        Linear linear = measure(weight);
+        Linear linear = layer_of(weight);
         if (auto* to = static_cast<uint8_t*>(take(linear.bytes()))) pack(weight, linear, to, pool_);
         linear.bias = optional(outputs);
         return linear;
@@ -90,7 +90,7 @@ class Loader {
         return result;
     }
 
-    FeedForward feed_forward(const Shape& s) {
+    FeedForward feed_forward(const EncoderShape& s) {
         FeedForward result;
         result.norm = norm(s.width);
         result.in = linear(s.width, s.feed_forward);
@@ -106,7 +106,7 @@ class Loader {
     void check(bool fits) const {
         if (!fits)
             throw std::invalid_argument("tensor " + std::to_string(next_ - 1) +
-                                        " is not of the shape that the layers have");
+                                        " does not have the shape of its layer");
     }
     void* take(size_t bytes) {
         if (memory_) return memory_->take(bytes);
@@ -122,19 +122,19 @@ class Loader {
 
     const Tensor* const tensors_;
     const int count_;
-    Pool& pool_;
+    ThreadPool& pool_;
     Memory* memory_ = nullptr;
     int next_ = 0;
     size_t bytes_ = 0;
 };
 
-// Reads all tensors with load(loader) into memory that they fit.
+// Reads all tensors with load(loader) into memory of the right size.
 template <class Load>
-void load_into(Memory& memory, const Tensor* tensors, int count, Pool& pool, Load load) {
+void load_into(Memory& memory, const Tensor* tensors, int count, ThreadPool& pool, Load load) {
     Loader loader(tensors, count, pool);
     load(loader);
     loader.finish();
-    // What is asked for ahead of the last weight is still ours.
+    // Prefetching reads past the last weight.
     memory.reserve(loader.bytes() + 4096);
     loader.place_in(memory);
     load(loader);

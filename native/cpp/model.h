@@ -1,19 +1,18 @@
-// The weights of encoder, predictor and joint, and what they compute at a time.
+// Weights of encoder, predictor and joint, and inputs and outputs of one run.
 #pragma once
 
-#include "layout.h"
+#include "weight_layout.h"
 
 namespace wheatear {
 
-struct Shape {
+struct EncoderShape {
     int layers, width, heads, kernel, left, longest_chunk;
-    int bands, channels, feed_forward, prompt, joint;  // prompt: width of its kernel, 0 if none
+    int bands, channels, feed_forward, prompt, joint;  // prompt: width of its kernel, or 0
 
     WHEATEAR_INLINE int head_width() const { return width / heads; }
     WHEATEAR_INLINE int padded_channels() const { return rounded_up(channels, TILE); }
-    WHEATEAR_INLINE int offsets() const {
-        return left + 2 * longest_chunk - 1;
-    }  // of the table of positions
+    // Number of offsets in the table of positions.
+    WHEATEAR_INLINE int offsets() const { return left + 2 * longest_chunk - 1; }
     WHEATEAR_INLINE int bands_after(int convolutions) const {
         int n = bands;
         for (int i = 0; i < convolutions; ++i) n = n / 2 + 1;
@@ -22,7 +21,7 @@ struct Shape {
 };
 
 struct Norm {
-    const float* gain = nullptr;  // null: no norm
+    const float* gain = nullptr;  // null for no norm
     const float* shift = nullptr;
 };
 
@@ -48,9 +47,9 @@ struct Layer {
     Norm depthwise_norm;
 };
 
-struct Model {
-    Shape shape;
-    Depthwise convolution0, convolution2, convolution5;  // 3 x 3; 0 reads the one channel there is
+struct EncoderModel {
+    EncoderShape shape;
+    Depthwise convolution0, convolution2, convolution5;  // 3 x 3; 0 reads the mel
     Linear convolution3, convolution6;
     Linear subsampled;  // reads [channels, bands]
     Layer* layers = nullptr;
@@ -58,27 +57,27 @@ struct Model {
     Linear joint;
 };
 
-// One stream's part of a step.  Frames are [frames, width] each.
+// Buffers of one stream for a step. Frames are [frames, width].
 struct Stream {
     float* keys_values;     // [layers, 2, heads, left, head_width], a ring over the frames
-    const float* conv;      // [layers, kernel - 1, width]: before this step
-    float* next_conv;       // the same after it
+    const float* conv;      // [layers, kernel - 1, width]: cache before this step
+    float* next_conv;       // cache after this step
     const float* mel;       // [8 frames + 7, bands]
-    const float* live1;     // [4 frames + 3]: 1 where a row of the first convolution exists
-    const float* live2;     // [2 frames + 1]: the same for the second
+    const float* valid1;    // [4 frames + 3]: 1 for valid rows of the first convolution
+    const float* valid2;    // [2 frames + 1]: 1 for valid rows of the second
     const float* language;  // [prompt]: bias of the language prompt
-    float* projected;       // [frames, joint]
-    float* encoded;
-    float* hidden;
-    int64_t start;  // frames before this step
-    int32_t left;   // frames that may be looked back at
+    float* joint_input;     // [frames, joint]
+    float* encoder_out;
+    float* before_prompt;
+    int64_t start;  // frame number of the first frame of this step
+    int32_t left;   // left context in frames
 };
 
 struct Batch {
     Stream* streams;
     int32_t count;
-    int32_t frames;  // of each stream
-    int32_t chunk;   // frames that see each other; divides `frames`
+    int32_t frames;  // number of new frames of each stream
+    int32_t chunk;   // frames of a chunk, which attend to each other; divides `frames`
 };
 
 enum Activation { RELU, TANH, SIGMOID };
@@ -91,14 +90,14 @@ struct DecoderShape {
 // Predictor and joint.
 struct DecoderModel {
     DecoderShape shape;
-    Linear* lstm = nullptr;  // of each layer: inputs and h to the gates i, f, g, o
+    Linear* lstm = nullptr;  // [layers]: from inputs and h to the gates i, f, g, o
     Linear prediction;
     Linear output;
 };
 
 // A run of the predictor: the next prediction and LSTM state of every row.
-struct Prediction {
-    const float* embedded;  // [rows, hidden]: the tokens
+struct PredictorRun {
+    const float* embedded;  // [rows, hidden]: embeddings of the tokens
     const float *h, *c;     // [layers, rows, hidden]
     float* prediction;      // [rows, joint]
     float *next_h, *next_c;
@@ -106,9 +105,9 @@ struct Prediction {
 };
 
 // A run of the joint.
-struct Question {
-    const float *projected, *prediction;  // [rows, joint]: a frame and what was said before it
-    float* logits;                        // [rows, outputs rounded up to TILE]
+struct JointRun {
+    const float *joint_input, *prediction;  // [rows, joint]: encoder frame and prediction
+    float* logits;                          // [rows, outputs rounded up to TILE]
     int32_t rows;
 };
 

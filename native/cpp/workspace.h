@@ -1,4 +1,4 @@
-// Memory that is used again and again.
+// Buffers that are reused by all steps.
 #pragma once
 
 #include <cstdlib>
@@ -9,7 +9,7 @@
 
 namespace wheatear {
 
-// Rows of floats, each row on cache lines of its own.
+// Rows of floats; each row begins at a cache line.
 struct Table {
     float* values = nullptr;
     int stride = 0;
@@ -17,17 +17,17 @@ struct Table {
     WHEATEAR_INLINE float* row(int r) const { return values + size_t(r) * stride; }
 };
 
-// Zeroed memory on cache lines; large pieces on huge pages where there are any.
+// Zeroed memory, aligned to cache lines, on huge pages where possible.
 class Memory {
   public:
     Memory() = default;
-    ~Memory() { std::free(held_); }
+    ~Memory() { std::free(allocated_); }
     Memory(const Memory&) = delete;
     Memory& operator=(const Memory&) = delete;
 
-    // Makes room for so many bytes, all zero; what was there is lost.
+    // Allocates `bytes` zero bytes and discards the previous content.
     void reserve(size_t bytes);
-    // The next so many bytes of it.
+    // Returns the next `bytes` bytes.
     void* take(size_t bytes) {
         void* at = start_ + used_;
         used_ += (bytes + LINE - 1) / LINE * LINE;
@@ -37,34 +37,34 @@ class Memory {
     size_t size() const { return size_; }
 
   private:
-    void* held_ = nullptr;
+    void* allocated_ = nullptr;
     char* start_ = nullptr;
     size_t size_ = 0, used_ = 0;
 };
 
-// What a step needs between its parts, for batches up to the largest one yet.
+// Intermediate values of an encoder step, sized for the largest batch yet.
 struct Workspace {
     Table first;       // [rows of the first convolution, bands * channels]
     Table second;      // [rows of the second, bands * channels]
     Table subsampled;  // [frames, channels * bands]
-    Table frames;      // [frames, width]: what goes from layer to layer
-    Table wide;        // [frames, most outputs of a product]
+    Table frames;      // [frames, width]: input and output of the layers
+    Table wide;        // [frames, largest output of a matmul]
     Table narrow;      // [frames, width]
     Table gated;       // [frames, width]
-    Table scratch;     // [threads, most a thread needs for itself]
-    Quantised quantised;
+    Table scratch;     // [threads, temporary values of a thread]
+    QuantizedRows quantized;
 
-    void fit(const Shape& shape, const Batch& batch, int threads);
+    void fit(const EncoderShape& shape, const Batch& batch, int threads);
 
   private:
     Memory memory_;
 };
 
-// What a run of the predictor or the joint needs, for as many rows as there ever were.
+// Intermediate values of predictor and joint, sized for the largest run yet.
 struct DecoderWorkspace {
-    Table input;  // [rows, most inputs of a product]
+    Table input;  // [rows, largest input of a matmul]
     Table gates;  // [rows, 4 * hidden or joint]
-    Quantised quantised;
+    QuantizedRows quantized;
 
     void fit(const DecoderShape& shape, int rows);
 

@@ -1,10 +1,10 @@
-// AVX-512 on a machine without it: the functions of SIMDe under the names of the real ones.
+// AVX-512 on a machine without it: SIMDe's functions under the names of the intrinsics.
 #pragma once
 
 #include <simde/x86/avx512.h>
 #include <simde/x86/fma.h>
 
-// Those it does not have yet.
+// Intrinsics that SIMDe does not have.
 #define _mm512_cvtepi32_ps(x) converted(x)
 #define _mm512_cvtph_ps(x) from_halves(x)
 

@@ -13,7 +13,7 @@ PENDING = {
     *(f"src/wheatear/{name}" for name in (
         "data", "server",
     )),
-    *("tests", "docs", "native", "deploy", "examples"),
+    *("tests", "docs", "deploy", "examples"),
 }  # fmt: skip
 
 

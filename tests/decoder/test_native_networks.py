@@ -22,7 +22,7 @@ PRECISIONS = ("fp32", "int8", "int4")
 
 
 def inputs_of(bundle: Bundle, rows: int, seed: int = 0) -> tuple[tuple, tuple]:
-    """What a predictor and what a joint is asked."""
+    """Returns random inputs of a predictor and of a joint."""
     s, rng = bundle.manifest.decoder, np.random.default_rng(seed)
     h = np.tanh(rng.standard_normal((s.layers, rows, s.hidden), np.float32))
     c = rng.standard_normal((s.layers, rows, s.hidden), np.float32)
@@ -30,15 +30,13 @@ def inputs_of(bundle: Bundle, rows: int, seed: int = 0) -> tuple[tuple, tuple]:
     return (rng.integers(0, s.blank + 1, rows), h, c), (frames, predictions)
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("model", [*TINY, *GEOMETRIES])
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_predictor_and_joint_equal_onnxruntimes(bundle_of, path, model, precision):
-    """Of a quantised predictor, the first layer: where the last bit of a float differs, a code of
-    the next one may be another.
-    """
+def test_predictor_and_joint_equal_onnxruntime(bundle_of, isa, model, precision):
+    """A quantized predictor is compared in its first layer: later ones may have other codes."""
     bundle = open_bundle(bundle_of(model, precision))
-    theirs, ours = OnnxNetworks(bundle), NativeNetworks(native, bundle, 2, path)
+    theirs, ours = OnnxNetworks(bundle), NativeNetworks(native, bundle, 2, isa)
     for rows in (1, 3, 9):
         to_predictor, to_joint = inputs_of(bundle, rows)
         prediction, *expected = theirs.predict(*to_predictor)
@@ -53,7 +51,7 @@ def test_predictor_and_joint_equal_onnxruntimes(bundle_of, path, model, precisio
 
 
 @pytest.mark.parametrize("model", [*TINY, *GEOMETRIES])
-def test_quantised_predictor_is_as_far_from_float_as_onnxruntimes(bundle_of, model):
+def test_quantized_predictor_has_the_error_of_onnxruntime(bundle_of, model):
     exact, bundle = (open_bundle(bundle_of(model, kind)) for kind in ("fp32", "int8"))
     to_predictor, _ = inputs_of(bundle, 200)
     float_, theirs, ours = (
@@ -73,8 +71,8 @@ SIZES = native.DecoderShape(2, 24, 40, 33, 0)
 """Layers, hidden, joint, outputs, activation: no multiples of a block or a tile."""
 
 
-def decoder_of(bits: int, path: str, threads: int = 1, activation: str = "Relu"):
-    """A native decoder of random weights, and those of its joint."""
+def decoder_of(bits: int, isa: str, threads: int = 1, activation: str = "Relu"):
+    """Returns a native decoder with random weights, all weights and those of its joint."""
     s, rng = SIZES, np.random.default_rng(0)
     linears = [(2 * s.hidden, 4 * s.hidden)] * s.layers + [(s.hidden, s.joint)]
     weights = []
@@ -93,25 +91,25 @@ def decoder_of(bits: int, path: str, threads: int = 1, activation: str = "Relu")
         joint = codes, scales, bias
     which = native.ACTIVATIONS.index(activation)
     shape = native.DecoderShape(s.layers, s.hidden, s.joint, s.outputs, which)
-    return native.Decoder(shape, weights, threads, path), weights, joint
+    return native.Decoder(shape, weights, threads, isa), weights, joint
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("bits", [4, 8])
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 20), threads=st.integers(1, 3), seed=st.integers(0, 1000))
-def test_joint_equals_integers(path, bits, rows, threads, seed):
-    decoder, _, joint = decoder_of(bits, path, threads)
+def test_joint_equals_integers(isa, bits, rows, threads, seed):
+    decoder, _, joint = decoder_of(bits, isa, threads)
     rng = np.random.default_rng(seed)
     frames, predictions = rng.standard_normal((2, rows, SIZES.joint), np.float32)
     expected = product(*joint, np.maximum(frames + predictions, 0))
     np.testing.assert_array_equal(decoder.logits(frames, predictions), expected)
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("activation", native.ACTIVATIONS)
-def test_activations(path, activation):
-    decoder, _, (weight, bias) = decoder_of(32, path, 1, activation)
+def test_activations(isa, activation):
+    decoder, _, (weight, bias) = decoder_of(32, isa, 1, activation)
     rng = np.random.default_rng(1)
     frames, predictions = rng.standard_normal((2, 5, SIZES.joint), np.float32) * 4
     x = (frames + predictions).astype(np.float64)
@@ -120,10 +118,10 @@ def test_activations(path, activation):
     np.testing.assert_allclose(decoder.logits(frames, predictions), expected, atol=1e-4)
 
 
-@pytest.mark.parametrize("path", native.paths())
-def test_predictor_is_an_lstm(path):
-    """With gates from nearly shut to wide open, in float64."""
-    decoder, weights, _ = decoder_of(8, path)
+@pytest.mark.parametrize("isa", native.instruction_sets())
+def test_predictor_is_an_lstm(isa):
+    """The expected state is in float64, with gates from nearly closed to open."""
+    decoder, weights, _ = decoder_of(8, isa)
     s, rng = SIZES, np.random.default_rng(2)
     x, h, c = (
         rng.standard_normal(shape, np.float32) * 8
@@ -143,46 +141,46 @@ def test_predictor_is_an_lstm(path):
 
 
 @cache
-def networks(folder: Path, path: str, threads: int) -> tuple[Bundle, NativeNetworks]:
+def networks(folder: Path, isa: str, threads: int) -> tuple[Bundle, NativeNetworks]:
     bundle = open_bundle(folder)
-    return bundle, NativeNetworks(native, bundle, threads, path)
+    return bundle, NativeNetworks(native, bundle, threads, isa)
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @settings(max_examples=30, deadline=None)
 @given(rows=st.integers(1, 20), threads=st.integers(1, 3), data=st.data())
-def test_other_rows_change_no_bit(bundle_of, path, rows, threads, data):
-    """Of a prediction, an LSTM state or an answer of the joint; nor does the number of threads."""
+def test_other_rows_change_no_bit(bundle_of, isa, rows, threads, data):
+    """Predictions, LSTM states and logits also do not depend on the number of threads."""
     folder = bundle_of("mel80", "int8")
-    bundle, together = networks(folder, path, threads)
+    bundle, together = networks(folder, isa, threads)
     (token, h, c), (frames, predictions) = inputs_of(bundle, rows, data.draw(st.integers(0, 99)))
     row = data.draw(st.integers(0, rows - 1), "row")
-    _, alone = networks(folder, path, 1)
+    _, single = networks(folder, isa, 1)
     one = slice(row, row + 1)
-    for many, single in zip(
-        together.predict(token, h, c), alone.predict(token[one], h[:, one], c[:, one]), strict=True
+    for many, expected in zip(
+        together.predict(token, h, c), single.predict(token[one], h[:, one], c[:, one]), strict=True
     ):
-        np.testing.assert_array_equal(many[..., one, :], single)
+        np.testing.assert_array_equal(many[..., one, :], expected)
     np.testing.assert_array_equal(
-        together.logits(frames, predictions)[one], alone.logits(frames[one], predictions[one])
+        together.logits(frames, predictions)[one], single.logits(frames[one], predictions[one])
     )
 
 
-def test_many_threads_at_once(bundle_of):
+def test_concurrent_calls_have_the_same_results(bundle_of):
     bundle, decoder = networks(bundle_of("tiny-multi", "int8"), "", 2)
 
-    def ask(n: int) -> tuple[np.ndarray, ...]:
+    def run(n: int) -> tuple[np.ndarray, ...]:
         to_predictor, to_joint = inputs_of(bundle, 1 + n % 7, n)
         return (*decoder.predict(*to_predictor), decoder.logits(*to_joint))
 
-    expected = [ask(n) for n in range(40)]
+    expected = [run(n) for n in range(40)]
     with ThreadPoolExecutor(6) as pool:
-        for alone, among in zip(expected, pool.map(ask, range(40)), strict=True):
-            for one, other in zip(alone, among, strict=True):
+        for first, second in zip(expected, pool.map(run, range(40)), strict=True):
+            for one, other in zip(first, second, strict=True):
                 np.testing.assert_array_equal(one, other)
 
 
-def test_what_a_decoder_cannot_be_asked(bundle_of):
+def test_invalid_arguments_of_a_decoder_are_rejected(bundle_of):
     decoder, weights, _ = decoder_of(8, "")
     s = SIZES
     frames, state = np.zeros((3, s.joint), np.float32), np.zeros((2, 3, s.hidden), np.float32)
@@ -192,11 +190,11 @@ def test_what_a_decoder_cannot_be_asked(bundle_of):
         decoder.predict(np.zeros((3, s.hidden), np.float32), state[:1], state)
     with pytest.raises(native.NativeError, match="the embedding is not float32"):
         decoder.predict(np.zeros((3, s.hidden)), state, state)
-    with pytest.raises(native.NativeError, match="cannot run that path"):
+    with pytest.raises(native.NativeError, match="does not support that instruction set"):
         native.Decoder(s, weights, 1, "abacus")
     with pytest.raises(native.NativeError, match="fewer tensors"):
         native.Decoder(s, weights[:-1], 1)
     with pytest.raises(native.NativeError, match="more tensors"):
         native.Decoder(s, [*weights, weights[-1]], 1)
-    with pytest.raises(native.NativeError, match="tensor 2 is not of the shape"):
+    with pytest.raises(native.NativeError, match="tensor 2 does not have the shape"):
         native.Decoder(s, weights[2:], 1)

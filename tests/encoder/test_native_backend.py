@@ -44,7 +44,7 @@ def state_of(bundle: Bundle, mel: np.ndarray, mode: LatencyMode) -> EncoderState
 def encode(
     bundle: Bundle, step: NativeBackend | OnnxBackend, mel: np.ndarray, lookahead: int, chunks: int
 ) -> dict[str, np.ndarray]:
-    """All that comes out of an encoder for some mel, and what it remembers then."""
+    """Returns all outputs of an encoder for some mel, and its caches."""
     encoder = Encoder(bundle, threads=1, backend=step)
     state = state_of(bundle, mel, LatencyMode(bundle.manifest.encoder.left, lookahead))
     if bundle.manifest.prompts:
@@ -64,14 +64,14 @@ def mel_of(bundle: Bundle, model: str) -> np.ndarray:
     return np.concatenate([spectrogram.push(state, samples), spectrogram.finish(state)])
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("model", [*TINY, *GEOMETRIES])
 @pytest.mark.parametrize(("lookahead", "chunks"), [(0, 1), (3, 1), (13, 8)])
-def test_float_steps_equal_onnxruntimes(bundle_of, path, model, lookahead, chunks):
+def test_float_steps_equal_onnxruntime(bundle_of, isa, model, lookahead, chunks):
     bundle = open_bundle(bundle_of(model))
     mel = mel_of(bundle, model)
     theirs = encode(bundle, OnnxBackend(bundle, 1), mel, lookahead, chunks)
-    ours = encode(bundle, NativeBackend(native, bundle, 2, path), mel, lookahead, chunks)
+    ours = encode(bundle, NativeBackend(native, bundle, 2, isa), mel, lookahead, chunks)
     for name, tensor in theirs.items():
         assert tensor.shape == ours[name].shape
         assert np.abs(tensor - ours[name]).max() < 1e-4, name
@@ -79,8 +79,8 @@ def test_float_steps_equal_onnxruntimes(bundle_of, path, model, lookahead, chunk
 
 @pytest.mark.parametrize("model", [*TINY, *GEOMETRIES])
 @pytest.mark.parametrize("precision", ["int8", "int4"])
-def test_quantised_steps_are_as_far_from_float_as_onnxruntimes(bundle_of, model, precision):
-    """Not equal: where the last bit of a float differs, a code of 8 bits may be the next one."""
+def test_quantized_steps_have_the_error_of_onnxruntime(bundle_of, model, precision):
+    """They are not equal: a difference in the last bit of a float may change an 8-bit code."""
     exact, bundle = (open_bundle(bundle_of(model, kind)) for kind in ("fp32", precision))
     mel = mel_of(bundle, model)
     float_, theirs, ours = (
@@ -93,33 +93,33 @@ def test_quantised_steps_are_as_far_from_float_as_onnxruntimes(bundle_of, model,
         assert off[0] < 1.05 * off[1] + 1e-5, name
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_chunks_of_a_file_have_the_bits_of_a_stream(bundle_of, path, precision):
+def test_chunks_of_a_file_have_the_bits_of_a_stream(bundle_of, isa, precision):
     bundle = open_bundle(bundle_of("tiny-multi", precision))
     mel = mel_of(bundle, "tiny-multi")
-    stream = encode(bundle, NativeBackend(native, bundle, 1, path), mel, 1, 1)
+    stream = encode(bundle, NativeBackend(native, bundle, 1, isa), mel, 1, 1)
     for threads, chunks in ((1, 7), (3, 50)):
-        file = encode(bundle, NativeBackend(native, bundle, threads, path), mel, 1, chunks)
+        file = encode(bundle, NativeBackend(native, bundle, threads, isa), mel, 1, chunks)
         for name, tensor in stream.items():
             np.testing.assert_array_equal(tensor, file[name], name)
 
 
 @cache
-def loaded(folder: Path, path: str) -> tuple[Bundle, NativeBackend]:
+def loaded(folder: Path, isa: str) -> tuple[Bundle, NativeBackend]:
     bundle = open_bundle(folder)
-    return bundle, NativeBackend(native, bundle, 2, path)
+    return bundle, NativeBackend(native, bundle, 2, isa)
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @settings(max_examples=20, deadline=None)
 @given(
     places=st.lists(st.tuples(st.integers(0, 300), st.sampled_from([0, 1, 3, 6, 13])), min_size=1),
     frames=st.integers(1, 14),
 )
-def test_neighbours_change_no_bit(bundle_of, path, places, frames):
-    """A step of many streams, each at a place and of a mode of its own."""
-    bundle, step = loaded(bundle_of("mel80", "int4"), path)
+def test_other_streams_change_no_bit(bundle_of, isa, places, frames):
+    """A step of many streams with different positions and latency modes."""
+    bundle, step = loaded(bundle_of("mel80", "int4"), isa)
     left = bundle.manifest.encoder.left
     rng = np.random.default_rng(len(places))
 
@@ -135,25 +135,25 @@ def test_neighbours_change_no_bit(bundle_of, path, places, frames):
             made.append(state)
         return made
 
-    together, alone = states(), states()
+    together, separate = states(), states()
     batch = step.run(together, frames, frames)
     pick = int(rng.integers(len(places)))
-    (single,) = step.run([alone[pick]], frames, frames)
+    (single,) = step.run([separate[pick]], frames, frames)
     np.testing.assert_array_equal(batch[pick].joint_input, single.joint_input)
-    np.testing.assert_array_equal(together[pick].keys_values, alone[pick].keys_values)
-    np.testing.assert_array_equal(together[pick].conv, alone[pick].conv)
+    np.testing.assert_array_equal(together[pick].keys_values, separate[pick].keys_values)
+    np.testing.assert_array_equal(together[pick].conv, separate[pick].conv)
 
 
-def test_a_step_that_cannot_be_leaves_the_state_as_it_was(bundle_of):
+def test_rejected_step_leaves_the_state_unchanged(bundle_of):
     bundle = open_bundle(bundle_of("tiny-en"))
     step = NativeBackend(native, bundle, 1)
     state = state_of(bundle, np.zeros((400, 128), np.float32), bundle.manifest.default_mode)
     before = state.conv
     for frames, chunk in ((28, 28), (4, 3), (0, 1)):
-        with pytest.raises(native.NativeError, match="no such chunks"):
+        with pytest.raises(native.NativeError, match="number of frames or chunks"):
             step.run([state], frames, chunk)
     state.mode = LatencyMode(bundle.manifest.encoder.left + 1, 0)
-    with pytest.raises(native.NativeError, match="so far back"):
+    with pytest.raises(native.NativeError, match="left context exceeds"):
         step.run([state], 1, 1)
     state.keys_values = state.keys_values[1:]
     with pytest.raises(native.NativeError, match="keys_values is not float32 of"):
@@ -165,7 +165,7 @@ def test_a_step_that_cannot_be_leaves_the_state_as_it_was(bundle_of):
 # -- which of the two ----------------------------------------------------------------------------
 
 
-def test_it_is_used_where_it_is_and_wanted(bundle_of, monkeypatch):
+def test_package_is_used_unless_disabled(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     kinds = []
     for wanted in ("", "1", "0"):
@@ -174,21 +174,21 @@ def test_it_is_used_where_it_is_and_wanted(bundle_of, monkeypatch):
     assert kinds == [(NativeBackend, NativeNetworks)] * 2 + [(OnnxBackend, OnnxNetworks)]
 
 
-def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
-    bundle, asked = open_bundle(bundle_of("tiny-en")), []
+def test_variable_selects_the_instruction_set(bundle_of, monkeypatch):
+    bundle, selected = open_bundle(bundle_of("tiny-en")), []
 
-    class Asked(native.Encoder):
+    class Recorded(native.Encoder):
         def __init__(self, *rest):
-            asked.append(rest[-1])
+            selected.append(rest[-1])
             super().__init__(*rest)
 
-    monkeypatch.setattr(native, "Encoder", Asked)
-    for path in native.paths():
-        monkeypatch.setenv(NATIVE_VARIABLE, path)
+    monkeypatch.setattr(native, "Encoder", Recorded)
+    for isa in native.instruction_sets():
+        monkeypatch.setenv(NATIVE_VARIABLE, isa)
         assert isinstance(Encoder(bundle, 1).backend, NativeBackend)
-        assert native_isa() == asked[-1] == path
+        assert native_isa() == selected[-1] == isa
     monkeypatch.setenv(NATIVE_VARIABLE, "1")
-    assert native_isa() == native.paths()[0]
+    assert native_isa() == native.instruction_sets()[0]
     monkeypatch.setenv(NATIVE_VARIABLE, "0")
     assert native_isa() is None
     monkeypatch.setenv(NATIVE_VARIABLE, "sse1")
@@ -196,7 +196,7 @@ def test_by_the_instructions_that_were_asked_for(bundle_of, monkeypatch):
         Encoder(bundle, 1)
 
 
-def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):
+def test_unknown_weights_run_in_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     monkeypatch.setattr(native_backend, "read_initializers", lambda _: {})
     monkeypatch.delenv(NATIVE_VARIABLE, raising=False)
@@ -206,7 +206,7 @@ def test_other_weights_are_left_to_onnxruntime(bundle_of, monkeypatch):
         Encoder(bundle, 1)
 
 
-def test_another_joint_is_left_to_onnxruntime(bundle_of, monkeypatch):
+def test_unknown_joint_runs_in_onnxruntime(bundle_of, monkeypatch):
     bundle = open_bundle(bundle_of("tiny-en"))
     operators = ["Add", "Relu", "MatMul", "Softmax", "ArgMax"]
     monkeypatch.setattr(native_networks, "read_operators", lambda _: operators)
@@ -217,15 +217,15 @@ def test_another_joint_is_left_to_onnxruntime(bundle_of, monkeypatch):
         open_networks(bundle, 1)
 
 
-def test_tensors_that_do_not_fit(bundle_of):
-    shape = native.Shape(1, 16, 1, 9, 4, 2, 80, 16, 64, 0, 16)
+def test_wrong_tensors_are_rejected(bundle_of):
+    shape = native.EncoderShape(1, 16, 1, 9, 4, 2, 80, 16, 64, 0, 16)
     for weights, fault in (([], "fewer tensors"), ([native.Weight(None)], "tensor 0")):
         with pytest.raises(native.NativeError, match=fault):
             native.Encoder(shape, weights, 1)
 
 
-def test_a_model_that_runs_needs_its_files_no_more(bundle_of, tmp_path):
-    """Weights that stay mapped end the process when somebody cuts the file off."""
+def test_loaded_model_does_not_need_its_files(bundle_of, tmp_path):
+    """A truncated file would end the process if its weights were still mapped."""
     folder = shutil.copytree(bundle_of("tiny-multi", "int8"), tmp_path / "bundle")
     opened = open_bundle(folder)
     decoder, step = NativeNetworks(native, opened, 1), NativeBackend(native, opened, 1)

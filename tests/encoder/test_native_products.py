@@ -13,11 +13,11 @@ native = pytest.importorskip("wheatear_native")
 PRECISIONS = ("fp32", "int8", "int4")
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("bits", [4, 8, 32])
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_product_equals_integers(path, bits, data):
+def test_linear_layer_equals_integers(isa, bits, data):
     inputs = data.draw(st.integers(1, 200), "inputs")
     outputs = data.draw(st.integers(1, 70), "outputs")
     rows = data.draw(st.integers(1, 20), "rows")
@@ -37,51 +37,51 @@ def test_product_equals_integers(path, bits, data):
         expected = product(codes, scales, bias, x)
         packed = packed_of(native, codes, scales, inputs)
     threads = data.draw(st.integers(1, 3), "threads")
-    ours, _ = native.product(packed, bias, x, path, threads)
+    ours, _ = native.linear(packed, bias, x, isa, threads)
     np.testing.assert_array_equal(ours, expected)
     row = data.draw(st.integers(0, rows - 1), "row")
-    alone, _ = native.product(packed, bias, x[row : row + 1], path)
-    np.testing.assert_array_equal(alone[0], ours[row])
+    single, _ = native.linear(packed, bias, x[row : row + 1], isa)
+    np.testing.assert_array_equal(single[0], ours[row])
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("bits", [4, 8])
 @pytest.mark.parametrize("code", [0, 255])
 @pytest.mark.parametrize("sign", [-1, 1])
-def test_largest_numbers_do_not_overflow(path, bits, code, sign):
+def test_largest_numbers_do_not_overflow(isa, bits, code, sign):
     codes = np.full((16, 3, BLOCK * bits // 8), code, np.uint8)
     scales = np.ones(16 * 3, np.float16)
     x = np.full((7, 3 * BLOCK), 127 * sign, np.float32)
     bias = np.zeros(16, np.float32)
-    ours, _ = native.product(native.Weight(codes, scales, 3 * BLOCK), bias, x, path)
+    ours, _ = native.linear(native.Weight(codes, scales, 3 * BLOCK), bias, x, isa)
     np.testing.assert_array_equal(ours, product(codes, scales, bias, x))
 
 
-@pytest.mark.parametrize("path", native.paths())
+@pytest.mark.parametrize("isa", native.instruction_sets())
 @pytest.mark.parametrize("bits", [4, 8])
-def test_every_scale_is_read(path, bits):
-    """All finite numbers of 16 bits: of either sign, zero and those next to it as well."""
+def test_every_scale_is_read(isa, bits):
+    """All finite float16 numbers, with zeros of both signs and subnormal numbers."""
     patterns = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
     scales = patterns[np.isfinite(patterns)].reshape(-1, 1)
     rng = np.random.default_rng(bits)
     codes = rng.integers(0, 256, (len(scales), 1, BLOCK * bits // 8), np.uint8)
     x = rng.standard_normal((2, BLOCK), np.float32)
     bias = np.zeros(len(scales), np.float32)
-    ours, _ = native.product(native.Weight(codes, scales.reshape(-1), BLOCK), bias, x, path)
+    ours, _ = native.linear(native.Weight(codes, scales.reshape(-1), BLOCK), bias, x, isa)
     np.testing.assert_array_equal(ours, product(codes, scales.astype(np.float32), bias, x))
 
 
-def test_what_is_not_a_product():
+def test_invalid_linear_layer_is_rejected():
     codes, scales = np.zeros((8, 2, 16), np.uint8), np.zeros(16, np.float16)
     x = np.zeros((1, 64), np.float32)
-    with pytest.raises(native.NativeError, match="no path 'abacus'"):
-        native.product(native.Weight(codes, scales, 64), None, x, "abacus")
+    with pytest.raises(native.NativeError, match="no instruction set 'abacus'"):
+        native.linear(native.Weight(codes, scales, 64), None, x, "abacus")
     with pytest.raises(native.NativeError, match="blocks of 32"):
-        native.product(native.Weight(codes, scales, 65), None, x)
+        native.linear(native.Weight(codes, scales, 65), None, x)
     with pytest.raises(native.NativeError, match=r"not \[rows, 60\]"):
-        native.product(native.Weight(codes, scales, 60), None, x)
+        native.linear(native.Weight(codes, scales, 60), None, x)
     scales[3] = np.inf
     with pytest.raises(native.NativeError, match="a scale is not finite"):
-        native.product(native.Weight(codes, scales, 64), None, x)
-    with pytest.raises(native.NativeError, match="row by row"):
-        native.product(native.Weight(np.zeros((8, 4), np.float32).T), None, x)
+        native.linear(native.Weight(codes, scales, 64), None, x)
+    with pytest.raises(native.NativeError, match="not contiguous"):
+        native.linear(native.Weight(np.zeros((8, 4), np.float32).T), None, x)

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 NATIVE = ROOT / "native"
 PROGRAM = Path(__file__).parents[1] / "support" / "hostile_bundles.py"
 SANITIZERS = ("-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-PATH = ("-DWHEATEAR_PATH=scalar", "-fno-math-errno", "-fno-trapping-math")
+SCALAR = ("-DWHEATEAR_ISA=scalar", "-fno-math-errno", "-fno-trapping-math")
 MAX_MEGABYTES = 600  # most of it is onnxruntime
 
 
@@ -43,7 +43,7 @@ def sanitized(tmp_path_factory):
     common = ["-std=c++17", "-O1", "-g", "-fPIC", "-pthread", "-DWHEATEAR_SCALAR_ONLY"]
     jobs = []
     for source in sorted((NATIVE / "cpp").glob("*.cpp")):
-        options = [*common, *SANITIZERS, *(PATH if source.stem == "path" else ())]
+        options = [*common, *SANITIZERS, *(SCALAR if source.stem == "isa_kernels" else ())]
         target = folder / f"{source.stem}.o"
         jobs.append(subprocess.Popen(["g++", *options, "-c", str(source), "-o", str(target)]))
     assert [job.wait() for job in jobs] == [0] * len(jobs)

@@ -1,6 +1,6 @@
-"""The native encoder under sanitizers, and its paths for processors that this machine is not.
+"""The native library under sanitizers, and its kernels for processors other than this one.
 
-Each builds `native/` anew, which takes a compiler: run with `pytest -m slow`.
+Each test builds `native/`, which needs a compiler; run them with `pytest -m slow`.
 """
 
 import os
@@ -16,7 +16,7 @@ import pytest
 from wheatear.convert.quantize import quantize
 
 pytest.importorskip("wheatear_native")
-from native_products import product
+from native_products import product as expected_product
 
 NATIVE = Path(__file__).parents[2] / "native"
 
@@ -36,7 +36,7 @@ def build(folder: Path, target: str, *options: str) -> Path:
 
 
 def as_package(folder: Path) -> str:
-    """A folder for PYTHONPATH, with the package around a library built there."""
+    """Makes a folder for PYTHONPATH with the package and the library that was built."""
     package = folder / "site" / "wheatear_native"
     package.mkdir(parents=True)
     shutil.copy(NATIVE / "src" / "wheatear_native" / "__init__.py", package)
@@ -57,8 +57,8 @@ def run_tests(package: str, *arguments: str, **environment: str) -> None:
     assert run.returncode == 0, run.stdout + run.stderr
 
 
-def test_no_access_is_wrong_and_nothing_undefined(tmp_path):
-    """The native tests once more, with AddressSanitizer and UndefinedBehaviourSanitizer."""
+def test_sanitizers_find_no_fault(tmp_path):
+    """The native tests with AddressSanitizer and `UndefinedBehaviorSanitizer`."""
     package = as_package(build(tmp_path, "wheatear", "-DWHEATEAR_SANITIZE=address,undefined"))
     libraries = [
         subprocess.run(
@@ -77,14 +77,14 @@ def test_no_access_is_wrong_and_nothing_undefined(tmp_path):
 @pytest.mark.skipif(
     not Path("/usr/include/simde").exists(), reason="needs SIMDe (Debian: libsimde-dev)"
 )
-def test_avx512_path_without_avx512(tmp_path):
-    """Its code, with SIMDe's functions for the instructions."""
+def test_avx512_kernels_run_without_avx512(tmp_path):
+    """SIMDe's functions replace the instructions."""
     package = as_package(build(tmp_path, "wheatear", "-DWHEATEAR_SIMDE=ON"))
     run_tests(package, "tests/encoder/test_native_backend.py", "-k", "avx512")
 
 
-def products(command: list[str], path: str) -> None:
-    """Computes some with the program `product` and holds them against integers."""
+def check_linear_layers(command: list[str], isa: str) -> None:
+    """Runs the program `linear` and compares its output with integers."""
     rng = np.random.default_rng(0)
     for bits in (4, 8):
         for inputs, outputs, rows in ((1, 1, 1), (32, 16, 2), (100, 33, 7), (256, 480, 13)):
@@ -94,43 +94,43 @@ def products(command: list[str], path: str) -> None:
             x = rng.standard_normal((rows, inputs), np.float32)
             sizes = map(str, (bits, inputs, outputs, rows))
             run = subprocess.run(
-                [*command, path, *sizes],
+                [*command, isa, *sizes],
                 input=b"".join(array.tobytes() for array in (codes, halves, bias, x)),
                 capture_output=True,
                 check=False,
             )
             assert run.returncode == 0, run.stderr.decode()
             ours = np.frombuffer(run.stdout, np.float32).reshape(rows, outputs)
-            np.testing.assert_array_equal(ours, product(codes, scales, bias, x))
+            np.testing.assert_array_equal(ours, expected_product(codes, scales, bias, x))
 
 
 def test_threads_do_not_race(tmp_path):
-    build(tmp_path, "product", "-DWHEATEAR_SANITIZE=thread")
-    products([str(tmp_path / "product")], "scalar")
+    build(tmp_path, "linear", "-DWHEATEAR_SANITIZE=thread")
+    check_linear_layers([str(tmp_path / "linear")], "scalar")
 
 
 @pytest.mark.skipif(
     not all(map(shutil.which, ("aarch64-linux-gnu-g++", "qemu-aarch64"))),
     reason="needs g++-aarch64-linux-gnu and qemu-user",
 )
-def test_products_on_arm(tmp_path):
+def test_linear_layers_are_exact_on_arm(tmp_path):
     build(
         tmp_path,
-        "product",
+        "linear",
         "-DCMAKE_SYSTEM_NAME=Linux",
         "-DCMAKE_SYSTEM_PROCESSOR=aarch64",
         "-DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++",
         "-DCMAKE_EXE_LINKER_FLAGS=-static",
     )
-    for path in ("neon", "scalar"):
-        products(["qemu-aarch64", str(tmp_path / "product")], path)
+    for isa in ("neon", "scalar"):
+        check_linear_layers(["qemu-aarch64", str(tmp_path / "linear")], isa)
 
 
-def test_no_path_leaves_functions_that_others_might_call(tmp_path):
-    """A function of path.cpp outside its path's namespace would be one for all processors."""
+def test_kernels_export_only_functions_of_their_namespace(tmp_path):
+    """The linker would use any other function of isa_kernels.cpp on all processors."""
     build(tmp_path, "wheatear")
-    for path in ("scalar", "avx2", "avx512", "neon"):
-        for file in tmp_path.glob(f"CMakeFiles/path_{path}.dir/**/*.o"):
+    for isa in ("scalar", "avx2", "avx512", "neon"):
+        for file in tmp_path.glob(f"CMakeFiles/isa_{isa}.dir/**/*.o"):
             names = subprocess.run(
                 ["nm", "-C", "--defined-only", str(file)],
                 capture_output=True,
@@ -139,10 +139,10 @@ def test_no_path_leaves_functions_that_others_might_call(tmp_path):
             ).stdout.splitlines()
             weak = [line.split(maxsplit=2)[2] for line in names if line.split()[1] in "WVu"]
             assert weak
-            assert not [name for name in weak if f"wheatear::{path}::" not in name]
+            assert not [name for name in weak if f"wheatear::{isa}::" not in name]
 
 
-def test_the_package_is_built_by_pip(tmp_path):
+def test_pip_builds_a_small_wheel(tmp_path):
     if find_spec("scikit_build_core") is None:
         pytest.skip("needs scikit-build-core")
     command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "-q"]

@@ -199,21 +199,21 @@ def library_lies(bundle: Path) -> Iterator[Lie]:
     """Shapes and weights that the native library is given past all checks of `wheatear`."""
     import wheatear_native as native
 
-    from wheatear.encoder import native_backend as native_step
+    from wheatear.encoder.native_backend import EncoderWeights, encoder_shape
 
     opened = open_bundle(bundle)
     tensors = read_initializers(bundle / "encoder.onnx")
-    shape = native_step._shape(native, opened, tensors)
-    weights = native_step._Weights(native, tensors, shape).all()
-    sizes = [getattr(shape, name) for name, _type in native.Shape._fields_]
-    for number, (name, _type) in enumerate(native.Shape._fields_):
+    shape = encoder_shape(native, opened, tensors)
+    weights = EncoderWeights(native, tensors, shape).all()
+    sizes = [getattr(shape, name) for name, _type in native.EncoderShape._fields_]
+    for number, (name, _type) in enumerate(native.EncoderShape._fields_):
         for value in (0, 1, 2, 3, 5, 2**31 - 1, 67108878, 2**20, 2**27 + 1, 1 << 14):
             if value == sizes[number] or (name == "heads" and not shape.width % max(value, 1)):
                 continue
             lie = [*sizes[:number], value, *sizes[number + 1 :]]
             yield (
                 f"{name} = {value}",
-                lambda _, lie=lie: native.Encoder(native.Shape(*lie), weights, 1),
+                lambda _, lie=lie: native.Encoder(native.EncoderShape(*lie), weights, 1),
             )
     for number, weight in enumerate(weights):
         others = [[], [native.Weight(None)], [weight, weight], [weights[number - 1]]]

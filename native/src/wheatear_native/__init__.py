@@ -1,9 +1,10 @@
-"""Wheatear's networks in C++: what `wheatear` uses in place of onnxruntime where it is installed.
+"""Wheatear's networks in C++, which `wheatear` uses instead of onnxruntime if installed.
 
-The library has a plain C interface (`cpp/api.h`), so one build serves every Python.
+The library has a plain C interface (`cpp/api.h`), so that one build works with every Python.
 """
 
 import ctypes as c
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,24 +14,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 __version__ = "0.1.0"
-_ABI = 3
-_TILE = 16  # outputs that are computed together
+_ABI = 4
+_TILE = 16  # outputs of a tile
 _LARGEST = 2**31 - 1
 
 Floats = NDArray[np.float32]
-_ROOM = 200  # bytes of a message
+_ERROR_SIZE = 200  # bytes of an error message
 
 
 class NativeError(ValueError):
-    """The library cannot do what was asked."""
+    """Invalid arguments of the library."""
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A tensor as a bundle's graph has it, but for the scales' 16 bits.
+    """A tensor in the layout of a bundle's graph, with scales in float16.
 
-    Of 32 bits a vector [n] or a matrix [inputs, outputs]; of 4 or 8 bits codes [outputs, blocks,
-    32 * bits / 8] with their scales [outputs * blocks]. None stands for a tensor that a model
+    With 32 bits it is a vector [n] or a matrix [inputs, outputs]. With 4 or 8 bits it has codes
+    [outputs, blocks, 32 * bits / 8] and scales [outputs * blocks]. None is a tensor that the model
     does not have.
     """
 
@@ -45,7 +46,7 @@ class Weight:
             raise NativeError(f"a tensor has {self.data.size:,} values")
         arrays = (self.data,) if self.scales is None else (self.data, self.scales)
         if not all(array.flags.c_contiguous and array.flags.aligned for array in arrays):
-            raise NativeError("a tensor does not lie in memory row by row")
+            raise NativeError("a tensor is not contiguous and aligned")
         if not self.data.size:
             raise NativeError("a tensor is empty")
         if self.scales is None:
@@ -68,7 +69,7 @@ class Weight:
 
 
 class _Sizes(c.Structure):
-    """Whole numbers in 32 bits; ctypes would cut off what does not fit."""
+    """Whole numbers in 32 bits; ctypes would truncate larger ones."""
 
     def __init__(self, *sizes: int) -> None:
         for size in sizes:
@@ -77,8 +78,8 @@ class _Sizes(c.Structure):
         super().__init__(*sizes)
 
 
-class Shape(_Sizes):
-    """The sizes of an encoder, as in `cpp/model.h`."""
+class EncoderShape(_Sizes):
+    """Sizes of an encoder, as in `cpp/model.h`."""
 
     _fields_ = (
         *(("layers", c.c_int32), ("width", c.c_int32), ("heads", c.c_int32)),
@@ -89,7 +90,7 @@ class Shape(_Sizes):
 
 
 class DecoderShape(_Sizes):
-    """The sizes of a predictor and a joint, as in `cpp/model.h`."""
+    """Sizes of a predictor and a joint, as in `cpp/model.h`."""
 
     _fields_ = (
         *(("layers", c.c_int32), ("hidden", c.c_int32), ("joint", c.c_int32)),
@@ -98,7 +99,7 @@ class DecoderShape(_Sizes):
 
 
 ACTIVATIONS = ("Relu", "Tanh", "Sigmoid")
-"""What a joint may have, in the order of `cpp/model.h`."""
+"""Activations of a joint, in the order of `cpp/model.h`."""
 
 
 class _Tensor(c.Structure):
@@ -111,9 +112,9 @@ class _Tensor(c.Structure):
 class _Stream(c.Structure):
     _fields_ = (
         *(("keys_values", c.c_void_p), ("conv", c.c_void_p), ("next_conv", c.c_void_p)),
-        *(("mel", c.c_void_p), ("live1", c.c_void_p), ("live2", c.c_void_p)),
-        *(("language", c.c_void_p), ("projected", c.c_void_p), ("encoded", c.c_void_p)),
-        *(("hidden", c.c_void_p), ("start", c.c_int64), ("left", c.c_int32)),
+        *(("mel", c.c_void_p), ("valid1", c.c_void_p), ("valid2", c.c_void_p)),
+        *(("language", c.c_void_p), ("joint_input", c.c_void_p), ("encoder_out", c.c_void_p)),
+        *(("before_prompt", c.c_void_p), ("start", c.c_int64), ("left", c.c_int32)),
     )
 
 
@@ -124,7 +125,7 @@ class _Batch(c.Structure):
     )
 
 
-class _Prediction(c.Structure):
+class _PredictorRun(c.Structure):
     _fields_ = (
         *(("embedded", c.c_void_p), ("h", c.c_void_p), ("c", c.c_void_p)),
         *(("prediction", c.c_void_p), ("next_h", c.c_void_p), ("next_c", c.c_void_p)),
@@ -132,66 +133,64 @@ class _Prediction(c.Structure):
     )
 
 
-class _Question(c.Structure):
+class _JointRun(c.Structure):
     _fields_ = (
-        *(("projected", c.c_void_p), ("prediction", c.c_void_p), ("logits", c.c_void_p)),
+        *(("joint_input", c.c_void_p), ("prediction", c.c_void_p), ("logits", c.c_void_p)),
         ("rows", c.c_int32),
     )
 
 
 @dataclass(frozen=True)
-class Part:
-    """One stream's part of a step; arrays are float32 and row by row, see `cpp/model.h`.
+class StreamBuffers:
+    """Arrays of one stream for a step: contiguous float32, with the shapes of `cpp/model.h`.
 
-    `keys_values` is changed in place, `next_conv`, `projected`, `encoded` and `hidden` are filled.
+    A step changes `keys_values` and fills `next_conv`, `joint_input`, `encoder_out` and
+    `before_prompt`.
     """
 
     keys_values: Floats
     conv: Floats
     next_conv: Floats
     mel: Floats
-    live1: Floats
-    live2: Floats
+    valid1: Floats
+    valid2: Floats
     language: Floats | None
-    projected: Floats
-    encoded: Floats
-    hidden: Floats
+    joint_input: Floats
+    encoder_out: Floats
+    before_prompt: Floats
     start: int
     left: int
 
     def as_struct(self) -> _Stream:
         arrays = (
-            *(self.keys_values, self.conv, self.next_conv, self.mel, self.live1, self.live2),
-            *(self.language, self.projected, self.encoded, self.hidden),
+            *(self.keys_values, self.conv, self.next_conv, self.mel, self.valid1, self.valid2),
+            *(self.language, self.joint_input, self.encoder_out, self.before_prompt),
         )
         return _Stream(*map(_address, arrays), self.start, self.left)
 
 
 class Encoder:
-    """An encoder whose weights were repacked; safe to use from many threads."""
+    """An encoder with repacked weights; safe to use from many threads."""
 
     def __init__(
-        self, shape: Shape, weights: Sequence[Weight], threads: int, path: str = ""
+        self, shape: EncoderShape, weights: Sequence[Weight], threads: int, isa: str = ""
     ) -> None:
-        """`weights` in the order of `load` in `cpp/encoder.cpp`; they are copied.
+        """Copies `weights`, which have the order of `load` in `cpp/encoder.cpp`.
 
-        `path` is one of `paths()`, or empty for the fastest. Raises NativeError.
+        `isa` is one of `instruction_sets()`, or empty for the fastest. Raises NativeError.
         """
         self._shape = shape
-        self._handle = _opened(_library.wheatear_open, shape, weights, threads, path)
+        self._handle = _opened(_library.wheatear_open, shape, weights, threads, isa)
+        weakref.finalize(self, _library.wheatear_close, self._handle).atexit = False
 
-    def __del__(self) -> None:
-        if handle := getattr(self, "_handle", None):
-            _library.wheatear_close(handle)
-
-    def step(self, parts: Sequence[Part], frames: int, chunk: int) -> None:
+    def step(self, streams: Sequence[StreamBuffers], frames: int, chunk: int) -> None:
         """Encodes `frames` frames of each stream, in chunks of `chunk`. Raises NativeError."""
-        for part in parts:
-            self._check(part, frames)
-        streams = (_Stream * len(parts))(*(part.as_struct() for part in parts))
-        _call(_library.wheatear_step, self._handle, _Batch(streams, len(parts), frames, chunk))
+        for stream in streams:
+            self._check_shapes(stream, frames)
+        structs = (_Stream * len(streams))(*(stream.as_struct() for stream in streams))
+        _call(_library.wheatear_step, self._handle, _Batch(structs, len(streams), frames, chunk))
 
-    def _check(self, part: Part, frames: int) -> None:
+    def _check_shapes(self, stream: StreamBuffers, frames: int) -> None:
         s = self._shape
         conv = (s.layers, s.kernel - 1, s.width)
         shapes = {
@@ -199,44 +198,47 @@ class Encoder:
             "conv": conv,
             "next_conv": conv,
             "mel": (8 * frames + 7, s.bands),
-            "live1": (4 * frames + 3,),
-            "live2": (2 * frames + 1,),
+            "valid1": (4 * frames + 3,),
+            "valid2": (2 * frames + 1,),
             "language": (s.prompt,),
-            "projected": (frames, s.joint),
-            "encoded": (frames, s.width),
-            "hidden": (frames, s.width),
+            "joint_input": (frames, s.joint),
+            "encoder_out": (frames, s.width),
+            "before_prompt": (frames, s.width),
         }
         if not s.prompt:
             del shapes["language"]
         for name, shape in shapes.items():
-            array = getattr(part, name)
+            array = getattr(stream, name)
             if array is None or array.shape != shape or array.dtype != np.float32:
                 raise NativeError(f"{name} is not float32 of {shape}")
             if not array.flags.c_contiguous:
-                raise NativeError(f"{name} does not lie in memory row by row")
+                raise NativeError(f"{name} is not contiguous")
 
 
 class Decoder:
-    """A predictor and a joint whose weights were repacked; safe to use from many threads."""
+    """A predictor and a joint with repacked weights; safe to use from many threads."""
 
     def __init__(
-        self, shape: DecoderShape, weights: Sequence[Weight], threads: int, path: str = ""
+        self, shape: DecoderShape, weights: Sequence[Weight], threads: int, isa: str = ""
     ) -> None:
-        """`weights` in the order of `load` in `cpp/decoder.cpp`; they are copied.
+        """Copies `weights`, which have the order of `load` in `cpp/decoder.cpp`.
 
-        `path` is one of `paths()`, or empty for the fastest. Raises NativeError.
+        `isa` is one of `instruction_sets()`, or empty for the fastest. Raises NativeError.
         """
         self._shape = shape
-        self._handle = _opened(_library.wheatear_open_decoder, shape, weights, threads, path)
-
-    def __del__(self) -> None:
-        if handle := getattr(self, "_handle", None):
-            _library.wheatear_close_decoder(handle)
+        self._handle = _opened(_library.wheatear_open_decoder, shape, weights, threads, isa)
+        weakref.finalize(self, _library.wheatear_close_decoder, self._handle).atexit = False
 
     def predict(self, embedded: Floats, h: Floats, cell: Floats) -> tuple[Floats, Floats, Floats]:
-        """The prediction [rows, joint] and the LSTM's h and cell after one more token each.
+        """Computes one token for each row. Raises NativeError.
 
-        embedded: [rows, hidden]; h and cell: [layers, rows, hidden]. Raises NativeError.
+        Args:
+            embedded: Embeddings of the tokens, float32 [rows, hidden].
+            h: Hidden state of the LSTM, float32 [layers, rows, hidden].
+            cell: Cell state of the same shape.
+
+        Returns:
+            The predictions [rows, joint], and the next h and cell.
         """
         s, rows = self._shape, len(embedded)
         embedded = _floats("the embedding", embedded, (rows, s.hidden))
@@ -244,42 +246,42 @@ class Decoder:
         prediction = np.empty((rows, s.joint), np.float32)
         next_h, next_cell = np.empty_like(h), np.empty_like(cell)
         arrays = (embedded, h, cell, prediction, next_h, next_cell)
-        _call(_library.wheatear_predict, self._handle, _Prediction(*map(_address, arrays), rows))
+        _call(_library.wheatear_predict, self._handle, _PredictorRun(*map(_address, arrays), rows))
         return prediction, next_h, next_cell
 
-    def logits(self, projected: Floats, prediction: Floats) -> Floats:
-        """The joint's outputs [rows, outputs] for frames and predictions [rows, joint].
+    def logits(self, joint_input: Floats, prediction: Floats) -> Floats:
+        """Returns the joint's outputs [rows, outputs] for frames and predictions [rows, joint].
 
         Raises NativeError.
         """
-        s, rows = self._shape, len(projected)
-        projected = _floats("the frames", projected, (rows, s.joint))
+        s, rows = self._shape, len(joint_input)
+        joint_input = _floats("the frames", joint_input, (rows, s.joint))
         prediction = _floats("the predictions", prediction, (rows, s.joint))
         logits = np.empty((rows, -(-s.outputs // _TILE) * _TILE), np.float32)
-        arrays = (projected, prediction, logits)
-        _call(_library.wheatear_join, self._handle, _Question(*map(_address, arrays), rows))
+        arrays = (joint_input, prediction, logits)
+        _call(_library.wheatear_join, self._handle, _JointRun(*map(_address, arrays), rows))
         return logits[:, : s.outputs]
 
 
-def paths() -> tuple[str, ...]:
-    """The instruction sets that this machine can run the encoder with, the fastest first."""
+def instruction_sets() -> tuple[str, ...]:
+    """Returns the instruction sets that this machine supports, fastest first."""
     names = []
-    while name := _library.wheatear_path(len(names)):
+    while name := _library.wheatear_instruction_set(len(names)):
         names.append(name.decode())
     return tuple(names)
 
 
-def product(
+def linear(
     weight: Weight,
     bias: Floats | None,
     x: Floats,
-    path: str = "",
+    isa: str = "",
     threads: int = 1,
     repeats: int = 1,
 ) -> tuple[Floats, float]:
-    """A linear layer by itself: x [rows, inputs] times the weight, plus the bias [outputs].
+    """Computes one linear layer, x [rows, inputs] times the weight plus the bias [outputs].
 
-    Returns [rows, outputs] and the seconds that the fastest of `repeats` took. For tests and
+    Returns [rows, outputs] and the seconds of the fastest of `repeats` repetitions. For tests and
     measurements. Raises NativeError.
     """
     tensor = weight.as_struct()
@@ -289,32 +291,32 @@ def product(
     if bias is not None and (bias.shape != (tensor.outputs,) or bias.dtype != np.float32):
         raise NativeError(f"the bias is not float32 of {tensor.outputs}")
     out = np.empty((len(x), tensor.outputs), np.float32)
-    seconds = _library.wheatear_product(
-        *(tensor, _address(bias), _address(x), len(x), path.encode(), threads, repeats),
+    seconds = _library.wheatear_linear(
+        *(tensor, _address(bias), _address(x), len(x), isa.encode(), threads, repeats),
         _address(out),
     )
     if seconds < 0:
-        raise NativeError(f"no such product, or no path {path!r} on this machine")
+        raise NativeError(f"invalid arguments, or no instruction set {isa!r} on this machine")
     return out, seconds
 
 
 def _opened(
-    function: Any, shape: c.Structure, weights: Sequence[Weight], threads: int, path: str
+    function: Any, shape: c.Structure, weights: Sequence[Weight], threads: int, isa: str
 ) -> Any:
     tensors = (_Tensor * len(weights))(*(weight.as_struct() for weight in weights))
-    return _call(function, shape, tensors, len(weights), path.encode(), threads)
+    return _call(function, shape, tensors, len(weights), isa.encode(), threads)
 
 
 def _call(function: Any, *arguments: Any) -> Any:
-    """What a function returns that puts the reason into a message where that is nothing."""
-    error = c.create_string_buffer(_ROOM)
-    if not (result := function(*arguments, error, _ROOM)):
+    """Calls a function of the library; raises NativeError with its message if it returns 0."""
+    error = c.create_string_buffer(_ERROR_SIZE)
+    if not (result := function(*arguments, error, _ERROR_SIZE)):
         raise NativeError(error.value.decode())
     return result
 
 
 def _floats(name: str, array: NDArray[Any], shape: tuple[int, ...]) -> Floats:
-    """The array row by row."""
+    """Returns a contiguous array; raises NativeError for another shape or type."""
     if array.shape != shape or array.dtype != np.float32:
         raise NativeError(f"{name} is not float32 of {shape}")
     return np.ascontiguousarray(array)
@@ -332,9 +334,17 @@ def _open() -> c.CDLL:
             f"{path} has interface {found}, not {_ABI}; install wheatear-native again"
         )
     struct = c.POINTER
-    library.wheatear_path.restype = c.c_char_p
+    library.wheatear_instruction_set.restype = c.c_char_p
     library.wheatear_open.argtypes = [
-        *(struct(Shape), struct(_Tensor), c.c_int32, c.c_char_p, c.c_int32, c.c_char_p, c.c_int32)
+        *(
+            struct(EncoderShape),
+            struct(_Tensor),
+            c.c_int32,
+            c.c_char_p,
+            c.c_int32,
+            c.c_char_p,
+            c.c_int32,
+        )
     ]
     library.wheatear_open.restype = c.c_void_p
     library.wheatear_close.argtypes = [c.c_void_p]
@@ -344,14 +354,14 @@ def _open() -> c.CDLL:
     ]
     library.wheatear_open_decoder.restype = c.c_void_p
     library.wheatear_close_decoder.argtypes = [c.c_void_p]
-    library.wheatear_predict.argtypes = [c.c_void_p, struct(_Prediction), c.c_char_p, c.c_int32]
-    library.wheatear_join.argtypes = [c.c_void_p, struct(_Question), c.c_char_p, c.c_int32]
+    library.wheatear_predict.argtypes = [c.c_void_p, struct(_PredictorRun), c.c_char_p, c.c_int32]
+    library.wheatear_join.argtypes = [c.c_void_p, struct(_JointRun), c.c_char_p, c.c_int32]
     library.wheatear_step.argtypes = [c.c_void_p, struct(_Batch), c.c_char_p, c.c_int32]
-    library.wheatear_product.argtypes = [
+    library.wheatear_linear.argtypes = [
         *(struct(_Tensor), c.c_void_p, c.c_void_p, c.c_int32, c.c_char_p, c.c_int32, c.c_int32),
         c.c_void_p,
     ]
-    library.wheatear_product.restype = c.c_double
+    library.wheatear_linear.restype = c.c_double
     return library
 
 

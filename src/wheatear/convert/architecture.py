@@ -28,6 +28,7 @@ from wheatear.model.size_limits import (
 )
 
 _LARGEST = 1 << 48
+_ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}  # ONNX
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     modes, default_mode = _modes(encoder.get("att_context_size", None))
     decoder = config.section("decoder").section("prednet")
     joint = config.section("joint").section("jointnet")
-    activation = str(joint.get("activation", "relu"))
-    if activation.lower() not in ("relu", "tanh", "sigmoid"):
+    activation = str(joint.get("activation", "relu")).lower()
+    if activation not in _ACTIVATIONS:
         raise CheckpointError(f"the joint's activation {repr(activation)} is not supported")
     output = _joint_output(weights)
     outputs, blank = weights.axis(f"{output}.weight", 0), len(checkpoint.vocabulary.pieces)
@@ -128,16 +129,20 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
     prompts, prompt_width = _prompts(config, weights, width)
     scale = width**0.5 if encoder.get("xscaling", True) else 1.0
     layers = encoder.integer("n_layers", bound="encoder.layers")
-    left = max(mode.left for mode in modes)
-    expansion = encoder.integer("ff_expansion_factor", 4)
+    feed_forward = width * encoder.integer("ff_expansion_factor", 4)
     channels = weights.axis("encoder.pre_encode.conv.0.weight", 0)
-    _check_sizes(width * expansion, channels, layers, width, left, kernel)
+    try:
+        check_size("encoder.feed_forward", feed_forward)
+        check_size("encoder.channels", channels)
+        check_state(layers, width, max(mode.left for mode in modes), kernel)
+    except ValueError as error:
+        raise CheckpointError(f"the checkpoint is refused: {error}") from error
     return Architecture(
         features=features,
         layers=layers,
         width=width,
         heads=heads,
-        feed_forward=width * expansion,
+        feed_forward=feed_forward,
         kernel=kernel,
         channels=channels,
         input_scale=scale,
@@ -147,7 +152,7 @@ def read_architecture(checkpoint: Checkpoint) -> Architecture:
         predictor_layers=decoder.integer("pred_rnn_layers", 1, bound="decoder.layers"),
         hidden=decoder.integer("pred_hidden", bound="decoder.hidden"),
         joint=joint.integer("joint_hidden", bound="decoder.joint"),
-        activation={"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}[activation.lower()],
+        activation=_ACTIVATIONS[activation],
         output=output,
         blank=blank,
         max_symbols=_max_symbols(config),
@@ -319,17 +324,6 @@ def _max_symbols(config: _Section) -> int:
             f"run"
         )
     return value if type(value) is int and value > 0 else MAX_SYMBOLS
-
-
-def _check_sizes(
-    feed_forward: int, channels: int, layers: int, width: int, left: int, kernel: int
-) -> None:
-    try:
-        check_size("encoder.feed_forward", feed_forward)
-        check_size("encoder.channels", channels)
-        check_state(layers, width, left, kernel)
-    except ValueError as error:
-        raise CheckpointError(f"the checkpoint is refused: {error}") from error
 
 
 def _prompts(

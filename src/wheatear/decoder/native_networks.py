@@ -24,7 +24,7 @@ class NativeNetworks:
             native: The package wheatear-native.
             bundle: The model.
             threads: Number of threads.
-            isa: Instruction set, one of `native.paths()`; empty for the fastest.
+            isa: Instruction set, one of `native.instruction_sets()`; empty for the fastest.
 
         Raises:
             KeyError: The graphs lack a weight.

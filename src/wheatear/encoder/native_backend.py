@@ -22,7 +22,7 @@ class NativeBackend:
             native: The package wheatear-native.
             bundle: The model.
             threads: Number of threads.
-            isa: Instruction set, one of `native.paths()`; empty for the fastest.
+            isa: Instruction set, one of `native.instruction_sets()`; empty for the fastest.
 
         Raises:
             KeyError: The graph lacks a weight.
@@ -30,8 +30,8 @@ class NativeBackend:
         """
         self._native, self._bundle = native, bundle
         tensors = read_initializers(bundle.path / ENCODER)
-        shape = _shape(native, bundle, tensors)
-        weights = _EncoderWeights(native, tensors, shape).all()
+        shape = encoder_shape(native, bundle, tensors)
+        weights = EncoderWeights(native, tensors, shape).all()
         self._encoder = native.Encoder(shape, weights, threads, isa)
 
     def run(self, states: Sequence[EncoderState], frames: int, chunk: int) -> list[EncoderOutput]:
@@ -41,30 +41,31 @@ class NativeBackend:
         outputs = [
             EncoderOutput(*(np.empty((frames, n), np.float32) for n in sizes)) for _ in states
         ]
-        parts = [
-            self._native.Part(
+        buffers = [
+            self._native.StreamBuffers(
                 keys_values=state.keys_values,
                 conv=state.conv,
                 next_conv=np.empty_like(state.conv),
                 mel=mel_window(state, frames),
-                live1=valid_rows(state, frames, 1),
-                live2=valid_rows(state, frames, 2),
+                valid1=valid_rows(state, frames, 1),
+                valid2=valid_rows(state, frames, 2),
                 language=None if state.language is None else state.language.bias,
-                projected=out.joint_input,
-                encoded=out.encoder_out,
-                hidden=out.before_prompt,
+                joint_input=out.joint_input,
+                encoder_out=out.encoder_out,
+                before_prompt=out.before_prompt,
                 start=state.frames,
                 left=state.mode.left,
             )
             for state, out in zip(states, outputs, strict=True)
         ]
-        self._encoder.step(parts, frames, chunk)
-        for state, part in zip(states, parts, strict=True):
-            state.conv = part.next_conv
+        self._encoder.step(buffers, frames, chunk)
+        for state, stream in zip(states, buffers, strict=True):
+            state.conv = stream.next_conv
         return outputs
 
 
-def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
+def encoder_shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
+    """Returns the sizes of an encoder; raises KeyError or ValueError for unknown weights."""
     m = bundle.manifest
     e = m.encoder
     first = "encoder.layers.0.feed_forward1.linear1"
@@ -74,14 +75,14 @@ def _shape(native: Any, bundle: Bundle, tensors: Tensors) -> Any:
     feed_forward = check_size("encoder.feed_forward", len(inner))
     prompt = bundle.language_bias.shape[1] if m.prompts else 0
     channels = len(tensors["encoder.pre_encode.conv.0.weight"])
-    return native.Shape(
+    return native.EncoderShape(
         *(e.layers, e.width, e.heads, e.kernel, e.left, e.longest_chunk),
         *(m.features.n_mels, check_size("encoder.channels", channels)),
         *(feed_forward, prompt, m.decoder.joint),
     )
 
 
-class _EncoderWeights(NativeWeights):
+class EncoderWeights(NativeWeights):
     """The tensors of a graph in the order of the native encoder."""
 
     def __init__(self, native: Any, tensors: Tensors, shape: Any) -> None:

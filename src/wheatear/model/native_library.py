@@ -50,10 +50,11 @@ def if_native(bundle: Bundle, make: Callable[[Any, str], Backend]) -> Backend | 
             f"({error}); install it or unset {NATIVE_VARIABLE}"
         ) from error
     isa = "" if choice == "1" else choice
-    if isa and isa not in native.paths():
+    if isa and isa not in native.instruction_sets():
         raise BundleError(
             f"{NATIVE_VARIABLE}={choice}: wheatear-native supports "
-            f"{', '.join(native.paths())} on this machine; 0 disables it, 1 chooses the fastest"
+            f"{', '.join(native.instruction_sets())} on this machine; 0 disables it, "
+            f"1 chooses the fastest"
         )
     try:
         return make(native, isa)
@@ -70,7 +71,7 @@ def native_isa() -> str | None:
     choice = os.environ.get(NATIVE_VARIABLE, "")
     with suppress(ImportError):
         if choice != "0":
-            fastest: str = import_module("wheatear_native").paths()[0]
+            fastest: str = import_module("wheatear_native").instruction_sets()[0]
             return fastest if choice in ("", "1") else choice
     return None
 

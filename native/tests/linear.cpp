@@ -1,7 +1,7 @@
-// One product, read from standard input and written to standard output: how the tests run a path on
-// a processor that this machine does not have, under an emulator.
+// Computes one linear layer from standard input to standard output. Tests run it in an emulator of
+// a processor that this machine does not have.
 //
-//   product PATH BITS INPUTS OUTPUTS ROWS  <  weights, scales (of 4, 8 bits), bias, x  >  out
+//   linear ISA BITS INPUTS OUTPUTS ROWS  <  weights, scales (for 4 and 8 bits), bias, x  >  out
 
 #include <cstdio>
 #include <cstdlib>
@@ -28,7 +28,7 @@ int main(int argc, char** argv) {
     const auto x = read<float>(size_t(rows) * inputs);
     std::vector<float> out(size_t(rows) * outputs);
     const wheatear::Tensor weight{data.data(), scales.data(), bits, inputs, outputs};
-    if (wheatear_product(&weight, bias.data(), x.data(), rows, argv[1], 2, 1, out.data()) < 0)
+    if (wheatear_linear(&weight, bias.data(), x.data(), rows, argv[1], 2, 1, out.data()) < 0)
         return 3;
     return std::fwrite(out.data(), sizeof(float), out.size(), stdout) == out.size() ? 0 : 2;
 }

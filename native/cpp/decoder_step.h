@@ -1,17 +1,17 @@
-// A run of the predictor and one of the joint, for one instruction set.
+// Runs of the predictor and of the joint, for one instruction set.
 //
-// A row is a stream's token, or one of its frames; as in a step of the encoder, what a row gets
-// does not depend on the others.
+// A row is a token of a stream, or one of its frames. As in a step of the encoder, the result of a
+// row does not depend on other rows.
 #pragma once
 
 #include "arithmetic.h"
-#include "parallel.h"
+#include "parallel_for.h"
 #include "workspace.h"
 
 namespace wheatear {
-namespace WHEATEAR_PATH {
+namespace WHEATEAR_ISA {
 
-// The LSTM's state after a step, from its gates [4 * n]: enter, forget, candidate, leave.
+// Computes the LSTM's next state from its gates [4 * n]: input, forget, candidate, output.
 inline void update_cell(const float* gates, const float* c, int n, float* next_h, float* next_c) {
     for (int i = 0; i < n; ++i) {
         const float kept = sigmoid(gates[n + i]) * c[i];
@@ -25,18 +25,17 @@ inline void activate(int activation, float* x, int n) {
     for (int i = 0; i < n; ++i) x[i] = activation == TANH ? tanh(x[i]) : sigmoid(x[i]);
 }
 
-// out = linear(work.input), a row of `stride` floats each.
+// out = linear(work.input), with rows of `stride` floats.
 inline void apply(const Linear& linear, const DecoderWorkspace& work, int rows, float* out,
-                  int stride, Pool* pool) {
+                  int stride, ThreadPool* pool) {
     if (linear.bits != 32)
         for (int r = 0; r < rows; ++r)
-            quantise(work.input.row(r), linear.inputs, r, work.quantised);
-    multiply_all(linear, {work.input.values, work.input.stride, work.quantised, rows}, out, stride,
-                 pool);
+            quantize(work.input.row(r), linear.inputs, r, work.quantized);
+    matmul(linear, {work.input.values, work.input.stride, work.quantized, rows}, out, stride, pool);
 }
 
-inline void run_predictor(const DecoderModel& m, const Prediction& run,
-                          const DecoderWorkspace& work, Pool* pool) {
+inline void run_predictor(const DecoderModel& m, const PredictorRun& run,
+                          const DecoderWorkspace& work, ThreadPool* pool) {
     const int n = m.shape.hidden;
     const Table &input = work.input, &gates = work.gates;
     const float* x = run.embedded;
@@ -61,17 +60,17 @@ inline void run_predictor(const DecoderModel& m, const Prediction& run,
                     sizeof(float) * m.shape.joint);
 }
 
-inline void run_joint(const DecoderModel& m, const Question& run, const DecoderWorkspace& work,
-                      Pool* pool) {
+inline void run_joint(const DecoderModel& m, const JointRun& run, const DecoderWorkspace& work,
+                      ThreadPool* pool) {
     const int n = m.shape.joint;
     for (int r = 0; r < run.rows; ++r) {
         float* x = work.input.row(r);
-        std::memcpy(x, run.projected + size_t(r) * n, sizeof(float) * n);
+        std::memcpy(x, run.joint_input + size_t(r) * n, sizeof(float) * n);
         add(run.prediction + size_t(r) * n, n, x);
         activate(m.shape.activation, x, n);
     }
     apply(m.output, work, run.rows, run.logits, m.output.tiles() * TILE, pool);
 }
 
-}  // namespace WHEATEAR_PATH
+}  // namespace WHEATEAR_ISA
 }  // namespace wheatear

@@ -1,4 +1,4 @@
-#include "pool.h"
+#include "thread_pool.h"
 
 #include <chrono>
 
@@ -7,9 +7,9 @@ namespace {
 
 constexpr uint64_t MASK = (1u << 20) - 1;
 
-// Whether `due` comes true within some microseconds.
+// Returns true if `due` becomes true within some microseconds.
 template <class Due>
-bool soon(Due due) {
+bool spin_until(Due due) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::microseconds(30);
     do {
         for (int i = 0; i < 64; ++i) {
@@ -26,12 +26,12 @@ bool soon(Due due) {
 
 }  // namespace
 
-Pool::Pool(int threads) {
+ThreadPool::ThreadPool(int threads) {
     for (int worker = 1; worker < threads; ++worker)
-        workers_.emplace_back([this, worker] { serve(worker); });
+        workers_.emplace_back([this, worker] { worker_loop(worker); });
 }
 
-Pool::~Pool() {
+ThreadPool::~ThreadPool() {
     {
         std::lock_guard lock(mutex_);
         stop_ = true;
@@ -40,55 +40,55 @@ Pool::~Pool() {
     for (std::thread& worker : workers_) worker.join();
 }
 
-int Pool::threads() const { return int(workers_.size()) + 1; }
+int ThreadPool::threads() const { return int(workers_.size()) + 1; }
 
-void Pool::run(int units, Work work, void* job) {
+void ThreadPool::run(int units, Work work, void* job) {
     if (workers_.empty() || units < 2 || uint64_t(units) > MASK / 2) {
         for (int unit = 0; unit < units; ++unit) work(job, unit, 0);
         return;
     }
     work_ = work;
     job_ = job;
-    undone_.store(units, std::memory_order_relaxed);
+    remaining_.store(units, std::memory_order_relaxed);
     const uint64_t number = (ticket_.load(std::memory_order_relaxed) >> 2 * FIELD) + 1;
     ticket_.store(number << 2 * FIELD | uint64_t(units) << FIELD);
     if (asleep_.load() > 0) {
         std::lock_guard lock(mutex_);
         wake_.notify_all();
     }
-    while (take_one(0)) {
+    while (run_next_unit(0)) {
     }
-    if (soon([&] { return undone_.load() == 0; })) return;
+    if (spin_until([&] { return remaining_.load() == 0; })) return;
     std::unique_lock lock(mutex_);
-    done_.wait(lock, [&] { return undone_.load() == 0; });
+    done_.wait(lock, [&] { return remaining_.load() == 0; });
 }
 
-// Takes and does the next unit; false if there is none.
-bool Pool::take_one(int worker) {
+// Runs the next unit; returns false if there is none.
+bool ThreadPool::run_next_unit(int worker) {
     const uint64_t ticket = ticket_.fetch_add(1);
     const uint64_t unit = ticket & MASK, units = ticket >> FIELD & MASK;
     if (unit >= units) return false;
     work_(job_, int(unit), worker);
-    if (undone_.fetch_sub(1) == 1) {
+    if (remaining_.fetch_sub(1) == 1) {
         std::lock_guard lock(mutex_);  // the caller is either not waiting yet or already asleep
         done_.notify_one();
     }
     return true;
 }
 
-void Pool::serve(int worker) {
+void ThreadPool::worker_loop(int worker) {
     uint64_t last = 0;
     while (wait_for_job(last)) {
         last = ticket_.load() >> 2 * FIELD;
-        while (take_one(worker)) {
+        while (run_next_unit(worker)) {
         }
     }
 }
 
-// Waits for another job than the last one; false when there will be none.
-bool Pool::wait_for_job(uint64_t last) {
+// Waits for a job after the last one; returns false when the pool is closed.
+bool ThreadPool::wait_for_job(uint64_t last) {
     auto due = [&] { return stop_.load() || ticket_.load() >> 2 * FIELD != last; };
-    if (!soon(due)) {
+    if (!spin_until(due)) {
         std::unique_lock lock(mutex_);
         ++asleep_;
         wake_.wait(lock, due);

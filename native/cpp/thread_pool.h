@@ -1,8 +1,8 @@
-// A few threads that share the units of a job.
+// Threads that share the units of one job at a time.
 //
-// Which thread computes a unit never changes what is computed.  Between the jobs of a step, which
-// are some microseconds apart, a thread looks for work for a moment before it goes to sleep;
-// between steps all of them sleep.
+// The result of a unit does not depend on its thread. Jobs of a step follow each other within
+// microseconds, so a thread spins for a short time before it sleeps. Between steps all threads
+// sleep.
 #pragma once
 
 #include <atomic>
@@ -14,15 +14,15 @@
 
 namespace wheatear {
 
-class Pool {
+class ThreadPool {
   public:
     using Work = void (*)(void* job, int unit, int worker);
 
-    // `threads` counts the calling one.
-    explicit Pool(int threads);
-    ~Pool();
-    Pool(const Pool&) = delete;
-    Pool& operator=(const Pool&) = delete;
+    // `threads` includes the calling thread.
+    explicit ThreadPool(int threads);
+    ~ThreadPool();
+    ThreadPool(const ThreadPool&) = delete;
+    ThreadPool& operator=(const ThreadPool&) = delete;
 
     int threads() const;
 
@@ -30,19 +30,19 @@ class Pool {
     // One caller at a time; worker is below threads(), and 0 is the caller.
     void run(int units, Work work, void* job);
 
-    std::mutex in_use;  // held by whoever calls run()
+    std::mutex in_use;  // locked by the caller of run()
 
   private:
-    // A ticket names a job and its next unit: job << 40 | units << 20 | next.  Taking one is a
-    // single addition, so that a thread that comes late can only ever take a unit that is due.
+    // A ticket encodes a job and its next unit: job << 40 | units << 20 | next. A thread takes a
+    // unit with one atomic addition, so that a late thread gets a unit of the current job only.
     static constexpr int FIELD = 20;
 
-    void serve(int worker);
-    bool take_one(int worker);
+    void worker_loop(int worker);
+    bool run_next_unit(int worker);
     bool wait_for_job(uint64_t last);
 
     std::atomic<uint64_t> ticket_{0};
-    std::atomic<int> undone_{0};
+    std::atomic<int> remaining_{0};
     Work work_ = nullptr;
     void* job_ = nullptr;
 

@@ -1,4 +1,4 @@
-// Workspaces between their uses: as many as there ever were calls at a time.
+// Idle workspaces; their number grows to the largest number of concurrent calls.
 #pragma once
 
 #include <memory>
@@ -8,16 +8,16 @@
 namespace wheatear {
 
 template <class Work>
-class Spares {
+class WorkspacePool {
   public:
-    std::unique_ptr<Work> borrow() {
+    std::unique_ptr<Work> acquire() {
         std::lock_guard lock(mutex_);
         if (idle_.empty()) return std::make_unique<Work>();
         std::unique_ptr<Work> work = std::move(idle_.back());
         idle_.pop_back();
         return work;
     }
-    void give_back(std::unique_ptr<Work> work) {
+    void release(std::unique_ptr<Work> work) {
         std::lock_guard lock(mutex_);
         idle_.push_back(std::move(work));
     }

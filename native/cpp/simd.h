@@ -1,26 +1,25 @@
-// What each instruction set offers: vectors of floats, and sums of products of 8-bit numbers.
+// Vector operations of each instruction set: floats, and sums of products of 8-bit numbers.
 //
-// Included once for every path (see path.cpp), each time under other compiler flags, hence in a
-// namespace of its own.  The rest of the arithmetic is written once, in terms of these names:
+// Compiled once for every instruction set (see isa_kernels.cpp) with its compiler flags, in a
+// namespace of its own. All other arithmetic is written once, with these names:
 //
 //   LANES                 outputs in a vector; TILE / LANES vectors make a tile of weights
 //   Floats                LANES floats
-//   load_half(x)          LANES floats from numbers of 16 bits, exact
+//   load_half(x)          LANES floats from float16, exact
 //   multiply_add(a, b, c) a * b + c, rounded once
 //   Codes<bits>           the weights of LANES outputs and four inputs, as unsigned codes
 //   Activations           four activations, the same for all outputs
-//   Sum<bits>             LANES sums over a block of 32 inputs, exact; begins with a correction
-//   that
-//                         makes up for the codes' zero, 8 or 128 (correction_of: for one block)
-//   most_rows<bits>       rows of activations, and
-//   at_once<bits>         vectors of outputs, whose sums fit the registers together
+//   Sum<bits>             LANES exact sums over a block of 32 inputs; begins with a correction for
+//                         the zero of the codes, 8 or 128 (correction_of computes it for a block)
+//   max_rows<bits>        rows of activations, and
+//   vectors_at_once<bits> vectors of outputs, whose sums fit the registers together
 #pragma once
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
-#include "layout.h"
+#include "weight_layout.h"
 
 #if defined(__AVX2__) || defined(WHEATEAR_AVX512)
 #ifdef WHEATEAR_SIMDE
@@ -33,7 +32,7 @@
 #endif
 
 namespace wheatear {
-namespace WHEATEAR_PATH {
+namespace WHEATEAR_ISA {
 
 inline int32_t four(const int8_t* x) {
     int32_t packed;
@@ -59,7 +58,7 @@ inline Floats load_half(const uint16_t* x) {
     return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)));
 }
 inline void store(float* x, Floats v) { _mm512_storeu_ps(x, v); }
-inline Floats all(float x) { return _mm512_set1_ps(x); }
+inline Floats broadcast(float x) { return _mm512_set1_ps(x); }
 inline Floats plus(Floats a, Floats b) { return _mm512_add_ps(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm512_fmadd_ps(a, b, c); }
@@ -86,15 +85,15 @@ struct Sum {
 };
 
 template <int bits>
-constexpr int most_rows = 8;
+constexpr int max_rows = 8;
 template <int bits>
-constexpr int at_once = 1;
+constexpr int vectors_at_once = 1;
 
 #elif defined(__AVX2__)
 
 // vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits.  With codes of 4 bits
 // sixteen pairs do not overflow (16 * 2 * 15 * 127 < 2^15), so a whole block is summed in 16 bits.
-// Codes of 8 bits are taken as two of 4: 16 * high + low.
+// Codes of 8 bits are split into two of 4: 16 * high + low.
 constexpr int LANES = 8;
 using Floats = __m256;
 using Activations = __m256i;
@@ -104,13 +103,13 @@ inline Floats load_half(const uint16_t* x) {
     return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(x)));
 }
 inline void store(float* x, Floats v) { _mm256_storeu_ps(x, v); }
-inline Floats all(float x) { return _mm256_set1_ps(x); }
+inline Floats broadcast(float x) { return _mm256_set1_ps(x); }
 inline Floats plus(Floats a, Floats b) { return _mm256_add_ps(a, b); }
 inline Floats multiply(Floats a, Floats b) { return _mm256_mul_ps(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return _mm256_fmadd_ps(a, b, c); }
 inline Activations activations(const int8_t* x) { return _mm256_set1_epi32(four(x)); }
 
-// Two numbers of 16 bits, as the lanes of a sum: one for inputs 0, 1 of every four, one for 2, 3.
+// Two 16-bit numbers, as the lanes of a sum: one for inputs 0, 1 of every four, one for 2, 3.
 inline int32_t correction_of(const int8_t* block) {
     __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(block));
     __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), codes);
@@ -145,7 +144,7 @@ inline Codes<8> codes8(const uint8_t* line, int vector) {
 
 inline __m256i add_products(__m256i sum, __m256i codes, Activations x) {
     sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(codes, x));
-    __asm__("" : "+x"(sum));  // or GCC puts off the additions until it is out of registers
+    __asm__("" : "+x"(sum));  // otherwise GCC delays the additions until it runs out of registers
     return sum;
 }
 inline __m256i pairs(__m256i sum, int16_t times) {
@@ -178,11 +177,11 @@ struct Sum<8> {
 };
 
 template <int bits>
-constexpr int most_rows = bits == 4   ? 5
-                          : bits == 8 ? 4
-                                      : 6;
+constexpr int max_rows = bits == 4   ? 5
+                         : bits == 8 ? 4
+                                     : 6;
 template <int bits>
-constexpr int at_once = bits == 8 ? 1 : 2;
+constexpr int vectors_at_once = bits == 8 ? 1 : 2;
 
 #elif defined(__ARM_FEATURE_DOTPROD)
 
@@ -196,7 +195,7 @@ inline Floats load_half(const uint16_t* x) {
     return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(x)));
 }
 inline void store(float* x, Floats v) { vst1q_f32(x, v); }
-inline Floats all(float x) { return vdupq_n_f32(x); }
+inline Floats broadcast(float x) { return vdupq_n_f32(x); }
 inline Floats plus(Floats a, Floats b) { return vaddq_f32(a, b); }
 inline Floats multiply(Floats a, Floats b) { return vmulq_f32(a, b); }
 inline Floats multiply_add(Floats a, Floats b, Floats c) { return vfmaq_f32(c, a, b); }
@@ -227,13 +226,13 @@ struct Sum {
 };
 
 template <int bits>
-constexpr int most_rows = 4;
+constexpr int max_rows = 4;
 template <int bits>
-constexpr int at_once = 4;
+constexpr int vectors_at_once = 4;
 
 #else
 
-// Any machine: plain loops, left to the compiler.
+// Any machine: plain loops, which the compiler vectorizes.
 constexpr int LANES = 4;
 struct Floats {
     float lane[LANES];
@@ -243,36 +242,36 @@ struct Activations {
 };
 
 template <class Of>
-inline Floats each(Of of) {
+inline Floats per_lane(Of of) {
     Floats v;
     for (int i = 0; i < LANES; ++i) v.lane[i] = of(i);
     return v;
 }
 inline Floats load(const float* x) {
-    return each([&](int i) { return x[i]; });
+    return per_lane([&](int i) { return x[i]; });
 }
 inline float from_half(uint16_t half) {
-    const uint32_t bits = uint32_t(half & 0x7fff) << 13;  // to where a float has them
+    const uint32_t bits = uint32_t(half & 0x7fff) << 13;  // to their place in a float
     float x;
     std::memcpy(&x, &bits, 4);
-    x *= 0x1p112f;  // whose exponents count from another zero
+    x *= 0x1p112f;  // the difference of the exponents' biases
     return half & 0x8000 ? -x : x;
 }
 inline Floats load_half(const uint16_t* x) {
-    return each([&](int i) { return from_half(x[i]); });
+    return per_lane([&](int i) { return from_half(x[i]); });
 }
 inline void store(float* x, Floats v) { std::memcpy(x, v.lane, sizeof v.lane); }
-inline Floats all(float x) {
-    return each([&](int) { return x; });
+inline Floats broadcast(float x) {
+    return per_lane([&](int) { return x; });
 }
 inline Floats plus(Floats a, Floats b) {
-    return each([&](int i) { return a.lane[i] + b.lane[i]; });
+    return per_lane([&](int i) { return a.lane[i] + b.lane[i]; });
 }
 inline Floats multiply(Floats a, Floats b) {
-    return each([&](int i) { return a.lane[i] * b.lane[i]; });
+    return per_lane([&](int i) { return a.lane[i] * b.lane[i]; });
 }
 inline Floats multiply_add(Floats a, Floats b, Floats c) {
-    return each([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
+    return per_lane([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
 }
 inline Activations activations(const int8_t* x) { return {{x[0], x[1], x[2], x[3]}}; }
 inline int32_t correction_of(const int8_t* block) { return -8 * sum_of(block); }
@@ -305,18 +304,18 @@ struct Sum {
             for (int j = 0; j < 4; ++j) sum[i] += w.codes[4 * i + j] * x.input[j];
     }
     Floats total() const {
-        return each([&](int i) { return float(sum[i]); });
+        return per_lane([&](int i) { return float(sum[i]); });
     }
 };
 
 template <int bits>
-constexpr int most_rows = 4;
+constexpr int max_rows = 4;
 template <int bits>
-constexpr int at_once = 4;
+constexpr int vectors_at_once = 4;
 
 #endif
 
 constexpr int VECTORS = TILE / LANES;
 
-}  // namespace WHEATEAR_PATH
+}  // namespace WHEATEAR_ISA
 }  // namespace wheatear
