@@ -1,4 +1,4 @@
-"""Checks the contract of events that `wheatear.transcript.builder` states."""
+"""The contract of events in `wheatear.transcript.builder`, as a check."""
 
 from turn_contract import check as check_turns
 
@@ -7,7 +7,7 @@ from wheatear.transcript.segments import join_words
 
 
 def check(events: list, duration: float, transcript: Transcript) -> None:
-    """The contract that `wheatear.transcript.builder` writes down."""
+    """Asserts the contract of `wheatear.transcript.builder`."""
     check_turns([event for event in events if isinstance(event, Turn)])
     tokens, partial, covered, time = [], None, 0.0, 0.0
     for event in events:
@@ -43,7 +43,7 @@ def check(events: list, duration: float, transcript: Transcript) -> None:
 
 
 def instants(events: list) -> set[float]:
-    """The times of turns that have no length, so that their words have none."""
+    """Returns the times of turns without length, whose words have no length either."""
     turns = [event for event in events if isinstance(event, Partial | Final)]
     return {turn.start for turn in turns if turn.start == turn.end}
 
@@ -51,7 +51,7 @@ def instants(events: list) -> set[float]:
 def check_times(
     event: Partial | Final | Transcript, duration: float, moments: frozenset[float] = frozenset()
 ) -> None:
-    """One time base: words inside the audio, tokens inside the words that they are part of."""
+    """Asserts that words lie inside the audio, and tokens inside their words."""
     times = [getattr(event, "start", 0.0)]
     moments |= instants([event])
     for word in event.words:

@@ -1,12 +1,12 @@
-"""Model folders that lie about themselves: every number of a manifest, every tensor of a graph.
+"""Hostile model folders: wrong values in a manifest, wrong tensors in a graph.
 
-As a program it tries them all in this process, which a test runs under sanitizers:
+As a program it opens them all in this process, which a test runs under sanitizers:
 
     python tests/support/hostile_bundles.py native|onnxruntime|library BUNDLE WORK [EVERY]
 
-EVERY takes one of that number of lies. Each must end in an error of ours or in a transcript; a
-shape that the library is given must be refused. The last line is JSON: how many were tried, refused
-and run, and the megabytes that this took.
+EVERY takes one of EVERY changes. Each must end in a WheatearError or in a transcript; a wrong shape
+of the library must be refused. The last line is JSON with the counts of tried, refused and run
+changes, and the memory in megabytes.
 """
 
 import hashlib
@@ -32,14 +32,14 @@ VALUES = [
     *("1", "", None, [], {}, True, 10**400, 67108878, 1 << 20),
 ]
 GRAPHS = ("encoder.onnx", "predictor.onnx", "joint.onnx")
-Lie = tuple[str, Callable[[Path], None]]
+Change = tuple[str, Callable[[Path], None]]
 
 
 # -- manifests -----------------------------------------------------------------------------------
 
 
 def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Where a manifest has something that may be wrong; not the list of its files."""
+    """Yields the paths of all values of a manifest, without its list of files."""
     if isinstance(data, dict | list):
         for key, value in data.items() if isinstance(data, dict) else enumerate(data):
             if key != "files":
@@ -49,7 +49,7 @@ def places(data: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
 
 
 def changed(data: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """A copy with another value in one place."""
+    """Returns a copy with another value at one path."""
     copy = json.loads(json.dumps(data))
     inner = copy
     for key in path[:-1]:
@@ -58,17 +58,17 @@ def changed(data: Any, path: tuple[Any, ...], value: Any) -> Any:
     return copy
 
 
-def manifest_lies(bundle: Path) -> Iterator[Lie]:
-    """Every value of the manifest replaced by each of `VALUES`, and left out."""
+def manifest_changes(bundle: Path) -> Iterator[Change]:
+    """Yields changes that replace a value of the manifest by each of `VALUES`."""
     manifest = json.loads((bundle / "manifest.json").read_text())
     for path in places(manifest):
         for value in VALUES:
-            lie = changed(manifest, path, value)
-            if path[0] == "modes" and len(path) == 3:  # or it is no more than a missing default
-                lie["default_mode"] = lie["modes"][path[1]]
+            changed_manifest = changed(manifest, path, value)
+            if path[0] == "modes" and len(path) == 3:  # otherwise the default mode is missing
+                changed_manifest["default_mode"] = changed_manifest["modes"][path[1]]
 
-            def write(folder: Path, lie: Any = lie) -> None:
-                (folder / "manifest.json").write_text(json.dumps(lie))
+            def write(folder: Path, changed_manifest: Any = changed_manifest) -> None:
+                (folder / "manifest.json").write_text(json.dumps(changed_manifest))
 
             yield f"{'.'.join(map(str, path))} = {value!r:.30}", write
 
@@ -76,8 +76,8 @@ def manifest_lies(bundle: Path) -> Iterator[Lie]:
 # -- graphs --------------------------------------------------------------------------------------
 
 
-def tensor_lies(bundle: Path) -> Iterator[Lie]:
-    """Every tensor dropped, of other shapes and types, cut off, and taken from elsewhere."""
+def tensor_changes(bundle: Path) -> Iterator[Change]:
+    """Yields changes of the shape, type, data and place of each tensor."""
     for graph in GRAPHS:
         model = onnx.load(bundle / graph, load_external_data=False)
         for number, tensor in enumerate(model.graph.initializer):
@@ -183,7 +183,7 @@ _CHANGES: dict[str, Callable[[Any, int], None]] = {
 
 
 def seal(folder: Path) -> None:
-    """Hashes the files again, as who made the lie would."""
+    """Hashes the files again, as who made the changed_manifest would."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     for name, entry in manifest["files"].items():
@@ -195,7 +195,7 @@ def seal(folder: Path) -> None:
 # -- the library by itself -----------------------------------------------------------------------
 
 
-def library_lies(bundle: Path) -> Iterator[Lie]:
+def library_changes(bundle: Path) -> Iterator[Change]:
     """Shapes and weights that the native library is given past all checks of `wheatear`."""
     import wheatear_native as native
 
@@ -210,16 +210,21 @@ def library_lies(bundle: Path) -> Iterator[Lie]:
         for value in (0, 1, 2, 3, 5, 2**31 - 1, 67108878, 2**20, 2**27 + 1, 1 << 14):
             if value == sizes[number] or (name == "heads" and not shape.width % max(value, 1)):
                 continue
-            lie = [*sizes[:number], value, *sizes[number + 1 :]]
+            wrong = [*sizes[:number], value, *sizes[number + 1 :]]
             yield (
                 f"{name} = {value}",
-                lambda _, lie=lie: native.Encoder(native.EncoderShape(*lie), weights, 1),
+                lambda _, wrong=wrong: native.Encoder(native.EncoderShape(*wrong), weights, 1),
             )
     for number, weight in enumerate(weights):
         others = [[], [native.Weight(None)], [weight, weight], [weights[number - 1]]]
         for other in others[: 2 if weight.data is None else 4]:
-            lie = [*weights[:number], *other, *weights[number + 1 :]]
-            yield f"weight {number} of {len(lie)}", lambda _, lie=lie: native.Encoder(shape, lie, 1)
+            changed_manifest = [*weights[:number], *other, *weights[number + 1 :]]
+            yield (
+                f"weight {number} of {len(changed_manifest)}",
+                lambda _, changed_manifest=changed_manifest: native.Encoder(
+                    shape, changed_manifest, 1
+                ),
+            )
 
 
 # -- trying --------------------------------------------------------------------------------------
@@ -239,10 +244,10 @@ def against_library(bundle: Path) -> dict[str, Any]:
     from wheatear_native import NativeError
 
     counts = {"tried": 0, "refused": 0, "run": 0}
-    for label, lie in library_lies(bundle):
+    for label, changed_manifest in library_changes(bundle):
         counts["tried"] += 1
         try:
-            lie(bundle)
+            changed_manifest(bundle)
         except NativeError:
             counts["refused"] += 1
         else:
@@ -255,17 +260,19 @@ def against_library(bundle: Path) -> dict[str, Any]:
 def against_folders(engine: str, bundle: Path, work: Path, every: int) -> dict[str, Any]:
     samples = np.random.default_rng(0).normal(0, 0.1, 6000).astype(np.float32)
     counts = {"tried": 0, "refused": 0, "run": 0}
-    for label, lie in islice([*manifest_lies(bundle), *tensor_lies(bundle)], 0, None, every):
-        folder = work / "lie"
+    for label, changed_manifest in islice(
+        [*manifest_changes(bundle), *tensor_changes(bundle)], 0, None, every
+    ):
+        folder = work / "changed_manifest"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(bundle, folder)
-        lie(folder)
+        changed_manifest(folder)
         counts["tried"] += 1
         try:
             with use_native("1" if engine == "native" else "0"):
                 refusal = attempt(folder, samples)
         except BaseException:
-            print(f"the lie was: {label}", file=sys.stderr)
+            print(f"the changed_manifest was: {label}", file=sys.stderr)
             raise
         if refusal is not None and ("\n" in refusal or not refusal):
             raise SystemExit(f"{label}: not one line: {refusal!r}")

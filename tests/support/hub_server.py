@@ -1,4 +1,4 @@
-"""A stand-in for the hub, over loopback: its protocol, and all that can go wrong with it.
+"""A server on loopback with the protocol of the hub, and with faults.
 
 GET  /api/models/REPO[/revision/REV]?blobs=True    files with sizes and hashes, the card
 HEAD,GET /REPO/resolve/REV/FILE                    large files are redirected to /cdn/..., as
@@ -22,18 +22,18 @@ COMMIT = "c0ffee00" * 5
 
 @dataclass
 class Answer:
-    """What a request is answered with instead of the truth."""
+    """Fault of the answer to one request."""
 
     status: int | None = None
     headers: dict[str, str] = field(default_factory=dict)
     cut: int | None = None
     """Bytes after which the connection breaks."""
     change: Callable[[bytes], bytes] | None = None
-    """Of the bytes that are sent."""
+    """Changes the bytes that are sent."""
     whole: bool = False
-    """The range that was asked for is ignored."""
+    """True if the range of the request is ignored."""
     shift: int = 0
-    """Another range than the one that was asked for."""
+    """Bytes between the range of the request and the one that is sent."""
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Repository:
     gated: bool = False
     private: bool = False
     listed: bool = True
-    """Whether the listing tells sizes and hashes."""
+    """True if the listing has sizes and hashes."""
 
 
 class StandIn:

@@ -8,7 +8,7 @@ def kinds(events: list[Turn]) -> list[str]:
 
 
 def check(events: list[Turn]) -> None:
-    """The written invariants."""
+    """Asserts the invariants of `wheatear.transcript.turns`."""
     state, number, time = "quiet", 0, 0.0
     after = {
         ("quiet", "started"): "speaking", ("speaking", "eager"): "eager",

@@ -10,6 +10,7 @@ import gzip
 import io
 import lzma
 import shutil
+import tarfile
 import tempfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -56,24 +57,24 @@ class Member:
 def list_members(file: IO[bytes]) -> list[Member]:
     """Returns the regular files of an uncompressed tar. Raises ArchiveError."""
     end = file.seek(0, io.SEEK_END)
-    members, at, count, name = list[Member](), 0, 0, b""
+    members, at, count, name = list[Member](), 0, 0, ""
     while at < end:
         file.seek(at)
         header = file.read(_BLOCK)
         if not header.strip(b"\0"):
             break
-        kind, size = _kind_and_size(header, at)
+        info = _read_header(header, at)
+        kind, size = info.type, info.size
         at += _BLOCK
         stored = 0 if kind in _EMPTY else size
         if stored > end - at:
             raise ArchiveError(f"it is cut short: a member has {size:,} bytes, {end - at:,} follow")
         if kind in _REGULAR:
-            path = PurePosixPath((name or _name(header)).decode("utf-8", "replace"))
-            members.append(Member(path, at, size))
+            members.append(Member(PurePosixPath(name or info.name), at, size))
         if kind in _LONG_NAME + _PAX:
             name = _extended_name(file, kind, size)
         elif kind not in _SKIPPED:
-            name = b""
+            name = ""
         at += -(-stored // _BLOCK) * _BLOCK
         count += 1
         if count > _MAX_MEMBERS:
@@ -83,45 +84,27 @@ def list_members(file: IO[bytes]) -> list[Member]:
     return members
 
 
-def _kind_and_size(header: bytes, at: int) -> tuple[bytes, int]:
-    """Returns kind and size of a member. Raises ArchiveError."""
-    blanked = header[:148] + b" " * 8 + header[156:]
-    digits = header[148:156].split(b"\0")[0].strip()
-    if len(header) < _BLOCK or not digits.isdigit() or _number(header[148:156]) != sum(blanked):
-        raise ArchiveError("it is no tar file" if at == 0 else f"it is damaged at byte {at:,}")
-    kind, size = header[156:157], _number(header[124:136])
-    if kind not in _REGULAR + _EMPTY + _LONG_NAME + _PAX + _SKIPPED:
-        raise ArchiveError(f"it holds a member of the kind {kind!r}, which is not read")
-    if size < 0:
-        raise ArchiveError(f"it has a member of {size:,} bytes")
-    return kind, size
-
-
-def _number(field: bytes) -> int:
-    """Returns a number in octal digits, or in base 256 if the first bit is set."""
-    if field[0] & 128:
-        value = int.from_bytes(field, "big", signed=False) - (128 << 8 * (len(field) - 1))
-        return value - (1 << 8 * len(field) - 1) if field[0] & 64 else value
-    digits = field.split(b"\0")[0].strip()
+def _read_header(header: bytes, at: int) -> tarfile.TarInfo:
+    """Returns the checked header of a member. Raises ArchiveError."""
     try:
-        return int(digits or b"0", 8)
-    except ValueError:
-        raise ArchiveError(f"it has the number {digits!r}") from None
+        member = tarfile.TarInfo.frombuf(header, "utf-8", "replace")
+    except tarfile.TarError as error:
+        reason = "it is no tar file" if at == 0 else f"it is damaged at byte {at:,}"
+        raise ArchiveError(reason) from error
+    if member.type not in _REGULAR + _EMPTY + _LONG_NAME + _PAX + _SKIPPED:
+        raise ArchiveError(f"it holds a member of the kind {member.type!r}, which is not read")
+    if member.size < 0:
+        raise ArchiveError(f"it has a member of {member.size:,} bytes")
+    return member
 
 
-def _name(header: bytes) -> bytes:
-    name = header[:100].split(b"\0")[0]
-    prefix = header[345:500].split(b"\0")[0] if header[257:263] == b"ustar\0" else b""
-    return prefix + b"/" + name if prefix else name
-
-
-def _extended_name(file: IO[bytes], kind: bytes, size: int) -> bytes:
+def _extended_name(file: IO[bytes], kind: bytes, size: int) -> str:
     """Returns the name that a GNU or pax member gives to the next one; empty if it has none."""
     if size > _MAX_EXTENSION_BYTES:
         raise ArchiveError(f"it has a header of {size:,} bytes")
     data = file.read(size)
     if kind == _LONG_NAME:
-        return data.split(b"\0")[0]
+        return data.split(b"\0")[0].decode("utf-8", "replace")
     path = b""
     while data:
         length, _, _ = data.partition(b" ")
@@ -132,7 +115,7 @@ def _extended_name(file: IO[bytes], kind: bytes, size: int) -> bytes:
             raise ArchiveError(f"it has a member with {key.decode()}, which is not read")
         path = value if key == b"path" else path
         data = data[int(length) :]
-    return path
+    return path.decode("utf-8", "replace")
 
 
 @contextmanager

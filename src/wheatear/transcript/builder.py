@@ -47,14 +47,7 @@ class TranscriptBuilder:
         keep: bool,
         confidence: tuple[float, float] = (1.0, 0.0),
     ) -> None:
-        """Builds nothing yet.
-
-        Args:
-            vocabulary: Texts and language tags of the tokens.
-            rules: Rules of turns.
-            keep: True if `transcript` must have all finals.
-            confidence: Scale and shift that calibrate confidences.
-        """
+        """keep: True if `transcript` must have all finals.  confidence: scale and shift of it."""
         self.machine = TurnMachine(rules)
         self.language: str | None = None
         self.duration = math.inf

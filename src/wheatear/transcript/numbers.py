@@ -103,12 +103,9 @@ class _LibraryWord:
 def number_spans(
     words: Sequence[str], separated: Sequence[bool], language: str
 ) -> Iterator[NumberSpan]:
-    """Yields the numbers to write in digits, in order.
+    """Yields the numbers to write in digits among words in lower case without punctuation.
 
-    Args:
-        words: Words in lower case, without punctuation.
-        separated: True for a word with punctuation between it and the word before.
-        language: One of LANGUAGES.
+    separated: True for a word with punctuation between it and the word before.
     """
     library_words = list(map(_LibraryWord, words, separated))
     found = number_library().find_numbers(library_words, language, _MIN_SINGLE)

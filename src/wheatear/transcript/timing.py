@@ -55,13 +55,8 @@ def tokens_within(
 ) -> tuple[Token, ...]:
     """Returns the tokens of a turn, each corrected by its delay and inside its word.
 
-    Args:
-        tokens: Tokens at the frames that emitted them.
-        delays: Delay of each token.
-        words: Words of the turn, with all letters of the tokens in their order. A token without
-            letters lies inside the word around it, or between two words.
-        start: Start of the turn.
-        end: End of the turn.
+    `words` are those of the turn, with all letters of the tokens in their order. A token without
+    letters lies inside the word around it, or between two words.
     """
     ends = list(accumulate(len(word.text) for word in words))
     found, letters, latest = [], 0, start

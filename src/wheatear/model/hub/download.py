@@ -103,13 +103,7 @@ def with_retries(
 ) -> Any:
     """Returns the result of `action`, which is repeated while the server is busy or unreachable.
 
-    Args:
-        url: Address for the message of an error.
-        action: Function that raises the errors of the hub's client.
-        explain: Returns the message of an error that is final, or None.
-
-    Raises:
-        DownloadError: The last try failed, or an error is final.
+    `explain` returns the message of an error. Raises DownloadError for the last or a final error.
     """
     for tries in range(1, _MAX_TRIES + 1):
         try:

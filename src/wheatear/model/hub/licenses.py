@@ -42,13 +42,9 @@ UNSTATED = License("no license stated: find out before you pass it on", "")
 def license_files(
     origin: Origin, hashes: Mapping[str, str], change: str, fetched: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns license and notice texts by file name.
+    """Returns license and notice texts by file name; those that came with the weights are kept.
 
-    Args:
-        origin: Source of the weights.
-        hashes: SHA-256 of the fetched files by name.
-        change: Sentence about what was done to the weights, without its end.
-        fetched: License and notice texts that came with the weights; they are kept.
+    hashes: SHA-256 of the fetched files by name.  change: what was done to the weights.
     """
     notice = "".join(
         f"{line}\n"
