@@ -19,7 +19,7 @@ from wheatear.model.native_library import (
 
 @pytest.fixture
 def library(monkeypatch):
-    library = SimpleNamespace(paths=lambda: ["avx2", "scalar"])
+    library = SimpleNamespace(instruction_sets=lambda: ["avx2", "scalar"])
     monkeypatch.setitem(sys.modules, "wheatear_native", library)
     return library
 
