@@ -1,4 +1,4 @@
-"""Servers for real clients, and something to say to them."""
+"""Servers for real clients, and speech for them."""
 
 from collections.abc import Iterator
 

@@ -113,7 +113,7 @@ def test_results_and_faults_come_back():
     assert asyncio.run(main()) == 1024
 
 
-def test_tasks_count_for_whoever_started_them():
+def test_task_counts_for_the_caller_that_started_it():
     async def main() -> tuple[Caller | None, Caller | None, Caller | None]:
         async def task(name: str | None = None) -> Caller | None:
             if name:

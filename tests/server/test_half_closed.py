@@ -20,7 +20,7 @@ STREAMED = raw.form([("stream", "true")], [("file", SOUND)])
 
 
 def shut(client: socket.socket, seconds: float = 60) -> bytes:
-    """What comes after the sending side has been shut."""
+    """Reads the answer after the sending side has been shut."""
     client.shutdown(socket.SHUT_WR)
     return everything(client, seconds)
 
@@ -74,7 +74,7 @@ def ended(client: socket.socket, seconds: float = 60) -> bytes:
 
 
 @pytest.mark.parametrize("paced", [False, True])
-def test_the_rest_of_a_socket_is_told(quiet_server, spoken, paced):
+def test_rest_of_a_socket_is_sent(quiet_server, spoken, paced):
     """All that was sent before, also what is still on its way, is transcribed."""
     samples = spoken if paced else np.tile(spoken, 4)
     with opened(quiet_server.port, "/ws?latency=160") as client:
@@ -87,7 +87,7 @@ def test_the_rest_of_a_socket_is_told(quiet_server, spoken, paced):
     assert raw.close_code(got) == 1000
 
 
-def test_the_rest_of_every_dialect_is_told(quiet_server, spoken):
+def test_rest_of_every_protocol_is_sent(quiet_server, spoken):
     audio = {"type": "input_audio_buffer.append", "audio": _base64(spoken)}
     event = json.dumps(audio).encode()
     cases = {

@@ -1,4 +1,4 @@
-"""Every attack, once: the server does not fall, holds nothing, and goes on transcribing."""
+"""Every attack, once: the server survives, keeps no memory, and continues to transcribe."""
 
 import json
 import re
@@ -75,7 +75,7 @@ def test_killed_clients_do_not_touch_a_stream_that_goes_on(unharmed, spoken, rec
 
 
 def test_two_models_side_by_side(spoken, expected):
-    """What is done to one of them does nothing to the other."""
+    """An attack on one of them does not affect the other."""
     bundle = Path(wheatear.__file__).parent / "data" / "models" / "wheatear-small"
     models = ("--model", f"one={bundle}", "--model", f"two={bundle}")
     with running(*models) as server:

@@ -1,4 +1,4 @@
-"""What is in the log, and above all what is not: nobody's words, audio or keys."""
+"""The log: its lines and formats, and no words, audio or keys of clients."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from wheatear.server.main import run
 from wheatear.server.settings import Settings
 
 SECRETS = ("Xanthippe", "Zaphod", "quagga", "we_", "ek_", "sorry", "calling", "locate")
-"""What the test says and is told, none of which is anybody's business."""
+"""Data of clients and of their answers, which must not be logged."""
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def used(server: Server, key: str, spoken) -> None:
 
 @pytest.fixture(scope="module", params=["text", "json"])
 def logged(request, key_file: Path, key: str, spoken) -> Iterator[tuple[str, list[str]]]:
-    """Form and lines of the log of a server that tells all it can."""
+    """Format and lines of the log of a server at its most detailed level."""
     environment = {
         "WHEATEAR_SERVE_LOG_FORMAT": request.param, "WHEATEAR_SERVE_LOG_LEVEL": "debug",
     }  # fmt: skip
@@ -113,8 +113,8 @@ def test_no_audio_is_in_it(logged, spoken):
     assert not re.search(r"[A-Za-z0-9+/=]{200}", text)
 
 
-def test_every_line_is_what_it_says_to_be(logged):
-    """A record each: nobody who sends something makes a line of his own, nor do C libraries."""
+def test_every_line_has_the_format(logged):
+    """One record a line: neither clients nor C libraries add lines."""
     form, lines = logged
     for line in lines:
         if form == "json":
@@ -143,7 +143,7 @@ def test_every_request_is_in_it_with_its_id_and_whose_it_was(logged):
         assert any(re.search(pattern, line) for line in lines)
 
 
-def test_words_are_in_it_where_that_was_asked_for(spoken):
+def test_transcripts_are_logged_with_log_transcripts(spoken):
     with running(WHEATEAR_SERVE_LOG_TRANSCRIPTS="true") as server:
         with connect(f"{server.ws}/ws") as socket:
             session = events(socket, "ready")[-1]["session"]
@@ -232,7 +232,7 @@ def test_no_escape_sequence_of_a_client_reaches_it(form):
 
 
 def test_attackers_do_not_fill_it(quiet_server):
-    """What is no request leaves no line, and what is one leaves one."""
+    """A request leaves one line, other data none."""
     before = len(quiet_server.log)
     for _ in range(50):
         exchange(quiet_server.port, b"\x16\x03\x01nonsense\r\n\r\n", 2)

@@ -1,4 +1,4 @@
-"""SIGTERM: nobody is let in, everybody is told all that was said, and the exit code is 0."""
+"""SIGTERM: new streams are rejected, open ones get all of their text, the exit code is 0."""
 
 import base64
 import json
@@ -22,7 +22,7 @@ COMPLETED = "conversation.item.input_audio_transcription.completed"
 
 @contextmanager
 def going(seconds: float = 30, **more: str) -> Iterator[Server]:
-    """A server that gives streams so long after SIGTERM."""
+    """A server with some seconds for streams after SIGTERM."""
     with running(WHEATEAR_SERVE_DRAIN_SECONDS=str(seconds), **more) as server:
         yield server
         assert "Traceback" not in server.log, server.log
@@ -71,7 +71,7 @@ def test_files_are_transcribed_to_their_end(minutes, stream):
         assert server.process.wait(30) == 0
 
 
-def test_nobody_is_let_in(spoken, minutes):
+def test_new_streams_are_rejected(spoken, minutes):
     with going() as server, connect(f"{server.ws}/ws?latency=160") as socket:
         events(socket, "ready")
         socket.send(spoken.tobytes())
@@ -92,7 +92,7 @@ def test_nobody_is_let_in(spoken, minutes):
 
 
 def test_live_streams_may_go_on_for_a_while_and_get_all_of_their_text(spoken):
-    """Whoever goes on speaking is ended when the time is over, and not in the middle of a word."""
+    """A stream that continues is finished when the time is over, not in the middle of a word."""
     with going(1) as server:
         with (
             connect(f"{server.ws}/ws?latency=560") as plain,

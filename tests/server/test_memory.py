@@ -125,7 +125,7 @@ def test_who_sends_little_has_room_when_there_is_none(server, spoken):
         assert b"sorry" in raw.to_close(good).lower()
 
 
-def test_the_reason_is_told(server):
+def test_reason_is_sent(server):
     """Also to a client that is in the middle of sending: it reads a close frame, and no reset."""
     with contextlib.ExitStack() as held:
         got = b""

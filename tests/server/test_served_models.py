@@ -12,7 +12,7 @@ from wheatear.server.settings import Settings
 
 
 @pytest.mark.parametrize(
-    ("said", "name"),
+    ("entry", "name"),
     [
         ("nemotron-3.5", "nemotron-3.5"),
         ("./my-model", "my-model"),
@@ -24,10 +24,10 @@ from wheatear.server.settings import Settings
         ("", ""),
     ],
 )
-def test_the_last_part_of_what_was_typed_is_the_name(tmp_path, monkeypatch, said, name):
+def test_last_part_of_the_path_is_the_name(tmp_path, monkeypatch, entry, name):
     (tmp_path / "parent" / "here").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "parent" / "here")
-    assert named_path(said) == (name, said)
+    assert named_path(entry) == (name, entry)
 
 
 def test_a_name_may_be_given_and_a_path_may_have_an_equals_sign(tmp_path):
@@ -35,9 +35,9 @@ def test_a_name_may_be_given_and_a_path_may_have_an_equals_sign(tmp_path):
     assert named_path("mine=a=b") == ("mine", "a=b")
     (tmp_path / "lr=1e-4").mkdir()
     assert named_path(f"{tmp_path}/lr=1e-4/") == ("lr=1e-4", f"{tmp_path}/lr=1e-4/")
-    for said in ("=x", "mine="):
+    for entry in ("=x", "mine="):
         with pytest.raises(SettingsError, match="both of them"):
-            named_path(said)
+            named_path(entry)
 
 
 def test_a_folder_is_served_as_it_is_called(tmp_path):

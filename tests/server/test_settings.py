@@ -83,7 +83,7 @@ CLUSTER = {
 }  # fmt: skip
 
 
-def test_what_kubernetes_tells_of_services_is_no_setting():
+def test_service_variables_of_kubernetes_are_ignored():
     environment = {PREFIX + name: value for name, value in CLUSTER.items()}
     environment |= {"WHEATEAR_SERVER_PORT": "tcp://10.0.0.1:80", "WHEATEAR_SERVE_THREADS": "1"}
     environment |= {"WHEATEAR_PORT": "tcp://10.0.0.1:80", "WHEATEAR_SERVICE_HOST": "10.0.0.1"}
@@ -124,9 +124,9 @@ def test_a_slip_in_a_file_is_refused_with_the_nearest_name(tmp_path, text, near)
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "reason"),
     [
-        ("colour = 1", "colour"), ("[limits]\ncolour = 1", "colour"), ("limits = 5", "limits"),
+        ("color = 1", "color"), ("[limits]\ncolour = 1", "color"), ("limits = 5", "limits"),
         ('port = "x"', "port"), ("port = 70000", "port is 70000"), ("port = -1", "port is -1"),
         ("threads = 0", "threads is 0"), ("load = 0", "load"), ("load = nan", "load"),
         ("load = inf", "load"), ("drain_seconds = -1", "drain_seconds"), ('models = "a"', "models"),
@@ -144,10 +144,10 @@ def test_a_slip_in_a_file_is_refused_with_the_nearest_name(tmp_path, text, near)
         ('trusted_proxies = ["*"]', "trusted_proxies"), ("\xff", "cannot read"),
     ],
 )  # fmt: skip
-def test_a_file_that_makes_no_sense_is_refused_and_named(tmp_path, text, says):
+def test_wrong_file_is_rejected_by_name(tmp_path, text, reason):
     path = tmp_path / "serve.toml"
     path.write_bytes(text.encode("latin-1"))
-    with pytest.raises(SettingsError, match=re.escape(says)) as refused:
+    with pytest.raises(SettingsError, match=re.escape(reason)) as refused:
         read_settings(path, {}, {})
     assert str(path) in str(refused.value)
 
@@ -159,7 +159,7 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "says"),
+    ("name", "value", "reason"),
     [
         ("COLOUR", "1", "no setting"), ("LIMITS_COLOUR", "1", "no sett"), ("LIMITS", "1", "no s"),
         ("PORT", "x", "PORT"), ("PORT", "", "PORT"), ("LIMITS_STREAMS", "many", "STREAMS"),
@@ -168,14 +168,14 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         ("LIMITS_LIMITS", "1", "no setting"), ("", "1", "no setting"), ("LOAD", "inf", "load"),
     ],
 )  # fmt: skip
-def test_a_variable_that_makes_no_sense_is_refused_and_named(name, value, says):
-    with pytest.raises(SettingsError, match=re.escape(says)) as refused:
+def test_wrong_variable_is_rejected_by_name(name, value, reason):
+    with pytest.raises(SettingsError, match=re.escape(reason)) as refused:
         read_settings(None, {PREFIX + name: value}, {})
     assert PREFIX + name in str(refused.value)
 
 
 def test_every_setting_can_be_given_in_the_environment():
-    told = {
+    message = {
         int: "7", float: "0.5", bool: "true", str: "word", tuple[str, ...]: "one,two",
     }  # fmt: skip
     special = {
@@ -186,9 +186,9 @@ def test_every_setting_can_be_given_in_the_environment():
     for struct, prefix in ((Settings, ""), (Limits, "LIMITS_")):
         for field in msgspec.structs.fields(struct):
             name = prefix + field.name.upper()
-            kind = next((k for k in told if k in (field.type, *_parts(field.type))), None)
+            kind = next((k for k in message if k in (field.type, *_parts(field.type))), None)
             if field.name != "limits":
-                environment[PREFIX + name] = special.get(name) or told[kind]
+                environment[PREFIX + name] = special.get(name) or message[kind]
     settings = read_settings(None, environment, {})
     assert settings.limits == msgspec.convert(
         {f.name: 7 if f.type is int else 0.5 for f in msgspec.structs.fields(Limits)}, Limits
@@ -202,7 +202,7 @@ def _parts(kind: object) -> tuple[object, ...]:
     return getattr(kind, "__args__", ())
 
 
-def test_the_command_says_what_is_wrong_in_a_line():
+def test_command_reports_an_error_in_one_line():
     command = [sys.executable, "-m", "wheatear", "serve", "--port", "0"]
     done = subprocess.run(
         command, check=False, capture_output=True, text=True, timeout=60,
@@ -222,7 +222,7 @@ names = st.sampled_from([f.name for s in (Settings, Limits) for f in msgspec.str
 
 
 @given(st.dictionaries(names | st.text(), values, max_size=4))
-def test_whatever_is_said_is_understood_or_refused(options):
+def test_any_options_are_read_or_rejected(options):
     try:
         settings = read_settings(None, {}, options)
     except SettingsError:
@@ -232,14 +232,14 @@ def test_whatever_is_said_is_understood_or_refused(options):
 
 
 @given(st.text(alphabet=st.characters(exclude_categories=("Cs",))), names, st.booleans())
-def test_whatever_a_variable_says_is_understood_or_refused(value, name, limit):
+def test_any_variable_is_read_or_rejected(value, name, limit):
     variable = f"{PREFIX}{'LIMITS_' * limit}{name.upper()}"
-    told = ""
+    message = ""
     try:
         read_settings(None, {variable: value}, {})
     except SettingsError as error:
-        told = str(error)
-    assert not told or variable in told
+        message = str(error)
+    assert not message or variable in message
 
 
 @given(st.binary(max_size=200))

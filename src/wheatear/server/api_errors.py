@@ -176,4 +176,4 @@ def to_api_error(error: Exception, param: str | None = None) -> ApiError:
             return ApiError(400, str(error), code="invalid_audio", param=param or "file")
         case WheatearError():
             return ApiError(400, str(error), code="invalid_value", param=param)
-    return ApiError(500, "the server failed at this; its log says how, under the request's id")
+    return ApiError(500, "the server failed at this; its log has the cause, under the request's id")

@@ -54,17 +54,17 @@ def test_wrong_key_reaches_only_open_paths(guarded, table, key, way):
     for wrong in (UNKNOWN, key[:-1], key + "A", key.upper(), "ek_" + "A" * 43, "x"):
         for path, socket in table:
             if not is_open(path):
-                asked = raw.handshake if socket else request
-                got = raw.answer(guarded.port, asked(path=path, **WAYS[way](wrong)))
+                make = raw.handshake if socket else request
+                got = raw.answer(guarded.port, make(path=path, **WAYS[way](wrong)))
                 assert raw.status(got) == 401, (path, wrong)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_right_key_reaches_every_path(guarded, table, key, way):
     for path, socket in table:
-        asked = raw.handshake if socket else request
-        answer = raw.answer(guarded.port, asked(path=path, **WAYS[way](key)))
-        # Inside, a socket may want to be asked otherwise: /v1/listen for an encoding.
+        make = raw.handshake if socket else request
+        answer = raw.answer(guarded.port, make(path=path, **WAYS[way](key)))
+        # With the key, a socket may still need parameters: /v1/listen an encoding.
         assert raw.status(answer) in ((101, 400) if socket else (200, 404, 405)), path
     guarded.wait_for_rest()
 
@@ -80,8 +80,8 @@ def test_right_key_reaches_every_path(guarded, table, key, way):
     ],
 )  # fmt: skip
 def test_malformed_key_is_rejected(guarded, headers):
-    for asked in (request(path="/metrics", **headers), raw.handshake("/ws", **headers)):
-        assert raw.status(raw.answer(guarded.port, asked)) == 401
+    for data in (request(path="/metrics", **headers), raw.handshake("/ws", **headers)):
+        assert raw.status(raw.answer(guarded.port, data)) == 401
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from wheatear.server.settings import Settings
         ("http://[::1]/v1/models", "localhost", 200),
         ("http://localhost/v1/%6dodels", "localhost", 200),
         ("http://localhost", "localhost", 200), ("http://localhost?a", "localhost", 200),
-        ("http://localhost/v1/models", "evil.example", 200),  # the target counts, RFC 9112 says
+        ("http://localhost/v1/models", "evil.example", 200),  # the target counts (RFC 9112)
         ("http://evil.example/v1/models", "localhost", 403),
         ("http://localhost@evil.example/v1/models", "localhost", 403),
         ("http://localhost.evil.example/", "localhost", 403),
@@ -65,7 +65,7 @@ def test_file_is_received_at_an_absolute_target(quiet_server):
 @pytest.mark.parametrize(
     ("head", "status"),
     [
-        (b"GET /health HTTP/1.0\r\n\r\n", 200),  # as load balancers ask
+        (b"GET /health HTTP/1.0\r\n\r\n", 200),  # from load balancers
         (b"GET /health HTTP/1.1\r\n\r\n", 400),
         (b"GET /health HTTP/1.0\r\nHost: evil.example\r\n\r\n", 403),
         (b"GET /health HTTP/1.0\r\nOrigin: http://evil.example\r\n\r\n", 403),

@@ -70,15 +70,15 @@ def test_a_fault_in_the_file_changes_no_key(file, content, caplog):
     assert ring.client(other).name == "second"
 
 
-@pytest.mark.parametrize("asked", [True, False])
-def test_a_server_takes_over_what_changes(file, asked):
+@pytest.mark.parametrize("forced", [True, False])
+def test_server_follows_the_key_file(file, forced):
     first = make_key(file, "first")
     with running("--api-key-file", str(file)) as server:
         assert server.get("/v1/models", **{"x-api-key": first})[0] == 200
         before = file.stat()
         second = make_key(file, "second")
         assert server.get("/v1/models", **{"x-api-key": first})[0] == 200
-        if asked:
+        if forced:
             os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
             server.process.send_signal(signal.SIGHUP)
         until(lambda: server.get("/v1/models", **{"x-api-key": second})[0] == 200)
@@ -120,13 +120,13 @@ def test_the_command_makes_such_keys(file):
     holder = read_keys(file).client(done.stdout.strip())
     assert (holder.name, holder.expires) == ("guest", date.fromisoformat(day))
     assert holder.scopes == ("transcribe", "metrics")
-    for wrong, says in (
+    for wrong, reason in (
         (["--expires", "31.12.2030"], "is not a day"),
         (["--expires", str(TODAY - timedelta(1))], "over"),
         (["--scope", "everything"], "transcribe, secrets, metrics"),
     ):  # fmt: skip
         done = command("other", "--file", str(file), *wrong)
         assert done.returncode == 2
-        assert says in " ".join(done.stderr.split())
+        assert reason in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
     assert len(read_keys(file).clients) == 1

@@ -15,8 +15,8 @@ from wheatear.server.access.keys import Client, Keyring, hash_of, make_key, read
 UNKNOWN = "we_" + "A" * 43
 
 
-def test_every_key_is_compared_whichever_is_right(monkeypatch):
-    """The time does not tell where a key stands, or how much of it is right."""
+def test_every_key_is_compared_in_full(monkeypatch):
+    """The time depends neither on the place of a key nor on its correct part."""
     known = [f"we_{n:043}" for n in range(20)]
     holders = [Client(name=f"h{n}", sha256=hash_of(k)) for n, k in enumerate(known)]
     ring = Keyring(tuple(holders))
@@ -33,7 +33,7 @@ def test_every_key_is_compared_whichever_is_right(monkeypatch):
         assert compared == [(64, 64)] * 20
 
 
-def test_only_a_hash_is_at_rest_and_only_the_owner_reads_it(tmp_path):
+def test_key_file_holds_a_hash_and_is_private(tmp_path):
     file = tmp_path / "keys.toml"
     key = make_key(file, 'a "quoted" näme', streams=3, requests_per_minute=7)
     assert key not in file.read_text()
@@ -56,7 +56,7 @@ def test_a_key_can_be_added_to_a_file_that_was_edited(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "reason"),
     [
         ("", "holds no key"), ("key = []", "holds no key"), ("[[key]", "cannot read"),
         ('[[key]]\nname = "a"', "sha256"), ('[[key]]\nname = "a"\nsha256 = "abc"', "64 hexa"),
@@ -70,10 +70,10 @@ def test_a_key_can_be_added_to_a_file_that_was_edited(tmp_path):
         ("\xff\xfe", "cannot read"), ("keys = 5", "keys"),
     ],
 )  # fmt: skip
-def test_a_key_file_that_makes_no_sense_is_refused(tmp_path, text, says):
+def test_wrong_key_file_is_rejected(tmp_path, text, reason):
     file = tmp_path / "keys.toml"
     file.write_bytes(text.encode("latin-1"))
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=reason):
         read_keys(file)
 
 
@@ -119,7 +119,7 @@ def test_a_file_that_is_there_and_empty_takes_a_key(tmp_path):
     assert [holder.name for holder in read_keys(file).clients] == ["first"]
 
 
-def test_the_command_says_what_is_wrong_in_a_line(tmp_path):
+def test_command_reports_an_error_in_one_line(tmp_path):
     file = tmp_path / "keys.toml"
     file.write_text("[[key]]")
     command = [sys.executable, "-m", "wheatear", "serve", "--port", "0", "--api-key-file", file]
@@ -130,16 +130,16 @@ def test_the_command_says_what_is_wrong_in_a_line(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("line", "says"),
+    ("line", "reason"),
     [
         ("expires = 5", "expires"), ('expires = "soon"', "expires"), ("scopes = []", "no scope"),
         ('scopes = ["all"]', "transcribe, secrets, metrics"), ('scopes = "metrics"', "scopes"),
     ],
 )  # fmt: skip
-def test_an_end_or_a_scope_that_makes_no_sense_is_refused(tmp_path, line, says):
+def test_wrong_expiry_or_scope_is_rejected(tmp_path, line, reason):
     file = tmp_path / "keys.toml"
     file.write_text(f'[[key]]\nname = "a"\nsha256 = "{"a" * 64}"\n{line}')
-    with pytest.raises(SettingsError, match=says):
+    with pytest.raises(SettingsError, match=reason):
         read_keys(file)
 
 

@@ -76,9 +76,9 @@ def test_client_does_not_take_the_last_places_of_others():
     with contextlib.ExitStack() as held:
         assert fill("files", clients[0]) == 3
         assert fill("files", clients[1]) == 1
-    alone = ConcurrencyLimits(Limits(streams=20, streams_per_key=20), lambda: False)
+    unshared = ConcurrencyLimits(Limits(streams=20, streams_per_key=20), lambda: False)
     given = client("own", streams=20)
-    for these, one in ((alone, clients[0]), (limits, given)):
+    for these, one in ((unshared, clients[0]), (limits, given)):
         with contextlib.ExitStack() as held:
             for _ in range(20):
                 held.enter_context(these.hold("streams", one))

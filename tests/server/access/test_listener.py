@@ -18,17 +18,17 @@ class Poor(socket.socket):
 
     number = errno.EMFILE
     left = 0
-    asked = 0
+    accepts = 0
 
     def accept(self):
-        self.asked += 1
+        self.accepts += 1
         if self.left == 0:
             raise OSError(self.number, os.strerror(self.number))
         return super().accept()
 
 
 class Greeting(asyncio.Protocol):
-    """Says one word and closes."""
+    """Sends a greeting and closes."""
 
     def connection_made(self, transport):
         transport.write(b"hello")
@@ -61,7 +61,7 @@ def test_connections_wait_without_a_descriptor_and_are_logged_once(monkeypatch, 
         waiting = asyncio.create_task(answers(listener.getsockname()[1], 40))
         await asyncio.sleep(0.5)
         assert not waiting.done()
-        assert listener.asked <= 12  # it does not spin
+        assert listener.accepts <= 12  # it does not spin
         listener.left = 1
         assert await asyncio.wait_for(waiting, 30) == [b"hello"] * 40
         acceptor.close()

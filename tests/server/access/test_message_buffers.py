@@ -1,4 +1,4 @@
-"""What connections hold together has a bound, and no client may have all of it."""
+"""Memory of all connections: bounded, and at most half of it for one client."""
 
 from wheatear.server.access.message_buffers import OWN_BYTES, Buffers, Share
 

@@ -28,7 +28,7 @@ def test_key_has_its_own_number_of_streams(guarded, key, other_key):
         assert json.loads(refused.value.response.body)["error"]["code"] == "too_many_sessions"
         assert int(refused.value.response.headers["retry-after"]) > 0
         with socket(key):
-            pass  # others are not asked to wait
+            pass  # other keys are not limited
         one.close()
         time.sleep(0.1)
         with socket(other_key) as again:
@@ -37,7 +37,7 @@ def test_key_has_its_own_number_of_streams(guarded, key, other_key):
 
 
 def test_keys_and_addresses_have_separate_rates(tmp_path):
-    """Who knocks without a key uses up the address, not the keys that come from there."""
+    """Requests without a key count against the address, not against keys of that address."""
     file = tmp_path / "keys.toml"
     slow, quick = make_key(file, "slow", requests_per_minute=6), make_key(file, "quick")
     environment = {"WHEATEAR_SERVE_LIMITS_REQUESTS_PER_MINUTE": "60"}
@@ -114,8 +114,8 @@ def test_head_answers_as_get(guarded, table, key):
 
 
 def test_other_page_is_rejected_without_cors(quiet_server):
-    asked = {"origin": "https://app.example", "access_control_request_method": "POST"}
-    answer = raw.answer(quiet_server.port, request("OPTIONS", "/v1/audio/transcriptions", **asked))
+    preflight = {"origin": "https://app.example", "access_control_request_method": "POST"}
+    answer = raw.answer(quiet_server.port, request("OPTIONS", "/v1/audio/transcriptions", **preflight))
     assert raw.status(answer) == 403
     assert b"access-control" not in answer.lower()
 
@@ -144,8 +144,8 @@ def test_listed_page_is_accepted_with_cors(shared, key):
     assert raw.status(answer) == 400
     assert "access-control-allow-origin" not in headers_of(answer)
     for origin, status in (("https://app.example", 101), ("https://evil.example", 403)):
-        asked = raw.handshake("/ws", x_api_key=key, origin=origin)
-        assert raw.status(raw.answer(shared.port, asked)) == status
+        data = raw.handshake("/ws", x_api_key=key, origin=origin)
+        assert raw.status(raw.answer(shared.port, data)) == status
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def long_wav() -> bytes:
     return head + size.to_bytes(4, "little") + samples
 
 
-def told(answer: bytes) -> dict[str, str]:
+def error_of(answer: bytes) -> dict[str, str]:
     return msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])["error"]
 
 
@@ -70,7 +70,7 @@ def test_a_file_is_one_with_and_without_a_name(quiet_server, head):
 
 
 @pytest.mark.parametrize(
-    ("parts", "status", "says"),
+    ("parts", "status", "reason"),
     [
         ([part(f'{DISPOSITION}"file"', b"speech.wav")], 400, "curl -F file=@NAME"),
         ([part(f'{DISPOSITION}"file"', b"https://a.example/b.wav")], 400, "no audio"),
@@ -86,19 +86,19 @@ def test_a_file_is_one_with_and_without_a_name(quiet_server, head):
         ([b"rubbish" * 100], 400, "cannot be read"), ([], 400, "no file"),
     ],
 )  # fmt: skip
-def test_a_form_that_makes_no_sense_is_refused_with_a_reason(quiet_server, parts, status, says):
+def test_wrong_form_is_rejected_with_a_reason(quiet_server, parts, status, reason):
     answer = posted(quiet_server, *parts)
     assert raw.status(answer) == status, answer[-300:]
-    assert says in told(answer)["message"]
+    assert reason in error_of(answer)["message"]
 
 
 def test_a_form_that_is_cut_off_is_no_shorter_form(quiet_server):
     answer = posted(quiet_server, part(f'{DISPOSITION}"file"; filename="a"', FLAC), end=b"")
     assert raw.status(answer) == 400
-    assert "last boundary" in told(answer)["message"]
+    assert "last boundary" in error_of(answer)["message"]
     kind = "multipart/form-data"
     answer = posted(quiet_server, part(f'{DISPOSITION}"file"', FLAC), content_type=kind)
-    assert "names no boundary" in told(answer)["message"]
+    assert "names no boundary" in error_of(answer)["message"]
 
 
 # -- no room
@@ -106,7 +106,7 @@ def test_a_form_that_is_cut_off_is_no_shorter_form(quiet_server):
 
 def refused(answer: bytes) -> None:
     assert raw.status(answer) == 507, answer[-300:]
-    assert told(answer)["code"] == "insufficient_storage"
+    assert error_of(answer)["code"] == "insufficient_storage"
     assert b"retry-after: 30" in answer
 
 
@@ -119,7 +119,7 @@ def at_rest(**options: str) -> Iterator[Server]:
 
 
 def check_full(server: Server, large: bytes, small: bytes = FLAC) -> None:
-    """Large files are refused on both wires, small ones go on."""
+    """Large files are rejected on both protocols, small ones are not."""
     for _ in range(2):
         refused(posted(server, part(f'{DISPOSITION}"file"; filename="a.wav"', large)))
         refused(raw.answer(server.port, raw.request("POST", "/v1/listen", large)))
@@ -185,7 +185,7 @@ def test_a_disk_that_can_only_be_read(long_wav, tiny_disk):
 
 
 def test_all_uploads_together_are_bounded(long_wav):
-    """What lies there counts while it comes, and no longer."""
+    """Uploads count while they are kept, and no longer."""
     limits = {"WHEATEAR_SERVE_LIMITS_SPOOL_BYTES": "3000000"}
     whole = part(f'{DISPOSITION}"file"; filename="a"', long_wav)
 
@@ -230,13 +230,13 @@ def test_slow_uploads_hold_no_places(tmp_path):
         whole = upload(raw.form([], [("file", FLAC)]), x_api_key=one)
         while raw.status(answer := raw.answer(server.port, whole)) != 429:
             assert time.monotonic() < deadline
-        assert "16 uploads are open for one" in told(answer)["message"]
+        assert "16 uploads are open for one" in error_of(answer)["message"]
         good = upload(raw.form([], [("file", FLAC)]), x_api_key=three)
         assert raw.status(raw.answer(server.port, good)) == 200
 
 
 def test_a_server_ends_a_body_that_comes_too_slowly():
-    """At once here, since so much is asked for: the time of grace is over with the idle time."""
+    """At once here, as the idle time is shorter than the grace time."""
     limits = {"WHEATEAR_SERVE_LIMITS_IDLE_SECONDS": "1"}
     with running(**limits) as server, connection(server.port) as client:
         client.sendall(upload(b"--EDGE\r\n", content_length="100000"))

@@ -152,7 +152,7 @@ class AccessMiddleware:
 
 
 async def _answer_options(send: Send) -> None:
-    """Answers OPTIONS *, which asks about the server as a whole."""
+    """Answers OPTIONS *, a question about the whole server."""
     headers = [(b"allow", b"GET, HEAD, POST, OPTIONS"), (b"content-length", b"0")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

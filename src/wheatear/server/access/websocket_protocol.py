@@ -250,7 +250,7 @@ class PacedWebSocketProtocol(SlowClientProtocol, WebSocketsSansIOProtocol):
     def _is_gone(self) -> bool:
         """True if the client is gone, even while data of it is unread.
 
-        A client that has only shut its sending side still receives; a ping tells them apart.
+        A client that has only shut its sending side still receives; a ping distinguishes them.
         """
         if self._lost or self.transport.is_closing():
             return True
