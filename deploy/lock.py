@@ -15,7 +15,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent
 PYTHON = "3.13"  # as in the Dockerfile
 EXTRAS = ("server", "media", "hub")
-BUILD = ("cmake", "ninja")  # beside what the pyproject.toml files say
+BUILD = ("cmake", "ninja")  # in addition to the pyproject.toml files
 HEADER = "# Written by deploy/lock.py; pip install --require-hashes -r ...\n"
 
 

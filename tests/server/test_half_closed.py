@@ -1,5 +1,4 @@
-"""A client that shuts its sending side after it has said all gets its answer; one that has gone
-takes its work with it."""
+"""Half-closed clients get their answers; the work of a client that is gone is canceled."""
 
 import base64
 import contextlib

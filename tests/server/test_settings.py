@@ -126,7 +126,7 @@ def test_a_slip_in_a_file_is_refused_with_the_nearest_name(tmp_path, text, near)
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("color = 1", "color"), ("[limits]\ncolour = 1", "color"), ("limits = 5", "limits"),
+        ("color = 1", "color"), ("[limits]\ncolor = 1", "color"), ("limits = 5", "limits"),
         ('port = "x"', "port"), ("port = 70000", "port is 70000"), ("port = -1", "port is -1"),
         ("threads = 0", "threads is 0"), ("load = 0", "load"), ("load = nan", "load"),
         ("load = inf", "load"), ("drain_seconds = -1", "drain_seconds"), ('models = "a"', "models"),

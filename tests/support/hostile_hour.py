@@ -70,7 +70,7 @@ class Report:
     lag_quiet: dict[float, float] = field(default_factory=dict)
     """The server's own histogram of lag: bound -> chunks up to it."""
     lag_hostile: dict[float, float] = field(default_factory=dict)
-    streams_told: int = 0
+    good_streams: int = 0
     texts_that_differ: int = 0
     not_let_in: int = 0
     """Times that a good stream found all room taken, and came again a second later."""
@@ -200,7 +200,7 @@ def _spoken(
     for thread in threads:
         thread.join()
     for mine in answers:
-        report.streams_told += len(mine.texts)
+        report.good_streams += len(mine.texts)
         report.texts_that_differ += sum(text != expected for text in mine.texts)
         report.faults += mine.faults
         report.not_let_in += mine.refused
@@ -265,7 +265,7 @@ def quantile(lags: Mapping[float, float], share: float) -> float:
 def _print(report: Report) -> None:
     print(f"{report.attacks} attacks of {len(report.attacks_by_name)} kinds")
     print(
-        f"{report.streams_told} good streams, {report.texts_that_differ} with another text, "
+        f"{report.good_streams} good streams, {report.texts_that_differ} with another text, "
         f"{len(report.faults)} faults {report.faults[:3]}, {report.not_let_in} times no room"
     )
     for name, waits, lags in (

@@ -71,7 +71,7 @@ def test_request_completed_after_its_answer_keeps_the_connection(kept):
 
 @pytest.mark.parametrize("goes", [False, True])
 def test_half_closed_client_has_a_deadline(monkeypatch, goes):
-    """Whether it is gone or waits for the answer, it looks the same."""
+    """A client that waits for the answer looks like one that is gone."""
     monkeypatch.setattr(module, "HALF_CLOSED_SECONDS", 0.4)
     with serving() as server, connection(port_of(server)) as client:
         client.sendall(request(path="/never"))

@@ -115,7 +115,9 @@ def test_head_answers_as_get(guarded, table, key):
 
 def test_other_page_is_rejected_without_cors(quiet_server):
     preflight = {"origin": "https://app.example", "access_control_request_method": "POST"}
-    answer = raw.answer(quiet_server.port, request("OPTIONS", "/v1/audio/transcriptions", **preflight))
+    answer = raw.answer(
+        quiet_server.port, request("OPTIONS", "/v1/audio/transcriptions", **preflight)
+    )
     assert raw.status(answer) == 403
     assert b"access-control" not in answer.lower()
 
