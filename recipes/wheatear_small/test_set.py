@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from recipes.wheatear_small.recordings import Line, read_lines
-from wheatear.evaluate.normalizer import plain
+from wheatear.evaluate.normalizer import normalize_words
 from wheatear.model.locales import language_of
 
 FOLDED = ("es", "fr")  # languages of prompt lists without accents
@@ -27,7 +27,7 @@ SYNTHETIC = "synthetic, voice unknown"
 def comparison_words(text: str, locale: str) -> list[str]:
     """Returns the words of a text for comparison, with numbers in words."""
     fold = language_of(locale) in FOLDED
-    return plain(text, locale, spell_numbers=True, fold_accents=fold).split()
+    return normalize_words(text, locale, spell_numbers=True, fold_accents=fold).split()
 
 
 def test_lines(held: Path, trained: Path | None, synthetic: Path | None) -> Iterator[Line]:

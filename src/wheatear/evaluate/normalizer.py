@@ -74,13 +74,13 @@ def normalize(
         MissingExtraError: The extra `evaluate` is not installed.
     """
     if language_of(locale) != "en":
-        return plain(text, locale, spell_numbers=spell_numbers, fold_accents=fold_accents)
+        return normalize_words(text, locale, spell_numbers=spell_numbers, fold_accents=fold_accents)
     words = (word for word in english_normalizer()(text).split() if any(map(str.isalnum, word)))
     text = " ".join(words)
     return _without_accents(text) if fold_accents else text
 
 
-def plain(
+def normalize_words(
     text: str, locale: str, *, spell_numbers: bool = False, fold_accents: bool = False
 ) -> str:
     """Normalizes a text word by word, without the rules of English.
@@ -189,4 +189,4 @@ def spell_number(number: str, locale: str) -> str:
         words = [num2words(part, lang=language) for part in parts]
     except (NotImplementedError, ValueError, ArithmeticError):
         return number
-    return plain(" ".join(words), locale)
+    return normalize_words(" ".join(words), locale)

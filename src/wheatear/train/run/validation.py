@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from wheatear.evaluate.normalizer import characters, plain, units
+from wheatear.evaluate.normalizer import characters, normalize_words, units
 from wheatear.evaluate.wer import count_edits
 from wheatear.train.data.batches import pad
 from wheatear.train.data.manifest import Utterance
@@ -81,7 +81,7 @@ def validate(
             encoded, sizes = network.encode(features, frames, slots, LOOKAHEADS[latency])
             for u, ids in zip(clips, greedy_search(network, encoded, sizes), strict=True):
                 texts = u.text, tokenizer.decode(ids)[0]
-                reference, hypothesis = (plain(text, u.locale) for text in texts)
+                reference, hypothesis = (normalize_words(text, u.locale) for text in texts)
                 words = count_edits(units(reference, u.locale), units(hypothesis, u.locale))
                 chars = count_edits(characters(reference), characters(hypothesis))
                 counts[u.locale, latency] += (
