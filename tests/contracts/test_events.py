@@ -1,4 +1,4 @@
-"""What a stream says: the contract of events, however its samples were cut."""
+"""The contract of events, for any cut of the samples."""
 
 import numpy as np
 import pytest
@@ -44,16 +44,16 @@ RULES = st.builds(
     st.integers(0, 40), st.lists(st.booleans(), max_size=30), st.floats(0, 0.4),
 )  # fmt: skip
 def test_the_contract_under_whatever_is_found(
-    said: list[tuple[int, int]],
+    tokens: list[tuple[int, int]],
     chunks: list[int],
     rules: TurnRules,
-    asked: bool,
+    has_language: bool,
     tail: int,
     forces: list[bool],
     delay: float,
 ) -> None:
     found, frame = [], 0
-    for gap, token in said:
+    for gap, token in tokens:
         frame += gap
         found.append(Emission(token, frame, 0.5))
     total = frame + 1 + tail
@@ -61,7 +61,7 @@ def test_the_contract_under_whatever_is_found(
 
     def run(chunks: list[int], forces: list[bool]) -> tuple[list, Transcript]:
         builder = TranscriptBuilder(Words(), rules, keep=True)  # type: ignore[arg-type]
-        builder.switch("en-US" if asked else None, Delay(delay, delay / 2))
+        builder.switch("en-US" if has_language else None, Delay(delay, delay / 2))
         events, at, n = [], 0, 0
         while at < total:
             if at + chunks[n % len(chunks)] >= total:
@@ -116,7 +116,7 @@ def test_punctuation_and_tag_belong_to_the_turn_that_they_end() -> None:
     assert final.segments[0].language_score == 0.8
 
 
-def test_a_turn_that_nobody_ends_with_a_full_stop_gets_none() -> None:
+def test_turn_without_a_full_stop_gets_none() -> None:
     builder = TranscriptBuilder(Words(), TurnRules(), keep=False)  # type: ignore[arg-type]
     builder.switch("en-US", Delay())
     events = builder.step([Emission(1, 3, 0.9)], 40)
@@ -166,7 +166,7 @@ def test_confidence_does_not_depend_on_the_cut(latency):
 def test_language_and_latency_switch_mid_stream(recognizer_of):
     recognizer = recognizer_of("tiny-multi")
     samples = speech("tiny-multi")[:80_000]
-    # Before anything is heard, it is as if the stream had been opened so.
+    # A switch before the first samples equals opening the stream like that.
     stream = recognizer.stream(language="en-US", latency_ms=1120)
     stream.switch(language="ja-JP", latency_ms=80)
     stream.push(samples)

@@ -102,7 +102,7 @@ def test_very_short_signals_give_nemos_tokens(recognizer_of, model, samples):
 
 @pytest.mark.parametrize(("model", "lookahead"), MODES)
 def test_numpy_reference_equals_nemos(recognizer_of, model, lookahead):
-    """What `convert` measures every bundle against is itself held against NeMo."""
+    """The reference of `convert` is compared with NeMo too."""
     recognizer, expected = recognizer_of(model), answers(model)
     prompt = int(expected["prompt_index"])
     with open_checkpoint(ORACLE / f"{model}.nemo") as checkpoint:

@@ -7,8 +7,8 @@ import wheatear
 from wheatear.audio.reader import sample_speech
 from wheatear.convert.verify import edit_distance
 
-SAID = ["i'm", "sorry", "but", "i", "was", "unable", "to", "locate"]
-SAID += ["the", "person", "you", "are", "calling"]
+SENTENCE = ["i'm", "sorry", "but", "i", "was", "unable", "to", "locate"]
+SENTENCE += ["the", "person", "you", "are", "calling"]
 
 
 @pytest.fixture(scope="module")
@@ -36,12 +36,12 @@ def test_its_words_have_times(recognizer):
     assert 3.0 < words[-1].start < words[-1].end < 3.92
 
 
-def test_it_hears_the_end_of_the_sentence(recognizer):
-    """Far from perfect (its model card says how far), but it is the sentence that was said."""
+def test_end_of_the_sentence_is_recognized(recognizer):
+    """Far from perfect (see its model card), but the words of the sentence."""
     transcript = recognizer.transcribe(sample_speech(), latency_ms=560)
-    heard = transcript.text.lower().strip(" .?!").replace(",", "").split()
-    assert heard[-3:] == SAID[-3:]
-    assert edit_distance(SAID, heard) / len(SAID) < 0.7
+    recognized = transcript.text.lower().strip(" .?!").replace(",", "").split()
+    assert recognized[-3:] == SENTENCE[-3:]
+    assert edit_distance(SENTENCE, recognized) / len(SENTENCE) < 0.7
     assert transcript.language in (None, "en-US")
 
 
@@ -55,7 +55,7 @@ def test_stream_equals_file(recognizer, latency):
     assert file.text
 
 
-def test_it_says_nothing_in_silence_and_little_in_noise(recognizer):
+def test_silence_has_no_text_and_noise_has_little(recognizer):
     assert recognizer.transcribe(np.zeros(160_000, np.int16)).text == ""
     noise = np.random.default_rng(0).standard_normal(160_000).astype(np.float32) / 100
     assert len(recognizer.transcribe(noise).text.split()) <= 2

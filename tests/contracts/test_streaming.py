@@ -1,4 +1,4 @@
-"""The text depends on the samples alone: not on their cuts, not on neighbours, not on threads."""
+"""The text depends only on the samples: not on cuts, other streams or threads."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -61,7 +61,7 @@ def test_sample_by_sample(recognizer_of, latency):
 @pytest.mark.parametrize("precision", PRECISIONS)
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
-def test_batched_streams_get_the_text_they_would_have_had_alone(recognizer_of, precision, data):
+def test_batched_streams_get_the_same_text_as_single_ones(recognizer_of, precision, data):
     """Streams of every language and latency, out of step with each other, joining and leaving."""
     recognizer = recognizer_of("tiny-multi", precision)
     plans = data.draw(
@@ -86,9 +86,9 @@ def test_batched_streams_get_the_text_they_would_have_had_alone(recognizer_of, p
         recognizer.push_many([(stream, block) for stream, block in pairs if block is not None])
         live = [item for item, (_, block) in zip(live, pairs, strict=True) if block is not None]
     for stream, clip, (ms, lang, *_) in zip(streams, clips, plans, strict=True):
-        alone = recognizer.stream(language=lang, latency_ms=ms)
-        alone.push(clip)
-        assert ids(stream.finish()) == ids(alone.finish())
+        single = recognizer.stream(language=lang, latency_ms=ms)
+        single.push(clip)
+        assert ids(stream.finish()) == ids(single.finish())
 
 
 def test_streams_in_threads_do_not_disturb_each_other(recognizer_of):

@@ -52,13 +52,13 @@ class Chunks:
 
 
 def control(*command: str) -> None:
-    """Tells the valgrind that runs this process something."""
+    """Sends a command to the valgrind that runs this process."""
     command = ("callgrind_control", *command, str(os.getpid()))
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def counted() -> None:
-    """What valgrind runs; counting is off but for the chunks that count."""
+    """Program that valgrind runs; it counts only some of the chunks."""
     recognizer = wheatear.load(threads=1)
     short, twin, more = (Chunks(recognizer, 80) for _ in range(3))
     long = Chunks(recognizer, 320)

@@ -32,7 +32,7 @@ class TableDecoder:
         self.seed = seed
 
     def predict(self, token, h, c):
-        """The text so far, written into the prediction: its length and its tokens in binary."""
+        """Writes the tokens of the text into the prediction: their number and each of them."""
         h = h.copy()
         for n, t in enumerate(token):
             if t == self.shape.blank:
@@ -60,9 +60,9 @@ def all_texts(decoder: TableDecoder, frames: int) -> dict[tuple[int, ...], float
         through: dict[tuple[int, ...], float] = defaultdict(float)
         for text, share in found.items():
             for count in range(MOST + 1):
-                for said in itertools.product((0, 1), repeat=count):
+                for emitted in itertools.product((0, 1), repeat=count):
                     p, now = share, text
-                    for token in said:
+                    for token in emitted:
                         p *= math.exp(decoder.row(frame, now)[token])
                         now = (*now, token)
                     through[now] += p * math.exp(decoder.row(frame, now)[2])
@@ -106,7 +106,7 @@ def shipped() -> wheatear.Recognizer:
 
 
 def noisy(seed: int) -> np.ndarray:
-    """The sample in noise, where hypotheses have something to argue over."""
+    """The sample in noise, where hypotheses differ."""
     rng = np.random.default_rng(seed)
     return (sample_speech() + rng.normal(0, 0.02, len(sample_speech()))).astype(np.float32)
 
@@ -132,19 +132,21 @@ def test_streams_keep_the_contract_however_they_are_cut(shipped, seed, latency, 
     assert transcript.tokens == whole.tokens
 
 
-def test_a_beam_is_not_moved_by_its_neighbours(shipped) -> None:
-    alone = [shipped.transcribe(noisy(n), beam=BeamRules(4), latency_ms=320).text for n in range(4)]
+def test_beam_is_independent_of_other_streams(shipped) -> None:
+    single = [
+        shipped.transcribe(noisy(n), beam=BeamRules(4), latency_ms=320).text for n in range(4)
+    ]
     streams = [shipped.stream(beam=BeamRules(4), latency_ms=320) for _ in range(4)]
     greedy = shipped.stream(latency_ms=320)
     for at in range(0, len(sample_speech()), 3001):
         blocks = [(s, noisy(n)[at : at + 3001]) for n, s in enumerate(streams)]
         shipped.push_many([*blocks, (greedy, noisy(0)[at : at + 3001])])
-    assert [s.finish().text for s in streams] == alone
+    assert [s.finish().text for s in streams] == single
     assert greedy.finish().text == shipped.transcribe(noisy(0), latency_ms=320).text
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_nothing_is_argued_over_for_long(shipped, seed) -> None:
+def test_hypotheses_are_settled_within_two_seconds(shipped, seed) -> None:
     stream = shipped.stream(latency_ms=80, beam=BeamRules(8, margin=50))
     samples = np.tile(noisy(seed), 3)
     for at in range(0, len(samples), 1280):
@@ -152,7 +154,7 @@ def test_nothing_is_argued_over_for_long(shipped, seed) -> None:
         assert stream.state.search.settled >= stream.state.search.frames - 26
 
 
-def test_a_turn_that_is_ended_has_all_its_words(shipped) -> None:
+def test_ended_turn_has_all_its_words(shipped) -> None:
     stream = shipped.stream(language="en-US", latency_ms=320, beam=BeamRules(8, margin=50))
     half = sample_speech()[: len(sample_speech()) // 2]
     events = [*stream.push(half), *stream.end_turn()]
@@ -164,6 +166,6 @@ def test_a_turn_that_is_ended_has_all_its_words(shipped) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"width": 0}, {"width": 65}, {"margin": 0}, {"model_weight": -1}]
 )
-def test_rules_that_make_no_sense(wrong: dict[str, float]) -> None:
+def test_invalid_rules_are_rejected(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="beam"):
         BeamRules(**wrong)

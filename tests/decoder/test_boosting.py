@@ -1,4 +1,4 @@
-"""Phrases to listen for: what a piece gains, what is refused, what is said and what is not."""
+"""Boosted phrases: gains of pieces, rejected phrases, and emitted tokens."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def tree_of(*phrases: Phrase | str) -> BoostingTree:
 
 
 def gains(tree: BoostingTree, *pieces: str) -> list[float]:
-    """What each piece of a row gains."""
+    """Gain of each piece of a row."""
     nodes, found = (), []
     for piece in pieces:
         tokens, bonus = tree.bonuses(nodes)
@@ -46,7 +46,7 @@ def gains(tree: BoostingTree, *pieces: str) -> list[float]:
     return found
 
 
-def test_a_phrase_is_worth_the_same_however_it_is_cut() -> None:
+def test_gain_of_a_phrase_is_the_same_for_any_pieces() -> None:
     tree = tree_of("banana")
     rows = [("▁ban", "ana"), ("▁ban", "a", "na"), ("▁", "b", "an", "an", "a"), ("▁b", "ana", "na")]
     totals = {round(sum(gains(tree, *row)), 3) for row in rows}
@@ -80,12 +80,12 @@ def test_weights_add_up_and_never_take_away() -> None:
 
 @given(st.lists(st.sampled_from(["banana", "ban", "can", "Jon", "an ban", "na"]), max_size=4),
        st.lists(st.sampled_from(range(len(PIECES))), max_size=10))  # fmt: skip
-def test_nothing_is_gained_beyond_the_phrases(phrases: list[str], said: list[int]) -> None:
-    """Whatever is said, what is gained on the way is what some phrase is worth so far."""
+def test_nothing_is_gained_beyond_the_phrases(phrases: list[str], path: list[int]) -> None:
+    """No text gains more than a part of one phrase."""
     tree = tree_of(*phrases)
     most = max((sum(gains(tree_of(p), *f" {p}".replace(" ", "▁"))) for p in phrases), default=0)
     nodes: tuple[int, ...] = ()
-    for token in said:
+    for token in path:
         tokens, bonus = tree.bonuses(nodes)
         assert len(set(tokens.tolist())) == len(tokens)
         assert all(0 <= b <= most + 1e-3 or most == 0 for b in bonus)
@@ -104,22 +104,22 @@ def test_a_phrase_that_has_begun_goes_on_against_the_blank() -> None:
     assert away == ()
 
 
-def test_what_is_said_shifts_not_whether() -> None:
+def test_gains_leave_the_blank_unchanged_outside_of_phrases() -> None:
     tree = tree_of("Johnny")
     row = np.full(BLANK + 1, -9.0, np.float32)
     row[PIECES.index("▁Jon")], row[PIECES.index("▁Jo")] = -1.0, -1.1
     row[BLANK] = -1.3
     row -= np.log(np.exp(row).sum())
 
-    def said(tree: BoostingTree, *rows: np.ndarray) -> list[int]:
+    def emitted(tree: BoostingTree, *rows: np.ndarray) -> list[int]:
         logits = np.stack(rows)
         return BoostState(tree).choose(logits.argmax(axis=1), logits, BLANK).tolist()
 
-    assert said(tree, row) == [PIECES.index("▁Jo")]
-    assert said(tree_of("can"), row) == [PIECES.index("▁Jon")]
+    assert emitted(tree, row) == [PIECES.index("▁Jo")]
+    assert emitted(tree_of("can"), row) == [PIECES.index("▁Jon")]
     silent = np.full(BLANK + 1, -9.0, np.float32)
     silent[BLANK], silent[PIECES.index("▁Jo")] = -0.1, -3
-    assert said(tree_of(Phrase("Johnny", 10)), silent, row) == [BLANK, PIECES.index("▁Jo")]
+    assert emitted(tree_of(Phrase("Johnny", 10)), silent, row) == [BLANK, PIECES.index("▁Jo")]
     shifted = tree.boost((), row, BLANK)
     assert shifted[BLANK] == row[BLANK]
     assert np.exp(shifted).sum() == pytest.approx(1, abs=1e-5)
@@ -147,16 +147,16 @@ def test_phrases_that_cannot_be_listened_for(phrase, message: str) -> None:
 def test_streams_with_phrases_are_cut_and_batched_as_they_like() -> None:
     recognizer = wheatear.load(threads=1)
     samples, names = sample_speech(), ["unable to locate", "the person", Phrase("calling", 2)]
-    asked = {"language": "en-US", "latency_ms": 320, "phrases": names}
-    whole = recognizer.transcribe(samples, **asked)
+    options = {"language": "en-US", "latency_ms": 320, "phrases": names}
+    whole = recognizer.transcribe(samples, **options)
     plain = recognizer.transcribe(samples, language="en-US", latency_ms=320)
-    streams = [recognizer.stream(**asked) for _ in range(3)]
-    neighbour = recognizer.stream(language="en-US", latency_ms=320)
+    streams = [recognizer.stream(**options) for _ in range(3)]
+    other = recognizer.stream(language="en-US", latency_ms=320)
     for at in range(0, len(samples), 5000):
         block = samples[at : at + 5000]
-        recognizer.push_many([(s, block) for s in (*streams, neighbour)])
+        recognizer.push_many([(s, block) for s in (*streams, other)])
     assert {s.finish().tokens for s in streams} == {whole.tokens}
-    assert neighbour.finish().tokens == plain.tokens
+    assert other.finish().tokens == plain.tokens
     many = [f"name {'abcdefghij'[n % 10]}{'klmnopqrst'[n // 10 % 10]}" for n in range(100)]
     assert recognizer.transcribe(samples, phrases=many).text
     with pytest.raises(PhraseError, match="今"):

@@ -1,4 +1,4 @@
-"""Language models for the beam: probabilities as the file says, and searches that weigh them in."""
+"""Language models of a beam: probabilities of the file, and their effect on a search."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_files_that_are_no_model(tmp_path: Path, text: str) -> None:
 
 
 class Hates:
-    """A language in which nobody says a token."""
+    """A language without one token."""
 
     def __init__(self, token: int) -> None:
         self.token = token
@@ -87,14 +87,14 @@ class Hates:
 
 def test_a_search_weighs_the_model_in() -> None:
     recognizer = wheatear.load(threads=1)
-    asked = {"language": "en-US", "latency_ms": 560}
-    plain = recognizer.transcribe(sample_speech(), beam=BeamRules(4), **asked)
+    options = {"language": "en-US", "latency_ms": 560}
+    plain = recognizer.transcribe(sample_speech(), beam=BeamRules(4), **options)
     first = plain.tokens[0].id
     swayed = recognizer.transcribe(
-        sample_speech(), beam=BeamRules(4, model=Hates(first), model_weight=1.0), **asked
+        sample_speech(), beam=BeamRules(4, model=Hates(first), model_weight=1.0), **options
     )
     ignored = recognizer.transcribe(
-        sample_speech(), beam=BeamRules(4, model=Hates(first), model_weight=0.0), **asked
+        sample_speech(), beam=BeamRules(4, model=Hates(first), model_weight=0.0), **options
     )
     assert first not in [token.id for token in swayed.tokens]
     assert ignored.tokens == plain.tokens

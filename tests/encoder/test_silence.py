@@ -27,7 +27,7 @@ def zeros(seconds: float) -> np.ndarray:
     return np.zeros(int(seconds * 16_000), np.float32)
 
 
-def told(stream: Stream, samples: np.ndarray, size: int = 16_000) -> list:
+def events_of(stream: Stream, samples: np.ndarray, size: int = 16_000) -> list:
     events = []
     for at in range(0, len(samples), size):
         events += stream.push(samples[at : at + size])
@@ -37,7 +37,7 @@ def told(stream: Stream, samples: np.ndarray, size: int = 16_000) -> list:
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch):
-    """How many frames are encoded, and a switch to encode all of them."""
+    """Number of encoded frames, and a switch to encode all of them."""
     counts = {"frames": 0}
     step = Encoder.step
 
@@ -58,7 +58,7 @@ SKIPS = SilenceSkipper.skip
 
 @pytest.mark.parametrize("latency", [80, 320, 1120])
 @pytest.mark.parametrize("whole", [True, False])
-def test_the_same_is_said_after_silence(shipped, computed, latency, whole) -> None:
+def test_events_after_silence_are_the_same(shipped, computed, latency, whole) -> None:
     counts, all_of_it = computed
     for pause in (91.37 if whole else 71.37,):
         samples = np.concatenate([SPEECH, zeros(pause), SPEECH, zeros(1), SPEECH])
@@ -70,7 +70,7 @@ def test_the_same_is_said_after_silence(shipped, computed, latency, whole) -> No
                 found: list = []
                 shipped.transcribe(samples, latency_ms=latency, on_event=found.append)
             else:
-                found = told(shipped.stream(latency_ms=latency), samples)
+                found = events_of(shipped.stream(latency_ms=latency), samples)
             events.append((found, counts["frames"]))
         (expected, all_frames), (found, some_frames) = events
         assert found == expected
@@ -85,23 +85,23 @@ def test_the_same_is_said_after_silence(shipped, computed, latency, whole) -> No
         assert some_frames < all_frames - 50
 
 
-def test_half_an_hour_of_silence_costs_next_to_nothing(shipped, computed) -> None:
+def test_half_an_hour_of_silence_takes_few_steps(shipped, computed) -> None:
     counts, _ = computed
     stream = shipped.stream(latency_ms=160, language="en-US", keep=False)
     for _ in range(30 * 60):
         stream.push(zeros(1))
     assert counts["frames"] < 700  # of 22,500
-    events = told(stream, SPEECH)
-    alone = shipped.transcribe(SPEECH, language="en-US", latency_ms=160)
+    events = events_of(stream, SPEECH)
+    single = shipped.transcribe(SPEECH, language="en-US", latency_ms=160)
     assert [e.text for e in events if isinstance(e, wheatear.Final) and e.text]
-    assert alone.text
+    assert single.text
 
 
 def test_almost_silence_is_computed(shipped, computed) -> None:
     counts, _ = computed
     samples = zeros(60)
     samples[::4000] = 1 / 32768
-    told(shipped.stream(), samples)
+    events_of(shipped.stream(), samples)
     assert counts["frames"] >= 750
 
 
@@ -111,7 +111,7 @@ def test_almost_silence_is_computed(shipped, computed) -> None:
     st.lists(st.integers(1, 60_000), min_size=1, max_size=4),
     st.sampled_from([80, 320, 1120]),
 )
-def test_whatever_comes_between(shipped, parts, cuts, latency) -> None:
+def test_switches_between_silences_change_nothing(shipped, parts, cuts, latency) -> None:
     """Speech, silences, switches of latency and language: as if all had been computed."""
     results = []
     for skips in (SKIPS, lambda *_: False):

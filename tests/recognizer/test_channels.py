@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,43 +52,52 @@ def apart(path: object, **options: Any) -> list[Final]:
     return finals
 
 
-def test_each_channel_says_what_it_says_alone_and_turns_are_in_order(call: Path) -> None:
+class Blocks:
+    """The blocks of a recording, changed by a function."""
+
+    live = False
+
+    def __init__(self, path: Path, change: Callable[[Iterable], Iterable]) -> None:
+        self._path, self._change = path, change
+
+    def __iter__(self) -> Iterator:
+        return iter(self._change(open_audio(self._path, separate_channels=True)))
+
+
+def test_channels_get_the_same_text_as_single_recordings_in_order_of_turns(call: Path) -> None:
     recognizer = wheatear.load(threads=1)
-    asked = {"language": "en-US", "latency_ms": 320}
+    options = {"language": "en-US", "latency_ms": 320}
     samples, _ = soundfile.read(call, dtype="float32")
-    found = apart(call, **asked)
+    found = apart(call, **options)
     assert [f.channel for f in found] != sorted(f.channel for f in found)  # they take turns
     starts = [f.words[0].start for f in found]
     assert starts == sorted(starts)
     for channel in (1, 2):
-        alone: list = []
-        recognizer.transcribe(samples[:, channel - 1], on_event=alone.append, **asked)
-        wanted = [(e.text, e.words) for e in alone if isinstance(e, Final) and e.words]
+        single: list = []
+        recognizer.transcribe(samples[:, channel - 1], on_event=single.append, **options)
+        wanted = [(e.text, e.words) for e in single if isinstance(e, Final) and e.words]
         assert [(f.text, f.words) for f in found if f.channel == channel] == wanted
 
 
-def test_turns_are_told_while_the_audio_goes_on(call: Path) -> None:
+def test_turns_are_emitted_while_the_audio_continues(call: Path) -> None:
     """A silent channel holds nothing back."""
-    reader = open_audio(call, separate_channels=True)
     read: list[float] = []
 
-    def counted():
-        for block in iter(blocks):
+    def counted(blocks):
+        for block in blocks:
             read.append(len(block) / RATE)
             yield block
 
-    blocks, reader._blocks = reader._blocks, None
-    reader._blocks = counted()
-    told: list[float] = []
+    lags: list[float] = []
     seconds = transcribe_channels(
         wheatear.load(threads=1),
-        reader,
-        lambda f: told.append(sum(read) - f.end),
+        Blocks(call, counted),
+        lambda f: lags.append(sum(read) - f.end),
         StreamOptions("en-US"),
     )
     assert seconds == pytest.approx(soundfile.info(call).duration)
-    assert told
-    assert max(told) < 6
+    assert lags
+    assert max(lags) < 6
 
 
 def test_other_rates_and_raw_pcm(call: Path, tmp_path: Path) -> None:
@@ -112,7 +122,7 @@ def test_other_rates_and_raw_pcm(call: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "form", ["txt", "srt", "vtt", "tsv", "ctm", "json", "jsonl", "verbose_json"]
 )
-def test_formats_tell_the_channel(
+def test_formats_contain_the_channel(
     call: Path, form: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -136,18 +146,16 @@ def test_formats_tell_the_channel(
             assert "2: " in out
 
 
-def test_what_was_heard_before_a_fault_is_told(call: Path) -> None:
-    reader = open_audio(call, separate_channels=True)
-    blocks, reader._blocks = reader._blocks, None
-
-    def broken():
+def test_words_before_a_read_error_are_emitted(call: Path) -> None:
+    def broken(blocks):
         for number, block in enumerate(blocks):
             if number == 7:  # in the middle of the first sentence's words
                 raise AudioError("the rest is damaged")
             yield block
 
-    reader._blocks = broken()
     finals: list[Final] = []
     with pytest.raises(AudioError, match="damaged"):
-        transcribe_channels(wheatear.load(threads=1), reader, finals.append, StreamOptions("en-US"))
+        transcribe_channels(
+            wheatear.load(threads=1), Blocks(call, broken), finals.append, StreamOptions("en-US")
+        )
     assert "".join(final.text for final in finals)

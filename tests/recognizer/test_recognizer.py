@@ -74,7 +74,7 @@ def test_bad_samples_leave_every_stream_as_it_was(recognizer_of):
         assert stream.finish() == recognizer.transcribe(speech("tiny-multi"), latency_ms=320)
 
 
-def test_a_stream_is_pushed_by_its_own_recognizer_alone(recognizer_of):
+def test_stream_of_another_recognizer_is_rejected(recognizer_of):
     ours, theirs = recognizer_of("tiny-multi"), recognizer_of("tiny-multi", "int8")
     with pytest.raises(ValueError, match=r"recognizer that opened it"):
         ours.push_many([(theirs.stream(), np.zeros(2000, np.float32))])

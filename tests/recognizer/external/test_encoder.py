@@ -23,9 +23,9 @@ def test_tokens_are_those_of_our_own_graphs(foreign, recognizer_of, same_start, 
     (latency,) = theirs.latencies_ms
     language = language_of(ours, int(answers(model)["prompt_index"]))
     languages = {"auto", language, "en-US"} & {"auto", *ours.languages, *theirs.languages}
-    for asked in sorted(languages if ours.languages else {"auto"}):
-        expected = ours.transcribe(samples, language=asked, latency_ms=latency)
-        found = theirs.transcribe(samples, language=asked)
+    for locale in sorted(languages if ours.languages else {"auto"}):
+        expected = ours.transcribe(samples, language=locale, latency_ms=latency)
+        found = theirs.transcribe(samples, language=locale)
         assert ids(found) == ids(expected)
         assert found.text == expected.text
         assert [t.start for t in found.tokens] == [t.start for t in expected.tokens]
@@ -48,8 +48,8 @@ def test_short_signals_and_short_last_chunks(foreign, recognizer_of, same_start,
 
 @pytest.mark.parametrize("kind", [kind for kind in EXACT if "tiny" in model_of(kind)])
 def test_frames_are_nemos_once_the_start_is_out_of_sight(foreign, kind):
-    """The start differs by the padding of its first two frames alone: whatever does not look back
-    at them, layer by layer, is what NeMo computes offline."""
+    """The start differs only by the padding of its first two frames: frames that do not depend on
+    them, layer by layer, are those that NeMo computes offline."""
     recognizer, model = foreign(kind), model_of(kind)
     expected, manifest = answers(model), recognizer.model.manifest
     prompt = max(0, int(expected["prompt_index"])) if manifest.prompts else None
@@ -76,8 +76,8 @@ def test_graphs_in_half_precision(foreign, half, full):
     assert len(ids(foreign(half).transcribe(samples))) > 20
 
 
-def test_our_own_graphs_alone_know_how_nemo_starts(foreign, recognizer_of):
-    """What `same_start` is for."""
+def test_first_frames_of_packages_differ_from_nemos(foreign, recognizer_of):
+    """Reason for `same_start`."""
     speech_of, ours = speech("tiny-multi"), recognizer_of("tiny-multi")
     expected = answers("tiny-multi")["tokens_R3"].tolist()
     assert ids(ours.transcribe(speech_of, latency_ms=320)) == expected
@@ -103,7 +103,7 @@ def test_any_cut_gives_the_tokens_of_the_file(foreign, kind, sizes, length):
 @pytest.mark.parametrize("kind", ONE_EACH)
 @settings(max_examples=8, deadline=None)
 @given(data=st.data())
-def test_streams_together_get_what_each_gets_alone(foreign, kind, data):
+def test_batched_streams_get_the_same_tokens_as_single_ones(foreign, kind, data):
     recognizer = foreign(kind)
     plans = data.draw(
         st.lists(
@@ -127,9 +127,9 @@ def test_streams_together_get_what_each_gets_alone(foreign, kind, data):
             offsets[n] += size
         recognizer.push_many(pairs)
     for stream, clip, (language, *_) in zip(streams, clips, plans, strict=True):
-        alone = recognizer.stream(language=language)
-        alone.push(clip)
-        assert ids(stream.finish()) == ids(alone.finish())
+        single = recognizer.stream(language=language)
+        single.push(clip)
+        assert ids(stream.finish()) == ids(single.finish())
 
 
 def test_batches_are_used_where_they_change_nothing(foreign):

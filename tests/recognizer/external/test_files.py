@@ -29,7 +29,7 @@ def test_every_file_that_is_missing(package_of, tmp_path, kind):
         assert path.name in ("vocab.txt", "languages.json")
 
 
-def test_a_package_that_was_pulled_is_held_against_its_record(copy_of):
+def test_pulled_package_is_verified_against_its_record(copy_of):
     folder = copy_of("sherpa-320")
     write_record(folder, "me/mine@main", "mine")
     manifest = open_model(folder, 1).manifest
@@ -74,7 +74,7 @@ def test_a_vocabulary_of_another_model(copy_of, package_of):
         wheatear.load(folder, threads=1)
 
 
-def test_what_is_a_package(package_of, tmp_path, bundle_of):
+def test_folders_that_are_packages(package_of, tmp_path, bundle_of):
     for kind in ONE_EACH:
         assert is_package(package_of(kind))
     assert not is_package(tmp_path)

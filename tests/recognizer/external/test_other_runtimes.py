@@ -30,7 +30,7 @@ def driven(recognizer, mel, prompt, window):
 
 
 @pytest.mark.parametrize("kind", ["sherpa-320", "sherpa-160", "sherpa-1120", "sherpa-int8"])
-def test_sherpa_onnx_says_what_we_say_of_its_windows(package_of, foreign, kind):
+def test_sherpa_onnx_emits_the_same_tokens_for_its_windows(package_of, foreign, kind):
     sherpa = pytest.importorskip("sherpa_onnx")
     fbank = pytest.importorskip("kaldi_native_fbank")
     folder, samples = package_of(kind), speech(model_of(kind))
@@ -68,15 +68,15 @@ def test_sherpa_onnx_says_what_we_say_of_its_windows(package_of, foreign, kind):
     ours = driven(recognizer, mel, 0, window)
     pieces, tags = recognizer.model.vocabulary.pieces, recognizer.model.vocabulary.tags
     unknown = read_vocabulary(folder, len(pieces)).unknown
-    unsaid = {*tags, *unknown}  # it leaves these out
-    text = [pieces[i].replace("\u2581", " ") for i in ours if i not in unsaid]
-    said = theirs.tokens(stream)
-    assert len(said) >= 20
-    assert text[: len(said)] == said  # it may leave the last window unread
+    left_out = {*tags, *unknown}  # it leaves these out
+    text = [pieces[i].replace("\u2581", " ") for i in ours if i not in left_out]
+    emitted = theirs.tokens(stream)
+    assert len(emitted) >= 20
+    assert text[: len(emitted)] == emitted  # it may leave the last window unread
 
 
 @pytest.mark.parametrize("kind", ["genai-560", "genai-int4", "genai-en"])
-def test_onnxruntime_genai_says_what_we_say_of_its_windows(package_of, foreign, kind):
+def test_onnxruntime_genai_emits_the_same_tokens_for_its_windows(package_of, foreign, kind):
     genai = pytest.importorskip("onnxruntime_genai")
     recognizer, samples = foreign(kind), speech(model_of(kind))
     model = genai.Model(str(package_of(kind)))
@@ -85,17 +85,17 @@ def test_onnxruntime_genai_says_what_we_say_of_its_windows(package_of, foreign, 
     if recognizer.languages:
         generator.set_runtime_option("lang_id", "101")
     chunk = recognizer.model.manifest.default_mode.chunk
-    said = []
+    emitted = []
     blocks = [samples[i : i + 1280 * chunk] for i in range(0, len(samples), 1280 * chunk)]
     for inputs in (*(processor.process(block) for block in blocks), processor.flush()):
         if inputs is not None:
             generator.set_inputs(inputs)
             while not generator.is_done():
                 generator.generate_next_token()
-                said += [int(token) for token in generator.get_next_tokens()]
+                emitted += [int(token) for token in generator.get_next_tokens()]
     mel = genai_mel(recognizer, samples, 1280 * chunk)
-    assert driven(recognizer, mel, 101, 9 + 8 * chunk) == said
-    assert len(said) > 20
+    assert driven(recognizer, mel, 101, 9 + 8 * chunk) == emitted
+    assert len(emitted) > 20
 
 
 def genai_mel(recognizer, samples, chunk):
