@@ -8,7 +8,7 @@ import { clock, nameOfLanguage } from "./format.js";
 const MOST = 200; // turns on the page while it follows
 const STEP = 100; // turns that "earlier" and "later" bring
 const NEAR = 80; // pixels from the bottom within which the page keeps following
-const CONFIDENCE_STEPS = [0.4, 0.6, 0.75, 0.9]; // confidence from which a word has the next darker shade
+const CONFIDENCE_STEPS = [0.4, 0.6, 0.75, 0.9]; // from each on, a word has the next darker shade
 
 /** @typedef {import("./transcript.js").Turn} Turn */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
@@ -189,7 +189,10 @@ function atBottom() {
 }
 
 /** Writes the words of a turn; unchanged elements are kept. */
-function write(/** @type {HTMLElement} */ element, /** @type {Turn} */ { words, language, settled }) {
+function write(
+  /** @type {HTMLElement} */ element,
+  /** @type {Turn} */ { words, language, settled },
+) {
   if (language) element.lang = language;
   const spans = element.getElementsByTagName("span");
   while (spans.length > words.length) element.lastChild?.remove();

@@ -5,7 +5,9 @@ import { $, notify } from "./dom.js";
 
 /** @typedef {import("./transcript.js").Transcript} Transcript */
 
-/** @type {Record<string, {type: string, make: (transcript: Transcript) => string | Promise<string>}>} */
+/** @typedef {(transcript: Transcript) => string | Promise<string>} Make */
+
+/** @type {Record<string, {type: string, make: Make}>} */
 const FORMATS = {
   srt: { type: "application/x-subrip", make: ({ all }) => subtitles("srt", all) },
   vtt: { type: "text/vtt", make: ({ all }) => subtitles("vtt", all) },
