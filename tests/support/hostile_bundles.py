@@ -183,7 +183,7 @@ _CHANGES: dict[str, Callable[[Any, int], None]] = {
 
 
 def seal(folder: Path) -> None:
-    """Hashes the files again, as who made the changed_manifest would."""
+    """Hashes the changed files again."""
     path = folder / "manifest.json"
     manifest = json.loads(path.read_text())
     for name, entry in manifest["files"].items():
@@ -196,7 +196,7 @@ def seal(folder: Path) -> None:
 
 
 def library_changes(bundle: Path) -> Iterator[Change]:
-    """Shapes and weights that the native library is given past all checks of `wheatear`."""
+    """Yields wrong shapes and weights, which reach the native library without checks."""
     import wheatear_native as native
 
     from wheatear.encoder.native_backend import EncoderWeights, encoder_shape
@@ -218,20 +218,18 @@ def library_changes(bundle: Path) -> Iterator[Change]:
     for number, weight in enumerate(weights):
         others = [[], [native.Weight(None)], [weight, weight], [weights[number - 1]]]
         for other in others[: 2 if weight.data is None else 4]:
-            changed_manifest = [*weights[:number], *other, *weights[number + 1 :]]
+            wrong = [*weights[:number], *other, *weights[number + 1 :]]
             yield (
-                f"weight {number} of {len(changed_manifest)}",
-                lambda _, changed_manifest=changed_manifest: native.Encoder(
-                    shape, changed_manifest, 1
-                ),
+                f"weight {number} of {len(wrong)}",
+                lambda _, wrong=wrong: native.Encoder(shape, wrong, 1),
             )
 
 
-# -- trying --------------------------------------------------------------------------------------
+# -- runs --------------------------------------------------------------------------------------
 
 
 def attempt(folder: Path, samples: np.ndarray) -> str | None:
-    """Why a model folder is refused; None if it runs."""
+    """Returns the error of a refused model folder; None if it runs."""
     try:
         recognizer = wheatear.load(folder, threads=1)
         recognizer.transcribe(samples)
@@ -244,10 +242,10 @@ def against_library(bundle: Path) -> dict[str, Any]:
     from wheatear_native import NativeError
 
     counts = {"tried": 0, "refused": 0, "run": 0}
-    for label, changed_manifest in library_changes(bundle):
+    for label, change in library_changes(bundle):
         counts["tried"] += 1
         try:
-            changed_manifest(bundle)
+            change(bundle)
         except NativeError:
             counts["refused"] += 1
         else:
@@ -260,19 +258,19 @@ def against_library(bundle: Path) -> dict[str, Any]:
 def against_folders(engine: str, bundle: Path, work: Path, every: int) -> dict[str, Any]:
     samples = np.random.default_rng(0).normal(0, 0.1, 6000).astype(np.float32)
     counts = {"tried": 0, "refused": 0, "run": 0}
-    for label, changed_manifest in islice(
+    for label, change in islice(
         [*manifest_changes(bundle), *tensor_changes(bundle)], 0, None, every
     ):
-        folder = work / "changed_manifest"
+        folder = work / "hostile"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(bundle, folder)
-        changed_manifest(folder)
+        change(folder)
         counts["tried"] += 1
         try:
             with use_native("1" if engine == "native" else "0"):
                 refusal = attempt(folder, samples)
         except BaseException:
-            print(f"the changed_manifest was: {label}", file=sys.stderr)
+            print(f"the change was: {label}", file=sys.stderr)
             raise
         if refusal is not None and ("\n" in refusal or not refusal):
             raise SystemExit(f"{label}: not one line: {refusal!r}")
