@@ -26,6 +26,6 @@ def test_tokens_are_found_by_their_text():
 def test_pieces_must_fit_the_manifest(bundle):
     opened = open_bundle(bundle)
     assert Vocabulary.from_bundle(opened).tags == opened.manifest.tags
-    opened.vocabulary.bytes.append(10**6)
+    opened.pieces.bytes.append(10**6)
     with pytest.raises(BundleError, match="does not fit its manifest"):
         Vocabulary.from_bundle(opened)

@@ -65,7 +65,7 @@ class Bundle(ModelFolder):
     """A verified bundle."""
 
     @cached_property
-    def vocabulary(self) -> Pieces:
+    def pieces(self) -> Pieces:
         """Pieces of the tokenizer in id order."""
         path = self.path / PIECES
         try:

@@ -28,7 +28,7 @@ class Vocabulary:
     @classmethod
     def from_bundle(cls, bundle: Bundle) -> "Vocabulary":
         """Returns the vocabulary of a bundle. Raises BundleError if the manifest differs."""
-        data, blank = bundle.vocabulary, bundle.manifest.decoder.blank
+        data, blank = bundle.pieces, bundle.manifest.decoder.blank
         special = [*data.unknown, *data.control, *data.bytes]
         if len(data.pieces) != blank or any(not 0 <= i < blank for i in special):
             raise BundleError(f"{bundle.path / PIECES} does not fit its manifest")

@@ -83,7 +83,7 @@ def main(argv: list[str] | None = None) -> None:
     a = parser.parse_args(argv)
     if not 1 <= a.order <= 10:
         raise CorpusError(f"an order of {a.order}; give 1 to 10")
-    known = open_bundle(find_bundle(a.model)).vocabulary
+    known = open_bundle(find_bundle(a.model)).pieces
     tokenizer = Tokenizer.from_pieces(list(zip(known.pieces, known.scores, strict=True)))
     try:
         lines = read_text(a.texts).splitlines()
