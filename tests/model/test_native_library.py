@@ -18,7 +18,8 @@ from wheatear.model.native_library import (
 
 
 @pytest.fixture
-def library(monkeypatch):
+def library(monkeypatch, bundle):  # after the bundle, whose conversion uses the real library
+    assert bundle.is_dir()
     library = SimpleNamespace(instruction_sets=lambda: ["avx2", "scalar"])
     monkeypatch.setitem(sys.modules, "wheatear_native", library)
     return library
