@@ -25,38 +25,33 @@ INT64 = TensorProto.INT64
 def write_predictor(
     path: Path, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
 ) -> None:
-    with GraphWriter(path) as graph:
-        _predictor(graph, arch, weights, recipe)
-
-
-def _predictor(
-    g: GraphWriter, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
-) -> None:
-    token = g.input("token", ["N"], INT64)
-    h = g.input("h", [arch.predictor_layers, "N", arch.hidden])
-    c = g.input("c", [arch.predictor_layers, "N", arch.hidden])
-    embedding = weights.read("decoder.prediction.embed.weight")
-    if len(embedding) == arch.blank:  # blank_as_pad: false; the start token embeds as zeros
-        embedding = np.concatenate([embedding, np.zeros_like(embedding[:1])])
-    x = g.op("Gather", g.constant("embedding", embedding), token, axis=0)
-    new_h, new_c = [], []
-    for i in range(arch.predictor_layers):
-        index = g.constant(f"layer{i}", np.array(i, np.int64))
-        before = [g.op("Gather", state, index, axis=0) for state in (h, c)]
-        x, cell = _lstm_cell(g, arch, weights, recipe, i, x, *before)
-        new_h.append(g.op("Unsqueeze", x, g.integers(0)))
-        new_c.append(g.op("Unsqueeze", cell, g.integers(0)))
-    prediction = g.linear(
-        "joint.pred",
-        x,
-        weights.read("joint.pred.weight", arch.joint, arch.hidden),
-        weights.optional("joint.pred.bias", arch.joint),
-        recipe.ends,
-    )
-    g.output("prediction", prediction, ["N", arch.joint])
-    for name, parts in (("h_next", new_h), ("c_next", new_c)):
-        state = g.op("Concat", *parts, axis=0)
-        g.output(name, state, [arch.predictor_layers, "N", arch.hidden])
+    """Writes `path` and its weights file; see the top of this file for inputs and outputs."""
+    with GraphWriter(path) as g:
+        token = g.input("token", ["N"], INT64)
+        h = g.input("h", [arch.predictor_layers, "N", arch.hidden])
+        c = g.input("c", [arch.predictor_layers, "N", arch.hidden])
+        embedding = weights.read("decoder.prediction.embed.weight")
+        if len(embedding) == arch.blank:  # blank_as_pad: false; the start token embeds as zeros
+            embedding = np.concatenate([embedding, np.zeros_like(embedding[:1])])
+        x = g.op("Gather", g.constant("embedding", embedding), token, axis=0)
+        new_h, new_c = [], []
+        for i in range(arch.predictor_layers):
+            index = g.constant(f"layer{i}", np.array(i, np.int64))
+            before = [g.op("Gather", state, index, axis=0) for state in (h, c)]
+            x, cell = _lstm_cell(g, arch, weights, recipe, i, x, *before)
+            new_h.append(g.op("Unsqueeze", x, g.integers(0)))
+            new_c.append(g.op("Unsqueeze", cell, g.integers(0)))
+        prediction = g.linear(
+            "joint.pred",
+            x,
+            weights.read("joint.pred.weight", arch.joint, arch.hidden),
+            weights.optional("joint.pred.bias", arch.joint),
+            recipe.ends,
+        )
+        g.output("prediction", prediction, ["N", arch.joint])
+        for name, parts in (("h_next", new_h), ("c_next", new_c)):
+            state = g.op("Concat", *parts, axis=0)
+            g.output(name, state, [arch.predictor_layers, "N", arch.hidden])
 
 
 def _lstm_cell(
@@ -86,22 +81,17 @@ def _lstm_cell(
 def write_joint(
     path: Path, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
 ) -> None:
-    with GraphWriter(path) as graph:
-        _joint(graph, arch, weights, recipe)
-
-
-def _joint(
-    g: GraphWriter, arch: Architecture, weights: CheckpointWeights, recipe: QuantizationRecipe
-) -> None:
-    projected = g.input("projected", ["N", arch.joint])
-    prediction = g.input("prediction", ["N", arch.joint])
-    outputs = arch.blank + 1
-    logits = g.linear(
-        arch.output,
-        g.op(arch.activation, g.op("Add", projected, prediction)),
-        weights.read(f"{arch.output}.weight", outputs, arch.joint),
-        weights.optional(f"{arch.output}.bias", outputs),
-        recipe.ends,
-    )
-    g.output("token", g.op("ArgMax", logits, axis=1, keepdims=0), ["N"], INT64)
-    g.output("logits", logits, ["N", outputs])
+    """Writes `path` and its weights file, as write_predictor."""
+    with GraphWriter(path) as g:
+        projected = g.input("projected", ["N", arch.joint])
+        prediction = g.input("prediction", ["N", arch.joint])
+        outputs = arch.blank + 1
+        logits = g.linear(
+            arch.output,
+            g.op(arch.activation, g.op("Add", projected, prediction)),
+            weights.read(f"{arch.output}.weight", outputs, arch.joint),
+            weights.optional(f"{arch.output}.bias", outputs),
+            recipe.ends,
+        )
+        g.output("token", g.op("ArgMax", logits, axis=1, keepdims=0), ["N"], INT64)
+        g.output("logits", logits, ["N", outputs])

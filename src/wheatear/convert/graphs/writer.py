@@ -113,14 +113,13 @@ class GraphWriter:
         self, condition: str, if_true: "tuple[str, Subgraph]", if_false: "tuple[str, Subgraph]"
     ) -> str:
         """Adds an If node; each branch is a result and the subgraph that computes it."""
-        branches: dict[str, Any] = {
-            key: branch.close(result, self.unique(key))
-            for key, (result, branch) in {
-                "then_branch": if_true,
-                "else_branch": if_false,
-            }.items()
-        }
-        return self.op("If", condition, **branches)
+        (result, branch), (other_result, other_branch) = if_true, if_false
+        return self.op(
+            "If",
+            condition,
+            then_branch=branch.close(result, self.unique("then_branch")),
+            else_branch=other_branch.close(other_result, self.unique("else_branch")),
+        )
 
     def linear(
         self,
