@@ -18,17 +18,9 @@ class NativeNetworks:
     frames_per_call = 4
 
     def __init__(self, native: Any, bundle: Bundle, threads: int, isa: str = "") -> None:
-        """Reads the weights.
+        """Reads the weights; `isa` is an instruction set, empty for the fastest.
 
-        Args:
-            native: The package wheatear-native.
-            bundle: The model.
-            threads: Number of threads.
-            isa: Instruction set, one of `native.instruction_sets()`; empty for the fastest.
-
-        Raises:
-            KeyError: The graphs lack a weight.
-            ValueError: The graphs have other weights than the package can run.
+        Raises KeyError or ValueError for graphs with other weights than the package can run.
         """
         self.shape = s = bundle.manifest.decoder
         predictor = NativeWeights(native, read_initializers(bundle.path / PREDICTOR))

@@ -9,7 +9,6 @@ the same bundle and advance the same caches. External graphs have an encoder of 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Protocol
 
 import numpy as np
 
@@ -79,24 +78,18 @@ class ChunkedEncoder(ABC):
         return MEL_PER_FRAME * chunks * state.mode.chunk + state.mel_cache - len(state.mel)
 
 
-class EncoderBackend(Protocol):
-    """Computes steps of a bundle's encoder; safe to use from many threads."""
-
-    def run(self, states: Sequence[EncoderState], frames: int, chunk: int) -> list[EncoderOutput]:
-        """Encodes `frames` frames of each stream in chunks of `chunk` and advances the caches."""
-        ...
-
-
 class Encoder(ChunkedEncoder):
     """Encoder of a bundle; safe to use from many threads."""
 
-    def __init__(self, bundle: Bundle, threads: int, backend: EncoderBackend | None = None) -> None:
+    def __init__(
+        self, bundle: Bundle, threads: int, backend: NativeBackend | OnnxBackend | None = None
+    ) -> None:
         """Opens the fastest backend that runs the bundle, if none is given."""
         self._bundle = bundle
         native = backend or if_native(
             bundle, lambda native, isa: NativeBackend(native, bundle, threads, isa)
         )
-        self.backend: EncoderBackend = native or OnnxBackend(bundle, threads)
+        self.backend = native or OnnxBackend(bundle, threads)
 
     def start(self, mode: LatencyMode) -> EncoderState:
         manifest = self._bundle.manifest

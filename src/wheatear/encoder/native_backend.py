@@ -16,17 +16,9 @@ class NativeBackend:
     """Safe to use from many threads."""
 
     def __init__(self, native: Any, bundle: Bundle, threads: int, isa: str = "") -> None:
-        """Reads the weights.
+        """Reads the weights; `isa` is an instruction set, empty for the fastest.
 
-        Args:
-            native: The package wheatear-native.
-            bundle: The model.
-            threads: Number of threads.
-            isa: Instruction set, one of `native.instruction_sets()`; empty for the fastest.
-
-        Raises:
-            KeyError: The graph lacks a weight.
-            ValueError: The graph has other weights than the package can run.
+        Raises KeyError or ValueError for a graph with other weights than the package can run.
         """
         self._native, self._bundle = native, bundle
         tensors = read_initializers(bundle.path / ENCODER)

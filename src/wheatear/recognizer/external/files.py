@@ -1,4 +1,4 @@
-"""Files of external packages. Known are those of
+"""Files of external packages, as these exporters write them:
 
     onnxruntime-genai (onnx-community, Olive)   genai_config.json, vocab.txt
     sherpa-onnx                                 tokens.txt
@@ -134,7 +134,7 @@ def read_vocabulary(folder: Path, blank: int) -> Pieces:
 
 
 def _tokens(path: Path) -> list[str]:
-    """`piece id` a line."""
+    """Reads lines of `piece id`."""
     entries = {}
     # Not splitlines: a piece may be one of Unicode's line separators.
     for line in path.read_text(encoding="utf-8").split("\n"):
@@ -145,13 +145,13 @@ def _tokens(path: Path) -> list[str]:
 
 
 def _lines(path: Path) -> list[str]:
-    """One piece a line."""
+    """Reads one piece from each line."""
     lines = path.read_text(encoding="utf-8").split("\n")
     return [line.rstrip("\r") for line in (lines[:-1] if lines[-1] == "" else lines)]
 
 
 def _by_id(path: Path) -> list[str]:
-    """A JSON object from id to piece, or a list."""
+    """Reads a JSON object from id to piece, or a list."""
     data = json.loads(path.read_bytes())
     if isinstance(data, list):
         return [str(piece) for piece in data]

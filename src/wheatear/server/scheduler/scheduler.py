@@ -25,6 +25,7 @@ from collections.abc import Sequence
 
 from wheatear.audio.mel import FRAME_MS
 from wheatear.errors import StreamClosedError
+from wheatear.recognizer.engine import FILE_FRAMES
 from wheatear.recognizer.options import StreamOptions
 from wheatear.recognizer.recognizer import Recognizer
 from wheatear.recognizer.stream import Stream
@@ -34,8 +35,6 @@ from wheatear.server.scheduler.feed import Listener, ScheduledStream
 _log = logging.getLogger(__name__)
 
 _MAX_STREAMS_PER_STEP = 64
-_FILE_FRAMES = 112
-"""Encoder frames (9 s) of a file's step while no live stream is open."""
 _FILE_SHARE = 0.25
 """Share of the shortest live chunk that a file's step may take."""
 _FILE_PATIENCE_S = 1.0
@@ -188,7 +187,7 @@ class Scheduler:
     def _file_chunks(self, stream: ScheduledStream, shortest_ms: int | None) -> int:
         """Returns the chunks of a file to compute in one step."""
         chunk = stream.timeline.stream.latency_ms // FRAME_MS
-        most = max(1, _FILE_FRAMES // chunk)
+        most = max(1, FILE_FRAMES // chunk)
         if shortest_ms is None:
             return most
         fixed, each = self.admission.cost.line
