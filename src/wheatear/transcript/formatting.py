@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 from wheatear.common.arguments import check_kind, shown
 from wheatear.decoder.boosting import Phrase
 from wheatear.errors import LanguageError, TextFormatError
+from wheatear.model.locales import language_of
 from wheatear.transcript.numbers import LANGUAGES, number_library, number_spans
 from wheatear.transcript.results import Final, Partial, Segment, Transcript, Word
 from wheatear.transcript.segments import join_words
@@ -57,7 +58,7 @@ class TextFormat:
 
     def check(self, language: str | None) -> None:
         """Raises LanguageError for a language whose numbers cannot be written in digits."""
-        if self.numbers == "written" and language and _base(language) not in LANGUAGES:
+        if self.numbers == "written" and language and language_of(language) not in LANGUAGES:
             raise LanguageError(
                 f"numbers in {language} cannot be written in digits, only those of "
                 f"{', '.join(LANGUAGES)}: leave them spoken"
@@ -165,13 +166,15 @@ def _renamed(words: Sequence[Word], name: list[str]) -> Iterator[Word]:
 
 def _in_digits(words: Sequence[Word], language: str | None) -> Iterator[Word]:
     """Yields the words with numbers in digits, each number one word."""
-    if not language or _base(language) not in LANGUAGES:
+    if not language or language_of(language) not in LANGUAGES:
         yield from words
         return
     ends = [bool(_core(word.text)[2]) for word in words]
     separated = [n > 0 and ends[n - 1] for n in range(len(words))]
     at = 0
-    for span in number_spans([_bare(word.text) for word in words], separated, _base(language)):
+    for span in number_spans(
+        [_bare(word.text) for word in words], separated, language_of(language)
+    ):
         yield from words[at : span.start]
         yield from _renamed(words[span.start : span.end], [span.text])
         at = span.end
@@ -179,10 +182,6 @@ def _in_digits(words: Sequence[Word], language: str | None) -> Iterator[Word]:
 
 
 # -- letters
-
-
-def _base(language: str) -> str:
-    return language.partition("-")[0].lower()
 
 
 def _core(text: str) -> tuple[str, str, str]:
@@ -199,6 +198,6 @@ def _bare(text: str) -> str:
 
 def _lower(text: str, language: str | None) -> str:
     """Returns lower case letter by letter, so that later letters change nothing."""
-    if language and _base(language) in _DOTTED:
+    if language and language_of(language) in _DOTTED:
         text = text.replace("I", "ı").replace("İ", "i")
     return "".join(c.lower() for c in text)
