@@ -11,7 +11,7 @@ PLACES = [
 # Places that still have private language: to be removed from here one by one.
 PENDING = {
     *(f"src/wheatear/{name}" for name in (
-        "data", "server",
+        "server",
     )),
     *("tests", "docs", "deploy", "examples"),
 }  # fmt: skip
