@@ -9,9 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile as sf
-from training_runs import (
-    ORACLE,
-)
+from training_runs import ORACLE
 
 import wheatear
 from wheatear.cli import main

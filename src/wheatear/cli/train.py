@@ -47,10 +47,9 @@ def train(
         Number of processes that prepare batches, per training process.
     """
     require_train_extra("training")
-    from wheatear.train.run.config import TrainConfig  # noqa: PLC0415
-    from wheatear.train.run.loop import with_paths  # noqa: PLC0415  (an extra, and slow to import)
+    from wheatear.train.run.config import TrainConfig  # noqa: PLC0415  (an extra, and slow to import)
 
-    plan = with_paths(TrainConfig.read(config), config.parent.absolute())
+    plan = TrainConfig.read(config).resolved(config.parent.absolute())
     return run_plan(
         plan, work or Path(plan.name), ["train", str(config)], device, processes, threads, workers
     )
@@ -66,8 +65,8 @@ def run_plan(
     workers: int | None,
 ) -> int:
     """Runs a plan in this process, or in several that get the same command."""
-    from wheatear.train.run.launch import launch  # noqa: PLC0415
-    from wheatear.train.run.loop import check_device, train  # noqa: PLC0415
+    from wheatear.train.run.launch import check_device, launch  # noqa: PLC0415
+    from wheatear.train.run.loop import train  # noqa: PLC0415
     from wheatear.train.run.training_data import load_training_data  # noqa: PLC0415
 
     for name, value in {"processes": processes, "threads": threads, "workers": workers}.items():

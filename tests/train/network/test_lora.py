@@ -7,12 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import (
-    FINETUNING_PLAN,
-    export_checkpoint_of,
-    make_trainer,
-    run_steps,
-)
+from training_runs import FINETUNING_PLAN, export_checkpoint_of, make_trainer, run_steps
 
 from wheatear.errors import PlanError
 from wheatear.train.network import lora

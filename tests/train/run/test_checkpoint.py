@@ -9,12 +9,7 @@ from pathlib import Path
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from training_runs import (
-    PLAN,
-    SIZES,
-    make_trainer,
-    run_steps,
-)
+from training_runs import PLAN, SIZES, make_trainer, run_steps
 
 import wheatear
 from wheatear.convert.pipeline import convert

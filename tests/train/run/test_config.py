@@ -7,9 +7,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
-from training_runs import (
-    PLAN,
-)
+from training_runs import PLAN
 
 from wheatear.errors import PlanError
 from wheatear.train.data.batches import BatchConfig
@@ -107,3 +105,11 @@ def test_a_warm_up_takes_a_fifth_of_a_run_at_most(warmup: int, steps: int) -> No
     assert reached >= min(warmup - 1, round(0.2 * steps)) or steps == 1
     assert rates[: reached + 1] == sorted(rates[: reached + 1])
     assert min(rates) > 0
+
+
+def test_paths_of_a_plan_are_relative_to_its_folder(tmp_path: Path) -> None:
+    plan = replace(PLAN, manifests={"a": "sub/a.jsonl"}, validation=("v.jsonl", "/abs/v.jsonl"))
+    plan.write(tmp_path / "plan.json")
+    found = TrainConfig.read(tmp_path / "plan.json").resolved(tmp_path)
+    assert found.manifests == {"a": str(tmp_path / "sub/a.jsonl")}
+    assert found.validation == (str(tmp_path / "v.jsonl"), "/abs/v.jsonl")

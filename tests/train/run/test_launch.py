@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from training_runs import (
-    PLAN,
-)
+import torch
+from training_runs import PLAN
+
+from wheatear.errors import PlanError
+from wheatear.train.run.launch import check_device, launch
 
 
 @pytest.mark.slow
 def test_two_processes_train_one_network_and_stop_on_sigterm(work: Path) -> None:
-    """Two processes through the command; both end, one report, and a request to stop is obeyed."""
     plan = replace(PLAN, steps=6, checks=1, check_clips=1, check_latencies=(80,))
     plan.write(work / "plan.json")
     command = [sys.executable, "-m", "wheatear", "train", str(work / "plan.json")]
@@ -30,8 +31,20 @@ def test_two_processes_train_one_network_and_stop_on_sigterm(work: Path) -> None
     assert [check["step"] for check in report["checks"]] == [6]
     replace(plan, steps=100_000).write(work / "plan.json")
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    assert any(line.startswith("step ") for line in process.stdout)  # it is at work
+    assert any(line.startswith("step ") for line in process.stdout)  # it trains
     process.send_signal(signal.SIGTERM)
     out, _ = process.communicate(timeout=120)
     assert process.returncode == 0
     assert "stopped by a signal at step" in out
+
+
+@pytest.mark.parametrize(("command", "code"), [("--version", 0), ("frobnicate", 2)])
+def test_worst_exit_code_of_the_processes_is_returned(command: str, code: int) -> None:
+    assert launch([command], 2) == code
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_missing_cuda_is_an_error() -> None:
+    assert check_device("auto") == check_device("cpu") == "cpu"
+    with pytest.raises(PlanError, match="--device cpu"):
+        check_device("cuda")

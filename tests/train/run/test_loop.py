@@ -15,15 +15,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import (
-    ORACLE,
-    PLAN,
-    make_trainer,
-)
+from training_runs import ORACLE, PLAN, make_trainer
 
 from wheatear.train.run import loop
-from wheatear.train.run.config import TrainConfig
-from wheatear.train.run.loop import Loop, train, training_batches, with_paths
+from wheatear.train.run.loop import Loop, train, training_batches
 from wheatear.train.run.progress import ProgressDisplay
 from wheatear.train.run.trainer import Trainer
 from wheatear.train.run.training_data import load_training_data
@@ -143,11 +138,3 @@ def test_signal_handlers_are_restored_after_a_run(work: Path) -> None:
     train(replace(PLAN, steps=2), work, "cpu", 1, 1)
     assert signal.getsignal(signal.SIGTERM) == before
     assert "RANK" not in os.environ
-
-
-def test_paths_of_a_plan_are_relative_to_its_folder(tmp_path: Path) -> None:
-    plan = replace(PLAN, manifests={"a": "sub/a.jsonl"}, validation=("v.jsonl", "/abs/v.jsonl"))
-    plan.write(tmp_path / "plan.json")
-    found = with_paths(TrainConfig.read(tmp_path / "plan.json"), tmp_path)
-    assert found.manifests == {"a": str(tmp_path / "sub/a.jsonl")}
-    assert found.validation == (str(tmp_path / "v.jsonl"), "/abs/v.jsonl")

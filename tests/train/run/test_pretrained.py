@@ -8,13 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from training_runs import (
-    FINETUNING_PLAN,
-    ORACLE,
-    export_checkpoint_of,
-    make_trainer,
-    run_steps,
-)
+from training_runs import FINETUNING_PLAN, ORACLE, export_checkpoint_of, make_trainer, run_steps
 
 import wheatear
 from wheatear.convert.pipeline import convert

@@ -8,14 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import (
-    PLAN,
-    SIZES,
-    STAGE,
-    make_trainer,
-    run_steps,
-    weights_of,
-)
+from training_runs import PLAN, SIZES, STAGE, make_trainer, run_steps, weights_of
 
 from wheatear.errors import PlanError
 from wheatear.train.run import trainer as trainer_module

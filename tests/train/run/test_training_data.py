@@ -6,12 +6,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from training_runs import (
-    FINETUNING_PLAN,
-    STAGE,
-    make_trainer,
-    run_steps,
-)
+from training_runs import FINETUNING_PLAN, STAGE, make_trainer, run_steps
 
 from wheatear.train.run.config import Stage
 from wheatear.train.run.training_data import load_training_data

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import tomllib
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,16 @@ class TrainConfig:
         for fault, fine in faults.items():
             if not fine:
                 raise ValueError(fault)
+
+    def resolved(self, folder: Path) -> TrainConfig:
+        """Returns the plan with its paths, which are relative to `folder`, resolved."""
+        local = folder / self.start
+        return replace(
+            self,
+            start=str(local) if self.start and local.exists() else self.start,
+            manifests={name: str(folder / path) for name, path in self.manifests.items()},
+            validation=tuple(str(folder / path) for path in self.validation),
+        )
 
     def parts(self) -> list[str]:
         """Returns the names of the parts of the corpus."""

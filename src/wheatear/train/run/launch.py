@@ -1,4 +1,4 @@
-"""Several processes on this machine that train one network together.
+"""Devices, and several processes on this machine that train one network together.
 
 torch's own launcher does not serve here: it signals processes that the terminal has already
 signaled, kills them 30 s later, and looks up the name of this machine in DNS.
@@ -14,6 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import torch
+import torch.distributed as dist
+
+from wheatear.errors import PlanError
 
 RENDEZVOUS = "WHEATEAR_TRAIN_RENDEZVOUS"
 """Environment variable with the path of the file by which processes of a run find each other."""
@@ -70,3 +75,21 @@ def _wait(children: Sequence[subprocess.Popen[bytes]]) -> int:
                 if child.poll() is None:
                     child.terminate()
         time.sleep(0.1)
+
+
+def join_processes(backend: str, rank: int) -> None:
+    """Connects to the other processes: by a file if `launch` started them, else like torchrun."""
+    if path := os.environ.get(RENDEZVOUS):
+        size = int(os.environ["WORLD_SIZE"])
+        dist.init_process_group(backend, f"file://{path}", rank=rank, world_size=size)
+    else:
+        dist.init_process_group(backend)
+
+
+def check_device(device: str) -> str:
+    """Returns `cpu` or `cuda` for a device or `auto`.  Raises PlanError if there is no CUDA."""
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise PlanError("torch finds no CUDA device here: give --device cpu")
+    return device

@@ -13,17 +13,16 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import torch.distributed as dist
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from wheatear.errors import PlanError
 from wheatear.train.data.batches import Batch, BatchBuilder, BatchConfig
 from wheatear.train.run.config import TrainConfig
-from wheatear.train.run.launch import RENDEZVOUS
+from wheatear.train.run.launch import join_processes
 from wheatear.train.run.progress import ProgressDisplay
 from wheatear.train.run.report import write_report
 from wheatear.train.run.trainer import Trainer
@@ -210,7 +209,7 @@ def train(plan: TrainConfig, work: Path, device: str, threads: int, workers: int
     rank = int(os.environ.get("RANK", "0"))
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
-        _join_processes("nccl" if device == "cuda" else "gloo", rank)
+        join_processes("nccl" if device == "cuda" else "gloo", rank)
     place = torch.device(device, rank) if device == "cuda" else torch.device(device)
     with ProgressDisplay(quiet=rank > 0) as display:
         trainer = Trainer(plan, load_training_data(plan, work, display.message), work, place)
@@ -224,15 +223,6 @@ def train(plan: TrainConfig, work: Path, device: str, threads: int, workers: int
             if dist.is_initialized():
                 dist.destroy_process_group()
     return trainer
-
-
-def _join_processes(backend: str, rank: int) -> None:
-    """Connects to the other processes: by a file if `launch` started them, else like torchrun."""
-    if path := os.environ.get(RENDEZVOUS):
-        size = int(os.environ["WORLD_SIZE"])
-        dist.init_process_group(backend, f"file://{path}", rank=rank, world_size=size)
-    else:
-        dist.init_process_group(backend)
 
 
 def _description(trainer: Trainer) -> str:
@@ -260,25 +250,3 @@ def _stopping_on_signals(trainer: Trainer) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def with_paths(plan: TrainConfig, folder: Path) -> TrainConfig:
-    """Resolves the manifests and the start of a plan relative to its folder."""
-    start = plan.start
-    if start and (folder / start).exists():
-        start = str(folder / start)
-    return replace(
-        plan,
-        start=start,
-        manifests={name: str(folder / path) for name, path in plan.manifests.items()},
-        validation=tuple(str(folder / path) for path in plan.validation),
-    )
-
-
-def check_device(device: str) -> str:
-    """Returns `cpu` or `cuda` for a device or `auto`.  Raises PlanError if there is no CUDA."""
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise PlanError("torch finds no CUDA device here: give --device cpu")
-    return device

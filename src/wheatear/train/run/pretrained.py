@@ -28,7 +28,6 @@ CHECKPOINT = "checkpoint.safetensors"
 class Pretrained:
     """Contents of a checkpoint."""
 
-    name: str
     nemo_config: dict[str, Any]
     """Configuration in NeMo's layout."""
     config: NetworkConfig
@@ -106,7 +105,7 @@ def read_pretrained(path: Path) -> Pretrained:
                 list(zip(checkpoint.vocabulary.pieces, checkpoint.vocabulary.scores, strict=True))
             )
         )
-        name, texts = checkpoint.name, checkpoint.texts
+        texts = checkpoint.texts
     for kind in ("weight", "bias"):  # NeMo leaves a dropout of zero out of the sequence
         if f"joint.joint_net.1.{kind}" in weights:
             weights[f"joint.joint_net.2.{kind}"] = weights.pop(f"joint.joint_net.1.{kind}")
@@ -130,7 +129,7 @@ def read_pretrained(path: Path) -> Pretrained:
     prompts = dict(defaults.get("prompt_dictionary") or {})
     license_text = next((t for n, t in texts.items() if n.startswith("LIC")), "")
     notice = next((t for n, t in texts.items() if n.startswith("NOTICE")), "")
-    return Pretrained(name, nemo_config, config, tokenizer, prompts, weights, license_text, notice)
+    return Pretrained(nemo_config, config, tokenizer, prompts, weights, license_text, notice)
 
 
 def _shape(shape: torch.Size | None) -> str:
