@@ -8,7 +8,14 @@ from collections.abc import Callable
 import pytest
 
 from wheatear.server import background as module
-from wheatear.server.background import BackgroundThread, Caller, Use, run_in_background, set_caller
+from wheatear.server.background import (
+    BackgroundThread,
+    Caller,
+    Use,
+    current_caller,
+    run_in_background,
+    set_caller,
+)
 
 
 def burn(seconds: float) -> None:
@@ -95,7 +102,7 @@ def test_canceled_work_does_not_run():
     line = Line()
     client, done = Caller("gone"), []
     waiting: list[Callable[[], bool]] = [
-        line.run_in_background.submit(client, lambda: done.append(1)).cancel for _ in range(5)
+        line.thread.submit(client, lambda: done.append(1)).cancel for _ in range(5)
     ]
     assert all(cancel() for cancel in waiting)
     line.put(client, "last")
@@ -103,9 +110,9 @@ def test_canceled_work_does_not_run():
     assert done == []
 
 
-def test_results_and_faults_come_back():
+def test_results_and_exceptions_are_returned():
     async def main() -> int:
-        set_caller("somebody")
+        set_caller("one")
         with pytest.raises(ZeroDivisionError):
             await run_in_background(lambda: 1 // 0)
         return await run_in_background(pow, 2, 10)
@@ -114,21 +121,19 @@ def test_results_and_faults_come_back():
 
 
 def test_task_counts_for_the_caller_that_started_it():
-    async def main() -> tuple[Caller | None, Caller | None, Caller | None]:
-        async def task(name: str | None = None) -> Caller | None:
+    async def main() -> tuple[Caller, Caller, Caller]:
+        async def task(name: str | None = None) -> Caller:
             if name:
                 set_caller(name)
-            return module._client.get()
+            return current_caller()
 
         set_caller("one")
         inner = await asyncio.create_task(task())
         other = await asyncio.create_task(task("two"))
-        return module._client.get(), inner, other
+        return current_caller(), inner, other
 
     mine, inner, other = asyncio.run(main())
     assert mine is inner
-    assert mine is not None
-    assert other is not None
     assert (mine.client, other.client) == ("one", "two")
 
 
@@ -136,6 +141,6 @@ def test_use_fades():
     use = Use()
     use.add(2.0, 100.0)
     assert use.now(100.0) == 2.0
-    assert use.now(100.0 + module._HALF) == pytest.approx(1.0)
-    use.add(1.0, 100.0 + module._HALF)
-    assert use.now(100.0 + 2 * module._HALF) == pytest.approx(1.0)
+    assert use.now(100.0 + module.HALF_LIFE) == pytest.approx(1.0)
+    use.add(1.0, 100.0 + module.HALF_LIFE)
+    assert use.now(100.0 + 2 * module.HALF_LIFE) == pytest.approx(1.0)

@@ -60,6 +60,11 @@ def set_caller(client: str) -> None:
     _caller.set(Caller(client))
 
 
+def current_caller() -> Caller:
+    """Returns the caller of this task; a new one if none was set."""
+    return _caller.get() or Caller()
+
+
 @dataclass(slots=True, eq=False)
 class _Job:
     caller: Caller
@@ -143,5 +148,5 @@ _background = BackgroundThread()
 
 async def run_in_background(work: Callable[..., Result], *arguments: object) -> Result:
     """Runs work on the background thread; returns its result, or raises its exception."""
-    caller = _caller.get() or Caller()
+    caller = current_caller()
     return await asyncio.wrap_future(_background.submit(caller, lambda: work(*arguments)))

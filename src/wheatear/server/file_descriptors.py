@@ -58,7 +58,7 @@ def fit_limits(
     return fitted, fitting
 
 
-def differences(before: Limits, after: Limits) -> str:
-    """Returns the limits that differ, with both values."""
+def changes(before: Limits, after: Limits) -> list[str]:
+    """Returns the limits that differ, each with both values."""
     pairs = ((n, getattr(before, n), getattr(after, n)) for n in before.__struct_fields__)
-    return ", ".join(f"{name} {old} -> {new}" for name, old, new in pairs if old != new)
+    return [f"{name} {old} -> {new}" for name, old, new in pairs if old != new]

@@ -23,7 +23,7 @@ from wheatear.server.access.listener import Acceptor
 from wheatear.server.access.slow_clients import CONNECTIONS, ServerConfig
 from wheatear.server.access.websocket_protocol import MESSAGE_BYTES, PacedWebSocketProtocol
 from wheatear.server.app import create_app
-from wheatear.server.file_descriptors import differences, fit_limits, raise_limit
+from wheatear.server.file_descriptors import changes, fit_limits, raise_limit
 from wheatear.server.logs import logging_restored, set_up_logging, silence_c_libraries
 from wheatear.server.protocols import wyoming_tcp
 from wheatear.server.service import Service
@@ -83,10 +83,10 @@ def _fitted(settings: Settings) -> tuple[Settings, int]:
     limits, connections = fit_limits(settings.limits, CONNECTIONS, max_files, listeners)
     if connections == CONNECTIONS:
         return settings, connections
+    lowered = [f"connections {CONNECTIONS} -> {connections}", *changes(settings.limits, limits)]
     _log.warning(
-        "the system allows this process %d open files, so that limits are lower: connections %d "
-        "-> %d, %s; raise it (ulimit -n, LimitNOFILE) for more", max_files, CONNECTIONS,
-        connections, differences(settings.limits, limits),
+        "the system allows this process %d open files, so that limits are lower: %s; raise it "
+        "(ulimit -n, LimitNOFILE) for more", max_files, ", ".join(lowered),
     )  # fmt: skip
     return msgspec.structs.replace(settings, limits=limits), connections
 
