@@ -11,17 +11,17 @@ from wheatear.server.settings import Limits, Settings
 TEXT = (Path(__file__).parents[2] / "docs" / "serving.md").read_text()
 
 
-def test_every_setting_is_told():
+def test_every_setting_is_documented():
     names = [f.name for f in msgspec.structs.fields(Settings) if f.name != "limits"]
     names += [f"limits.{field.name}" for field in msgspec.structs.fields(Limits)]
     assert [name for name in names if f"`{name}`" not in TEXT] == []
 
 
-def test_every_route_is_told():
+def test_every_route_is_documented():
     service = Service(Settings())
     try:
         paths = {route.path for route in routes_of(service)} - {"/favicon.ico", "/page"}
     finally:
         service.close()
-    told = TEXT.replace("{id}", "{name:path}")
-    assert [path for path in paths if path not in told] == []
+    text = TEXT.replace("{id}", "{name:path}")
+    assert [path for path in paths if path not in text] == []
