@@ -28,25 +28,25 @@ _FLOOR = re.compile(r">=\s*([\w.]+)")
 
 
 def main() -> int:
-    """Runs the combinations that were asked for; 1 if one of them fails."""
+    """Runs the selected combinations; returns 1 if one of them fails."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--python", action="append", choices=PYTHONS)
     parser.add_argument("--releases", action="append", choices=RELEASES)
     parser.add_argument("--folder", type=Path, default=ROOT / "build" / "matrix")
     parser.add_argument("--train", action=argparse.BooleanOptionalAction, default=None)
     parser.add_argument("pytest", nargs="*", help="arguments of pytest, after --")
-    asked = parser.parse_args()
+    given = parser.parse_args()
     results: list[tuple[str, str]] = []
-    for version in asked.python or PYTHONS:
+    for version in given.python or PYTHONS:
         python = interpreter(version)
         if python is None:
             results.append((version, "left out: there is no such interpreter"))
             continue
-        for releases in asked.releases or RELEASES:
+        for releases in given.releases or RELEASES:
             name = f"{version} {releases}"
             print(f"== {name}", flush=True)
-            folder = asked.folder / f"{version}-{releases}"
-            results.append((name, combination(python, releases, folder, asked.train, asked.pytest)))
+            folder = given.folder / f"{version}-{releases}"
+            results.append((name, combination(python, releases, folder, given.train, given.pytest)))
     print("\n== results")
     for name, result in results:
         print(f"{name:14} {result}")

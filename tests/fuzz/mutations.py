@@ -84,5 +84,5 @@ def changed_json(data: Any, rng: random.Random) -> Any:
 
 
 def written(data: Any) -> bytes:
-    """As JSON, with whatever JSON cannot say written as Python does."""
+    """JSON; values that it cannot represent are written as by Python."""
     return json.dumps(data).encode()

@@ -1,4 +1,4 @@
-"""Fuzzes the readers of files that come from strangers, for as long as is asked.
+"""Fuzzes the readers of foreign files for a number of minutes.
 
     python tests/fuzz/run.py --minutes 10                     all targets in turn
     python tests/fuzz/run.py --minutes 60 --target pickle     one of them
@@ -34,7 +34,7 @@ _PART = 20.0  # seconds of a target before the next one has its turn
 
 @dataclass
 class Tally:
-    """What became of the inputs of a target."""
+    """Counts of the results of a target."""
 
     inputs: int = 0
     refused: int = 0
@@ -92,7 +92,7 @@ def _bound(name: str, most: int) -> None:
 
 
 def fuzz(target: str, first: int, seconds: float, keep: Path, tally: Tally) -> int:
-    """Has a target read inputs for that time; the number to go on with."""
+    """Runs a target for `seconds`; returns the number of the next input."""
     with tempfile.TemporaryDirectory(prefix="wheatear-fuzz-") as folder:
         work = Path(folder) / "input"
         command = [sys.executable, __file__, "--work", target, str(first), str(seconds), str(work)]
@@ -109,9 +109,9 @@ def fuzz(target: str, first: int, seconds: float, keep: Path, tally: Tally) -> i
             if work.exists():
                 shutil.copytree(work, kept)
             kept.mkdir(parents=True, exist_ok=True)
-            said = errors.read_text(errors="replace")
-            (kept / "error.txt").write_text(said)
-            last = said.strip().rpartition("\n")[2][:200]
+            text = errors.read_text(errors="replace")
+            (kept / "error.txt").write_text(text)
+            last = text.strip().rpartition("\n")[2][:200]
             tally.finds.append(f"{target} {number} {why}: {last}")
             tally.inputs += 1
             number += 1
@@ -122,19 +122,19 @@ def _watch(process: subprocess.Popen[bytes], first: int, tally: Tally) -> int:
     """Counts what a process reads; the number after the last one that it was done with."""
     import threading
 
-    number, heard = first, time.monotonic()
+    number, last_answer = first, time.monotonic()
     stop = threading.Event()
 
     def guard() -> None:
         while not stop.wait(1.0):
-            if time.monotonic() - heard > _PATIENCE:
+            if time.monotonic() - last_answer > _PATIENCE:
                 process.kill()
                 return
 
     threading.Thread(target=guard, daemon=True).start()
     for line in process.stdout or ():
         number, read = json.loads(line)
-        number, heard = number + 1, time.monotonic()
+        number, last_answer = number + 1, time.monotonic()
         tally.inputs += 1
         tally.refused += not read
     process.wait()
@@ -153,28 +153,28 @@ def main() -> int:
     options.add_argument("--minutes", type=float, default=1.0)
     options.add_argument("--target", choices=sorted(TARGETS), action="append")
     options.add_argument("--first", type=int, default=0, help="number of the first input")
-    options.add_argument("--only", type=int, help="read this input alone, in this process")
+    options.add_argument("--only", type=int, help="read only this input, in this process")
     options.add_argument("--each", type=int, help="read this many of each target and no more")
     options.add_argument("--keep", type=Path, default=Path("fuzz-finds"))
-    asked = options.parse_args()
-    targets = asked.target or list(TARGETS)
-    if asked.each is not None:
-        return read_each(targets, range(asked.first, asked.first + asked.each))
-    if asked.only is not None:
-        asked.keep.mkdir(parents=True, exist_ok=True)
+    given = options.parse_args()
+    targets = given.target or list(TARGETS)
+    if given.each is not None:
+        return read_each(targets, range(given.first, given.first + given.each))
+    if given.only is not None:
+        given.keep.mkdir(parents=True, exist_ok=True)
         try:
-            print("read" if one(targets[0], asked.only, asked.keep / "input") else "refused")
+            print("read" if one(targets[0], given.only, given.keep / "input") else "refused")
         except Exception:  # noqa: BLE001  (the find)
             traceback.print_exc()
             return 1
         return 0
     tallies = {target: Tally() for target in targets}
-    numbers = dict.fromkeys(targets, asked.first)
+    numbers = dict.fromkeys(targets, given.first)
     begun = time.monotonic()
-    while (left := asked.minutes * 60 - (time.monotonic() - begun)) > 0:
+    while (left := given.minutes * 60 - (time.monotonic() - begun)) > 0:
         for target in targets:
             share = min(_PART, max(1.0, left / len(targets)))
-            numbers[target] = fuzz(target, numbers[target], share, asked.keep, tallies[target])
+            numbers[target] = fuzz(target, numbers[target], share, given.keep, tallies[target])
     return report(tallies, time.monotonic() - begun)
 
 

@@ -1,4 +1,4 @@
-"""What is fuzzed: each target makes a hostile input in a folder, and reads it as a user would.
+"""Targets of fuzzing: each writes a hostile input into a folder and reads it as a user would.
 
 Whatever is not read must end in a WheatearError; anything else is a find.
 """

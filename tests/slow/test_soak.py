@@ -42,7 +42,7 @@ def resident() -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
-class Told:
+class EventCounter:
     """Finals, boiled down."""
 
     def __init__(self) -> None:
@@ -62,30 +62,30 @@ class Told:
 def test_hours_of_audio(capsys: pytest.CaptureFixture[str]) -> None:
     recognizer = wheatear.load(threads=1)
     stream = recognizer.stream(language="en-US", latency_ms=560, keep=False)
-    live, hours, heard = Told(), [], 0
-    begun, said = time.process_time(), 0
+    live, hours, samples_read = EventCounter(), [], 0
+    begun, words_before = time.process_time(), 0
     for block in audio(HOURS):
         for at in range(0, len(block), 1600):
             for event in stream.push(block[at : at + 1600]):
                 live.add(event)
-        heard += len(block)
-        if heard >= 3600 * RATE * (len(hours) + 1):
+        samples_read += len(block)
+        if samples_read >= 3600 * RATE * (len(hours) + 1):
             now = time.process_time()
-            hours.append((now - begun, live.words - said, resident()))
-            begun, said = now, live.words
+            hours.append((now - begun, live.words - words_before, resident()))
+            begun, words_before = now, live.words
     stream.finish()
     for event in stream.last_events:
         live.add(event)
     assert live.words > 100 * HOURS
-    whole = Told()
-    reader = AudioReader(audio(HOURS), heard / RATE, ExitStack())
+    whole = EventCounter()
+    reader = AudioReader(audio(HOURS), samples_read / RATE, ExitStack())
     recognizer.transcribe(reader, language="en-US", latency_ms=560, on_event=whole.add, keep=False)
     assert (whole.words, whole.digest) == (live.words, live.digest)
     with capsys.disabled():
         for number, (seconds, words, megabytes) in enumerate(hours, 1):
             print(f"hour {number}: {seconds:.1f} s of CPU, {words} words, {megabytes:.0f} MB")
     if len(hours) > 2:
-        # The last hour has what the second one had: hours differ in how much is said.
+        # The last hour has what the second one had: hours differ in the number of words.
         assert hours[-1][2] < hours[1][2] + 10
         rates = [seconds / words for seconds, words, _ in hours]
         assert rates[-1] < 1.5 * min(rates)

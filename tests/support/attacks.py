@@ -292,7 +292,7 @@ def uploads_that_break_off(port: int) -> None:
 
 
 @_in(FORMS)
-def answers_that_nobody_waits_for(port: int) -> None:
+def unread_answers(port: int) -> None:
     """The client is gone before the first event, while its phrases are being understood."""
     letters = random.Random(5)
     words = ["".join(letters.choices("abcdefghij", k=14)) for _ in range(900)]
@@ -537,7 +537,7 @@ def _realtime(port: int) -> Iterator[socket.socket]:
 
 @_in(REALTIME)
 def events_that_are_none(port: int) -> None:
-    """Each of them is answered with an error, and the session goes on."""
+    """Each of them gets an error, and the session continues."""
     wrong = [
         b"", b"{", b"[]", b"[" * 90_000, b"null", b"5", b'{"type": 5}', b'{"type": "x"}', b"\x00",
         b'{"type": "response.create"}', b'{"type": "session.update"}',
@@ -603,9 +603,9 @@ def changes_all_the_time(port: int) -> None:
         client.settimeout(2)
         for _ in range(150):
             words = ["".join(numbers.choices("abcdefghij ", k=12)) + "x" for _ in range(500)]
-            heard = {"keywords": words, "delay": numbers.choice(["minimal", "xhigh"])}
+            transcription = {"keywords": words, "delay": numbers.choice(["minimal", "xhigh"])}
             form = {"type": "audio/pcm", "rate": numbers.randrange(8000, 48_000)}
-            given = {"audio": {"input": {"format": form, "transcription": heard}}}
+            given = {"audio": {"input": {"format": form, "transcription": transcription}}}
             client.sendall(_event(type="session.update", session=given))
             client.sendall(_event(type="input_audio_buffer.append", audio="AAAA" * 100))
             client.sendall(_event(type=f"input_audio_buffer.{numbers.choice(['commit', 'clear'])}"))
@@ -613,7 +613,7 @@ def changes_all_the_time(port: int) -> None:
 
 @_in(REALTIME)
 def json_of_megabytes(port: int) -> None:
-    """None of it is parsed, and the session goes on."""
+    """None of it is parsed, and the session continues."""
     lists = b'{"type": "x", "a": [' + b"[]," * 2_000_000 + b"0]}"
     with _realtime(port) as client:
         client.sendall(frame(TEXT, lists))
@@ -635,7 +635,7 @@ def phrases_of_many_sockets(port: int) -> None:
 
 @_in(REALTIME)
 def rubbish_in_large_pieces(port: int) -> None:
-    """Megabytes of base64 that is none, and errors that nobody reads."""
+    """Megabytes of invalid base64; the client reads none of the errors."""
     wrong = frame(
         TEXT, b'{"type": "input_audio_buffer.append", "audio": "' + b"%" * 8_000_000 + b'"}'
     )
@@ -651,7 +651,7 @@ def rubbish_in_large_pieces(port: int) -> None:
 
 @_in(CROWDS)
 def a_thousand_connects(port: int) -> None:
-    """More connections than the server takes, none of which says a word."""
+    """More connections than the server accepts; none of them sends a byte."""
     with contextlib.ExitStack() as held:
         for _ in range(1200):
             with contextlib.suppress(OSError):
@@ -661,7 +661,7 @@ def a_thousand_connects(port: int) -> None:
 
 @_in(CROWDS)
 def half_open_sockets(port: int) -> None:
-    """Clients that have gone without a FIN: nothing is ever heard of them."""
+    """Clients that disappear without a FIN."""
     with contextlib.ExitStack() as held:
         for _ in range(8):
             held.enter_context(opened(port, unread=4096))

@@ -16,7 +16,7 @@ LOOKAHEADS = (0, 1, 3, 6, 13)
 
 @cache
 def answers(model: str) -> dict[str, np.ndarray]:
-    """What NeMo computed for a checkpoint, or the `speech` it was computed from."""
+    """NeMo's results for a checkpoint, or the `speech` that they were computed from."""
     with np.load(ORACLE / f"{model}.npz") as archive:
         return dict(archive)
 

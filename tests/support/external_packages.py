@@ -281,7 +281,7 @@ def caches(s: Sizes, order: str = "batch") -> tuple[Tensor, Tensor]:
 
 
 def nemo_inputs(s: Sizes, mel: Tensor) -> dict[str, Tensor]:
-    """As NeMo's own exporter names them."""
+    """Names by NeMo's exporter."""
     channel, time = caches(s)
     return {
         "audio_signal": mel,
@@ -380,7 +380,7 @@ def write_sherpa(folder: Path, source: Source, chunk: int, precision: str = "fp3
 
 
 def _nemo_decoder(network: Network, path: Path) -> None:
-    """As NeMo's own exporter names its ports."""
+    """Names of inputs and outputs by NeMo's exporter."""
     s = network.sizes
     h, c = states(s)
 
@@ -415,8 +415,8 @@ def _dynamic_int8(source: Path, target: Path, kind: QuantType, per_channel: bool
 # -- parakeet-rs ---------------------------------------------------------------------------------
 
 
-def write_parakeet(folder: Path, source: Source, chunk: int, *, told: bool = True) -> Path:
-    """told: whether the graph's metadata and config.json tell the chunk, as the newer ones do."""
+def write_parakeet(folder: Path, source: Source, chunk: int, *, declared: bool = True) -> Path:
+    """declared: true if metadata and config.json declare the chunk, as newer ones do."""
     s = sizes_of(source, chunk)
     network = Network(source, s)
     folder.mkdir(parents=True)
@@ -451,7 +451,7 @@ def write_parakeet(folder: Path, source: Source, chunk: int, *, told: bool = Tru
     metadata = {"chunk_size_output_frames": s.chunk, "pre_encode_cache": PAST_MEL}
     export(
         network, encoder, folder / "encoder.onnx", inputs, outputs, opset=17, dynamic=dynamic,
-        metadata=metadata if told else None, data="encoder.onnx.data",
+        metadata=metadata if declared else None, data="encoder.onnx.data",
     )  # fmt: skip
     h, c = states(s)
 
@@ -489,7 +489,7 @@ def write_parakeet(folder: Path, source: Source, chunk: int, *, told: bool = Tru
         "blank_id": s.blank,
         "pre_encode_cache": PAST_MEL,
     }
-    if told:
+    if declared:
         config["chunk_size_output_frames"] = s.chunk
     if s.prompts:
         config["prompt_dictionary"] = source.config["model_defaults"]["prompt_dictionary"]

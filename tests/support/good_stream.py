@@ -14,22 +14,22 @@ _BLOCK = 0.1  # seconds
 
 @dataclass
 class Answers:
-    """What a stream, or several one after the other, were answered."""
+    """Answers to one stream, or to several in succession."""
 
     texts: list[str] = field(default_factory=list)
-    """Of each stream that came to its end."""
+    """Texts of the streams that ended regularly."""
     waits: list[float] = field(default_factory=list)
     """Seconds from the end of each word to its text."""
     faults: list[str] = field(default_factory=list)
     """Streams that broke off, and how."""
     refused: int = 0
-    """Streams that were not let in because the machine had enough to do."""
+    """Number of streams rejected because the machine was fully loaded."""
 
 
 def speak(
     url: str, samples: np.ndarray, answers: Answers, key: str = "", pace: float = 1.0
 ) -> None:
-    """Says samples (16 kHz int16) to a /ws address as fast as they were spoken; 0 is at once."""
+    """Sends samples (16 kHz int16) to a /ws address at the pace of speech; pace 0 sends at once."""
     headers = {"x-api-key": key} if key else {}
     try:
         with connect(url, additional_headers=headers, open_timeout=60) as socket:
@@ -58,14 +58,14 @@ def _converse(socket: ClientConnection, samples: np.ndarray, answers: Answers, p
 
 
 def _listen(socket: ClientConnection, began: float, answers: Answers) -> None:
-    text, heard, ended = [], 0.0, False
+    text, last_word_s, ended = [], 0.0, False
     try:
         for message in socket:
             now, event = time.monotonic() - began, json.loads(message)
             for word in event.get("words", ()):
-                if word["end"] > heard and event["type"] == "partial":
-                    heard = word["end"]
-                    answers.waits.append(now - heard)
+                if word["end"] > last_word_s and event["type"] == "partial":
+                    last_word_s = word["end"]
+                    answers.waits.append(now - last_word_s)
             if event["type"] == "final":
                 text.append(event["text"])
             ended = ended or event["type"] == "end"

@@ -1,13 +1,12 @@
-"""An hour of hostile input beside streams that ought not to notice it.
+"""An hour of hostile input next to streams that must not be affected.
 
-    python tests/slow/hostile_hour.py --minutes 60
-    python tests/slow/hostile_hour.py --hours 24
+    python tests/support/hostile_hour.py --minutes 60
+    python tests/support/hostile_hour.py --hours 24
 
-A server with its usual limits is attacked by several processes at a time, with keys that may ask
-for a lot and without any, while good streams are spoken to it at the pace of speech. It prints how
-long words waited for their text before and during the attacks, whether all of the text was right,
-and what the server held of the machine from the beginning to the end. All of it has bounds: what is
-beyond one is printed, and the exit code is 1.
+Several processes attack a server with default limits, with privileged keys and without keys. Good
+streams run next to them at the pace of speech. The report has the delay of words before and during the
+attacks, errors in the text, and the resources of the server over time. The exit code is 1 if one of
+these exceeds its bound.
 """
 
 import argparse
@@ -62,7 +61,7 @@ _LOOK = 5.0  # seconds between looks at what the server holds
 
 @dataclass
 class Report:
-    """How it went."""
+    """Results of the hour."""
 
     quiet: list[float] = field(default_factory=list)
     """Seconds that words waited for their text when there were no attacks."""
@@ -80,13 +79,13 @@ class Report:
     used: list[dict[str, float]] = field(default_factory=list)
     """Descriptors, threads, memory and places, as time went by."""
     left: dict[str, float] = field(default_factory=dict)
-    """What was still held after all had gone."""
+    """Resources still in use after all clients left."""
     tracebacks: int = 0
     refused: dict[str, float] = field(default_factory=dict)
     exit_code: int | None = None
 
     def broken(self, bounds: Bounds) -> list[str]:
-        """What was not as it ought to be, a line each."""
+        """Violated bounds, a line each."""
         memory = [used["memory"] for used in self.used]
         before, after = self.used[0], self.used[-1]
         third = len(memory) // 3
@@ -184,7 +183,7 @@ def _spoken(
     report: Report,
     expected: str,
 ) -> list[float]:
-    """Speaks for so long, in several streams at a time; how long words waited."""
+    """Runs several streams for `seconds`; returns how long each word waited."""
     answers = [Answers() for _ in range(streams)]
     end = time.monotonic() + seconds
 
@@ -305,15 +304,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"--most-{bound.name.replace('_', '-')}", type=float, default=bound.default
         )
     parser.add_argument("--attack", nargs=3, metavar=("PORT", "KEY", "SECONDS"))
-    asked = parser.parse_args(arguments)
-    if asked.attack:
-        port, key, seconds = asked.attack
+    options = parser.parse_args(arguments)
+    if options.attack:
+        port, key, seconds = options.attack
         _attack(int(port), key, float(seconds))
         return 0
-    minutes = asked.minutes if asked.hours is None else 60 * asked.hours
-    report = run(minutes, asked.quiet_seconds, asked.attackers, asked.streams)
+    minutes = options.minutes if options.hours is None else 60 * options.hours
+    report = run(minutes, options.quiet_seconds, options.attackers, options.streams)
     _print(report)
-    broken = report.broken(Bounds(**{b.name: getattr(asked, f"most_{b.name}") for b in _BOUNDS}))
+    broken = report.broken(Bounds(**{b.name: getattr(options, f"most_{b.name}") for b in _BOUNDS}))
     print("\n".join(f"BROKEN: {line}" for line in broken) or "all within bounds")
     return 1 if broken else 0
 

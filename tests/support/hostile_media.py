@@ -1,4 +1,4 @@
-"""Files that are no audio, or not what they say: what a server may be sent as an upload."""
+"""Uploads that are not audio, or whose header is wrong."""
 
 import io
 import struct
@@ -21,13 +21,13 @@ def wav(
     bits: int = 16,
     encoding: int = 1,
 ) -> bytes:
-    """A WAV file whose header says what it is told to; size: of the data, as it says."""
+    """A WAV file with a given header; size: declared bytes of data."""
     frame = channels * bits // 8
-    said = len(data) if size is None else size
+    declared = len(data) if size is None else size
     form = struct.pack(
         "<HHIIHH", encoding, channels, rate, rate * frame % (1 << 32), frame % (1 << 16), bits
     )
-    chunks = b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", said) + data
+    chunks = b"fmt " + struct.pack("<I", 16) + form + b"data" + struct.pack("<I", declared) + data
     return b"RIFF" + struct.pack("<I", (4 + len(chunks)) % (1 << 32)) + b"WAVE" + chunks
 
 
@@ -40,7 +40,7 @@ def packed(samples: np.ndarray, rate: int = RATE, form: str = "FLAC", **more: st
 
 @cache
 def speech() -> np.ndarray:
-    """Somebody speaking, int16."""
+    """Speech, int16."""
     return np.round(sample_speech() * 32767).astype(np.int16)
 
 
@@ -73,7 +73,7 @@ def files() -> dict[str, bytes]:
         "text": b"Dear server, this is audio. " * 1000,
         "html": b"<!doctype html><script>alert(1)</script>" * 100,
         "noise": noise(50_000),
-        "wav head alone": wav(b""),
+        "wav head only": wav(b""),
         "wav cut in its head": wav(pcm)[:30],
         "wav of no channels": wav(pcm, channels=0),
         "wav of 65535 channels": wav(pcm, channels=65535),
@@ -88,12 +88,12 @@ def files() -> dict[str, bytes]:
         "wav of infinity": wav(loud.tobytes(), bits=32, encoding=3),
         "wav in a wav": wav(wav(pcm)),
         "flac cut off": good[: len(good) // 2],
-        "flac head alone": good[:42],
+        "flac head only": good[:42],
         "flac with noise in it": good[:9000] + noise(5000) + good[14_000:],
-        "flac that says 2^36 samples": _said_long(good),
+        "flac that declares 2^36 samples": _declared_long(good),
         "opus cut off": opus[: len(opus) // 2],
         "opus with noise in it": opus[:4000] + noise(2000) + opus[6000:],
-        "vorbis of 255 channels": _said_wide(vorbis),
+        "vorbis of 255 channels": _declared_wide(vorbis),
         "mp3 of noise": mp3[:400] + noise(20_000),
         "mp3 with a huge tag": b"ID3\x04\x00\x00\x7f\x7f\x7f\x7f" + mp3,
         "ogg pages of nothing": b"OggS" + bytes(23) + b"\x00" * 60_000,
@@ -113,15 +113,15 @@ def files() -> dict[str, bytes]:
     }
 
 
-def _said_long(flac: bytes) -> bytes:
-    """A FLAC file that says it has 2^36 - 1 samples."""
+def _declared_long(flac: bytes) -> bytes:
+    """A FLAC file that declares 2^36 - 1 samples."""
     head = bytearray(flac)
     head[21] |= 0x0F
     head[22:26] = b"\xff\xff\xff\xff"
     return bytes(head)
 
 
-def _said_wide(vorbis: bytes) -> bytes:
-    """A Vorbis file that says it has 255 channels."""
+def _declared_wide(vorbis: bytes) -> bytes:
+    """A Vorbis file that declares 255 channels."""
     at = vorbis.index(b"\x01vorbis") + 11
     return vorbis[:at] + b"\xff" + vorbis[at + 1 :]

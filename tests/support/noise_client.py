@@ -1,4 +1,4 @@
-"""A client that sends noise until somebody kills it:  python talker.py PORT [KEY]"""
+"""A client that sends noise until it is killed:  python noise_client.py PORT [KEY]"""
 
 import random
 import sys

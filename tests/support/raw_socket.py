@@ -73,7 +73,7 @@ def upload(body: bytes, **headers: str) -> bytes:
 
 
 def everything(client: socket.socket, seconds: float = 30) -> bytes:
-    """What comes until the other side closes, or has been silent for so long."""
+    """Reads until the other side closes or is silent for `seconds`."""
     client.settimeout(seconds)
     got = b""
     with contextlib.suppress(OSError):
@@ -115,7 +115,7 @@ def status(answer: bytes) -> int:
 
 
 def read_to(client: socket.socket, end: bytes) -> bytes:
-    """What comes, up to that."""
+    """Reads up to a separator."""
     got = bytearray()
     while end not in got[-100_000:]:
         data = client.recv(1 << 16)
@@ -128,7 +128,7 @@ def read_to(client: socket.socket, end: bytes) -> bytes:
 
 
 def handshake(path: str = "/ws", **headers: str) -> bytes:
-    """What asks for a WebSocket."""
+    """The upgrade request of a WebSocket."""
     fields = {
         "connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13",
         "sec_websocket_key": base64.b64encode(os.urandom(16)).decode(),
@@ -168,7 +168,7 @@ def frame(
 
 
 def to_close(client: socket.socket, seconds: float = 30) -> bytes:
-    """What a server sends up to its close frame, or all of it if there is none."""
+    """Reads what a server sends up to its close frame, or everything if there is none."""
     client.settimeout(seconds)
     got = b""
     with contextlib.suppress(OSError):

@@ -43,11 +43,11 @@ class Server:
         self.port = int(self.url.rpartition(":")[2])
         self.ws = self.url.replace("http", "ws", 1)
         self.key: str | None = None
-        """What `get` shows, if it is to show one."""
+        """Key that `get` sends, if any."""
 
     @property
     def log(self) -> str:
-        """What it has written to standard error so far."""
+        """Its standard error up to now."""
         return "".join(self._log)
 
     def _read_log(self) -> None:
@@ -105,7 +105,7 @@ class Server:
             time.sleep(0.05)
 
     def used(self) -> dict[str, float]:
-        """What the process has of the machine: descriptors, threads, MB of memory."""
+        """Resources of the process: descriptors, threads, MB of memory."""
         process = Path(f"/proc/{self.process.pid}")
         pages = int((process / "statm").read_text().split()[1])
         return {
@@ -115,7 +115,7 @@ class Server:
         }
 
     def stop(self, sig: int = signal.SIGTERM) -> int:
-        """Asks it to go, if it has not; its exit code."""
+        """Terminates it if it runs; returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(sig)
         try:

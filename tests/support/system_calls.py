@@ -47,7 +47,7 @@ def missing() -> str | None:
 
 
 def _leave_network() -> None:
-    """Moves the calling thread into a network of its own, with loopback alone."""
+    """Moves the calling thread into a network of its own that has only loopback."""
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.unshare(_NEW_NETWORK):
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
@@ -60,7 +60,7 @@ def _leave_network() -> None:
 
 
 def isolated() -> ThreadPoolExecutor:
-    """A pool of one thread that has loopback alone, as have the processes it starts."""
+    """A pool of one thread that has only loopback, like the processes it starts."""
     return ThreadPoolExecutor(1, initializer=_leave_network)
 
 
@@ -71,7 +71,7 @@ class Traced:
     name: str
     process: subprocess.Popen[str]
     folder: Path
-    """Of everything that belongs to it: home, tmp, work."""
+    """Folder of the run: home, tmp, work."""
 
     def terminate(self) -> None:
         """Sends the program, which is strace's child, what systemd sends."""
@@ -94,7 +94,7 @@ class Traced:
             address = _ADDRESS.search(line)
             if address and (
                 int(address["port"]) == _DNS or not _LOCAL.match(address["host"])
-            ):  # resolvers on loopback look outside for whoever asks
+            ):  # resolvers on loopback forward requests to the outside
                 found.append(line)
         return found
 
