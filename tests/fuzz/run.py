@@ -7,7 +7,7 @@
 
 Each input is made from a number, so a find can be made again. Readers run in a process of their
 own, with bounded memory: an error that is not a WheatearError, a signal, and a minute of processor
-time without an end are finds. Their inputs are kept (--keep), and the exit code is 1 if there is
+time without an end are findings. Their inputs are kept (--keep), and the exit code is 1 if there is
 any.
 """
 
@@ -37,7 +37,7 @@ class Tally:
     """Counts of the results of a target."""
 
     inputs: int = 0
-    refused: int = 0
+    rejected: int = 0
     finds: list[str] = field(default_factory=list)
 
 
@@ -45,7 +45,7 @@ class Tally:
 
 
 def one(target: str, number: int, folder: Path) -> bool:
-    """Makes an input and reads it; True if it was read, False if it was refused."""
+    """Makes an input and reads it; True if it was read, False if it was rejected."""
     from targets import TARGETS
 
     from wheatear.errors import WheatearError
@@ -136,7 +136,7 @@ def _watch(process: subprocess.Popen[bytes], first: int, tally: Tally) -> int:
         number, read = json.loads(line)
         number, last_answer = number + 1, time.monotonic()
         tally.inputs += 1
-        tally.refused += not read
+        tally.rejected += not read
     process.wait()
     stop.set()
     return number
@@ -163,7 +163,7 @@ def main() -> int:
     if given.only is not None:
         given.keep.mkdir(parents=True, exist_ok=True)
         try:
-            print("read" if one(targets[0], given.only, given.keep / "input") else "refused")
+            print("read" if one(targets[0], given.only, given.keep / "input") else "rejected")
         except Exception:  # noqa: BLE001  (the find)
             traceback.print_exc()
             return 1
@@ -190,9 +190,9 @@ def read_each(targets: list[str], numbers: range) -> int:
 
 
 def report(tallies: dict[str, Tally], seconds: float) -> int:
-    print(f"{'target':14}{'inputs':>10}{'refused':>10}{'finds':>8}")
+    print(f"{'target':14}{'inputs':>10}{'rejected':>10}{'findings':>10}")
     for target, tally in tallies.items():
-        print(f"{target:14}{tally.inputs:10,}{tally.refused:10,}{len(tally.finds):8}")
+        print(f"{target:14}{tally.inputs:10,}{tally.rejected:10,}{len(tally.finds):10}")
     finds = [find for tally in tallies.values() for find in tally.finds]
     print(f"{sum(t.inputs for t in tallies.values()):,} inputs in {seconds / 60:.1f} minutes")
     for find in finds:

@@ -4,9 +4,9 @@
     python tests/support/hostile_hour.py --hours 24
 
 Several processes attack a server with default limits, with privileged keys and without keys. Good
-streams run next to them at the pace of speech. The report has the delay of words before and during the
-attacks, errors in the text, and the resources of the server over time. The exit code is 1 if one of
-these exceeds its bound.
+streams run next to them at the pace of speech. The report has the delay of words before and during
+the attacks, errors in the text, and the resources of the server over time. The exit code is 1 if
+one of these exceeds its bound.
 """
 
 import argparse
