@@ -9,12 +9,7 @@ PLACES = [
     *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
 ]
 # Places that still have private language: to be removed from here one by one.
-PENDING = {
-    *(f"src/wheatear/{name}" for name in (
-        "server",
-    )),
-    *("tests", "docs", "deploy", "examples"),
-}  # fmt: skip
+PENDING = {"tests"}
 
 
 @pytest.mark.parametrize("place", [place for place in PLACES if place not in PENDING])
