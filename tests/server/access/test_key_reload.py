@@ -122,7 +122,7 @@ def test_the_command_makes_such_keys(file):
     assert holder.scopes == ("transcribe", "metrics")
     for wrong, reason in (
         (["--expires", "31.12.2030"], "is not a day"),
-        (["--expires", str(TODAY - timedelta(1))], "over"),
+        (["--expires", str(TODAY - timedelta(1))], "in the past"),
         (["--scope", "everything"], "transcribe, secrets, metrics"),
     ):  # fmt: skip
         done = command("other", "--file", str(file), *wrong)
