@@ -43,8 +43,8 @@ def clients_python(request):
 
 
 @pytest.fixture(scope="module")
-def heard(server, clients_python, tmp_path_factory, spoken):
-    """What each client prints of the recording; both at once, since both speak it in real time."""
+def outputs(server, clients_python, tmp_path_factory, spoken):
+    """Output of each client for the recording; both run at once, as each takes real time."""
     recording = tmp_path_factory.mktemp("recording") / "spoken.wav"
     soundfile.write(recording, spoken, 16_000)
     running = {
@@ -75,14 +75,14 @@ def test_snippets_of_the_documentation(clients_python, block):
     assert done.returncode == 0, done.stderr
 
 
-def test_nothing_was_logged(heard):
+def test_nothing_was_logged(outputs):
     """But that LiveKit's own detector found the machine busy, with other tests perhaps."""
-    logged = [line for client in heard.values() for line in client["logged"]]
+    logged = [line for client in outputs.values() for line in client["logged"]]
     assert [line for line in logged if "VAD inference is slower" not in line] == []
 
 
-def test_pipecat(heard):
-    sessions = {name: one for name, one in heard["pipecat"].items() if name != "logged"}
+def test_pipecat(outputs):
+    sessions = {name: one for name, one in outputs["pipecat"].items() if name != "logged"}
     for name, one in sessions.items():
         assert one["errors"] == [], name
         assert len(one["final"]) == 1, name
@@ -101,8 +101,8 @@ def test_pipecat(heard):
     assert len(deepgram["interim"]) >= 4
 
 
-def test_livekit(heard):
-    sessions = {name: one for name, one in heard["livekit"].items() if name != "logged"}
+def test_livekit(outputs):
+    sessions = {name: one for name, one in outputs["livekit"].items() if name != "logged"}
     for name, one in sessions.items():
         (text, language), *more = one["final"]
         assert not more, name

@@ -1,4 +1,4 @@
-"""What is in deploy/ fits the command: settings that exist, flags that exist, files that parse."""
+"""Files of deploy/ fit the command: their settings and flags exist, and they parse."""
 
 import re
 import shutil
@@ -23,7 +23,7 @@ lock = module_from_spec(_SPEC)
 _SPEC.loader.exec_module(lock)
 
 
-def test_the_settings_file_says_what_can_be_said():
+def test_settings_file_has_known_settings():
     settings = read_settings(DEPLOY / "serve.toml", {}, {})
     assert settings.limits.streams == 100
     commented = re.sub(r"(?m)^# (\w+ = )", r"\1", (DEPLOY / "serve.toml").read_text())
@@ -76,7 +76,7 @@ def test_the_users_of_image_and_unit_can_read_keys_of_mode_0600():
     (secret,) = compose["services"]["wheatear"]["secrets"]
     user = re.search(r"(?m)^USER (\d+)$", IMAGE)[1]
     assert (secret["uid"], secret["gid"], secret["mode"]) == (user, user, 0o400)
-    assert compose["secrets"][secret["source"]].keys() == {"environment"}  # uid is for that alone
+    assert compose["secrets"][secret["source"]].keys() == {"environment"}  # only they take a uid
     environment = compose["services"]["wheatear"]["environment"]
     assert environment["WHEATEAR_SERVE_API_KEY_FILE"] == f"/run/secrets/{secret['target']}"
     assert re.search(r"(?m)^LoadCredential=keys\.toml:/etc/wheatear/keys\.toml$", UNIT)
@@ -92,7 +92,7 @@ def test_a_server_that_answers_nothing_or_grows_is_ended():
     assert re.search(r"(?m)^Restart=on-failure$", UNIT)  # which a watchdog's end is
 
 
-def test_the_image_runs_as_nobody_and_installs_what_serving_needs():
+def test_image_runs_without_privileges_and_installs_the_server():
     assert IMAGE.rindex("\nUSER ") < IMAGE.index("\nENTRYPOINT ")
     assert lock.EXTRAS == ("server", "media", "hub")
     assert "./native" in IMAGE
@@ -159,8 +159,8 @@ def test_systemd_understands_the_unit(tmp_path):
         ["systemd-analyze", "verify", "--man=no", str(tmp_path / "wheatear.service")],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
-    said = [line for line in run.stderr.splitlines() if "wheatear" in line]
-    assert not said, run.stderr
+    reported = [line for line in run.stderr.splitlines() if "wheatear" in line]
+    assert not reported, run.stderr
 
 
 @pytest.mark.skipif(not shutil.which("nginx"), reason="there is no nginx here")

@@ -1,4 +1,4 @@
-"""Two replicas behind nginx, set up as deploy/nginx.conf says."""
+"""Two replicas behind nginx, set up by deploy/nginx.conf."""
 
 import json
 import re
@@ -31,8 +31,8 @@ def proxied(ports, folder):
     part = (DEPLOY / "nginx.conf").read_text()
     part = re.sub(r"(?m)^\s+(ssl_certificate|server_name).*$", "", part)
     part = part.replace("listen 443 ssl", f"listen 127.0.0.1:{own}").replace("$host", "$http_host")
-    for told, port in zip(("8001", "8002"), ports, strict=True):
-        part = part.replace(f"127.0.0.1:{told} ", f"127.0.0.1:{port} ")
+    for configured, port in zip(("8001", "8002"), ports, strict=True):
+        part = part.replace(f"127.0.0.1:{configured} ", f"127.0.0.1:{port} ")
     temporary = "\n".join(
         f"{kind}_temp_path {folder}/{kind};"
         for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")

@@ -8,10 +8,8 @@ PLACES = [
     *("tests", "recipes", "benchmarks", "docs", "native", "deploy", "examples"),
     *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
 ]
-# Places that still have private language: to be removed from here one by one.
-PENDING = {"tests"}
 
 
-@pytest.mark.parametrize("place", [place for place in PLACES if place not in PENDING])
+@pytest.mark.parametrize("place", PLACES)
 def test_no_private_language(place):
     assert finds(ROOT / place) == []
