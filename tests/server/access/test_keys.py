@@ -109,7 +109,7 @@ def test_short_lived_secrets_end_and_are_of_their_holder(monkeypatch):
     assert ring.client(many[0]) is None  # the oldest of too many
     assert ring.client(many[-1]) == holder
     assert all(ring.client(secret) == holder for secret in many[1:])
-    assert not any(s in str(ring._issued) for s in many)
+    assert not any(s in repr(ring) for s in many)
 
 
 def test_a_file_that_is_there_and_empty_takes_a_key(tmp_path):
