@@ -1,9 +1,10 @@
-"""Writes requirements.txt and build-requirements.txt, from which the image is made.
+"""Writes requirements.txt and build-requirements.txt, the pinned packages of the image.
 
     pip install uv && python deploy/lock.py
 
-The first holds what `wheatear[server,media,hub]` needs, at the versions of constraints.txt, which
-the tests run with; the second what builds the wheels. Both have the hashes for every processor.
+requirements.txt has the dependencies of `wheatear[server,media,hub]` at the versions of
+constraints.txt, which the tests use. build-requirements.txt has the packages that build the wheels.
+Both contain the hashes for all platforms.
 """
 
 import subprocess

@@ -6,7 +6,7 @@ from plain_words import ROOT, finds
 PLACES = [
     *sorted(p.relative_to(ROOT).as_posix() for p in (ROOT / "src" / "wheatear").iterdir()),
     *("tests", "recipes", "benchmarks", "docs", "native", "deploy", "examples"),
-    *("README.md", "CONTRIBUTING.md", "SECURITY.md"),
+    *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "pyproject.toml"),
 ]
 
 

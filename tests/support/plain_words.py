@@ -97,9 +97,19 @@ def in_source(text: str) -> Iterator[tuple[int, str]]:
             yield number, word
 
 
+def in_settings(text: str) -> Iterator[tuple[int, str]]:
+    """Yields line and word for the comments of settings and scripts: lines that begin with #."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.lstrip().startswith("#"):
+            for word in prose(line):
+                yield number, word
+
+
+# By suffix; by name for files without one.
 READERS = {
     ".py": in_python, ".md": in_document, ".h": in_source, ".cpp": in_source, ".js": in_source,
-    ".html": in_source,
+    ".html": in_source, ".css": in_source, ".toml": in_settings, ".yaml": in_settings,
+    ".conf": in_settings, ".service": in_settings, ".sh": in_settings, "Dockerfile": in_settings,
 }  # fmt: skip
 
 
@@ -110,7 +120,8 @@ def finds(place: Path) -> list[str]:
     for file in files:
         if file == Path(__file__):  # its lists are what it looks for
             continue
-        if (reader := READERS.get(file.suffix)) and "data" not in file.relative_to(ROOT).parts[:3]:
+        is_data = "data" in file.relative_to(ROOT).parts[:3]
+        if (reader := READERS.get(file.suffix or file.name)) and not is_data:
             found = sorted(set(reader(file.read_text(encoding="utf-8"))))
             lines += [f"{file.relative_to(ROOT)}:{line}: {word}" for line, word in found]
     return lines

@@ -9,7 +9,7 @@ export function address(/** @type {string} */ path) {
   return new URL(path, document.baseURI);
 }
 
-/** The key is kept until the tab is closed, or the page where the browser allows no storage. */
+/** The API key, kept until the tab is closed; without browser storage, until the page is closed. */
 export const key = {
   value: "",
   set(/** @type {string} */ value) {
@@ -19,11 +19,11 @@ export const key = {
 };
 attempt(() => (key.value = sessionStorage.getItem(KEY) ?? ""));
 
-/** An error that the server answered with, or its absence. */
+/** An error answer, or a missing answer. */
 export class ServerError extends Error {
   constructor(/** @type {string} */ message, /** @type {number} */ status) {
     super(message);
-    /** Of HTTP; 0 where there was no answer. */
+    /** The HTTP status; 0 without an answer. */
     this.status = status;
   }
 }

@@ -8,7 +8,7 @@ import { clock, nameOfLanguage } from "./format.js";
 const MOST = 200; // turns on the page while it follows
 const STEP = 100; // turns that "earlier" and "later" bring
 const NEAR = 80; // pixels from the bottom within which the page keeps following
-const CONFIDENCE_STEPS = [0.4, 0.6, 0.75, 0.9]; // from each on, a word has the next darker shade
+const CONFIDENCE_STEPS = [0.4, 0.6, 0.75, 0.9]; // each one starts a darker shade
 
 /** @typedef {import("./transcript.js").Turn} Turn */
 /** @typedef {import("./transcript.js").Transcript} Transcript */
@@ -24,7 +24,7 @@ export class CaptionsView {
   #from = 0; // the turns on the page
   #to = 0;
   #following = true;
-  #growing = false; // and then announced
+  #growing = false; // new turns are then announced
   /** Called with the time to play from. */
   onseek = (/** @type {number} */ _seconds) => {};
 
@@ -59,7 +59,7 @@ export class CaptionsView {
     else scrollTo(0, 0);
   }
 
-  /** Sets whether the transcript is growing, and its end therefore worth following. */
+  /** True while the transcript grows, so that the page follows its end. */
   set growing(/** @type {boolean} */ growing) {
     this.#growing = growing;
     this.#log.ariaLive = growing ? "polite" : "off";
@@ -111,7 +111,7 @@ export class CaptionsView {
   #render(/** @type {number} */ from, /** @type {number} */ to) {
     this.#from = Math.max(0, from);
     this.#to = Math.min(to, this.#transcript?.turns.length ?? 0);
-    this.#log.ariaLive = "off"; // screen readers announced them as they came
+    this.#log.ariaLive = "off"; // screen readers have announced them already
     const indices = Array.from({ length: this.#to - this.#from }, (_, at) => this.#from + at);
     this.#turns.replaceChildren(...indices.map((index) => this.#row(index)));
     setTimeout(() => (this.#log.ariaLive = this.#growing ? "polite" : "off"), 200);

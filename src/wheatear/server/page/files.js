@@ -8,14 +8,14 @@ import { FileTurns, Transcript } from "./transcript.js";
 export class FileJob {
   #stop = new AbortController();
   /** @type {State} */ state = "waiting";
-  /** The share of the file that is sent, 0 to 1. */
+  /** Share of the file that is sent, 0 to 1. */
   sent = 0;
-  /** Seconds that are transcribed, and those of the whole file, where the server knows them. */
+  /** Transcribed seconds, and seconds of the whole file if the server knows them. */
   seconds = 0;
   duration = 0;
   /** Parts of a damaged file that could not be transcribed. */
   warning = "";
-  /** The error, and whether the API key caused it. */
+  /** The error; true if the API key caused it. */
   problem = "";
   unauthorized = false;
   onchange = () => {};

@@ -2,7 +2,7 @@
 // makes up one transcript.
 //
 // Audio is kept until a final event covers it.  After a lost connection the next session gets the
-// unsettled audio again and all that was recorded meanwhile.  Nothing is lost; times continue.
+// unsettled audio again, then all audio recorded since.  Nothing is lost, and times continue.
 
 import { Connection } from "./connection.js";
 import { MicrophoneError } from "./microphone.js";
@@ -12,17 +12,17 @@ import { SampleBuffer } from "./audio_buffer.js";
 const BURST = 5; // blocks sent for each recorded one: waiting audio is sent at five times real time
 const DRAIN = 40; // ms between bursts after the last block
 const ON_THE_WAY = 1; // seconds of audio that may wait in the socket
-const TURN = 45; // seconds of sent audio that are kept during speech: no turn is longer
-const QUIET = 5; // and during silence
-const LONGEST = 120; // seconds kept in all
+const TURN = 45; // seconds of sent audio kept during speech, longer than any turn
+const QUIET = 5; // the same during silence
+const LONGEST = 120; // seconds of audio kept in total
 const CAUGHT_UP = 2; // seconds of audio that may wait when a session has caught up
-const ROUNDING = 0.1; // seconds by which a server may count otherwise
-const STALE = 5_000; // ms for which the delay of the last words counts
+const ROUNDING = 0.1; // seconds by which the server's times may differ
+const STALE = 5_000; // ms after which the delay of the last words is out of date
 const RETRIES = [0.5, 1, 2, 4, 8]; // seconds before each
 
 /**
- * idle, asking (for the microphone), connecting, live, finishing, reconnecting; and what ends it:
- * lost, full, key.
+ * States of live captions: idle, asking (for the microphone), connecting, live, finishing,
+ * reconnecting. The final states after an error are lost, full and key.
  * @typedef {"idle" | "asking" | "connecting" | "live" | "finishing" | "reconnecting" | "lost" |
  *   "full" | "key"} State
  * @typedef {import("./connection.js").SessionOptions} SessionOptions
@@ -33,22 +33,22 @@ export class LiveCaptions {
   #microphone;
   /** @type {Connection | null} */ #connection = null;
   /** @type {SessionOptions} */ #options;
-  #offset = 0; // where the session began
-  #sent = 0; // up to where it has been sent
-  #started = 0; // where Start was pressed
-  #answered = false; // whether the session has sent more than `ready`
-  #everAnswered = false; // whether any has since Start was pressed
+  #offset = 0; // position where the session began
+  #sent = 0; // position of the first unsent sample
+  #started = 0; // position where Start was pressed
+  #answered = false; // true if the session has sent more than `ready`
+  #everAnswered = false; // true if any session has since Start was pressed
   #stopping = false;
-  #attempts = 0; // to start
-  #tries = 0; // to connect again
+  #attempts = 0; // number of starts
+  #tries = 0; // number of attempts to reconnect
   #timer = 0;
-  #backlog = 0; // seconds that waited when the session began; 0 once they were sent
-  #delay = { seconds: 0, at: 0 }; // of the last words, and when they came
+  #backlog = 0; // unsent seconds when the session began; 0 once they are sent
+  #delay = { seconds: 0, at: 0 }; // delay of the last words, and their arrival
 
   /** @type {State} */ state = "idle";
-  /** The problem as a sentence. */
+  /** The problem, as a sentence. */
   problem = "";
-  /** Called when one of these has changed. */
+  /** Called when the state or the problem has changed. */
   onchange = () => {};
   /** Called with each block's peak, 0 to 1. */
   onlevel = (/** @type {number} */ _peak) => {};
@@ -112,7 +112,7 @@ export class LiveCaptions {
       if (!(error instanceof MicrophoneError)) throw error;
       return this.#set("idle", error.message);
     }
-    if (this.#stopping || attempt !== this.#attempts) return this.#microphone.stop(); // meanwhile
+    if (this.#stopping || attempt !== this.#attempts) return this.#microphone.stop(); // stopped
     this.#connect();
   }
 
@@ -227,7 +227,7 @@ export class LiveCaptions {
       );
     if (!connection?.ready) {
       const why = await failureReason();
-      if (this.#connection || !this.busy) return; // stopped meanwhile
+      if (this.#connection || !this.busy) return; // stopped while waiting
       if (why.status === 401) return this.#reject("key", why.message);
       if (why.status === 200 && !this.#everAnswered) return this.#reject("full", why.message);
       message ||= why.message;

@@ -1,8 +1,8 @@
 // The level of the microphone: its last seconds as bars, or one bar with reduced motion.
 
 const QUIET = -60; // dBFS, the lower end
-const LOUD = -0.5; // from here on it clips
-const BAR = 3; // pixels, and as many between two
+const LOUD = -0.5; // clipping starts here
+const BAR = 3; // pixels; the gap between bars is as wide
 const ANNOUNCE_EVERY = 500; // ms between values for screen readers
 
 const still = matchMedia("(prefers-reduced-motion: reduce)");

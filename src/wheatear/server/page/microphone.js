@@ -109,24 +109,24 @@ export class Microphone {
       context.close();
       throw new MicrophoneError("The server cannot be reached.");
     }
-    // A telephone call interrupts the audio.
+    // A phone call interrupts the audio.
     context.onstatechange = () => {
       if (this.#stream && context.state !== "running") context.resume().catch(() => {});
     };
     return context;
   }
 
-  /** Keeps the screen of a telephone on: the microphone stops with it. */
+  /** Keeps the screen of a phone on, since the microphone stops when it turns off. */
   async #stayAwake() {
     try {
       this.#awake = await navigator.wakeLock?.request("screen");
     } catch {
-      // Low battery, or not allowed: captions last as long as the screen is on.
+      // Low battery, or not allowed: captions end when the screen turns off.
     }
   }
 }
 
-/** The available microphones; browsers name them after one was allowed. */
+/** The available microphones. Browsers reveal their names once one was allowed. */
 export async function microphones() {
   const devices = (await navigator.mediaDevices?.enumerateDevices()) ?? [];
   return devices.filter(({ kind, label }) => kind === "audioinput" && label);

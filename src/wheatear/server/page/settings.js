@@ -14,7 +14,7 @@ const input = (/** @type {string} */ id) => /** @type {HTMLInputElement} */ ($(i
 export class Settings {
   /** @type {Record<string, any>} */ #stored = stored();
   /** @type {Model[]} */ #models = [];
-  /** Called when a setting changed that a running session can switch to. */
+  /** Called after the change of a setting that a running session can switch. */
   onswitch = () => {};
 
   constructor() {
@@ -42,7 +42,7 @@ export class Settings {
     };
   }
 
-  /** The input device, and whether the browser reduces noise. */
+  /** The input device, and true if the browser reduces noise. */
   get input() {
     return { device: select("microphone").value, clean: input("clean").checked };
   }
@@ -61,7 +61,7 @@ export class Settings {
     this.#offerModel();
   }
 
-  /** Lists the microphones; browsers name them after one was allowed. */
+  /** Lists the microphones. Browsers reveal their names once one was allowed. */
   async listMicrophones() {
     const found = (await microphones()).filter(({ deviceId }) => deviceId !== "default");
     const options = found.map(({ deviceId, label }) => /** @type {Option} */ ([deviceId, label]));
