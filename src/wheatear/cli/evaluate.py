@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,11 +16,12 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from wheatear.cli.extras import check_extra
 from wheatear.cli.messages import BAD_INPUT, print_error
 from wheatear.cli.progress import progress_bar
 from wheatear.cli.signals import interrupts
 from wheatear.common.terminal_text import printable
-from wheatear.errors import MissingExtraError, WheatearError
+from wheatear.errors import WheatearError
 from wheatear.model.onnx_session import default_threads
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def evaluate(
     threads
         Number of threads of an engine.
     """
-    with_extra()
+    check_evaluate_extra()
     from wheatear.evaluate.corpora import read_corpus  # noqa: PLC0415
     from wheatear.evaluate.evaluation import Systems, choose  # noqa: PLC0415  (an extra)
     from wheatear.evaluate.evaluation import evaluate as run  # noqa: PLC0415
@@ -139,11 +139,10 @@ def evaluate(
     return show(summary, output, len(clips))
 
 
-def with_extra() -> None:
+def check_evaluate_extra() -> None:
     """Raises MissingExtraError if a package of the extra `evaluate` is not installed."""
-    for module in ("kaldialign", "matplotlib", "num2words", "whisper_normalizer"):
-        if find_spec(module) is None:
-            raise MissingExtraError(f"evaluating needs {module}: pip install 'wheatear[evaluate]'")
+    modules = ("kaldialign", "matplotlib", "num2words", "whisper_normalizer")
+    check_extra("evaluate", "evaluating", modules)
 
 
 @contextmanager

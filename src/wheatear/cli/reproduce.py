@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 from rich.console import Console
 
-from wheatear.cli.evaluate import as_rich, show_conditions, with_extra
+from wheatear.cli.evaluate import as_rich, check_evaluate_extra, show_conditions
 from wheatear.errors import LatencyError
 from wheatear.model.onnx_session import default_threads
 from wheatear.model.store import find_bundle
@@ -53,7 +53,7 @@ def reproduce(
     threads
         Number of threads.
     """
-    with_extra()
+    check_evaluate_extra()
     from wheatear.evaluate.evaluation import Systems, evaluate  # noqa: PLC0415  (an extra)
     from wheatear.evaluate.published.tables import (  # noqa: PLC0415
         COMPARISON,

@@ -45,7 +45,8 @@ class Stream:
             model.vocabulary, options.turns, options.keep, model.manifest.confidence
         )
         self._formatter = TextFormatter(options.text_format, options.phrases)
-        self._voice: VoiceActivity | None = None
+        self.voice: VoiceActivity | None = None
+        """Detector of voice activity, if the turn rules name one."""
         self._events: list[Event] = []
         self._ended = False
         self._finished: Transcript | None = None
@@ -66,10 +67,10 @@ class Stream:
         """Starts or stops the voice activity detection that the turn rules name."""
         kind = self._builder.machine.rules.voice
         if kind == "words":
-            self._voice = self._builder.machine.voiced = None
-        elif self._voice is None or self._voice.kind != kind:
-            self._voice = VoiceActivity(kind, self.state.mel.samples)
-            self._builder.machine.voiced = self._voice.last
+            self.voice = self._builder.machine.voiced = None
+        elif self.voice is None or self.voice.kind != kind:
+            self.voice = VoiceActivity(kind, self.state.mel.samples)
+            self._builder.machine.voiced = self.voice.last
 
     # -- for callers -------------------------------------------------------------------------------
 
@@ -203,8 +204,8 @@ class Stream:
 
     def feed(self, samples: Samples) -> None:
         """Takes checked samples and computes their mel frames only."""
-        if self._voice is not None:
-            self._voice.push(samples)
+        if self.voice is not None:
+            self.voice.push(samples)
         self.engine.feed(self.state, samples)
 
     def end_input(self) -> None:
