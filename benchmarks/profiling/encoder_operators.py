@@ -140,7 +140,7 @@ def profile(
     for own in shares.values():
         for operator, share in own.items():
             largest[operator] = max(share, largest[operator])
-    table = Table("operator", title="the encoder's time, per cent", box=box.SIMPLE)
+    table = Table("operator", title="the encoder's time, percent", box=box.SIMPLE)
     for ms in shares:
         table.add_column(f"{ms} ms", justify="right")
     for operator, share in sorted(largest.items(), key=lambda item: -item[1]):

@@ -6,7 +6,7 @@
     ├── LanguageError (ValueError)            a language that the model does not support
     ├── LatencyError (ValueError)             a latency that the model does not support
     ├── PhraseError (ValueError)              a phrase that the model cannot spell
-    ├── TextFormatError (ValueError)                an invalid text format
+    ├── TextFormatError (ValueError)          an invalid text format
     ├── OptionError (ValueError)              an option with a wrong type or value
     ├── StreamClosedError (RuntimeError)      samples pushed after finish()
     ├── OverloadedError (RuntimeError)        more streams than the machine can run

@@ -4,7 +4,7 @@
     samples.py, pcm.py  Samples, as_samples; RawFormat, PcmDecoder
     mel.py, vad.py      MelSpectrogram, VoiceActivity
 
-`file_type` and `containers` recognize files and cut them into recordings, `decoding` and `ffmpeg`
-decode them, `completeness` accounts for what is missing, `mixer` and `resampler` convert to mono
-at 16 kHz.
+`file_type` and `containers` recognize files and split them into recordings. `decoding` and `ffmpeg`
+decode them, and `completeness` reports missing audio. `mixer` and `resampler` convert to mono at
+16 kHz.
 """

@@ -34,7 +34,7 @@ class Source(Protocol):
 
 
 class Window(io.RawIOBase):
-    """The bytes start .. end of a file that can seek, as a file of its own.
+    """The bytes start .. end of a seekable file, as a separate file.
 
     Several windows of a file may be open at a time; each seeks before it reads.
     """
@@ -122,7 +122,7 @@ class Window(io.RawIOBase):
 
 
 class Pipe:
-    """A stream that can be looked into; these bytes are read again."""
+    """A stream with lookahead: `read` returns bytes that `look` has returned before."""
 
     def __init__(self, file: Any) -> None:
         self._read = getattr(file, "read1", file.read)

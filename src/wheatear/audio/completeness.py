@@ -1,7 +1,7 @@
-"""Accounts of decoded audio: is all of a file's sound read, and if not, what is missing.
+"""Compares the decoded audio of a file with the duration that the file states.
 
-Where a decoder falls short of the promise, or fails, the next one continues where it stopped.
-Where all of them do, a sentence reports it.
+If a decoder stops early or fails, the next decoder continues where it stopped. If all decoders do,
+a warning reports the missing audio.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -132,7 +132,7 @@ class Account:
             self.faults.append(last.note)
 
     def close(self, report: Callable[[str], None]) -> None:
-        """Reports what is missing, a sentence each.
+        """Reports each missing part as a sentence.
 
         Raises AudioError if sound was expected and none can be read.
         """
@@ -164,7 +164,7 @@ class Account:
 
 
 def _trimmed(blocks: Iterator[Block], skipped: int, kept: int | None) -> Iterator[Block]:
-    """Leaves out the samples that an encoder put before and after the sound."""
+    """Removes the padding that an encoder added before and after the sound."""
     for samples, rate in blocks:
         block = samples[skipped:]
         skipped -= len(samples) - len(block)

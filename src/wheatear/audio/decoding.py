@@ -1,7 +1,7 @@
 """Decoders of a recording, in the order in which they are tried.
 
 PCM in WAV files is read here. libsndfile is opened for its types and must find what the first bytes
-showed. FFmpeg runs in a process of its own.
+showed. FFmpeg runs in a separate process.
 """
 
 import os
@@ -139,7 +139,7 @@ class _SndfileDecoder:
         self._fault: str | None = None
 
     def blocks(self) -> Iterator[Block]:
-        """Yields the sound; after an error, the samples before it and those that come later."""
+        """Yields the sound; if an error occurs, the samples before and after it."""
         file, stuck = self._file, 0
         size = block_frames(file.samplerate, file.channels)
         while stuck < _PATIENCE:

@@ -1,4 +1,4 @@
-"""Decoding by FFmpeg, in a process of its own (`ffmpeg_worker.py`), with the extra `media`.
+"""Decoding by FFmpeg in a separate process (`ffmpeg_worker.py`), with the extra `media`.
 
 FFmpeg is given the type that the first bytes have shown: no playlist, subtitle, image or script is
 opened.
@@ -134,7 +134,7 @@ class FfmpegReader:
         raise AudioError(f"{self._name} {self._read_report()['error']}")
 
     def _read_report(self) -> dict[str, Any]:
-        """Returns the last line of the process, or an error made of its exit code."""
+        """Returns the report in the last line of the process, or an error with its exit code."""
         text = self._err.read().decode(errors="replace").strip()
         code = self._process.wait()
         last = text.rpartition("\n")[2]

@@ -2,19 +2,19 @@
 
     python -P ffmpeg_worker.py DEMUXER [START END] < FILE
 
-FFmpeg is a large C library that parses untrusted files. Here it runs in a process of its own, whose
-memory and time are bounded, and which can open no file, socket or program once its libraries are
-loaded (`sandbox.py`). A file of 5 kB whose index claims a billion entries ends this process, and
-not the one that serves others. The caller sets the demuxer, so that no file chooses it; only the
-file itself is opened, and only decoders of sound run. This program imports neither Wheatear nor
-numpy, because that would take longer than all else that it does.
+FFmpeg is a large C library that parses untrusted files. Here it runs in a separate process with
+bounded memory and time. Once its libraries are loaded, the process cannot open files, sockets or
+programs (`sandbox.py`). A file of 5 kB whose index claims a billion entries ends this process and
+not the server. The caller sets the demuxer, so that no file chooses it. Only the file itself is
+opened, and only audio decoders run. This program imports neither Wheatear nor numpy, which would
+take longer than the rest of its work.
 
 START and END are offsets of one recording in a file that has several.
 
 Standard output has a line of JSON, {"rate", "channels", "duration"}, and the first sound track in
 blocks: rate, channels, frames (32-bit each), and the frames, little-endian, channels interleaved.
-Rate and channels may change. Silence fills the time before a late track and in gaps: times are
-those that a player shows. Standard error ends with a line of JSON: {"error"}, or `Track.report`.
+Rate and channels may change. Silence fills the time before a late track and in gaps, so
+that times match a player's. Standard error ends with a line of JSON: {"error"}, or `Track.report`.
 """
 
 import io
@@ -53,7 +53,7 @@ _CODECS = (
 
 
 class RejectedError(Exception):
-    """Fault of a file: the rest of a sentence that begins with its name."""
+    """Rejection of a file; the message continues a sentence that begins with its name."""
 
 
 def main() -> None:
@@ -86,7 +86,7 @@ def _load_all() -> None:
 
 
 class _Span(io.RawIOBase):
-    """Part of a file as a file of its own."""
+    """Part of a file, as a separate file."""
 
     def __init__(self, file: BinaryIO, start: int, end: int) -> None:
         self._file, self._start, self._at = file, start, 0

@@ -1,13 +1,13 @@
 """Log-mel features equal to NeMo's AudioToMelSpectrogramPreprocessor, computed incrementally.
 
-Pre-emphasis, a symmetric Hann window of 25 ms every 10 ms centered on its frame, power spectrum
-of 512 points, 128 Slaney mel bands, natural logarithm of (power + 2^-24). Without normalization a
-frame depends only on its own 400 samples. Frame t is centered on sample 160 t; a signal of n
-samples has floor(n / 160) frames.
+Pre-emphasis, a symmetric Hann window of 25 ms centered on its frame, a hop of 10 ms. Then power
+spectrum of 512 points, 128 Slaney mel bands, natural logarithm of (power + 2^-24). Without
+normalization a frame depends only on its own 400 samples. Frame t is centered on sample 160 t; a
+signal of n samples has floor(n / 160) frames.
 
 Frames are computed eight at a time, on a grid fixed to the start of the signal: the same matrix
-products in the same shapes for any cut of the samples, and therefore the same bits. The eight are
-those that one encoder frame adds (1..8, 9..16, ...); frame 0 has a group of its own.
+products in the same shapes for any cut of the samples, and therefore the same bits. One
+encoder frame adds one such group (1..8, 9..16, ...); frame 0 is a group by itself.
 """
 
 from dataclasses import dataclass, field

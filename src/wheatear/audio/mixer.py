@@ -19,8 +19,8 @@ _SILENT = 1e-8  # mean square below which nothing is judged: -80 dB
 class Mixer:
     """Averages channels and detects those that cancel.
 
-    Each grid of frames is judged at its end, and the judgment holds for the frames that follow.
-    No frame waits, and any cut of the frames gives the same samples.
+    Each block of frames is tested at its end, and the result applies to the frames after it.
+    No frame is delayed, and any block size of the input yields the same samples.
     """
 
     def __init__(self) -> None:

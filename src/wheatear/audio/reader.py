@@ -1,7 +1,7 @@
 """Reads any audio as float32 samples at 16 kHz, in blocks, in constant memory.
 
-Files are cut into their recordings (`containers.recordings`) and decoded (`decoding`), under an
-account of what is missing (`completeness`). The first bytes of a pipe show if it is a file or PCM.
+Files are split into their recordings (`containers.recordings`) and decoded (`decoding`), and
+missing audio is reported (`completeness`). The first bytes of a pipe show if it is a file or PCM.
 Channels are averaged, and other rates resampled, block by block (`resampler`).
 """
 
@@ -111,7 +111,7 @@ class AudioReader:
         self._blocks: Iterator[Samples] | None = blocks
         self._options = options
         self.duration = duration
-        """Seconds, if known beforehand; None for live audio and pipes."""
+        """Duration in seconds, if known in advance; None for live audio and pipes."""
         self.live = live
         """True if the audio may still be recorded while it is read, as through a pipe."""
 
@@ -376,7 +376,7 @@ def _reader(
 def _converted(
     blocks: Iterator[Block], account: Account, options: _SourceOptions
 ) -> Iterator[Samples]:
-    """Yields blocks at 16 kHz, and reports at their end what is missing."""
+    """Yields blocks at 16 kHz, and reports missing audio at the end."""
     converter = BlockConverter(options.name, options.separate_channels)
     yield from converter.convert(_limited(blocks, options))
     account.read_seconds = account.read_seconds or converter.seconds  # PCM needs no decoder

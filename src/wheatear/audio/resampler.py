@@ -1,8 +1,8 @@
 """Resampling to 16 kHz: a short filter for live audio, soxr for files.
 
 soxr's stream holds back 20 to 115 ms, much of a chunk. Live audio goes through a windowed sinc that
-looks 1.5 ms ahead (3 ms at 8 kHz). It passes what is below 0.86 of the lower of the two Nyquist
-frequencies, and attenuates what is above 1.04 of it by 70 dB.
+looks 1.5 ms ahead (3 ms at 8 kHz). With n the lower of the two Nyquist
+frequencies, it passes frequencies below 0.86 n and attenuates those above 1.04 n by 70 dB.
 """
 
 from collections.abc import Iterator

@@ -3,11 +3,12 @@
     confine(memory, seconds)    for the calling process, once its libraries are loaded
     python sandbox.py           prints as JSON what this system grants
 
-On Linux the process can then open no file, read no folder, make no socket, run no program, start,
-trace or signal no other process, and gain no privilege. It keeps threads, memory within its bound,
-and the files and pipes that are open. Measures that a kernel or a container refuses are left out:
-limits hold on every Unix, Landlock since Linux 5.13, the filter of system calls on x86-64 and
-64-bit ARM. This file imports only the standard library, because nothing else is there when it runs.
+On Linux the process can then no longer open files, read folders, make sockets or run programs. It
+cannot start, trace or signal other processes, or gain privileges. It keeps threads, memory within
+its bound, and the files and pipes that are open. Measures that a kernel or a container refuses are
+left out: limits hold on every Unix, Landlock since Linux 5.13, the filter of system calls on x86-64
+and 64-bit ARM. This file imports only the standard library, because nothing else is there when it
+runs.
 
 Sources: landlock(7), seccomp(2), capabilities(7), and the kernel's tables of system calls.
 """
@@ -129,7 +130,7 @@ def _close_files(libc: ctypes.CDLL) -> bool:
 
 
 def _filter(libc: ctypes.CDLL, machine: str) -> bool:
-    """Installs a filter of system calls that rejects those that decoding does not need."""
+    """Installs a filter that rejects the system calls that decoding does not need."""
     if machine not in _ALLOWED or sys.byteorder != "little" or struct.calcsize("P") != 8:
         return False
     program = _program(machine, os.getpid())

@@ -23,7 +23,7 @@ class Engine(Protocol):
 
 
 class Rival(Engine, Protocol):
-    """An engine with a precision of its own."""
+    """Another engine, with its own precision."""
 
     precision: str
 

@@ -121,7 +121,7 @@ class Run:
 
 
 def are_comparable(one: Setting, other: Setting) -> bool:
-    """True if both do the same work; rivals have a precision of their own."""
+    """True if both do the same work; only onnxruntime must have the same precision."""
     same = ("latency_ms", "streams", "threads")
     same += ("precision",) if other.engine == ONNXRUNTIME else ()
     return all(getattr(one, name) == getattr(other, name) for name in same)

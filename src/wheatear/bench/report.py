@@ -72,7 +72,7 @@ def _times(runs: Sequence[Run]) -> Table:
 
 
 def _shares(runs: Sequence[Run]) -> Table:
-    table = _table("where the time goes, per cent", *STAGES)
+    table = _table("where the time goes, percent", *STAGES)
     for run in runs:
         if shares := run.shares:
             table.add_row(*_labels(run), *(f"{100 * shares[stage]:.1f}" for stage in STAGES))
@@ -80,7 +80,7 @@ def _shares(runs: Sequence[Run]) -> Table:
 
 
 def _ratios(runs: Sequence[Run]) -> Table:
-    """Runs of Wheatear against other engines at the same latency and number of threads."""
+    """Returns the speed of Wheatear relative to other engines, at equal latency and threads."""
     others = sorted({run.setting.engine for run in runs} - {WHEATEAR})
     table = _table("times as fast, by the best round of each", *others)
     for run in runs:

@@ -1,9 +1,9 @@
-"""A token rate like that of speech, independent of the weights.
+"""Realistic token rate for benchmarks, independent of the weights.
 
-Each token costs a run of the predictor and one more of the joint. A model that emits nothing is too
-fast, and random weights emit either nothing or without end. The joint runs as usual, but its
-decision is drawn from the digits of its inputs: an independent draw for each frame and prediction,
-the same for any batching of streams.
+Each token costs a run of the predictor and another run of the joint. A model that emits nothing
+would seem too fast, and random weights emit either nothing or endlessly. The joint runs as usual,
+but its decision is drawn from the digits of its inputs: an independent draw for each frame and
+prediction, the same for any batching of streams.
 """
 
 from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """Measures one setting of Wheatear: `python -m wheatear.bench.worker`.
 
 Standard input holds one JSON object with the setting and the bundle; the measurement goes to
-standard output. Each measurement has a process of its own: load time and peak memory are those of
-one setting.
+standard output. Each measurement runs in a separate process, so that load time and peak memory are
+those of one setting.
 """
 
 import json

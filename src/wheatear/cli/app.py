@@ -1,8 +1,8 @@
 """Command line: subcommands, exit codes, errors.
 
-Exit codes: 0 success, 2 an error of the user (one line on standard error with cause and remedy),
-130 ended by Ctrl-C (128 and the number of another signal).  A bug shows its traceback.
-Files and pipes are written in UTF-8 in any locale, terminals in their own encoding.
+Exit codes: 0 for success; 2 for an error of the user, with one line on standard error that has
+cause and remedy; 128 plus the number of a signal, such as 130 for Ctrl-C. A bug shows its
+traceback. Files and pipes are written in UTF-8 in any locale, terminals in their own encoding.
 """
 
 import contextlib

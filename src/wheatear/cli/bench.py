@@ -107,9 +107,9 @@ def speed(
 ) -> None:
     """Measure the speed of a model on this machine.
 
-    Live streams get a chunk at a time, as fast as chunks are computed. Each combination of the
-    listed values is measured in a process of its own, in several rounds, in turn. docs/speed.md
-    describes the method. Run nothing else on the machine.
+    Live streams receive a chunk at a time, as fast as chunks are computed. Each combination of the
+    listed values is measured in a separate process. Rounds alternate.
+    docs/speed.md describes the method. Run nothing else on the machine.
 
     Parameters
     ----------

@@ -34,10 +34,10 @@ def serve(
 ) -> None:
     """Measure the number of live streams that a server sustains.
 
-    Speech is played over /ws in real time by each listed number of streams. If none is listed, a
-    search finds the largest number whose 99th percentile of lag is below one chunk. Lag is measured
-    for answers with new words, from sending the block that they depend on to receiving them. The
-    client runs on the same machine and takes a share of it.
+    Each listed number of streams sends speech over /ws in real time. If none is listed, a search
+    finds the largest number whose 99th percentile of lag is below one chunk. Lag is the time from
+    sending an audio block to receiving the new words that depend on it. The client runs on the same
+    machine and uses part of it.
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def serve(
     precision
         Precisions of random weights: fp32, int8, int4; several as int4,int8; default: int4.
     url
-        URL of a running server, with its own limits.
+        URL of a running server, whose own limits apply.
     latency
         Milliseconds of a chunk, such as 80,560; default: all latencies of the model.
     streams

@@ -79,7 +79,7 @@ def evaluate(
     all_latencies
         Measure every latency of each bundle.
     mode
-        Live streams, whole files, or both. The texts of a bundle are the same.
+        Live streams, whole files, or both. A bundle emits the same text in both modes.
     prompt
         Language given, detected by the model, or both.
     locale

@@ -48,8 +48,8 @@ def listen(
 ) -> int:
     """Show captions of speech from a microphone; Ctrl-C stops.
 
-    On a terminal the last line shows a level meter and the current turn. Each finished turn becomes
-    a line of its own.
+    On a terminal the last line shows a level meter and the current turn. Each finished turn is
+    printed as one line.
 
     Parameters
     ----------
@@ -60,9 +60,9 @@ def listen(
     list_devices
         List the microphones and exit.
     output
-        File to write as well, turn by turn.
+        File for the transcript, written turn by turn.
     format
-        Format of the file, as in "wheatear transcribe"; by default by its name.
+        Format of the file, as in "wheatear transcribe"; by default its suffix.
     overwrite
         Overwrite an existing file.
     threads

@@ -11,7 +11,7 @@ from wheatear.recognizer.external.files import is_package, read_record
 
 
 def models() -> None:
-    """List the models on this machine, and those that can be fetched."""
+    """List the models on this machine, and the models that can be pulled."""
     print(f"on this machine (shipped with Wheatear, or in {models_folder()})")
     local = local_models()
     for row in map(_description, local):

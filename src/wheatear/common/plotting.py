@@ -1,7 +1,7 @@
 """matplotlib, imported so that it keeps its list of fonts in Wheatear's cache.
 
-A program that has imported it before keeps its own folders. Without matplotlib this module raises
-ModuleNotFoundError.
+If the program has imported matplotlib already, its folders do not change. Without matplotlib this
+module raises ModuleNotFoundError.
 """
 
 from collections.abc import Sequence

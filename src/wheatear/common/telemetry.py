@@ -1,8 +1,8 @@
 """Switches off telemetry of other packages, and moves their caches into Wheatear's.
 
 `wheatear` imports this module first, so that the switches are set before the first import of a
-package that reads them. Processes that Wheatear starts inherit them. docs/privacy.md lists what is
-kept and what is sent.
+package that reads them. Processes that Wheatear starts inherit them. docs/privacy.md lists all
+stored and sent data.
 """
 
 import os
@@ -39,7 +39,7 @@ def _set_constant(name: str, value: bool) -> None:
 
 
 def _switch_off_late() -> None:
-    """Calls onnxruntime's own switch, which comes after its first event."""
+    """Disables telemetry of an onnxruntime that was imported before; warns that it came late."""
     module = sys.modules[_ORT]
     if disable := getattr(module, "disable_telemetry_events", None):
         disable()

@@ -1,9 +1,10 @@
 """Reads the architecture from a checkpoint's configuration; unsupported settings are rejected.
 
-Supported models have a cache-aware FastConformer encoder (causal dw_striding x8, relative
-positions, chunked_limited attention, causal convolutions), an optional language prompt kernel, an
-LSTM predictor and a joint: NeMo's EncDecRNNTBPEModel and EncDecRNNTBPEModelWithPrompt. Every size
-comes from the configuration and is compared with the shapes of the tensors when they are read.
+Supported models are NeMo's EncDecRNNTBPEModel and EncDecRNNTBPEModelWithPrompt. They have a
+cache-aware FastConformer encoder, an optional language prompt kernel, an LSTM predictor and a
+joint. The encoder has causal dw_striding x8, relative positions, chunked_limited attention and
+causal convolutions. Every size comes from the configuration and is compared with the shapes of the
+tensors when they are read.
 """
 
 from collections.abc import Mapping

@@ -95,7 +95,7 @@ class BeamState:
         return min(unsettled, default=self.frames)
 
     def set_boosting(self, tree: BoostingTree | None) -> None:
-        """Boosts other phrases from now on; `commit` comes before it."""
+        """Replaces the boosted phrases. Call `commit` first."""
         self.tree = tree
         for hypothesis in self.beam:
             hypothesis.nodes = ()

@@ -1,10 +1,10 @@
 """Contextual biasing: phrases, such as names and terms, that a search boosts.
 
-Shallow fusion with a prefix tree. The tree is over letters, and the pieces of the vocabulary are
-placed along it when they are needed, so that a phrase is found however the search cuts it into
-pieces. A piece that continues a phrase gains the worth of its letters, multiplied by `weight`:
-against other pieces, and within a phrase against the blank too. A phrase never begins in place of
-a blank, or a poor model would emit phrases all the time.
+Shallow fusion with a prefix tree. The tree is over letters. Pieces of the vocabulary are mapped to
+it on demand, so that a phrase matches in any segmentation into pieces. A piece that continues a
+phrase gains the worth of its letters, multiplied by `weight`: against other pieces, and within a
+phrase against the blank too. A phrase never begins in place of a blank, or a poor model would emit
+phrases all the time.
 
 Source: prefix-tree contextual biasing as in NeMo's boosting tree (blank is left to the model).
 """

@@ -1,7 +1,7 @@
 """Language models over the tokens of a recognizer, for beam search.
 
-Like boosting, a language model reweights tokens against each other and leaves the blank as it is:
-since every token costs score, the cheapest text would otherwise be the empty one.
+Like boosting, a language model reweights tokens against each other and leaves the blank unchanged.
+Every token costs score, so otherwise the empty text would win.
 
 Any object with `start` and `score` is a language model. `read_arpa` reads an n-gram model over the
 pieces of a vocabulary, as KenLM, SRILM or `wheatear.train.ngram` write it.

@@ -57,7 +57,7 @@ class SearchState(Protocol):
         ...
 
     def set_boosting(self, tree: BoostingTree | None) -> None:
-        """Boosts other phrases from the next frame on; `commit` comes before it."""
+        """Replaces the boosted phrases from the next frame on. Call `commit` first."""
         ...
 
     def commit(self) -> list[Emission]:

@@ -3,7 +3,7 @@
 An `EncoderState` holds the mel frames that a stream has yet to encode and the caches of its past;
 the encoder is shared. A step takes one chunk of each of many streams, or many chunks of one. It is
 computed by `native_backend` where wheatear-native is installed, else by `onnx_backend`; both read
-the same bundle and advance the same caches. External graphs have an encoder of their own
+the same bundle and advance the same caches. External graphs have a separate encoder
 (`wheatear.recognizer.external.encoder`) with the same queue of mel frames.
 """
 

@@ -162,7 +162,7 @@ class OnnxBackend:
 
 
 def _mask(age: Integers, seen: Integers, chunk: int) -> Floats:
-    """0 for keys that chunk r may attend to: its own, and those of the last `seen[r]` frames."""
+    """Attention mask: 0 for the keys of chunk r itself and of the last `seen[r]` frames."""
     mask = np.zeros((len(age), 1, age.shape[1] + chunk), np.float32)
     mask[:, 0, : age.shape[1]][age > seen[:, None]] = _MASKED
     return mask

@@ -1,15 +1,15 @@
 """Skips the computation of digital silence once it provably brings no further token.
 
-Digital silence makes all mel frames equal. The cache of an encoder layer for frame f then depends,
-layer by layer, only on f mod left, the slot of f in the ring of keys and values: attention sees
-the same values in the same slots, the convolution sees the frames before them. Once the silence is
-longer than the reach of all layers, each step writes into the ring what it already holds, and the
-convolutions' caches repeat with the ring.
+Digital silence makes all mel frames equal. In each layer the cache for frame f then depends only on
+f mod left, the slot of f in the ring of keys and values. Attention sees the same values in the same
+slots, and the convolution sees the frames before them. Once the silence exceeds the receptive field
+of all layers, each step writes values that the ring already holds. The convolutions' caches repeat
+with the ring.
 
-That is verified, not assumed. The states of one turn of the ring are kept, and those of the next
-turn are compared with them, bit by bit. If they are equal and no token was emitted meanwhile, no
-later turn can bring anything else, since the predictor moves by tokens only. Steps are then counted
-and not computed until anything but silence arrives.
+That is verified, not assumed. The states of one cycle of the ring are kept, and the states of the
+next cycle are compared with them, bit by bit. If they are equal and no token was emitted in
+between, no later cycle can differ, since only tokens advance the predictor. Steps are then counted
+and not computed until other samples arrive.
 """
 
 import math

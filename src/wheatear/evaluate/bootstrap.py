@@ -21,7 +21,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A rate in per cent with its 95 % interval."""
+    """A rate in percent with its 95 % interval."""
 
     value: float
     low: float

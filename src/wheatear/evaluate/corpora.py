@@ -159,7 +159,7 @@ def _read_rows(
 ) -> tuple[Clip, ...]:
     """Reads the clips of a table whose first row names its columns.
 
-    Raises ManifestError for `problems`, which are lines that are no rows, and for invalid rows.
+    Raises ManifestError for `problems`, which are lines that are not rows, and for invalid rows.
     """
     columns = rows[0][1]
     clips, invalid = parse_lines(path, rows[1:], lambda cells: read(_named(columns, cells), path))

@@ -22,7 +22,7 @@ Thai and Arabic. Here marks are letters. The rules:
 English is normalized as in the Open ASR Leaderboard, by Whisper's EnglishTextNormalizer, so that
 figures compare with published ones: contractions and spellings unified, numbers in digits. It drops
 fillers (uh, mm) and text in brackets, so that some texts have no words left. Remains of leaders
-(...) are no words here.
+(...) do not count as words.
 """
 
 import re

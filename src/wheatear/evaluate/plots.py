@@ -100,7 +100,7 @@ def _edits(axes: Axes, summary: Row, _: str) -> bool:
         axes.barh(list(by_condition), means, left=left, label=kind)
         left += means
     axes.invert_yaxis()
-    axes.set(xlabel="per cent of the reference")
+    axes.set(xlabel="percent of the reference")
     _legend(axes)
     return bool(by_condition)
 

@@ -180,7 +180,7 @@ def read_records(folder: Path, *names: str) -> dict[tuple[Condition, str], Recor
 
 
 def write_records(path: Path, scored: Iterable[tuple[Record, Score]]) -> None:
-    """Replaces a file of records; without records there is no file."""
+    """Replaces a file of records; deletes it if there are no records."""
     partial = path.with_suffix(".partial")
     with partial.open("w", encoding="utf-8", errors=UNPAIRED) as out:
         out.writelines(to_line(record, found) for record, found in scored)

@@ -101,7 +101,7 @@ def _table(rows: Iterable[Row], columns: Columns) -> Table:
 
 
 def system_label(row: Row) -> str:
-    """System and precision."""
+    """Label of a system with its precision."""
     return f"{row['system']} {row['precision']}".strip()
 
 
@@ -168,7 +168,7 @@ _RATES = (
     "95 % interval of resampled utterances."
 )
 _KINDS_TEXT = (
-    "Insertions, deletions and substitutions in per cent of the units of the error rate; all with "
+    "Insertions, deletions and substitutions in percent of the units of the error rate; all with "
     "95 % intervals. Punctuation is the share of wrong marks in utterances whose reference has "
     "marks. Capitals is the share of correct words in the wrong case, in utterances whose "
     "reference has capitals."

@@ -78,7 +78,7 @@ class Results:
 
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with the current condition, and the number of its clips that are done and in all."""
+"""Called with the current condition, the number of finished clips, and the total number."""
 _Done = dict[tuple[Condition, str], tuple[Record, Score]]
 
 

@@ -87,7 +87,7 @@ def _by_row(scored: Iterable[Scored]) -> Iterable[list[Scored]]:
 
 
 def _row(members: Sequence[Scored]) -> Row:
-    """Rates in per cent with 95 % intervals, times in milliseconds."""
+    """Rates in percent with 95 % intervals, times in milliseconds."""
     first = members[0][0]
     valid = [(r, s) for r, s in members if r.fault is None]
     edits = [s.edits for _, s in valid]

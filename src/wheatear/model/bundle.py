@@ -4,7 +4,7 @@
     encoder.onnx         mel and caches -> encoder frames               (+ encoder.weights)
     predictor.onnx       token and LSTM state -> predictor output       (+ predictor.weights)
     joint.onnx           encoder frame + predictor output -> logits     (+ joint.weights)
-    pieces.json          the vocabulary: pieces and scores in id order, ids that are not plain text
+    pieces.json          the vocabulary: pieces and scores in id order, ids that are not text
     languages.npy        one bias vector per prompt id (models with a language prompt)
     LICENSE*, NOTICE*    texts that came with the checkpoint
 

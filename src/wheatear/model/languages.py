@@ -173,7 +173,7 @@ _MEANINGS = _meanings()
 
 
 def _nearest(by_plain: Mapping[str, str], tag: _Tag) -> str | None:
-    """Returns the key of the nearest locale of a tag's language; None if there is no clear one."""
+    """Returns the key of the nearest locale of a tag's language; None if it is ambiguous."""
     locales = _of_language(by_plain, tag.language)
     if not locales:
         return None

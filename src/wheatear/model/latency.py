@@ -59,7 +59,7 @@ def choose_mode(
     """Returns the mode of a latency, or the default for None.
 
     Raises:
-        LatencyError: There is no such mode; the message lists the available latencies.
+        LatencyError: The mode does not exist; the message lists the available latencies.
     """
     if latency_ms is None:
         return default

@@ -65,7 +65,7 @@ def read_operators(path: Path) -> list[str]:
 
 
 def check_external_data(path: Path) -> None:
-    """Raises ValueError for a graph with weights that are not in files beside it.
+    """Raises ValueError if a graph loads weights from outside of its folder.
 
     Tensors can be initializers of a graph or subgraph, attributes of nodes, or in functions.
     """

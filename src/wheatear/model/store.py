@@ -1,4 +1,4 @@
-"""Folders of named models: the user's own, and the model that comes with Wheatear."""
+"""Folders of named models: the user's models and the shipped model."""
 
 import difflib
 import os
@@ -36,10 +36,10 @@ def find_bundle(model: str | os.PathLike[str] | None) -> Path:
     """Finds the folder of a model.
 
     Args:
-        model: Path or name; None for the model that comes with Wheatear.
+        model: Path or name; None for the shipped model.
 
     Raises:
-        ModelNotFoundError: There is no such model; the message lists names or a command to run.
+        ModelNotFoundError: The model does not exist; the message lists names or a command to run.
     """
     if model is None:
         path = _shipped_folder() / SHIPPED

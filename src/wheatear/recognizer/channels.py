@@ -28,9 +28,9 @@ def transcribe_channels(
     Args:
         recognizer: The model.
         audio: Audio that was opened with separate channels.
-        on_final: Function that is called with the finals of all channels, each with its number, in
-            the order of their first words, as soon as no other channel can have an earlier one.
-            Finals without words are left out. It gets all finals also if an error ends the audio.
+        on_final: Called with each final that has words; `Final.channel` is its number. Finals are
+            in the order of their first words, and wait until no other channel can have an earlier
+            one. If an error ends the audio, all finals are still passed.
         options: Options of the streams; the default latency is that of `Recognizer.transcribe`.
 
     Returns:

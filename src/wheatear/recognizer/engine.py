@@ -1,8 +1,8 @@
 """The pipeline from samples to emitted tokens, over many streams at once.
 
-Samples become mel frames, mel frames become chunks, all streams with a complete chunk share the
+Samples become mel frames, and mel frames become chunks. All streams with a complete chunk share the
 next step of the encoder, and the search turns its frames into emissions. The engine is shared and
-does not change; an `EngineState` holds all that one stream remembers. It knows no text.
+immutable; an `EngineState` holds the state of one stream. Text is made elsewhere.
 """
 
 from collections.abc import Iterator, Sequence
@@ -163,7 +163,7 @@ class Engine:
             self._encoder.end(state.encoder)
 
     def commit(self, state: EngineState) -> Step | None:
-        """Decides for the best hypothesis; None if that changes nothing."""
+        """Commits the best hypothesis; returns None if that changes nothing."""
         settled = state.search.settled
         emissions = state.search.commit()
         if not emissions and state.search.settled == settled:

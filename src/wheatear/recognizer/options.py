@@ -25,16 +25,16 @@ class StreamOptions:
     latency_ms: int | None = None
     """Latency mode in milliseconds; None is the default of the model."""
     turns: TurnRules = field(default_factory=TurnRules)
-    """When a turn ends."""
+    """Rules that end a turn."""
     phrases: tuple[Phrase, ...] = ()
     """Names and terms to boost; any iterable of strings and `Phrase`s is taken."""
     beam: BeamRules | None = None
-    """Width of the beam search; None is greedy search, which is faster and never waits."""
+    """Options of beam search; None is greedy search, which is faster and adds no delay."""
     text_format: TextFormat = field(default_factory=TextFormat)
     """Formatting of the text."""
     keep: bool = True
-    """True if the stream keeps its finals for `Stream.transcript`; without them its memory does
-    not grow, and `Stream.finish` returns the last turn only."""
+    """True to keep all finals for `Stream.transcript`. If False, memory does not grow, and
+    `Stream.finish` returns only the last turn."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "phrases", as_phrases(self.phrases))

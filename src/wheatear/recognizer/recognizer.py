@@ -36,13 +36,12 @@ def load(
 
     Args:
         model: Path or name of a bundle, or of a package of ONNX graphs that another project
-            exported (`wheatear.recognizer.external.package`); None is the model that comes with
-            Wheatear.
-        threads: Number of threads of a step of the encoder; None is that of the processors, at
-            most eight.
+            exported (`wheatear.recognizer.external.package`); None is the shipped model.
+        threads: Number of threads of an encoder step; None is the number of processors, at most
+            eight.
 
     Raises:
-        ModelNotFoundError: There is no such model.
+        ModelNotFoundError: The model does not exist.
         BundleError: The model is damaged, incomplete or of an unknown kind.
         OptionError: A value has the wrong type or is out of range.
     """
@@ -138,7 +137,7 @@ class Recognizer:
             LatencyError: The model has no such latency.
             PhraseError: The pieces of the model cannot spell a phrase.
             OptionError: A value has the wrong type.
-            MissingExtraError: The turn rules or the text format need what is not installed.
+            MissingExtraError: The turn rules or the text format need an extra.
         """
         return Stream(self.engine, _options(options, fields))
 
@@ -158,7 +157,7 @@ class Recognizer:
         return self.engine.resolve(language, latency_ms)
 
     def compile_phrases(self, phrases: tuple[Phrase, ...]) -> BoostingTree | None:
-        """Prepares phrases, so that streams with the same ones open and switch at once.
+        """Compiles phrases in advance; streams with the same phrases then open without delay.
 
         Raises PhraseError.
         """
@@ -171,20 +170,20 @@ class Recognizer:
     def push_many(self, blocks: Iterable[tuple[Stream, SamplesLike]]) -> list[list[Event]]:
         """Pushes samples into many streams at once and computes their chunks in batches.
 
-        Each stream, of whatever language and latency, gets the same text as by `Stream.push`. All
-        samples are checked before any are taken, so that bad samples of one stream leave the others
-        as they were.
+        The text of each stream, in any language and latency, is the same as with `Stream.push`. All
+        samples are checked before any are used, so that invalid samples of one stream do not change
+        the others.
 
         Args:
             blocks: Pairs of a stream and its samples, as `Stream.push` takes them.
 
         Returns:
-            The new events of each pair; those of a stream in several pairs come with the first.
+            The new events of each pair. A stream in several pairs has its events in the first.
 
         Raises:
             AudioError: Samples of a stream are not audio.
             StreamClosedError: A stream is finished.
-            OptionError: A stream belongs to another recognizer, or a block is no such pair.
+            OptionError: A stream belongs to another recognizer, or a block is not a pair.
         """
         pairs = _pairs(blocks)
         checked: dict[Stream, Samples] = {}

@@ -22,8 +22,8 @@ _MAX_SAMPLES = 10 * SAMPLE_RATE  # of a block that are computed before the rest 
 class Stream:
     """One live transcription. Open it with `Recognizer.stream`; use it from one thread at a time.
 
-    Samples may come in blocks of any length: the text depends on the samples only, never on how
-    they were cut.
+    Blocks of samples may have any length: the text depends on the samples only, never on the
+    length of blocks.
     """
 
     def __init__(self, engine: Engine, options: StreamOptions, whole: bool = False) -> None:
@@ -84,16 +84,16 @@ class Stream:
             Partials, turns and finals, under the contract of `wheatear.transcript.builder`.
 
         Raises:
-            AudioError: The samples are anything else.
+            AudioError: The samples are invalid.
             StreamClosedError: The stream is finished.
         """
         push_samples(self.engine, {self: self.check_samples(samples)})
         return self.take_events()
 
     def finish(self) -> Transcript:
-        """Transcribes what is left, down to the last frame, and returns the whole transcript.
+        """Transcribes the rest of the audio and returns the whole transcript.
 
-        `last_events` then holds the events that this brought. Further calls return the same.
+        `last_events` then holds the events of this call. Further calls return the same transcript.
         """
         if self._finished is None:
             self.end_input()
@@ -209,7 +209,7 @@ class Stream:
         self.engine.feed(self.state, samples)
 
     def end_input(self) -> None:
-        """Ends the audio. Once all steps that are then ready were taken, `finish` computes
+        """Marks the end of the audio. After all steps that are then ready, `finish` computes
         nothing more."""
         if not self._ended:
             self._ended = True
@@ -228,7 +228,7 @@ class Stream:
         return [written for event in events if (written := self._written(event)) is not None]
 
     def _commit(self) -> None:
-        """Ends the competition of the hypotheses of a beam."""
+        """Commits the best hypothesis of a beam search."""
         if (step := self.engine.commit(self.state)) is not None:
             self.receive(step)
 

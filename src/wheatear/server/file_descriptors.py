@@ -41,7 +41,7 @@ def fit_limits(
         listeners: Number of listeners.
 
     Raises:
-        SettingsError: If there is no room for a service at all.
+        SettingsError: If `max_files` is too low for any service.
     """
     free = max_files - _OWN
     if limits.files * _PER_FILE + limits.uploads + connections * listeners <= free:

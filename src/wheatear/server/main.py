@@ -43,7 +43,7 @@ def run(settings: Settings, on_address: Callable[[str], None]) -> None:
 
     Args:
         settings: Settings of the server.
-        on_address: Receives each address, once it takes requests.
+        on_address: Called with each address once the server listens there.
 
     Raises:
         SettingsError: If the server cannot listen at its address.
@@ -137,7 +137,7 @@ def _config(service: Service, connections: int) -> ServerConfig:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, with acceptors of its own and a shutdown that lets streams finish."""
+    """uvicorn's server, with other acceptors and a shutdown that waits for streams."""
 
     def __init__(
         self,
@@ -178,7 +178,7 @@ class _Server(uvicorn.Server):
         )
 
     def _free_connections(self) -> int:
-        """Returns the connections that may come; one may take the place of a waiting one."""
+        """Returns the number of connections to accept; a new one may replace a waiting one."""
         free = self._settings.max_connections - len(self.server_state.connections)
         return max(free, int(bool(self._settings.waiting)))
 

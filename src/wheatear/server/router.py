@@ -1,4 +1,4 @@
-"""Router that raises for unknown paths, and redirects those with superfluous slashes."""
+"""Router that raises for unknown paths, and redirects paths with extra slashes."""
 
 import re
 from collections.abc import Sequence

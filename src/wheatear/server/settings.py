@@ -3,7 +3,7 @@
 Every name can be given in each of the three: `host` in the file, WHEATEAR_SERVE_HOST in the
 environment, `[limits] streams` as WHEATEAR_SERVE_LIMITS_STREAMS.  An unknown name is rejected, so
 that a misspelled setting is not silently ignored.  Variables that Kubernetes and Docker set for a
-service of such a name are ignored, with a warning.
+service with a similar name are ignored, with a warning.
 """
 
 import difflib
@@ -27,7 +27,7 @@ _ADDRESS_OF_SERVICE = re.compile(r"(tcp|udp|sctp)://\S*", re.IGNORECASE)
 _OF_SERVICE = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
 )
-"""Names of variables by which Kubernetes and Docker describe a service, after its own name."""
+"""Variables that Kubernetes and Docker set for a service, without the prefix."""
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _HOST = re.compile(r"[a-z0-9_.-]+|[0-9a-f:.]+")
 _ORIGIN = re.compile(r"[a-z][a-z0-9+.-]*://[^/\sA-Z]+")
@@ -170,7 +170,7 @@ def _own_names() -> frozenset[str]:
 
 
 def _check_names(names: tuple[str, ...], form: re.Pattern[str], setting: str, such: str) -> None:
-    """Raises ValueError for names that can never match anything."""
+    """Raises ValueError for names that can never match."""
     for name in names:
         if not form.fullmatch(name) and (name, setting) != ("*", "cors_origins"):
             raise ValueError(
@@ -179,7 +179,7 @@ def _check_names(names: tuple[str, ...], form: re.Pattern[str], setting: str, su
 
 
 def _check_proxy(address: str) -> None:
-    """Raises ValueError for text that is no address or network."""
+    """Raises ValueError for text that is not an address or network."""
     try:
         ipaddress.ip_network(address)
     except ValueError as error:
@@ -194,7 +194,7 @@ def read_settings(
     Args:
         file: Path of a TOML file, or None.
         environment: Environment variables, such as `os.environ`.
-        flags: Values by the name of the setting; those that are None have no effect.
+        flags: Values by the name of the setting; None has no effect.
 
     Raises:
         SettingsError: If a name is unknown or a value does not work; it names the place.
@@ -241,7 +241,7 @@ def ignored_variables(environment: Mapping[str, str]) -> list[str]:
 
 
 def _is_of_service(name: str, value: str) -> bool:
-    """True if a variable describes a service of a cluster that has such a name."""
+    """True if a variable describes a service of the cluster and not a setting."""
     if _OF_SERVICE.fullmatch(name.removeprefix(PREFIX[:-1]).lstrip("_")):
         return True
     return name.endswith("PORT") and _ADDRESS_OF_SERVICE.fullmatch(value) is not None

@@ -197,7 +197,7 @@ def _bare(text: str) -> str:
 
 
 def _lower(text: str, language: str | None) -> str:
-    """Returns lower case letter by letter, so that later letters change nothing."""
+    """Lowercases letter by letter, so that later letters do not change earlier ones."""
     if language and language_of(language) in _DOTTED:
         text = text.replace("I", "ı").replace("İ", "i")
     return "".join(c.lower() for c in text)

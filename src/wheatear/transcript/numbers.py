@@ -1,10 +1,10 @@
 """Inverse text normalization of numbers: finds spoken numbers to write in digits.
 
 The library `text_to_num` finds every word that can be a number. These stay words: a single scale
-word (`a hundred people`, `mille grazie`), a fraction (`a third`), and words that mostly mean
-something else (Italian `sei`, French `neuf`). So do adjacent numbers (`five twenty`), unless they
-are single digits (`5 5 5 1 2`) or, in English and Dutch, a year in two parts (`nineteen eighty
-four`).
+word (`a hundred people`, `mille grazie`), a fraction (`a third`), and words that usually have
+another meaning (Italian `sei`, French `neuf`). Adjacent numbers (`five twenty`) stay words too.
+Exceptions are single digits (`5 5 5 1 2`) and, in English and Dutch, a year in two parts
+(`nineteen eighty four`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -56,7 +56,7 @@ _VAGUE = _words("""
 """)
 """Words before a scale word that make a vague amount or a share of it."""
 _MOSTLY_OTHER = _words("en:\nfr: neuf neufs\nes:\nde:\nit: sei\nnl:\npt:")
-"""Single numbers that mostly mean something else: new, (you) are."""
+"""Number words that usually have another meaning: new, (you) are."""
 _AND = _words("en: and\nfr: et\nes: y\nde: und\nit: e\nnl: en\npt: e")
 _PARTS = _words("""
     en: half halves third thirds quarter quarters fourth fourths fifth fifths sixth sixths eighth

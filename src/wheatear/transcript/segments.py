@@ -48,7 +48,7 @@ class SegmentBuilder:
         return segment
 
     def pending(self) -> Segment | None:
-        """Returns the open segment as it is now, if it has a word."""
+        """Returns the unfinished segment; None if it has no word."""
         if not self._open.words:
             return None
         words = tuple(self._open.words)

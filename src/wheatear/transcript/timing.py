@@ -35,7 +35,7 @@ def words_within(words: Sequence[Word], start: float, end: float) -> tuple[Word,
 
 
 def segments_within(segments: Sequence[Segment], words: Sequence[Word]) -> tuple[Segment, ...]:
-    """Returns segments with the moved words in place of their own."""
+    """Returns segments whose words are replaced by the moved words."""
     found, at = [], 0
     for segment in segments:
         own = tuple(words[at : at + len(segment.words)])

@@ -133,7 +133,7 @@ class TurnMachine:
         return events
 
     def _silence(self, before: int, frame: int, since: int) -> list[Turn]:
-        """Moves time from `before` to `frame`, with silence since a third frame."""
+        """Advances time from `before` to `frame`, with silence since frame `since`."""
         rules, events = self.rules, []
         end_ms = rules.end_ms
         if self._sentence_ended:

@@ -90,7 +90,7 @@ class WordBuilder:
         return [] if self._open is None else [self._close(math.inf)]
 
     def pending(self) -> Word | None:
-        """Returns the open word as it is now."""
+        """Returns the unfinished word."""
         return None if self._open is None else self._word(self._open, math.inf)
 
     def _close(self, next_start: float) -> Word:

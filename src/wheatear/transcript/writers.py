@@ -1,7 +1,7 @@
 """Writers of transcript files: text, subtitles, tables, JSON.
 
-A writer receives the events of a stream and writes finals as they come. Whenever the program
-ends, the file has all finals up to then.
+A writer receives the events of a stream and writes each final at once. Whenever the program
+ends, the file has all finals up to that time.
 
 Sources: NIST's ctm, Whisper's tsv, OpenAI's verbose_json.
 """

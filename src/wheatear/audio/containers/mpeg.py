@@ -3,8 +3,8 @@
 Sources: ISO 11172-3 2.4.2.3 and ISO 13818-3 (frame headers); the Xing and LAME tags as LAME writes
 them, https://gabriel.mp3-tech.org/mp3infotag.html.
 
-Decoders resynchronize wherever two bytes look like a header, and decode what is not sound. Here a
-stream has many headers in a row, each where the previous frame ends.
+Decoders resynchronize at any two bytes that look like a header, and then decode bytes that are not
+sound. Here a stream has many headers in a row, each at the end of the previous frame.
 """
 
 import re
@@ -190,8 +190,13 @@ class FrameScanner:
         is_other: Callable[[int], bool],
         check: Callable[[float], None],
     ) -> None:
-        """is_other: True if a file of another type begins at an offset.
-        check: called with the seconds passed, to stop at a limit.
+        """Starts at the first header after tags.
+
+        Args:
+            peek: Returns bytes at an offset.
+            start: Offset of the stream.
+            is_other: Returns True if a file of another type begins at an offset.
+            check: Called with the seconds passed, and raises at a limit.
         """
         self._peek, self._is_other, self._check = peek, is_other, check
         self._buffer, self._buffer_at = b"", 0

@@ -73,7 +73,7 @@ class Layout:
 
     @property
     def seconds(self) -> float | None:
-        """Duration of all recordings, if each states its own."""
+        """Total duration; None if a recording does not state its duration."""
         known = [one.expected for one in self.recordings]
         if None in known:
             return None

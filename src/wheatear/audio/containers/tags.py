@@ -1,4 +1,4 @@
-"""Tags beside the frames of a file: ID3, APE and Lyrics3."""
+"""Tags before and after the audio of a file: ID3, APE and Lyrics3."""
 
 from wheatear.audio.byte_source import Peek
 

@@ -1,8 +1,8 @@
 """WAV and RF64 files, read chunk by chunk in the same way from a file and through a pipe.
 
-Headers are often wrong. Recorders that write into a pipe leave 0 or a very large number, four bytes
-cannot count past 4 GiB, some writers count their own header. The bytes after the samples decide:
-another chunk, another file, or more samples.
+Sizes in headers are often wrong. Recorders that write into a pipe leave 0 or a very large number.
+Four bytes cannot count past 4 GiB, and some writers count their own header. The bytes after the
+samples decide: another chunk, another file, or more samples.
 """
 
 import re
@@ -91,7 +91,7 @@ def _parse_format(body: bytes) -> WavFormat | None:
 
 @dataclass
 class Tally:
-    """Seconds that the headers of a WAV file promised, and those that were read."""
+    """Seconds stated by the headers of a WAV file, and seconds read."""
 
     promised: float = 0.0
     read: float = 0.0
@@ -100,7 +100,7 @@ class Tally:
 
 
 class WavReader:
-    """Samples of a WAV file, and of those joined to it, as they come from a source.
+    """Reads the samples of a WAV file, and of files joined to it, from a source.
 
     Stops at the end, at bytes that are not WAV, and before a joined file of compressed samples.
     """

@@ -40,7 +40,7 @@ class PickleMachine:
     def __init__(
         self, find: Callable[[str, str], Callable[..., Any]], load: Callable[[Any], Any]
     ) -> None:
-        """Sets how names are resolved.
+        """Takes the functions that resolve names and persistent ids.
 
         Args:
             find: Returns the function for a module and a name in it.

@@ -1,6 +1,6 @@
 """Reads the tensors of a file written by torch.save, without torch and without running its code.
 
-Such a file is a zip: a pickle of the state dict, and one raw record for each storage. A pickle is
+The file is a zip with a pickle of the state dict, and one raw record for each storage. A pickle is
 a program. `pickle_machine.py` runs it with a few known names, which can only describe tensors. A
 program that refers to any other name is refused, and the message states the name.
 """

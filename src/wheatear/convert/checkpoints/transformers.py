@@ -1,4 +1,4 @@
-"""A checkpoint in the layout of Hugging Face transformers: a folder with
+"""Reads a checkpoint in the layout of Hugging Face transformers: a folder with
 
     config.json              nemotron_asr_streaming (English) or nemotron3_5_asr (multilingual)
     model.safetensors        or several files and their index, model.safetensors.index.json
@@ -109,7 +109,7 @@ def _nemo_name(name: str) -> str:
 
 
 def _translate(config: Mapping[str, Any], processor: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the settings with NeMo's keys, with those that are fixed in transformers' code."""
+    """Returns the settings by NeMo's keys, and settings that are constants in transformers."""
     encoder = config["encoder_config"]
     front = processor.get("feature_extractor", processor)
     if encoder.get("hidden_act", "silu") != "silu":

@@ -1,4 +1,4 @@
-"""Reads NeMo's YAML configurations, with limits on what hostile YAML can cost.
+"""Reads NeMo's YAML configurations, with limits on the cost of hostile YAML.
 
 Nested aliases expand to any size, a thousand brackets exhaust the stack, and parsing a number to
 base 60 takes time quadratic in its length. The tokens are checked before anything is built.

@@ -5,8 +5,8 @@ predictor   token [N] int64, h and c [layers, N, hidden]
 joint       projected [N, joint], prediction [N, joint]
             -> token [N] int64, the best output (blank is the last), and logits [N, outputs]
 
-The LSTM is written as matrix products (torch's gate order i, f, g, o) and not as ONNX's LSTM
-operator, so that it is quantized and batched like the other layers.
+The LSTM is written as matrix products (torch's gate order i, f, g, o), not as ONNX's LSTM operator.
+It is therefore quantized and batched like the other layers.
 """
 
 from pathlib import Path

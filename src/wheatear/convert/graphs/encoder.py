@@ -22,8 +22,8 @@ Outputs  projected  [B, T, joint]        the encoder's half of the joint
          conv       [layers, B, kernel - 1, width]
 
 Unlike in NeMo, keys and values are cached after projection, and projected positions are a constant
-table. Factors of one half in feed-forward sums and the attention's scale are folded into weights,
-a BatchNorm into the depthwise convolution, the one-hot prompt into a bias.
+table. Factors of one half in feed-forward sums and the attention's scale are folded into weights.
+A BatchNorm is folded into the depthwise convolution, the one-hot prompt into a bias.
 """
 
 import math

@@ -27,7 +27,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class PartialHypothesis:
-    """Text that a stream emits while audio comes in."""
+    """Text that a stream emits before its end."""
 
     text: str
     final: bool = False

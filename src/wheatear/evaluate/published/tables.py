@@ -37,7 +37,7 @@ class Published:
     prompt: str
     """`given` if the engine got the language, `auto` if it had to detect it."""
     rates: Mapping[str, float]
-    """Error rates in per cent by language or set."""
+    """Error rates in percent by language or set."""
     mean: float
     precision: str | None = None
     """Precision of the weights, if a bundle can have the same."""
@@ -177,7 +177,7 @@ def write_comparison(output: Path, table: Reproduction, found: Sequence[Comparis
 
 
 _MEANS = (
-    "Error rates in per cent, means over the measured languages or sets, and measured minus "
+    "Error rates in percent, means over the measured languages or sets, and measured minus "
     "published. The mean differs from the published one if not all of a table was measured."
 )
 _DETAILS = (

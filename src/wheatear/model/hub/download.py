@@ -30,7 +30,7 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file to download, and what is known of its content."""
+    """A file to download, with its size and hashes if known."""
 
     name: str
     """Name on this machine, without folders."""
@@ -273,7 +273,7 @@ def _write_body(
 
 
 def _defect(path: Path, file: RemoteFile) -> str | None:
-    """Returns the difference of a complete file from what is known of it, if there is one."""
+    """Returns the difference between a complete file and its known size and hash, if any."""
     size = path.stat().st_size
     if file.size is not None and size != file.size:
         return f"it has {size:,} bytes instead of {file.size:,}"

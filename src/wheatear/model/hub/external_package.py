@@ -27,7 +27,7 @@ def unpack_package(source: Source, paths: Mapping[str, Path], folder: Path) -> N
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Writes the files beside the encoder of an archive under their plain names."""
+    """Extracts the files in the folder of the archive's encoder, without folders."""
     try:
         with archive.open("rb") as packed, decompressed(packed) as tar:
             members = list_members(tar)

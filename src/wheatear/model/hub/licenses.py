@@ -1,6 +1,6 @@
-"""Licenses of fetched weights: the terms that are shown, and the texts that are written.
+"""Licenses of fetched weights: displayed terms and written texts.
 
-OpenMDW-1.1 requires a copy of itself and the notices of origin beside copies of the weights. The
+OpenMDW-1.1 requires a copy of itself and the notices of origin with copies of the weights. The
 NVIDIA Open Model License requires a copy of itself and one sentence in a notice. A pulled model has
 both, so that its folder may be passed on.
 """
@@ -15,7 +15,7 @@ from wheatear.model.published import License
 
 @dataclass(frozen=True)
 class Origin:
-    """Source of weights, and what is known of their terms."""
+    """Source of weights, and their license if known."""
 
     label: str
     """Hub id or URL."""
@@ -42,9 +42,9 @@ UNSTATED = License("no license stated: find out before you pass it on", "")
 def license_files(
     origin: Origin, hashes: Mapping[str, str], change: str, fetched: Mapping[str, str]
 ) -> dict[str, str]:
-    """Returns license and notice texts by file name; those that came with the weights are kept.
+    """Returns license and notice texts by file name; texts that came with the weights are kept.
 
-    hashes: SHA-256 of the fetched files by name.  change: what was done to the weights.
+    hashes: SHA-256 of the fetched files by name.  change: description of changes to the weights.
     """
     notice = "".join(
         f"{line}\n"

@@ -2,11 +2,11 @@
 
     find_source     files, their addresses and their license
     download        each file, resumed and verified
-    build           what was fetched to a model folder
+    build           a model folder from the fetched files
     rename          into the folder of models, in one step
 
-Files are fetched into a hidden folder beside the models. An interrupted pull resumes there, and is
-never taken for a model.
+Files are fetched into a hidden folder next to the models. An interrupted pull resumes there, and is
+never mistaken for a model.
 """
 
 import shutil
@@ -30,10 +30,10 @@ class Observer:
     """Receives the progress of a pull; does nothing itself."""
 
     def found(self, source: Source, missing: int) -> None:
-        """The files are known.  missing: bytes that will be fetched."""
+        """Called when the files are known.  missing: bytes to fetch."""
 
     def fetching(self, name: str, done: int, size: int | None) -> None:
-        """Bytes of a file have arrived."""
+        """Called when bytes of a file have arrived."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Fetched:
         return main.parent if self.source.kind == "transformers" else main
 
     def license_files(self, change: str) -> dict[str, str]:
-        """Returns the texts to write beside the model.  change: what was done to the weights."""
+        """Returns texts to write next to the model.  change: description of changes to weights."""
         hashes = {name: sha256(path) for name, path in self.paths.items()}
         texts = {
             name: path.read_text("utf-8", "replace")
@@ -77,7 +77,7 @@ def pull(
 
     Args:
         what: A name of `wheatear.model.published`, a hub id (`organization/name`) or a URL.
-        build: Makes a model folder, which does not exist yet, of what was fetched.
+        build: Makes a new model folder from the fetched files.
         model_bytes: Estimates the size of that folder.
         name: Name of the model here; the name of the source if None.
         file: File or folder of a repository.
@@ -89,7 +89,7 @@ def pull(
         The model folder.
 
     Raises:
-        DownloadError: It cannot be fetched, or there is no room for it.
+        DownloadError: The model cannot be fetched, or the disk is full.
         MissingExtraError: The hub's client is not installed.
     """
     _check_extra()

@@ -2,7 +2,7 @@
 
 In a repository, checkpoints in full precision are preferred: a `.nemo` file, then safetensors in
 the layout of transformers, then GGUF. A repository or folder with ONNX graphs is a package, which
-runs as it is.
+runs without conversion.
 """
 
 import os
@@ -59,7 +59,7 @@ def find_source(
     """Finds the files of a model. Arguments are those of `pull`.
 
     Raises:
-        DownloadError: There is no such model, or none that can be used.
+        DownloadError: The model does not exist or cannot be used.
     """
     if is_offline():
         return _in_cache(what, file, revision)
@@ -216,7 +216,7 @@ def _choose_files(
 
 
 def _nothing_found(repo: str, names: Sequence[str]) -> str:
-    """Returns the message for a place without a model, with the folders that have one."""
+    """Returns the error for a repository without a model; it lists folders that have one."""
     useful = (*_CHECKPOINTS, "encoder.onnx", "encoder.int8.onnx")
     folders = sorted({str(PurePosixPath(n).parent) for n in names if n.endswith(useful)} - {"."})
     if folders:

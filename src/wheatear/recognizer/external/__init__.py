@@ -1,1 +1,1 @@
-"""Packages of ONNX graphs that other projects exported, run as they are."""
+"""Packages of ONNX graphs that other projects exported, run without conversion."""

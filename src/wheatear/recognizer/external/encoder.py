@@ -1,13 +1,13 @@
 """External encoder graphs, run on NeMo's own grid of frames.
 
-These graphs take a window of 9 mel frames of the past and 8 for each frame of the chunk, and drop
-the first two frames of the subsampling. Their own runtimes begin with 9 zero frames and a whole
-chunk, so that every frame is 70 ms later than where NeMo was trained, or with the signal itself,
-so that its first two frames are lost. Here the first window is 16 zero frames and the first 8 c - 7
-of the signal: frame k is at mel frame 8 k, as in NeMo and in our own graphs, and the first chunk
-comes 70 ms earlier. One difference remains: zeros before the signal pass through the biased
-convolutions, where NeMo pads their outputs. The stream's first frame differs from NeMo's, its
-second a little, and the others only through these.
+The input of these graphs is a window of 9 past mel frames and 8 for each frame of the chunk. They
+drop the first two frames of the subsampling. Some runtimes begin with 9 zero frames and a whole
+chunk, which delays every frame by 70 ms against training. Others begin with the signal itself,
+which loses its first two frames. Here the first window is 16 zero frames and the first 8 c - 7 of
+the signal: frame k is at mel frame 8 k, as in NeMo and in our own graphs, and the first chunk comes
+70 ms earlier. One difference remains: zeros before the signal pass through the biased convolutions,
+where NeMo pads their outputs. The stream's first frame differs from NeMo's, its second a little,
+and the others only through these.
 
 The last window is padded with zeros, and its true length is an input.
 """

@@ -78,7 +78,7 @@ def find_files(folder: Path) -> PackageFiles | None:
 
 
 def _graph(folder: Path, part: str, kind: str = ".onnx") -> Path | None:
-    """Returns the graph of a part, of a kind (such as .int8.onnx) if there is a choice."""
+    """Returns the graph file of a part; prefers files that end in `kind` (.int8.onnx)."""
     for name in (f"{part}{kind}", f"{part}.onnx"):
         if (folder / name).is_file():
             return folder / name
@@ -224,7 +224,7 @@ def write_record(folder: Path, origin: str, license: str) -> None:
 
 
 def read_record(folder: Path, *, verify: bool = True) -> tuple[str, str]:
-    """Returns origin and license of a package, "" where there is no record.
+    """Returns origin and license of a package, empty if there is no record.
 
     Raises BundleError if the hash of a file differs from the record.
     """
@@ -248,7 +248,7 @@ def read_record(folder: Path, *, verify: bool = True) -> tuple[str, str]:
 def _json(folder: Path, name: str) -> dict[str, Any]:
     """Reads a JSON object of the package; empty if it has no such file.
 
-    Raises BundleError if the file is anything else.
+    Raises BundleError for other content.
     """
     path = folder / name
     if not path.is_file():

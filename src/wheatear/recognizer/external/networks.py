@@ -1,7 +1,7 @@
 """Predictor and joint of an external package.
 
-Their graphs are cut differently from those of a bundle: the joint takes frames as the encoder
-computes them and the output of the predictor, without projections of its own. Where the two are
+The split into graphs differs from a bundle: the joint's inputs are encoder frames and predictor
+output before their projections. Where the two are
 one graph (parakeet-rs), the "prediction" is the input that the graph needs to compute it again:
 the last token and the LSTM state before it, in one vector.
 """
@@ -21,8 +21,10 @@ from wheatear.model.size_limits import check_size
 
 
 class Graph:
-    """A graph that runs on rows: in one call where every row gets the same bits as in a call of
-    its own, else one after the other."""
+    """A graph that runs on rows.
+
+    One call takes all rows if each row then has the same bits as in a separate call.
+    """
 
     def __init__(self, path: Path) -> None:
         self.name = path.name

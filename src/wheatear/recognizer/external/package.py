@@ -1,8 +1,8 @@
-"""Opens packages of ONNX graphs that other projects exported, and runs them as they are.
+"""Opens packages of ONNX graphs that other projects exported.
 
 A package is a folder with a streaming encoder, a predictor and a joint (or the two in one graph)
-and a vocabulary. Names and shapes of the graphs (`tensors.py`) and the files beside them
-(`files.py`) show its dialect. It runs at the one latency that it was exported for.
+and a vocabulary. Names and shapes of the graphs (`tensors.py`) and other files (`files.py`)
+determine its dialect. It runs at the one latency that it was exported for.
 """
 
 from collections.abc import Mapping
@@ -91,7 +91,7 @@ def _open_networks(files: PackageFiles, width: int) -> Networks:
 def _prompts(
     files: PackageFiles, tensors: EncoderTensors, metadata: Mapping[str, str]
 ) -> dict[str, int]:
-    """Locale -> prompt id, of those that the graph has an input for."""
+    """Returns the prompt ids, by locale, that the graph has an input for."""
     if tensors.language is None:
         return {}
     prompts = read_prompts(files, metadata)
@@ -168,7 +168,7 @@ def _chunk(
 
 
 def _part(count: Any, whole: int) -> int | None:
-    """Returns count / whole; None if that is no whole number."""
+    """Returns count / whole; None if that is not a whole number."""
     if count is None or not str(count).isdecimal() or int(count) % whole:
         return None
     return int(count) // whole

@@ -58,7 +58,7 @@ class EncoderTensors:
 
 
 def encoder_tensors(session: Session, name: str) -> EncoderTensors:
-    """Recognizes the tensors of a graph. Raises BundleError if it is no such encoder."""
+    """Recognizes the tensors of a graph. Raises BundleError for other graphs."""
     inputs, outputs = session.inputs, session.outputs
     channel, time = _cache(inputs, "channel", name), _cache(inputs, "time", name)
     mel = _only([p for p in inputs if len(p.shape) == 3 and "cache" not in p.name], "mel", name)
@@ -97,7 +97,7 @@ def _cache(tensors: Sequence[TensorInfo], kind: str, name: str) -> TensorInfo:
 
 
 def _axes(cache: TensorInfo, name: str) -> Axes:
-    """Finds the batch axis, which is one or any number; layers come before or after it."""
+    """Finds the axes of the batch, which is 1 or dynamic, and of the layers."""
     first, second = cache.shape[:2]
     if second is not None and first in (1, None):
         return Axes(layer_first=False, layers=second)

@@ -59,7 +59,7 @@ def check_framing(headers: Headers) -> None:
 
 
 def _split(url: str) -> Any:
-    """Returns the parts of a URL; empty ones for text that is no URL."""
+    """Returns the parts of a URL; empty ones for text that is not a URL."""
     try:
         return urlsplit(url)
     except ValueError:

@@ -1,7 +1,7 @@
 """uvicorn's HTTP protocol with deadlines for clients that have not sent a request.
 
-A client that connects and sends nothing, sends it slowly, or does not read its answer loses its
-connection, so that it makes no other client wait.
+A client that sends nothing, sends slowly, or does not read its answer is disconnected, so that it
+does not block other clients.
 """
 
 import asyncio
@@ -103,7 +103,7 @@ class DeadlineHttpProtocol(SlowClientProtocol, H11Protocol):
         super().handle_websocket_upgrade(event)
 
     def send_400_response(self, msg: str) -> None:
-        """Answers data that is no HTTP, unless an answer has begun."""
+        """Answers data that is not HTTP, unless an answer has begun."""
         self._reject(ApiError(400, "this is no HTTP that makes sense", cut_off=True))
 
     def _reject(self, error: ApiError) -> None:
@@ -122,7 +122,7 @@ class DeadlineHttpProtocol(SlowClientProtocol, H11Protocol):
         self.transport.close()
 
     def _should_upgrade(self) -> bool:
-        """True for a correct WebSocket handshake; anything else is a request like any other."""
+        """True for a correct WebSocket handshake; other data is an ordinary request."""
         return self._get_upgrade() == b"websocket" and _is_handshake(self.scope)
 
     def _update_deadline(self) -> None:

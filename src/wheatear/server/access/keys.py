@@ -4,13 +4,13 @@ A key file is TOML, made by `wheatear key`:
 
     [[key]]
     name = "front desk"
-    sha256 = "..."              # of the key, which cannot be recovered
-    streams = 4                 # this and the following may be left out
+    sha256 = "..."              # of the key, which is not stored
+    streams = 4                 # this and the following are optional
     requests_per_minute = 60
-    expires = 2027-01-31        # last day on which it works, UTC
-    scopes = ["transcribe"]     # and "secrets", "metrics"; all of them if left out
+    expires = 2027-01-31        # last valid day, UTC
+    scopes = ["transcribe"]     # also "secrets", "metrics"; by default all
 
-Keys are 256 random bits, so that a plain hash of one cannot be inverted by search.
+Keys have 256 random bits, so that a plain hash cannot be inverted by search.
 """
 
 import hashlib
@@ -174,7 +174,7 @@ def make_key(
         streams: Maximum number of its streams and files.
         requests_per_minute: Maximum number of its requests.
         expires: Last day on which the key works, UTC.
-        scopes: Scopes of the key; None are all.
+        scopes: Scopes of the key; None for all.
 
     Raises:
         SettingsError: If the name is taken or the file cannot be written.

@@ -18,7 +18,7 @@ MESSAGES_PER_SECOND_PER_KEY = 2500.0
 _MAX_CLIENTS = 10_000
 """Clients whose rates are remembered."""
 _SHARE_FACTOR = 4
-"""A client has at most this many times what is free, which is four fifths of all."""
+"""A client has at most this multiple of the free amount: four fifths of the pool."""
 
 
 class TokenBucket:
@@ -68,7 +68,7 @@ class TokenBuckets:
 
 
 class RequestRates:
-    """Rate limit of requests, by client; probes count apart."""
+    """Rate limit of requests, by client; probes are counted separately."""
 
     def __init__(self, limits: Limits) -> None:
         self._per_minute = limits.requests_per_minute
@@ -92,9 +92,9 @@ class RequestRates:
 
 
 class SharedPool:
-    """A pool from which clients take; where they are several, none of them takes the last of it.
+    """A resource pool of which no client can take the rest if several clients may come.
 
-    A client that has some gets more only while it has less than four times what is free.
+    A client that has a share gets more only while its share is below four times the free amount.
     """
 
     def __init__(self, total: int, is_shared: Callable[[], bool]) -> None:
@@ -104,12 +104,12 @@ class SharedPool:
 
     @property
     def taken(self) -> int:
-        """Amount of all clients."""
+        """Amount taken by all clients."""
         return self._taken
 
     @property
     def free(self) -> int:
-        """Amount that no client has."""
+        """Amount that is not taken."""
         return self.total - self._taken
 
     def of(self, name: str) -> int:
@@ -117,18 +117,18 @@ class SharedPool:
         return self._by[name]
 
     def is_fair(self, name: str, count: int = 1) -> bool:
-        """True if a client may have this much more, where others may come for theirs."""
+        """True if a client may take `count` more and leaves a share for other clients."""
         if not (has := self._by[name]) or not self._is_shared():
             return True
         return has + count <= _SHARE_FACTOR * self.free and self.free > count
 
     def take(self, name: str, count: int = 1) -> None:
-        """Takes from the pool, without a check of what is free."""
+        """Takes from the pool, without a check."""
         self._taken += count
         self._by[name] += count
 
     def give(self, name: str, count: int = 1) -> None:
-        """Returns what was taken."""
+        """Gives an amount back to the pool."""
         self._taken -= count
         self._by[name] -= count
         if not self._by[name]:
@@ -136,7 +136,7 @@ class SharedPool:
 
 
 class ConcurrencyLimits:
-    """Places for streams, files and uploads, in all and for each client."""
+    """Slots for streams, files and uploads, in total and per client."""
 
     def __init__(self, limits: Limits, is_shared: Callable[[], bool] = lambda: False) -> None:
         """Takes the limits, and a function that is true if more than one client may come."""
@@ -155,7 +155,7 @@ class ConcurrencyLimits:
         return self._message_rates.of(client, rate, rate)
 
     def check(self, kind: str, client: Client) -> None:
-        """Raises ApiError if there is no place now."""
+        """Raises ApiError if no slot is free."""
         name, pool = client.name, self._pools[kind]
         for most, has, what in self._own_limits(kind, client):
             if has >= most:

@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 
 _BATCH = 16
 FULL_SECONDS = 0.05
-"""Pause while there is no room."""
+"""Pause while the listener is full."""
 EXHAUSTED_SECONDS = 0.5
 """Pause while the system has no descriptor."""
 MAX_WAITING = 32
@@ -22,7 +22,7 @@ MAX_WAITING = 32
 
 
 class Acceptor:
-    """Accepts the connections of a listening socket, each with a protocol of its own."""
+    """Accepts the connections of a listening socket, each with a new protocol."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Acceptor:
 class SlotQueue:
     """Connections of a port whose clients take a slot only once they send audio.
 
-    Beyond a maximum, in all and of one address, the connection that waits longest is closed.
+    Beyond a maximum, in total and per address, the connection that waits longest is closed.
     """
 
     def __init__(self, most: int) -> None:
@@ -111,7 +111,7 @@ class SlotQueue:
         self._with_slot: set[asyncio.Transport] = set()
 
     def room(self) -> int:
-        """Returns the connections that may come; one may take the place of a waiting one."""
+        """Returns the number of connections to accept; a new one may replace a waiting one."""
         left = self._most - len(self._waiting) - len(self._with_slot)
         return max(left, int(bool(self._waiting)))
 

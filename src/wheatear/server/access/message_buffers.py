@@ -1,6 +1,6 @@
 """Memory for unprocessed messages of clients, and for messages that they have not read.
 
-Each connection has a little of its own.  Beyond that its memory comes from one pool, of which no
+Each connection has a small fixed amount.  Beyond that its memory comes from one pool, of which no
 client may have more than half.
 """
 
@@ -31,7 +31,7 @@ class Buffers:
         """Maximum of the taken bytes since the pool was last unused."""
 
     def acquire(self, owner: str, size: int) -> bool:
-        """Takes bytes for a client; False, and takes none, if there is no room."""
+        """Takes bytes for a client; returns False, without taking any, if the pool is full."""
         held = self._held[owner]
         if self._held.total() + size > self._most or held + size > max(self._most / 2, size):
             return False
@@ -62,7 +62,7 @@ class Share:
         self._taken = 0
 
     def holds(self, size: int) -> bool:
-        """Sets the bytes that the connection holds; False if there is no room for them."""
+        """Sets the bytes that the connection holds; returns False if the pool is full."""
         need = max(0, size - OWN_BYTES)
         more = need - self._taken
         if more > 0:

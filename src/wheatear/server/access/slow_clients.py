@@ -8,11 +8,11 @@ import uvicorn
 from wheatear.server.access.message_buffers import Buffers
 
 CONNECTIONS = 1000
-"""Connections at a time; beyond them, those that wait longest for a request are closed."""
+"""Connections at a time; beyond it, connections that wait longest for a request are closed."""
 MESSAGES_PER_SECOND = 400.0
 """Messages on one socket; those sent faster wait."""
 SEND_SECONDS = 30.0
-"""Time that a client may leave unread what it was sent."""
+"""Maximum time for which a client may leave data unread."""
 _MIN_READ_BYTES = 16_384
 """Bytes that a client reads in `SEND_SECONDS`."""
 
@@ -40,7 +40,7 @@ class ServerConfig(uvicorn.Config):
 
 
 class SlowClientProtocol(asyncio.Protocol):
-    """Closes the connection of a client that does not read what it is sent."""
+    """Closes the connection of a client that does not read its data."""
 
     config: Any
     loop: asyncio.AbstractEventLoop

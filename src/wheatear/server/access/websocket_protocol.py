@@ -34,8 +34,8 @@ _REST_SECONDS = 5.0  # in which a closed socket still reads, so that the client 
 class PacedWebSocketProtocol(SlowClientProtocol, WebSocketsSansIOProtocol):
     """WebSocket whose messages are parsed at a limited rate.
 
-    Held bytes are those that arrived and are not processed: bytes that are not parsed, an
-    unfinished frame and message, and the message that the application has.
+    Held bytes have arrived and are not processed yet: unparsed bytes, an unfinished frame and
+    message, and the application's current message.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -70,7 +70,7 @@ class PacedWebSocketProtocol(SlowClientProtocol, WebSocketsSansIOProtocol):
             self._take()
 
     def _fits(self) -> bool:
-        """True if there is room for what is held; else the socket is closed."""
+        """True if memory suffices for the held bytes; otherwise the socket is closed."""
         parsed = len(self._message) + len(self.conn.reader.buffer)
         self._size = len(self._held) + parsed + self._whole
         if not self._share.owner:

@@ -11,8 +11,8 @@
 
 Spans tile the audio; times count from the start of the stream.  A span ends with a pause or, in
 speech without one, before the first word after 6 seconds.  Clients send bytes, KeepAlive,
-Finalize, Configure and CloseStream.  Ten seconds without any close the socket (1011, NET-0001).
-Text is punctuated and cased whatever the query has.
+Finalize, Configure and CloseStream.  Ten seconds without a message close the socket (1011,
+NET-0001).  Text is always punctuated and cased.
 """
 
 import hashlib

@@ -50,7 +50,7 @@ class Format(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def flat(self) -> str:
-        """The name of the format in the beta."""
+        """Name of the format in the beta API."""
         return next(name for name, kind in _FORMATS.items() if kind == self.type)
 
 
@@ -257,7 +257,7 @@ def _string(raw: msgspec.Raw) -> str | None:
 
 
 def invalid_event(message: str, error: Exception) -> tuple[str | None, ApiError]:
-    """Returns the event_id of a message that is no event, and the error it is answered with.
+    """Returns the event_id of an invalid message, and the error for the answer.
 
     error: of msgspec.
     """

@@ -98,7 +98,7 @@ def convert(fields: dict[str, Any], kind: type[Fields], event: str) -> Fields:
 
 
 def encode(event: Eventable) -> str:
-    """Returns an event as it is sent."""
+    """Encodes an event for sending."""
     out = io.BytesIO()
     write_event(event.event(), out)
     return out.getvalue().decode()

@@ -1,7 +1,7 @@
-"""TCP connections of Wyoming: events are read whole, within the limits of sockets.
+"""TCP connections of Wyoming: reads whole events, within the limits of sockets.
 
 The protocol has no keys and no encryption.  A connection takes a slot of live streams with its
-first audio; without one it may be closed to make room for others.
+first audio; without one it may be closed in favor of others.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class EventConnection:
         return {"type": "websocket.receive", "bytes": line + rest}
 
     def _check_size(self, data: int, payload: int) -> None:
-        """Raises ApiError for an event that is too large, or for which there is no memory."""
+        """Raises ApiError if an event is too large or memory is short."""
         if data > MAX_JSON_CHARACTERS:
             raise ApiError(413, f"data of {data} bytes; {MAX_JSON_CHARACTERS} are the most")
         if (size := data + payload) > MESSAGE_BYTES:
@@ -93,7 +93,7 @@ class EventConnection:
     async def close(self, code: int = NORMAL, reason: str | None = None) -> None:
         """Ends sending and waits for the client to disconnect.
 
-        Input is dropped meanwhile: closing a socket with unread input would lose the last events.
+        Input is discarded until then: closing a socket with unread input loses the last events.
         """
         transport = cast("asyncio.Transport", self._writer.transport)
         if not (transport.is_closing() or self._reader.at_eof()):

@@ -46,7 +46,7 @@ class StepCostModel:
 
     @property
     def line(self) -> tuple[float, float]:
-        """Seconds of any step, and seconds that each row adds; neither is negative."""
+        """Fixed seconds of a step, and seconds per row; neither is negative."""
         if not self._weight:
             return 0.0, 0.0
         mean_rows, mean_seconds = self._rows / self._weight, self._seconds / self._weight
@@ -85,7 +85,7 @@ class LoadBudget:
         self._streams: dict[StepCostModel, Counter[int]] = {}
 
     def acquire(self, cost: StepCostModel, frames: int) -> bool:
-        """Adds a stream with `frames` frames per chunk; False if there is no room for it."""
+        """Adds a stream with `frames` frames per chunk; returns False if the load is too high."""
         with self._lock:
             counts = self._streams.setdefault(cost, Counter())
             counts[frames] += 1
@@ -134,7 +134,7 @@ class Admission:
         return self._streams
 
     def admit(self, latency_ms: int) -> None:
-        """Admits a stream.  Raises OverloadedError if there is no room for it."""
+        """Admits a stream.  Raises OverloadedError if the load is too high."""
         with self._lock:
             if self._streams >= self._max_streams:
                 raise self._rejected(

@@ -97,7 +97,7 @@ class Inbox:
             return True
 
     def close(self) -> bool:
-        """Empties the inbox for good; False if it was closed before."""
+        """Closes and empties the inbox; returns False if it was closed already."""
         with self._room:
             if self._closed:
                 return False
@@ -209,7 +209,7 @@ class ScheduledStream:
         """Takes 16 kHz mono samples, float32 or int16.
 
         Raises:
-            AudioError: For anything else.
+            AudioError: For invalid samples.
             StreamClosedError: If the stream has ended.
         """
         checked = as_samples(samples)
@@ -231,13 +231,13 @@ class ScheduledStream:
         turns: TurnRules | None = None,
         phrases: Sequence[str | Phrase] | None = None,
     ) -> None:
-        """Changes options for the audio that follows; None leaves one as it is.
+        """Changes options for the audio that follows; None leaves an option unchanged.
 
         New phrases are compiled here, which takes a moment.  If it raises, nothing is changed.
 
         Raises:
             LanguageError, LatencyError, PhraseError: For an option that does not work.
-            OverloadedError: If there is no room for the new latency.
+            OverloadedError: If the load is too high for the new latency.
         """
         mode, key = self._recognizer.resolve(
             self._language if language is None else language,

@@ -4,17 +4,17 @@ One thread computes.  A caller opens a `ScheduledStream`, pushes samples into it
 and its listener receives the events.  In each round
 
     1. every stream passes on the samples that its next step needs;
-    2. of the live streams with a chunk that is due, the one with the first deadline is taken, and
-       with it all that can share its step;
-    3. if none is due, streams that are ahead of real time, and files, are taken in turn, in steps
-       short enough for a live chunk that arrives meanwhile.
+    2. the live stream with the earliest deadline is computed, together with all due streams that
+       can share its step;
+    3. if no chunk is due, files and streams that are ahead of real time take turns. Their steps are
+       short, so that a live chunk that arrives during one is not late.
 
-The events of a live chunk are to be out one chunk's time after its last sample.  The chunks of a
-stream that is sent faster than real time are due at the pace of speech: it uses what others leave,
-and takes nothing from them.
+The deadline of a live chunk is one chunk's duration after its last sample.  The chunks of a stream
+that is sent faster than real time are due at the pace of speech: it uses idle time and delays no
+other stream.
 
 Streams beyond the capacity of the machine are rejected when they are opened
-(`wheatear.server.scheduler.admission`), and never slow down those that are open.  An error in one
+(`wheatear.server.scheduler.admission`), and never slow down open streams.  An error in one
 stream ends that stream only.
 """
 
@@ -55,7 +55,7 @@ class Observer:
 
 
 class Scheduler:
-    """Computes the streams of one recognizer on a thread of its own; close it when done."""
+    """Computes the streams of one recognizer on one thread; close it when done."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class Scheduler:
             live: True if a user waits for the text; a file yields to live streams.
 
         Raises:
-            OverloadedError: If there is no room for a live stream.
+            OverloadedError: If the load is too high for a live stream.
             StreamClosedError: If the scheduler has been closed.
             WheatearError: For options that do not work.
         """
@@ -131,7 +131,7 @@ class Scheduler:
 
     @property
     def stuck_s(self) -> float:
-        """Seconds since the present round began; 0 between rounds."""
+        """Seconds since the current round began; 0 between rounds."""
         began = self._round_began
         return 0.0 if began is None else time.monotonic() - began
 
@@ -241,7 +241,7 @@ class Scheduler:
     def _step_separately(
         self, batch: Sequence[ScheduledStream], frames: int, error: Exception
     ) -> None:
-        """Repeats a failed step stream by stream, and ends those that fail again."""
+        """Repeats a failed step stream by stream, and ends streams that fail again."""
         _log.error("a step of %d streams failed: %s", len(batch), error)
         for stream in batch:
             if len(batch) > 1 and stream.timeline.frames_ready(1) == frames:

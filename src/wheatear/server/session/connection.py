@@ -59,9 +59,9 @@ class Connection:
         """Time at which the stream is stopped."""
 
     def send(self, message: Any) -> None:
-        """Queues a message; anything but text is sent as JSON.
+        """Queues a message; values other than text are sent as JSON.
 
-        Raises ApiError if the client does not read, or there is no memory.
+        Raises ApiError if the client does not read, or memory is short.
         """
         if self._closing:
             return

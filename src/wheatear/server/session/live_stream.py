@@ -105,7 +105,7 @@ class LiveStream:
         self._events.put_nowait(())
 
     def count_control(self) -> None:
-        """Counts a message that costs a step or background work, and brings no audio.
+        """Counts a message without audio that costs a step or background work.
 
         Raises ApiError if there are too many.
         """

@@ -27,9 +27,9 @@ class ProtocolHandler(ABC, Generic[AnyUtterance]):
     wire: str
     """Name of the protocol in the metrics."""
     protocols: tuple[str, ...] = ()
-    """Accepted subprotocols, of those that a client offers."""
+    """Accepted WebSocket subprotocols."""
     idle_seconds = math.inf
-    """Maximum time without a message, where the protocol has one of its own."""
+    """Maximum time without a message, if the protocol defines one."""
 
     def __init__(self, connection: "Connection") -> None:
         self.connection = connection

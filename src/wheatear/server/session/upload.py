@@ -1,7 +1,7 @@
 """Uploads: forms are parsed while they arrive, and their files count against the spool.
 
-A file is kept in memory up to a megabyte, and then on disk.  The spool is bounded, in all and for
-each client.
+A file is kept in memory up to a megabyte, and then on disk.  The spool is bounded, in total and
+per client.
 """
 
 import io
@@ -26,7 +26,7 @@ _MAX_PARTS = 1100  # a thousand keywords, and all other fields
 _MAX_FILES = 4
 _MAX_HEADER_BYTES = 1 << 13  # bytes of one part
 MAX_FIELD_BYTES = 1 << 20
-"""Bytes of all fields that are no files."""
+"""Maximum bytes of all fields that are not files."""
 _FILE = "file"  # always a file, whatever the headers of its part
 _KINDS = ("audio/", "video/", "application/octet-stream")
 _EXTENDED = re.compile(rb";\s*filename\*\s*=\s*\"?(?:[\w-]*'[\w-]*')?([^;\"]*)", re.IGNORECASE)
@@ -49,7 +49,7 @@ class Upload(UploadFile):
         self._counted = 0
 
     async def write(self, data: bytes) -> None:
-        """Appends to the file.  Raises ApiError if there is no room for it."""
+        """Appends to the file.  Raises ApiError if the spool is full."""
         if len(data) > self._spool.free or not self._spool.is_fair(self._client, len(data)):
             log_rarely(-1, "uploads have limits.spool_bytes (%d) in use", self._spool.total)
             raise disk_full()

@@ -1,7 +1,7 @@
 """Utterances of manifests, checked before training.
 
 `wheatear.evaluate.manifest` reads the lines.  `.pcm` files are int16 little-endian, 16 kHz, mono;
-all other files may be anything that Wheatear decodes.
+other files may have any format that Wheatear decodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Log-mel front end of NeMo for batches of waveforms, in torch.
 
-Pre-emphasis 0.97, symmetric Hann of 25 ms at the center of 512 points, hop 10 ms, zeros around
-the ends, power spectrum, 128 Slaney mel bins, log(x + 2^-24), no normalization.
+Pre-emphasis 0.97, symmetric Hann of 25 ms at the center of 512 points, hop 10 ms, zero padding.
+Then power spectrum, 128 Slaney mel bins, log(x + 2^-24), no normalization.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Pretrained checkpoints for fine-tuning: weights, tokenizer and prompts.
 
-A checkpoint is a .nemo file, a safetensors file made by `wheatear train`, or the name or folder
-of a bundle that contains checkpoint.safetensors, as the shipped model does.
+A checkpoint is a .nemo file, a safetensors file made by `wheatear train`, or a bundle that contains
+checkpoint.safetensors, as the shipped model does.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ class History:
     """step, minutes, and means since the last entry."""
     checks: list[dict[str, Any]] = field(default_factory=list)
     """step, progress, mean_wer, warming (True before the end of the warm-up), and rows of locale,
-    latency_ms, clips, words, wer, cer (per cent)."""
+    latency_ms, clips, words, wer, cer (percent)."""
     best: float | None = None
     """Lowest mean word error rate of a validation."""
     best_step: int = 0

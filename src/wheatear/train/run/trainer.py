@@ -246,7 +246,7 @@ class Trainer:
         update_average(list(self.average.values()), list(self.trained.values()), 0)
 
     def broadcast(self, stop: bool) -> bool:
-        """Returns the first process's value in all processes."""
+        """Returns the value of the first process in all processes."""
         if self.ranks == 1:
             return stop
         flag = torch.tensor([float(stop)], device=self.device)

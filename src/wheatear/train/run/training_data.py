@@ -26,7 +26,7 @@ Warn = Callable[[str], None]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Inputs of the trainer beside the training plan."""
+    """Inputs of the trainer other than the training plan."""
 
     parts: Parts
     validation: list[Utterance]

@@ -65,7 +65,7 @@ def validate(
 ) -> list[dict[str, Any]]:
     """Measures error rates by greedy search over whole utterances, with the locale as prompt.
 
-    Returns a row for each locale and latency: clips, words, wer and cer in per cent.  In locales
+    Returns a row for each locale and latency: clips, words, wer and cer in percent.  In locales
     without spaces between words, characters count as words.
     """
     device = next(network.parameters()).device
