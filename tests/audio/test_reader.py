@@ -145,6 +145,18 @@ def test_gap_counts_toward_the_limit():
         read(io.BytesIO(data), limits=AudioLimits(60))
 
 
+@pytest.mark.parametrize("channels", [1, 8])
+def test_decoded_bytes_of_all_channels_are_limited(channels):
+    limit, file = 4 * 16_000 * 60, io.BytesIO()  # a minute of one channel
+    soundfile.write(file, np.zeros((90 * 16_000, channels)), 16_000, format="FLAC")
+    assert len(file.getvalue()) < limit / 10
+    file.seek(0)
+    decoded = []
+    with pytest.raises(AudioError, match="unpacks to more than 3840000 bytes of samples"):
+        decoded.extend(map(len, open_audio(file, limits=AudioLimits(bytes=limit))))
+    assert sum(decoded) <= limit / 4 / channels
+
+
 def test_limit_holds_for_all_other_sources(tmp_path):
     raw = (SPEECH * 32767).astype("<i2").tobytes()
     mp3, ogg = io.BytesIO(), io.BytesIO()
