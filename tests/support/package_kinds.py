@@ -19,7 +19,7 @@ EXACT = {
     "genai-bias": (write_genai, "bias", 7, {"precision": "fp32"}),
     "soniqo-batchnorm": (write_soniqo, "batchnorm", 7, {"precision": "fp32"}),
     "parakeet-560": (write_parakeet, "tiny-multi", 7, {}),
-    "parakeet-en": (write_parakeet, "tiny-en", 7, {"told": False}),
+    "parakeet-en": (write_parakeet, "tiny-en", 7, {"declared": False}),
     "parakeet-320": (write_parakeet, "bytes", 4, {}),
     "genai-560": (write_genai, "tiny-multi", 7, {"precision": "fp32"}),
     "genai-en": (write_genai, "tiny-en", 14, {"precision": "fp32"}),

@@ -1,7 +1,6 @@
-"""Pipecat and LiveKit, as agents are made of them, with their OpenAI and Deepgram plug-ins
-pointed at us.
+"""Voice agents of Pipecat and LiveKit with their OpenAI and Deepgram plug-ins.
 
-They are installed into an environment of their own, which pytest's cache keeps.
+They are installed into a separate environment, which pytest's cache keeps.
 """
 
 import hashlib
@@ -15,6 +14,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from doc_snippets import BLOCKS
+from filelock import FileLock
 
 CLIENTS = Path(__file__).parents[1] / "support" / "clients"
 REQUIREMENTS = CLIENTS / "requirements.txt"
@@ -27,18 +27,19 @@ def clients_python(request):
     key = hashlib.sha256(version.encode()).hexdigest()[:12]
     folder = request.config.cache.mkdir(f"clients-{key}")
     python = folder / "bin" / "python"
-    if not (folder / "whole").exists():
-        venv.create(folder, clear=True, with_pip=True)
-        # They are all named, so that pip has nothing to find out.
-        pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
-        command = [*pip, "-r", REQUIREMENTS]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode:
-            reason = f"Pipecat and LiveKit cannot be installed: {done.stderr[-500:]}"
-            if os.environ.get("CI"):
-                pytest.fail(reason)
-            pytest.skip(reason)
-        (folder / "whole").touch()
+    with FileLock(f"{folder}.lock"):  # test processes share the environment
+        if not (folder / "whole").exists():
+            venv.create(folder, clear=True, with_pip=True)
+            # They are all named, so that pip has nothing to find out.
+            pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--no-deps"]
+            command = [*pip, "-r", REQUIREMENTS]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+            if done.returncode:
+                reason = f"Pipecat and LiveKit cannot be installed: {done.stderr[-500:]}"
+                if os.environ.get("CI"):
+                    pytest.fail(reason)
+                pytest.skip(reason)
+            (folder / "whole").touch()
     return python
 
 
@@ -68,7 +69,7 @@ def outputs(server, clients_python, tmp_path_factory, spoken):
 
 @pytest.mark.parametrize("block", [b for b in BLOCKS if "pipecat" in b or "livekit" in b])
 def test_snippets_of_the_documentation(clients_python, block):
-    """They make services, which these tests then talk to."""
+    """The programs create services; other tests connect them to a server."""
     done = subprocess.run(
         [clients_python, "-c", block], capture_output=True, text=True, timeout=60, check=False
     )

@@ -1,7 +1,7 @@
 """The Ray Serve example, on two replicas of this machine: every stream whole, and both at work.
 
 Ray is half a gigabyte and no dependency of ours, so that this runs where it is installed:
-pip install 'ray[serve]' && pytest -m slow tests/contracts/test_ray_example.py
+pip install 'ray[serve]' && pytest -m slow tests/server/test_ray_example.py
 """
 
 import json
