@@ -40,8 +40,10 @@ class Window(io.RawIOBase):
     """
 
     def __init__(self, file: Any, start: int, end: int, stated: int | None = None) -> None:
-        """stated: length that a seek to the end returns, for decoders that estimate a duration
-        from it and stop there.
+        """Takes the file and its range.
+
+        stated: length that a seek to the end returns, for decoders that estimate a duration from
+        it and stop there.
         """
         self._stated = stated
         self.file, self.start, self.end = file, start, max(start, end)

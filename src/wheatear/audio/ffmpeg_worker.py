@@ -212,7 +212,7 @@ class Track:
                 yield bytes(out.planes[0])[: out.samples * size]
 
     def report(self) -> dict[str, Any]:
-        """Returns seconds promised, bad packets and the time of the first, and a final fault."""
+        """Returns expected seconds, bad packets, the time of the first one, and a final fault."""
         return {
             "promised": self._promised,
             "bad": self._bad,
@@ -240,7 +240,7 @@ class Track:
         return frames
 
     def _gap(self, frame: Any) -> int:
-        """Frames of silence before a frame that begins later than the last one ended."""
+        """Returns the frames of silence between the last frame and this one."""
         if frame.time is None or not self._timed:
             return 0
         if self._start is None or (self._counted and not self.seconds):

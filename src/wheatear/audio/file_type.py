@@ -1,7 +1,7 @@
 """Types of audio files, recognized by their first bytes.
 
-A file is opened as the type that was recognized, and as no other: libsndfile and FFmpeg know many
-more formats than these, and guess. Types without a decoder are rejected by their name.
+A file is opened only as the recognized type, because libsndfile and FFmpeg guess among many more
+formats. Types without a decoder are rejected by name.
 """
 
 import re
@@ -200,7 +200,7 @@ def _rejected_at(peek: Peek, at: int) -> Container | None:
 
 
 def _stream_at(peek: Peek, at: int) -> Container | None:
-    """Returns the type of the frames that follow each other from an offset on."""
+    """Returns the type of consecutive frames from an offset on."""
     if peek(at, 1) == b"\xff" and mpeg.is_stream(peek, at):
         return MPEG
     for container, frame_size in _FRAME_STREAMS.items():

@@ -41,7 +41,7 @@ def _draw_times(axes: Any, runs: Sequence[Run], whole: bool) -> None:
 
 
 def _lines(runs: Sequence[Run]) -> dict[str, list[Run]]:
-    """Runs that differ only by latency, by label."""
+    """Returns runs that differ only in latency, by label."""
     lines: dict[str, list[Run]] = {}
     for run in sorted(runs, key=lambda run: run.setting.latency_ms):
         s = run.setting

@@ -10,7 +10,7 @@ from wheatear.bench.measurements import ONNXRUNTIME, WHEATEAR, Measurement, Run,
 
 @dataclass(frozen=True)
 class Grid:
-    """Values that are combined."""
+    """Values whose combinations are measured."""
 
     model: str
     latencies_ms: Sequence[int]

@@ -233,7 +233,7 @@ def _is_current(bundle: Path) -> bool:
 
 @cache
 def maker() -> str:
-    """The source in the manifest of a random bundle."""
+    """Returns the source that the manifest of a random bundle names."""
     return f"random weights, made by {fingerprint('convert/**/*.py', 'bench/random_model.py')}"
 
 

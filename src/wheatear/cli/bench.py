@@ -142,10 +142,10 @@ def measure_speed(
     Args:
         options: Options of the command line.
         onnxruntime: True to measure Wheatear without wheatear-native as well.
-        open_rivals: Opens rivals, measured in the same turns.
+        open_rivals: Opens other engines, measured in the same rounds.
 
     Raises:
-        WheatearError: Options make no sense, or an engine cannot be measured.
+        WheatearError: Options are invalid, or an engine cannot be measured.
         OSError: A file cannot be written.
     """
     options.check()

@@ -35,7 +35,7 @@ class Interrupts:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Makes Ctrl-C raise KeyboardInterrupt, and remembers it in case that is swallowed."""
+        """Makes Ctrl-C raise KeyboardInterrupt, and keeps its number if the error is lost."""
         self.number, self._deferred = None, False
         hook, sys.unraisablehook = sys.unraisablehook, _ignore_interrupt
         try:

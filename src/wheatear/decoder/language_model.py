@@ -39,10 +39,10 @@ class TokenModel(Protocol):
 
 
 class Ngrams:
-    """An n-gram model with back-off; it passes over unknown tokens."""
+    """N-gram model with back-off; unknown tokens are skipped."""
 
     def __init__(self, tables: list[dict[tuple[int, ...], tuple[float, float]]]) -> None:
-        """Takes for each length a table: tokens -> (log-probability, log of back-off weight)."""
+        """Takes a table per length: tokens -> (log-probability, log of back-off weight)."""
         self._tables = tables
         self._known = {tokens[0] for tokens in tables[0]}
 

@@ -200,7 +200,7 @@ def _common_voice(row: Mapping[str, str], table: Path) -> Clip:
 
 
 def _voxpopuli(row: Mapping[str, str], table: Path, audio: Mapping[str, Path]) -> Clip:
-    """Prefers the raw text, which has case and punctuation but may be empty."""
+    """Reads a row; prefers the raw text, which has case and punctuation but may be empty."""
     fields = {key: row[key] for key in ("speaker_id", "gender", "accent") if row.get(key)}
     language = table.parent.name.partition("_")[0]
     name = _filled(row, "id")

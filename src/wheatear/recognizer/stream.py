@@ -36,9 +36,9 @@ class Stream:
         """
         self.engine = engine
         self.state = engine.start(options, whole)
-        """All that the engine remembers of the stream."""
+        """State of the stream in the engine."""
         self.last_events: tuple[Event, ...] = ()
-        """The events that `finish` brought."""
+        """The events of `finish`."""
         self._format = options.text_format
         model = engine.model
         self._builder = TranscriptBuilder(

@@ -56,7 +56,7 @@ class Raw:
     """Format of headerless audio."""
 
     encoding: str
-    """s16, f32, mulaw or alaw; s16be is big-endian, l16 of either byte order."""
+    """s16, f32, mulaw or alaw; s16be is big-endian, l16 has either byte order."""
     rate: int
     channels: int = 1
 

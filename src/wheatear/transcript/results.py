@@ -86,7 +86,7 @@ TurnKind = Literal["started", "eager", "resumed", "ended"]
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A change in the state of a turn; `wheatear.transcript.turns` defines when each one comes."""
+    """A change in the state of a turn; `wheatear.transcript.turns` defines the changes."""
 
     kind: TurnKind
     number: int
@@ -100,7 +100,7 @@ Event = Partial | Final | Turn
 
 
 def shifted(event: Event, seconds: float, turns: int = 0) -> Event:
-    """Returns an event later by `seconds`, its turns numbered higher by `turns`."""
+    """Returns an event moved by `seconds`, with `turns` added to the number of its turn."""
     if not seconds and not turns:
         return event
     if isinstance(event, Turn):

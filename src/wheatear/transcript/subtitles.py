@@ -25,9 +25,9 @@ class CueRules:
     """Letters in a line; letters of double width count twice."""
     lines: int = 2
     letters_per_second: float = 17.0
-    """Reading speed: a cue stays long enough to be read, if the next one permits it."""
+    """Reading speed: a cue is shown long enough to be read, unless the next one begins."""
     rolling: bool = False
-    """True for captions that move up: each complete line is shown with the one before above it."""
+    """True for captions that move up: each complete line is shown below the previous one."""
 
     def __post_init__(self) -> None:
         check_number("letters in a line of subtitles", self.letters, 8, 1000, whole=True)

@@ -180,7 +180,7 @@ class WavReader:
         tally.beyond += beyond if known else 0
 
     def _take(self, form: WavFormat, size: int | None) -> Iterator[tuple[WavFormat, bytes]]:
-        """Takes `size` bytes, or all if None, up to another file among them."""
+        """Takes `size` bytes, or all if None, but stops at the start of another file."""
         if self._dry:
             self.source.skip(self.source.left or 0 if size is None else size)
             return
@@ -229,7 +229,7 @@ class WavReader:
         return False
 
     def _is_chunk(self, head: bytes, strict: bool, sure: bool = False) -> bool:
-        """True if a chunk begins. strict: samples may come too. sure: only known names count."""
+        """True if a chunk begins. strict: samples may follow too. sure: only known names."""
         if len(head) < 8:
             return False
         if head[:4] in _CHUNKS or not strict:

@@ -152,8 +152,10 @@ class ExternalEncoder(ChunkedEncoder):
             )
 
     def _keeps_bits_in_batches(self) -> bool:
-        """True if streams get the same bits in a batch as one by one; graphs that scale
-        activations over the whole batch return others."""
+        """True if streams get the same bits in a batch as one by one.
+
+        This fails for graphs that scale activations over the whole batch.
+        """
         noise = np.random.default_rng(0).normal(-8, 4, (2, 2, self._window, self._n_mels))
 
         def run(rows: Sequence[int], batched: bool) -> list[Floats]:

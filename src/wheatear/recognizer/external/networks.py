@@ -191,7 +191,7 @@ class OneGraph:
 def _by_rows(
     run: Callable[[slice], list[NDArray[Any]]], count: int, batched: bool
 ) -> list[NDArray[Any]]:
-    """Results of `run` for all rows, rows first, by one call or by one call a row."""
+    """Returns the results of `run` for all rows, rows first, by one call or one per row."""
     if batched or count == 1:
         return run(slice(0, count))
     parts = [run(slice(n, n + 1)) for n in range(count)]

@@ -107,7 +107,7 @@ def _axes(cache: TensorInfo, name: str) -> Axes:
 
 
 def _size(cache: TensorInfo, axis: int, metadata: Mapping[str, str], name: str) -> int:
-    """A dimension of a cache; sherpa-onnx leaves some open and has them in its metadata."""
+    """Returns a dimension of a cache; sherpa-onnx has dynamic ones in its metadata."""
     if (size := cache.shape[axis]) is not None:
         return size
     size = metadata.get(f"{cache.name}_dim{axis}", "")

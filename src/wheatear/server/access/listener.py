@@ -30,7 +30,7 @@ class Acceptor:
         protocol: Callable[[], asyncio.Protocol],
         room: Callable[[], int],
     ) -> None:
-        """Takes a function that returns how many more connections may come."""
+        """room: returns the number of further connections to accept."""
         self._listener, self._protocol, self._room = listener, protocol, room
         self._coming: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -60,7 +60,7 @@ class Acceptor:
             self._listener.close()
 
     async def wait_closed(self) -> None:
-        """Waits for connections that are being made."""
+        """Waits for connections that are being accepted."""
         await asyncio.gather(*self._coming, return_exceptions=True)
 
     def _accept(self) -> None:

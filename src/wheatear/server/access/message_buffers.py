@@ -55,7 +55,7 @@ class Buffers:
 
 
 class Share:
-    """Part of the pool that one connection has."""
+    """Part of the pool that one connection uses."""
 
     def __init__(self, buffers: Buffers, owner: str) -> None:
         self._buffers, self.owner = buffers, owner

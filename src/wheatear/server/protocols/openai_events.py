@@ -130,7 +130,7 @@ class SessionUpdate(msgspec.Struct, forbid_unknown_fields=True):
 
     @property
     def input(self) -> AudioInput | UnsetType:
-        """The settings of the audio, from both shapes.  Raises ApiError for one in both."""
+        """Audio settings from both shapes.  Raises ApiError for a setting that is in both."""
         nested = UNSET if self.audio is UNSET else self.audio.input
         given = {field: getattr(self, name) for name, field in FLAT.items()}
         flat: dict[str, Any] = {f: value for f, value in given.items() if value is not UNSET}

@@ -172,7 +172,7 @@ def _languages(finals: Sequence[Final]) -> list[str]:
 
 
 def _token_usage(seconds: float, tokens: int) -> dict[str, Any]:
-    """Usage in tokens, the only kind of this event's type; frames count as tokens of audio."""
+    """Returns the usage in tokens, as the event requires; a frame counts as an audio token."""
     frames = math.ceil(seconds * 1000 / FRAME_MS)
     return {
         "type": "tokens", "input_tokens": frames, "output_tokens": tokens,

@@ -32,7 +32,7 @@ _WITHOUT_TURNS = ("gpt-realtime-whisper", "gpt-live-transcribe")
 
 @dataclass(frozen=True)
 class RealtimeSession:
-    """The settings of a session."""
+    """Settings of a session."""
 
     model: ServedModel
     model_name: str
@@ -70,7 +70,7 @@ class RealtimeSession:
         return TurnRules() if self.turn_detection is None else self.turn_detection.rules
 
     def describe(self, id: str, expires_at: int) -> dict[str, Any]:  # noqa: A002
-        """Returns the session as events and answers describe it."""
+        """Returns the session in the form of events and answers."""
         flat = {name: self._flat_field(name) for name in FLAT} if self.flat else {}
         rate = {} if self.format.type != "audio/pcm" else {"rate": self.format.rate or 24_000}
         return {

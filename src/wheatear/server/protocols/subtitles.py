@@ -35,7 +35,7 @@ class CaptionWord(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class CaptionSegment(msgspec.Struct, forbid_unknown_fields=True):
-    """Words that share no cue with those of another segment."""
+    """Words that share no cue with another segment."""
 
     words: list[CaptionWord]
 

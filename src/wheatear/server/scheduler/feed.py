@@ -42,7 +42,7 @@ class Inbox:
 
     @property
     def closed(self) -> bool:
-        """True once nothing more will be computed."""
+        """True once no more samples will be computed."""
         return self._closed
 
     @property

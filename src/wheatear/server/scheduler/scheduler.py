@@ -112,7 +112,7 @@ class Scheduler:
         return stream
 
     def close(self) -> None:
-        """Ends all streams where they are, and the thread."""
+        """Ends all streams at once, and the thread."""
         with self._condition:
             self._closing = True
             self._condition.notify()
