@@ -243,7 +243,11 @@ class Stream:
 
 
 def push_samples(engine: Engine, blocks: Mapping[Stream, Samples]) -> None:
-    """Feeds checked samples to streams of one engine and computes all complete chunks."""
+    """Feeds checked samples to streams of one engine and computes all complete chunks.
+
+    No samples compute nothing, even after a switch to a shorter latency.
+    """
+    blocks = {stream: samples for stream, samples in blocks.items() if len(samples)}
     streams = list(blocks)
     states = [stream.state for stream in streams]
     longest = max(map(len, blocks.values()), default=0)

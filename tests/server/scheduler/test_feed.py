@@ -5,7 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from event_recorder import EventRecorder
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from wheatear.audio.reader import sample_speech
@@ -82,6 +82,10 @@ def test_waiting_for_room_ends_when_samples_are_taken():
     assert inbox.wait_for_room(2000, 0.01)
 
 
+# Two switches with a complete chunk at the latency between them, and an empty push.
+@example([(0, "switch"), (0, 16_000), (0, "switch"), (0, "switch")])
+@example([(0, "switch"), (0, 16_000), (0, "switch"), (0, 0), (0, "switch")])
+@example([(0, "switch"), (0, 16_000), (0, "switch"), (0, "flush"), (0, 700), (0, "switch")])
 @settings(max_examples=15, deadline=None)
 @given(
     st.lists(

@@ -43,6 +43,8 @@ class Timeline:
         """Reason for which the present stream ends."""
         self.arrived = 0.0
         """Time of arrival of the newest audio."""
+        self._switched = False
+        """True after a switch, until more audio or the end follows: a switch computes nothing."""
         self._offset_s, self._turns = 0.0, 0
         """Seconds and turns before the present stream."""
         self._turn_number = 0
@@ -51,6 +53,8 @@ class Timeline:
 
     def frames_ready(self, chunks: int) -> int:
         """Returns the encoder frames of the next step, after silence that needs no step."""
+        if self._switched:
+            return 0
         engine, stream = self.stream.engine, self.stream
         for step in engine.skip_silence(stream.state, chunks):
             stream.receive(step)
@@ -62,6 +66,7 @@ class Timeline:
 
     def apply(self, command: Command) -> list[FeedEvent]:
         """Applies a command, and returns the events that follow from it at once."""
+        self._switched = command.kind == "switch"
         match command.kind:
             case "samples" if command.samples is not None:
                 self.stream.feed(command.samples)
