@@ -14,8 +14,9 @@ SPANS = st.lists(st.tuples(st.floats(0, 0.5), st.floats(0.04, 1)), min_size=1, m
 def words_of(spans: list[tuple[float, float]]) -> list[Word]:
     words, time = [], 0.0
     for pause, length in spans:
-        words.append(Word("ab", time + pause, time + pause + length, 0.9))
-        time += pause + length
+        start = time + pause
+        time = start + length
+        words.append(Word("ab", start, time, 0.9))
     return words
 
 
