@@ -114,7 +114,8 @@ def _error_message(error: CycloptsError | WheatearError | OSError) -> str:
         case OSError():  # a full disk, a removed device
             return f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}"
     command = " ".join(["wheatear", *(error.command_chain or ())])
-    return f"{_usage(error)}; see '{command} --help'"
+    usage = _usage(error).rstrip(".")
+    return f"{usage}; see '{command} --help'"
 
 
 def _set_encoding(stream: Any) -> None:
