@@ -113,6 +113,27 @@ def test_a_protocol_imports_no_other_protocol():
                 assert module.split(".")[3].split("_")[0] == protocol, f"{file} imports {module}"
 
 
+# Each may import from those before it.
+RECOGNIZER = [
+    "options",
+    "loaded_model",
+    "external",
+    "loading",
+    "engine",
+    "stream",
+    "recognizer",
+    "channels",
+]
+
+
+def test_imports_within_recognizer_point_one_way():
+    for file in (SOURCE / "recognizer").glob("[!_]*.py"):
+        before = RECOGNIZER[: RECOGNIZER.index(file.stem)]
+        names = (module.split(".") for module in imported_modules(file))
+        own = {name[2] for name in names if name[:2] == ["wheatear", "recognizer"]}
+        assert own <= set(before), file
+
+
 def test_every_package_has_its_arrows():
     found = {p.stem for p in SOURCE.iterdir() if p.suffix == ".py" or (p / "__init__.py").is_file()}
     assert found - {"__init__", "__main__"} == set(ARROWS)

@@ -95,7 +95,7 @@ class PlainHandler(ProtocolHandler[Utterance]):
             case "switch" if not self.stopped:
                 self._switch(event)
             case _:
-                raise ApiError(400, f"{event.type[:50]!r} is nothing that can be done here now")
+                raise ApiError(400, f"{event.type[:50]!r} is unknown, or comes after the end")
 
     def _switch(self, event: ClientMessage) -> None:
         try:
